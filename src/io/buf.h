@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Memory for data in flight: contiguous, 4 KiB aligned buffers in power-of-two sizes from 4 KiB
+ * to BUF_BYTES_MAX, out of one arena per reactor that is sized at start.
+ *
+ * An empty pool is back-pressure: buf_get() says no, and the caller queues itself with
+ * buf_wait(), to be called when something was put back.
+ *
+ * Threading: a pool belongs to its reactor.
+ * Memory:    the arena is mapped at init and touched only as it is used.
+ */
+#ifndef IO_BUF_H
+#define IO_BUF_H
+
+#include <stddef.h>
+
+#include "base/list.h"
+#include "base/span.h"
+#include "base/status.h"
+
+#define BUF_BYTES_MIN ((size_t)4096)
+#define BUF_BYTES_MAX ((size_t)512 << 10)
+#define BUF_CLASSES   8 /* 4K, 8K, ... 512K. */
+
+struct buf_pool;
+struct reactor;
+
+struct buf_waiter {
+    struct list_node link; /* Private. */
+    void (*retry)(struct buf_waiter *waiter);
+};
+
+/* Creates r's pool of at least arena_bytes (rounded up to BUF_BYTES_MAX). */
+struct status buf_pool_create(struct reactor *r, size_t arena_bytes,
+                              struct buf_pool **out_pool) MUST_CHECK;
+
+/* All buffers must be back.  NULL is allowed. */
+void buf_pool_destroy(struct buf_pool *pool);
+
+/*
+ * Takes a buffer of at least bytes bytes (1 to BUF_BYTES_MAX).  The span's length is bytes, its
+ * content is undefined.  An empty span (at == NULL) if there is none, or if others wait already.
+ */
+struct span buf_get(struct buf_pool *pool, size_t bytes);
+
+/* Gives a buffer back.  An empty span is allowed.  Waiters are called at the end of the turn. */
+void buf_put(struct buf_pool *pool, struct span buf);
+
+/* Calls waiter->retry once, in turn, when a buffer may be had.  First come, first served. */
+void buf_wait(struct buf_pool *pool, struct buf_waiter *waiter);
+void buf_wait_cancel(struct buf_pool *pool, struct buf_waiter *waiter);
+
+/* Bytes in use now. */
+size_t buf_pool_used(const struct buf_pool *pool);
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the target needs of whatever stands behind a namespace: it is given this table by the
+ * layer above (the volume engine; in tests a memory namespace).
+ *
+ * Threading: submit() is called on the reactor of the queue pair, and done is called on that
+ *            same reactor.  The namespace does its own hops in between.
+ * Memory:    the request and its data belong to the namespace from submit() until done.
+ */
+#ifndef NVME_NS_H
+#define NVME_NS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/span.h"
+#include "base/status.h"
+#include "base/uuid.h"
+#include "io/reactor.h"
+
+struct nvme_ns;
+struct nvme_ns_req;
+
+enum nvme_ns_opcode {
+    NVME_NS_READ,
+    NVME_NS_WRITE,
+    NVME_NS_FLUSH,
+    NVME_NS_WRITE_ZEROES,
+    NVME_NS_DEALLOCATE, /* One request per range of a Dataset Management command. */
+};
+
+/* A host's command against one namespace, checked: its range lies inside the namespace. */
+struct nvme_ns_req {
+    enum nvme_ns_opcode opcode;
+    bool fua;           /* WRITE, WRITE_ZEROES: durable when it completes. */
+    bool no_deallocate; /* WRITE_ZEROES: DEAC is clear; the space need not be given back. */
+    uint64_t offset;    /* Bytes from the start of the namespace; a multiple of the LBA size. */
+    uint64_t bytes;     /* A multiple of the LBA size; 0 for FLUSH. */
+    struct span data;   /* READ: to fill; WRITE: to take; bytes long, 4 KiB aligned. */
+    struct reactor *reactor; /* Where submit() was called and done will be. */
+    void (*done)(struct nvme_ns_req *req);
+    struct status status; /* Valid in done. */
+
+    /* For the namespace's own use while it has the request. */
+    struct list_node link;
+    struct io_msg msg;
+    uint64_t scratch[6];
+};
+
+/* What Identify Namespace reports.  Immutable while attached, but for bytes. */
+struct nvme_ns_info {
+    struct uuid uuid;
+    uint8_t nguid[16];         /* Derived from the UUID: the same on every path. */
+    uint64_t bytes;            /* A multiple of the LBA size. */
+    uint64_t used_bytes;       /* Mapped space, for NUSE; a recent value. */
+    uint32_t lba_bytes;        /* 512 or 4096. */
+    uint32_t optimal_io_bytes; /* NOWS / NOIOB: the stripe unit; 0 if none. */
+    uint32_t atomic_bytes;     /* A write of this size, so aligned, is never torn (NAWUPF). */
+};
+
+struct nvme_ns_ops {
+    /* Every outcome arrives through req->done, once, never before submit() has returned. */
+    void (*submit)(struct nvme_ns *ns, struct nvme_ns_req *req);
+    /* Any reactor. */
+    void (*info)(struct nvme_ns *ns, struct nvme_ns_info *out_info);
+};
+
+struct nvme_ns {
+    const struct nvme_ns_ops *ops;
+};
+
+#endif

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The store of one disk: replicas of shards, each a map from grain to place, with checksums,
+ * behind the commands that an engine sends.  The format is docs/disk-format.md.
+ *
+ *     engine slice --(message)--> store_submit() --> journal, grain map --> dev
+ *
+ * A local engine calls it directly; a remote one will come through the store's NVMe/TCP command
+ * set, by the same rules: every command names a session, and so an epoch (S4).
+ *
+ * Threading: a store belongs to the reactor of its device; every call is made there.
+ * Memory:    pools are sized at open; a command without resources waits inside the store.
+ */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include "base/list.h"
+#include "base/span.h"
+#include "base/status.h"
+#include "base/uuid.h"
+#include "disk/dev.h"
+#include "io/reactor.h"
+
+#define STORE_BLOCK_BYTES  ((uint32_t)4096)
+#define STORE_GRAIN_BYTES  ((uint32_t)128 << 10)
+#define STORE_IO_BYTES_MAX ((uint32_t)512 << 10) /* One command: BUF_BYTES_MAX. */
+#define STORE_NAME_BYTES   64                    /* Names of clusters and volumes, with NUL. */
+
+struct store;
+struct store_io;
+struct store_session;
+
+/* ---- A disk's identity, and formatting ---- */
+
+struct store_identity {
+    struct uuid cluster;
+    struct uuid disk;
+    char cluster_name[STORE_NAME_BYTES];
+    char disk_name[STORE_NAME_BYTES]; /* Such as "node-1/disk-1". */
+};
+
+struct store_format_config {
+    struct store_identity identity;
+    uint32_t atomic_bytes; /* 0: what the device reports. */
+};
+
+typedef void store_done_fn(void *ctx, struct status status);
+
+/* Writes an empty store on the device.  Whatever was there is lost.  done from the loop. */
+void store_format(struct dev *dev, const struct store_format_config *config, store_done_fn *done,
+                  void *ctx);
+
+/* ---- Opening and closing ---- */
+
+struct store_config {
+    struct uuid cluster;      /* FOREIGN if the disk belongs to another one; nil takes any. */
+    uint64_t checksum_memory; /* Bytes; UINT64_MAX for all. */
+};
+
+struct store_opened {
+    struct status status; /* FOREIGN, BAD_VERSION, CORRUPT, IO, ... */
+    struct store *store;  /* NULL on failure. */
+    char problem[256];    /* On failure: what, and where on the disk. */
+};
+
+/*
+ * Reads the superblocks, recovers, and reports through done.  dev is borrowed, and must outlive
+ * the store.
+ */
+void store_open(struct dev *dev, const struct store_config *config,
+                void (*done)(void *ctx, const struct store_opened *opened), void *ctx);
+
+/* Writes a checkpoint and the mark of a clean shutdown, and frees the store. */
+void store_close(struct store *store, store_done_fn *done, void *ctx);
+
+/* ---- What a disk says of itself (S5) ---- */
+
+/* A volume as its disks describe it. */
+struct store_volume {
+    struct uuid uuid;
+    char name[STORE_NAME_BYTES];
+    uint64_t bytes;
+    uint64_t shard_bytes;
+    uint32_t lba_bytes;
+    uint32_t stripe_unit_bytes;
+    uint32_t stripe_width;
+    uint32_t replicas;
+    uint32_t min_in_sync;
+    bool continue_on_unflushed_loss; /* on-unflushed-loss = continue. */
+};
+
+struct store_info {
+    struct store_identity identity;
+    uint64_t incarnation;
+    uint64_t data_bytes; /* Of the data area. */
+    uint64_t free_bytes; /* Not mapped and not reserved. */
+    uint32_t atomic_bytes;
+    uint64_t volumes, shards;
+    uint64_t media_errors;    /* Blocks that failed their checksum since open. */
+    uint64_t adopted_blocks;  /* By S7, since open. */
+    uint64_t suspect_regions; /* Intent regions not yet settled after a crash. */
+    bool failed;              /* Refuses writes after a device error. */
+};
+
+void store_get_info(const struct store *store, struct store_info *out_info);
+
+/* ---- Sessions (S4) ---- */
+
+struct store_session_config {
+    struct store_volume volume; /* Kept durably before the first shard of it is created. */
+    uint32_t group;             /* Ownership group; 0. */
+    uint64_t epoch;             /* STALE_EPOCH below the highest that was sealed. */
+};
+
+struct store_session_opened {
+    struct status status;
+    struct store_session *session; /* NULL on failure. */
+    uint64_t incarnation;
+    uint64_t generation; /* Highest of the volume on this disk. */
+    bool unflushed_loss; /* Completed, unflushed writes of this volume may be gone (S1), and no
+                            session has confirmed the fact with store_session_loss_reported(). */
+};
+
+/*
+ * Opens a session: the epoch is made durable, older sessions of the group end, their commands
+ * finish or are dropped, and only then is done called.
+ */
+void store_session_open(struct store *store, const struct store_session_config *config,
+                        void (*done)(void *ctx, const struct store_session_opened *opened),
+                        void *ctx);
+
+/* The session's commands in flight have ended.  Frees it. */
+void store_session_close(struct store_session *session);
+
+/* The host was told of the loss (its Flush failed): forget it, durably with the next record. */
+void store_session_loss_reported(struct store_session *session);
+
+/* ---- Commands ---- */
+
+enum store_opcode {
+    STORE_OP_READ,
+    STORE_OP_WRITE,
+    STORE_OP_WRITE_ZEROES,  /* Reads as zeros afterwards; gives the space back. */
+    STORE_OP_DEALLOCATE,    /* The same; the engine may treat it as advice. */
+    STORE_OP_FLUSH,         /* All completed writes of the session, on all its shards. */
+    STORE_OP_DELETE_VOLUME, /* All shards of the session's volume, and its descriptor. */
+};
+
+struct store_io {
+    /* The caller's. */
+    enum store_opcode opcode;
+    bool fua;
+    bool create;    /* WRITE: the shard may be created.  Otherwise UNKNOWN_SHARD. */
+    uint32_t shard; /* Index of the shard in the volume. */
+    uint64_t generation;
+    uint64_t incarnation; /* FLUSH and FUA: STALE_INCARNATION if it is not the disk's. */
+    uint64_t offset;      /* Bytes in the shard; whole blocks. */
+    uint64_t bytes;       /* Whole blocks; READ and WRITE up to STORE_IO_BYTES_MAX. */
+    struct span data;     /* READ and WRITE: bytes long, aligned to 4 KiB. */
+    uint32_t *crcs;       /* One CRC32C per block.  WRITE: given.  READ: filled; may be NULL. */
+    void (*done)(struct store_io *io);
+    struct status status; /* Valid in done. */
+
+    /* Private to src/store/. */
+    struct store_session *session;
+    struct list_node link;
+    struct io_task task;
+    uint32_t pending;
+    uint64_t scratch[8];
+};
+
+/*
+ * Starts a command of the session.  A READ of an unknown shard is UNKNOWN_SHARD; of unmapped
+ * blocks, zeros.  A block that fails its checksum is MEDIA_READ (S3).  A full disk is NO_SPACE
+ * (S6).
+ */
+void store_submit(struct store_session *session, struct store_io *io);
+
+/* ---- Offline check ---- */
+
+struct store_check_report {
+    void (*problem)(void *ctx, const char *text); /* One line per problem found. */
+    void (*progress)(void *ctx, uint64_t done_bytes, uint64_t all_bytes);
+    void *ctx;
+    uint64_t problems;      /* Out. */
+    struct store_info info; /* Out, as far as it could be read. */
+};
+
+/* Verifies everything on the device, data included; changes nothing.  done: OK even if there
+ * are problems; a failure means that it could not be checked. */
+void store_check(struct dev *dev, struct store_check_report *report, store_done_fn *done,
+                 void *ctx);
+
+#endif
