@@ -1,16 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-.PHONY: build test clean
+#
+# Meson and ninja do the building; this file names the things that people want done.  Each
+# target first installs the Debian packages that it needs (tools/install-deps).
+
+SEEDS ?= 200
+SECONDS ?= 60
+NAME ?=
+
+.PHONY: build test check check-fresh fuzz format clean
 
 build:
 	@tools/install-deps build
-	@[ -f build/build.ninja ] || meson setup build >/dev/null
-	@ninja -C build
+	@tools/build build
 
 test:
 	@tools/install-deps test
-	@[ -f build/build.ninja ] || meson setup build >/dev/null
-	@ninja -C build
-	@meson test -C build
+	@tests/run test
+
+# What is too slow for every day: other compilers and options, static analysis, a longer
+# simulation.
+check:
+	@tools/install-deps check
+	@tests/run check
+
+# Builds and tests a clone in a new Debian 12.  Needs root.
+check-fresh:
+	@tools/install-deps fresh
+	@tests/fresh
+
+# fuzz runs every fuzzer, or the one that NAME names, for SECONDS each.
+fuzz:
+	@tools/install-deps test
+	@tools/build build-fuzz
+	@tests/fuzz/run --seconds $(SECONDS) $(NAME)
+
+format:
+	@tools/install-deps check
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
 clean:
-	rm -rf build build-*
+	rm -rf build build-asan build-clang build-release build-tsan build-fuzz demo
