@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a backend of the reactor provides.  Only src/io/ includes this.
+ *
+ * The callers in reactor.c, op.c and timer.c have checked that the calling thread is the
+ * reactor's (except for stop and post), and keep the bookkeeping that both backends share.
+ *
+ * Threading: as reactor.h says for the function that each one stands behind.
+ * Memory:    the table is const and static.
  */
 #ifndef IO_BACKEND_H
 #define IO_BACKEND_H
@@ -18,12 +24,17 @@ struct reactor_ops {
     void (*random)(struct reactor *r, struct span out);
     struct uuid (*boot_id)(const struct reactor *r);
 
+    /* The task is in no list. */
     void (*defer)(struct reactor *r, struct io_task *task);
+    /* The timer is in no heap before arm and in the reactor's before disarm (timer_heap.h). */
     void (*timer_arm)(struct reactor *r, struct io_timer *t);
     void (*timer_disarm)(struct reactor *r, struct io_timer *t);
     void (*post)(struct reactor *r, struct io_msg *msg);
 
-    /* The op is filled in, in_flight is set and result is 0. */
+    /*
+     * The op is filled in, in_flight is set and result is 0.  The backend clears in_flight right
+     * before it calls done.  cancel: the op is in flight and marked canceled, maybe again.
+     */
     void (*start)(struct reactor *r, struct io_op *op);
     void (*cancel)(struct reactor *r, struct io_op *op);
 
