@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every limit of the NVMe/TCP target and initiator, with its reason.
+ *
+ * Threading: constants.   Memory: none.
+ */
+#ifndef NVME_LIMITS_H
+#define NVME_LIMITS_H
+
+#include <assert.h>
+
+#include "base/span.h"
+#include "io/buf.h"
+#include "io/op.h"
+#include "nvme/fabrics_spec.h"
+#include "nvme/tcp_spec.h"
+
+/* ---- One command ---- */
+
+/* The largest data transfer (MDTS): one buffer, so that a command needs exactly one. */
+#define NVME_DATA_BYTES_MAX 524288
+#define NVME_MDTS           7 /* NVME_DATA_BYTES_MAX as a power of two of 4 KiB pages. */
+static_assert((4096u << NVME_MDTS) == NVME_DATA_BYTES_MAX, "MDTS names the limit");
+static_assert(NVME_DATA_BYTES_MAX <= BUF_BYTES_MAX, "one buffer holds one command's data");
+
+/* Data inside a command capsule: an 8 KiB write needs no R2T.  The Linux host never puts more
+ * into a fabrics or admin capsule either. */
+#define NVME_IN_CAPSULE_BYTES_MAX 8192
+#define NVME_IOCCSZ               ((64 + NVME_IN_CAPSULE_BYTES_MAX) / 16)
+static_assert(NVME_IN_CAPSULE_BYTES_MAX >= (int)sizeof(struct nvme_connect_data_spec),
+              "Connect's data travel in its capsule");
+static_assert(NVME_IOCCSZ >= 4, "Linux refuses a smaller capsule");
+static_assert(NVME_IN_CAPSULE_BYTES_MAX <= NVME_DATA_BYTES_MAX, "a capsule is not the larger way");
+
+/* What one H2CData PDU may carry: a whole command, which is received into place at once. */
+#define NVME_MAXH2CDATA NVME_DATA_BYTES_MAX
+static_assert(NVME_MAXH2CDATA >= 4096 && NVME_MAXH2CDATA % 4 == 0, "Linux refuses others");
+
+/* Dataset Management takes as many ranges as its field can say. */
+#define NVME_DSM_RANGES_MAX 256
+static_assert(NVME_DSM_RANGES_MAX * sizeof(struct nvme_dsm_range_spec) <= NVME_IN_CAPSULE_BYTES_MAX,
+              "the ranges fit into a capsule");
+
+/* ---- One queue pair ---- */
+
+/* Entries of an I/O queue.  The admin queue is as Linux asks for it (32), or smaller. */
+#define NVME_QUEUE_ENTRIES_MAX       1024
+#define NVME_ADMIN_QUEUE_ENTRIES_MAX 128
+#define NVME_QUEUE_ENTRIES_MIN       2 /* SQSIZE 0 is refused by the specification. */
+static_assert(NVME_QUEUE_ENTRIES_MAX <= 65535, "a transfer tag names any entry");
+
+/* Memory into which a connection receives: several full capsules, or hundreds of empty ones, per
+ * receive.  Larger data bypasses it. */
+#define NVME_RX_BUFFER_BYTES 32768
+static_assert(NVME_RX_BUFFER_BYTES >=
+                  2 * (72 + PDU_DIGEST_BYTES + NVME_IN_CAPSULE_BYTES_MAX + PDU_DIGEST_BYTES),
+              "two full capsules fit");
+
+/* When less than this is missing of a PDU's data, it is received together with what follows. */
+#define NVME_RX_DIRECT_BYTES_MIN 4096
+
+/* PDUs that a connection may have handled in one turn before others have theirs. */
+#define NVME_RX_PDUS_PER_TURN 128
+
+/* Headers and digests, and pieces of memory, of one send. */
+#define NVME_TX_HEADER_BYTES 8192
+#define NVME_TX_IOVS         128
+static_assert(NVME_TX_IOVS <= IO_SEND_IOV_MAX, "one send takes them");
+
+/* ---- One controller ---- */
+
+#define NVME_IO_QUEUES_MAX       128
+#define NVME_ASYNC_EVENTS_MAX    4 /* AERL + 1. */
+#define NVME_KEEP_ALIVE_GRAIN_MS 100
+#define NVME_KAS                 10 /* Keep-alive granularity: 1 s, in units of 100 ms. */
+/* Discovery controllers without a keep-alive timeout of their own: the specification's 2 minutes.
+ */
+#define NVME_DISCOVERY_IDLE_MS 120000
+
+/* ---- One node ---- */
+
+/*
+ * Controller identifiers are unique in a subsystem across all nodes: node i has the ids
+ * 1 + i * NVME_CNTLIDS_PER_NODE onwards.
+ */
+#define NVME_CNTLIDS_PER_NODE 510
+#define NVME_NODES_MAX        128
+static_assert(NVME_NODES_MAX * NVME_CNTLIDS_PER_NODE <= NVME_CNTLID_MAX, "ids end before FFF0h");
+
+#define NVME_PORTS_MAX         16
+#define NVME_CONNECTIONS_MAX   4096 /* Per node: memory of rx buffers is 128 MiB at most. */
+#define NVME_ALLOWED_HOSTS_MAX 64   /* Per subsystem. */
+
+/* From the accept to the end of Connect; Linux waits 60 s for the same. */
+#define NVME_HANDSHAKE_NS (UINT64_C(20) * 1000000000)
+/* A peer that takes none of its responses, or sends none of the data it was asked for, for this
+ * long, is gone: Linux gives a command up after 30 s. */
+#define NVME_STALL_NS (UINT64_C(60) * 1000000000)
+/* How long a termination PDU may take to be read before the connection is closed. */
+#define NVME_TERM_LINGER_NS (UINT64_C(1) * 1000000000)
+
+#endif
