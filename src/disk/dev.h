@@ -27,14 +27,14 @@ struct dev_io {
     uint64_t offset;      /* Bytes; a multiple of dev->info.align_bytes. */
     struct span data;     /* READ: filled; WRITE: only read. */
     uint64_t bytes;       /* DISCARD. */
-    struct status status; /* Valid in done. */
+    struct status status; /* Valid in done.  MEDIA_READ or MEDIA_WRITE if the device failed. */
 
     /* Private to the backend. */
     struct io_op op;
     struct io_timer timer;
     struct list_node link;
-    struct io_task task;
-    uint64_t backend[4];
+    dev_io_fn *outer_done; /* The owner's done while a wrapping backend has put in its own. */
+    struct dev *outer_dev;
 };
 
 struct dev_info {

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Checks and counts requests and hands them to the backend. */
+#include "disk/dev.h"
+
+#include <assert.h>
+
+#include "disk/dev_internal.h"
+
+static bool dev_contains(const struct dev *dev, uint64_t offset, uint64_t bytes)
+{
+    return offset <= dev->info.bytes && bytes <= dev->info.bytes - offset;
+}
+
+static void dev_io_start(struct dev *dev, struct dev_io *io, const struct dev_io *filled)
+{
+    const uint64_t bytes = filled->data.bytes + filled->bytes;
+
+    assert(reactor_is_current(dev->reactor));
+    assert(filled->done != NULL);
+    assert(filled->offset % dev->info.align_bytes == 0);
+    assert(bytes % dev->info.align_bytes == 0);
+    assert(dev_contains(dev, filled->offset, bytes));
+
+    *io = *filled;
+    io->dev = dev;
+    list_node_init(&io->link);
+    dev->ops->start(dev, io);
+}
+
+void dev_read(struct dev *dev, struct dev_io *io, uint64_t offset, struct span data,
+              dev_io_fn *done)
+{
+    dev->stats.reads++;
+    dev->stats.read_bytes += data.bytes;
+    dev_io_start(
+        dev, io,
+        &(struct dev_io) { .kind = DEV_KIND_READ, .offset = offset, .data = data, .done = done });
+}
+
+void dev_write(struct dev *dev, struct dev_io *io, uint64_t offset, struct const_span data,
+               bool fua, dev_io_fn *done)
+{
+    dev->stats.writes++;
+    dev->stats.write_bytes += data.bytes;
+    dev_io_start(dev, io,
+                 &(struct dev_io) { .kind = DEV_KIND_WRITE,
+                                    .offset = offset,
+                                    .data = { (uint8_t *)(uintptr_t)data.at, data.bytes },
+                                    .fua = fua,
+                                    .done = done });
+}
+
+void dev_flush(struct dev *dev, struct dev_io *io, dev_io_fn *done)
+{
+    dev->stats.flushes++;
+    dev_io_start(dev, io, &(struct dev_io) { .kind = DEV_KIND_FLUSH, .done = done });
+}
+
+void dev_discard(struct dev *dev, struct dev_io *io, uint64_t offset, uint64_t bytes,
+                 dev_io_fn *done)
+{
+    dev->stats.discards++;
+    dev_io_start(dev, io,
+                 &(struct dev_io) {
+                     .kind = DEV_KIND_DISCARD, .offset = offset, .bytes = bytes, .done = done });
+}
+
+void dev_io_finish(struct dev_io *io, struct status st)
+{
+    if (!status_ok(st))
+        io->dev->stats.errors++;
+    io->status = st;
+    io->done(io);
+}
+
+void dev_close(struct dev *dev)
+{
+    if (dev == NULL)
+        return;
+    assert(reactor_is_current(dev->reactor));
+    dev->ops->close(dev);
+}
