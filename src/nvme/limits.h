@@ -13,7 +13,7 @@
 #include "io/buf.h"
 #include "io/op.h"
 #include "nvme/fabrics_spec.h"
-#include "nvme/tcp_spec.h"
+#include "nvme/pdu.h"
 
 /* ---- One command ---- */
 
@@ -62,10 +62,16 @@ static_assert(NVME_RX_BUFFER_BYTES >=
 /* PDUs that a connection may have handled in one turn before others have theirs. */
 #define NVME_RX_PDUS_PER_TURN 128
 
-/* Headers and digests, and pieces of memory, of one send. */
+/* One send: its headers and digests, its pieces of memory, and about how much it gathers before
+ * the rest waits for the next one, so that buffers come back early. */
 #define NVME_TX_HEADER_BYTES 8192
 #define NVME_TX_IOVS         128
+#define NVME_TX_SEND_BYTES   NVME_DATA_BYTES_MAX
+/* What one entry may write: the headers of two PDUs, or a termination PDU. */
+#define NVME_TX_ENTRY_BYTES (2 * PDU_ENCODED_BYTES_MAX)
 static_assert(NVME_TX_IOVS <= IO_SEND_IOV_MAX, "one send takes them");
+static_assert(NVME_TX_ENTRY_BYTES >= PDU_TERM_BYTES_MAX, "a termination PDU fits");
+static_assert(NVME_TX_HEADER_BYTES >= 4 * NVME_TX_ENTRY_BYTES, "a send gathers several entries");
 
 /* ---- One controller ---- */
 
