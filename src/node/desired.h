@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the controller wants of a node, and what the node reports back, as plain structs: the
+ * agent (agent.h) turns them into messages of api/trilith/v1/node.proto.
+ *
+ * Threading: values; whoever holds one.
+ * Memory:    a struct node_desired and all it points at belong to the agent, and are lent for
+ *            the call that hands them out.
+ */
+#ifndef NODE_DESIRED_H
+#define NODE_DESIRED_H
+
+#include "base/uuid.h"
+#include "io/addr.h"
+#include "nvme/nqn.h"
+#include "store/store.h"
+
+#define NODE_REASON_BYTES 256
+
+/* ---- What the cluster is, from the first registration on. ---- */
+
+struct node_membership {
+    struct uuid cluster;
+    char cluster_name[STORE_NAME_BYTES];
+    uint32_t node_index; /* From 1; unique in the cluster: CNTLIDs follow from it. */
+};
+
+/* ---- Desired ---- */
+
+struct node_desired_volume {
+    struct store_volume volume;
+    struct nqn_text nqn; /* Of its subsystem. */
+    bool deleting;       /* Delete its shards everywhere, then report NODE_VOLUME_DELETED. */
+    const struct nqn_text *allowed_hosts;
+    uint32_t allowed_host_count; /* 0: every host. */
+    uint32_t shard_count;
+    /* volume.replicas numbers per shard: each an index into node_desired.disks. */
+    const uint32_t *placement;
+};
+
+/* The node's whole part.  A volume that is open and not in here is closed; its data is kept. */
+struct node_desired {
+    uint64_t revision; /* Name it in the next report. */
+    const struct uuid *disks;
+    uint32_t disk_count;
+    const struct node_desired_volume *volumes;
+    uint32_t volume_count;
+};
+
+/* ---- Reported ---- */
+
+enum node_volume_state {
+    NODE_VOLUME_OPENING = 1, /* The numbers are those of enum VolumeReportState. */
+    NODE_VOLUME_READY = 2,
+    NODE_VOLUME_FAILED = 3,
+    NODE_VOLUME_DELETED = 4,
+};
+
+struct node_volume_report {
+    struct uuid uuid;
+    enum node_volume_state state;
+    char reason[NODE_REASON_BYTES]; /* FAILED: why. */
+    uint64_t epoch;
+    uint64_t used_bytes;
+    const struct nqn_text *connected_hosts; /* Borrowed until fill_report() is called again. */
+    uint32_t connected_host_count;
+};
+
+struct node_disk_report {
+    struct uuid uuid;
+    char name[STORE_NAME_BYTES]; /* Such as "node-1/disk-1". */
+    char path[256];
+    char backend[16];
+    char model[48];
+    char serial[48];
+    uint64_t bytes; /* For data. */
+    uint64_t free_bytes;
+    uint32_t atomic_bytes;
+    uint64_t media_errors;
+    char failure[NODE_REASON_BYTES]; /* Empty: it works. */
+};
+
+/* A disk that could not be used, whose UUID may be unknown. */
+struct node_disk_problem {
+    char path[256];
+    char text[NODE_REASON_BYTES];
+};
+
+/* Arrays are the node's, and lent to the agent until it asks again. */
+struct node_report {
+    uint64_t revision; /* Of the desired state that this is about; 0 before the first. */
+    const struct node_disk_report *disks;
+    uint32_t disk_count;
+    const struct node_disk_problem *problems;
+    uint32_t problem_count;
+    const struct node_volume_report *volumes;
+    uint32_t volume_count;
+};
+
+#endif
