@@ -12,9 +12,11 @@
 #define BASE_MUTATION_H
 
 /* X(name, the rule it breaks, what it does). */
-#define MUTATION_TABLE(X)                                                           \
-    X(W1_LENGTH_UNCHECKED, "W1", "a PDU's length is not checked against its limit") \
-    X(W3_NO_DRAIN, "W3", "a host's new association does not wait for the old one")
+#define MUTATION_TABLE(X)                                                                 \
+    X(W1_LENGTH_UNCHECKED, "W1", "a PDU's length is not checked against its limit")       \
+    X(W3_NO_DRAIN, "W3", "a host's new association does not wait for the old one")        \
+    X(S1_FLUSH_CLEAN_LEG, "S1", "the engine takes every disk for flushed, and asks none") \
+    X(R8_OVERLAP, "R8", "commands that overlap are let through to the store together")
 
 enum mutation {
     MUTATION_NONE,

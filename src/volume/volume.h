@@ -4,8 +4,8 @@
  *
  *   host command --> split by stripe unit --> slice of the shard --> leg (store of a disk)
  *
- * Slice i of n, on reactor i, owns the shards whose index mod n is i.  Flush is a barrier over
- * the slices.  The engine is an nvme_ns for the target.
+ * Slice i of n, on reactor i, owns the shards whose index mod n is i.  Flush asks the disks that
+ * took writes since the last one.  The engine is an nvme_ns for the target.
  *
  * Threading: open and close are called on reactor 0 of the node; submit on any of its reactors.
  * Memory:    pools per slice, sized at open; a request without resources waits in the engine.
@@ -18,9 +18,16 @@
 
 struct volume;
 
+/* A disk that the volume's shards may lie on. */
+struct volume_disk {
+    const char *name;        /* Such as "node-1/disk-1"; for messages.  Copied. */
+    struct store *store;     /* NULL: not available. */
+    struct reactor *reactor; /* The store's; not used without a store. */
+};
+
 /* Where one shard lies.  Fixed when the volume is created or extended. */
 struct volume_placement {
-    uint32_t disk[3]; /* Index into volume_config.stores, one per replica. */
+    uint32_t disk[3]; /* Index into volume_config.disks, one per replica. */
 };
 
 struct volume_config {
@@ -29,24 +36,52 @@ struct volume_config {
 
     struct reactor *const *reactors; /* Of the node, for the slices. */
     unsigned reactor_count;
-    struct store *const *stores; /* Each on the reactor of its device; NULL: not available. */
-    unsigned store_count;
+    const struct volume_disk *disks;
+    unsigned disk_count;
     const struct volume_placement *shards; /* ceil(bytes / shard_bytes) of them; copied. */
     uint32_t shard_count;
     struct log *log;
 };
 
-/* Opens sessions at all stores; the first write creates shards.  done on reactor 0. */
+/*
+ * Checks a description: INVALID or UNSUPPORTED, with the reason in problem (problem_bytes long),
+ * if this engine cannot serve such a volume.
+ */
+struct status volume_check(const struct store_volume *desc, char *problem,
+                           size_t problem_bytes) MUST_CHECK;
+
+/*
+ * Opens sessions at the stores of the volume's shards; the first write creates a shard.  Shards
+ * of a disk that is not available answer UNAVAILABLE, the others are served.  done on reactor 0:
+ * INVALID or UNSUPPORTED as volume_check() says, STALE_EPOCH if a disk knows a newer engine,
+ * UNAVAILABLE if there is no disk at all.
+ */
 void volume_open(const struct volume_config *config,
                  void (*done)(void *ctx, struct status status, struct volume *volume), void *ctx);
 
 /* The namespace to give to the target. */
 struct nvme_ns *volume_ns(struct volume *volume);
 
-/* All requests have ended (the target has dropped the namespace).  Closes the sessions. */
+/*
+ * Closes the sessions and frees the volume.  All requests have ended: the target has dropped the
+ * namespace.  On reactor 0, as is done.
+ */
 void volume_close(struct volume *volume, void (*done)(void *ctx), void *ctx);
 
-/* Deletes all shards on all disks, then closes.  The volume is gone even if a disk is not there. */
+/*
+ * Deletes the shards on all disks that are there, then closes.  done tells the first failure;
+ * the volume is closed and freed even then.
+ */
 void volume_delete(struct volume *volume, void (*done)(void *ctx, struct status status), void *ctx);
+
+/* What the engine has done; for `trilith status` and tests. */
+struct volume_stats {
+    uint64_t order_entered;   /* Pieces. */
+    uint64_t order_waited;    /* Pieces that waited for others on their blocks. */
+    uint32_t commands_waited; /* Host commands that found no free command. */
+};
+
+/* Sums over the slices.  Call it while the volume is idle, or take it as approximate. */
+void volume_get_stats(const struct volume *volume, struct volume_stats *out_stats);
 
 #endif

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/crc32c.h"
+#include "volume/volume_internal.h"
+
+/*
+ *   command_submit -> command_start -> command_feed ==> pieces, up to VOLUME_PIECES_MAX at a time
+ *                                          ^                |
+ *                                          +-- more to do --+-- command_on_piece -> command_end
+ */
+static void command_start(struct command *cmd, struct nvme_ns_req *req);
+
+#define ALL_PIECES_FREE ((UINT32_C(1) << VOLUME_PIECES_MAX) - 1)
+
+/* ---- The pool ---- */
+
+static void command_end_finished(struct io_task *task);
+
+struct status command_pool_init(struct slice *s)
+{
+    list_init(&s->commands_free);
+    list_init(&s->waiting);
+    list_init(&s->finished);
+    io_task_init(&s->finish_task, command_end_finished);
+    /* Untouched memory costs nothing: a command is set up when it is used for the first time. */
+    s->commands = calloc(VOLUME_COMMANDS_MAX, sizeof *s->commands);
+    return s->commands == NULL ? STATUS(NO_MEMORY) : STATUS(OK);
+}
+
+void command_pool_fini(struct slice *s)
+{
+    assert(s->commands_used == 0);
+    free(s->commands);
+}
+
+static struct command *command_get(struct slice *front)
+{
+    struct command *cmd = NULL;
+
+    if (!list_empty(&front->commands_free)) {
+        /* The one that was used last is still in the cache. */
+        cmd = CONTAINER_OF(list_pop_front(&front->commands_free), struct command, link);
+    } else if (front->commands_fresh < VOLUME_COMMANDS_MAX) {
+        cmd = &front->commands[front->commands_fresh++];
+        list_node_init(&cmd->link);
+        cmd->front = front;
+    }
+    if (cmd != NULL)
+        front->commands_used++;
+    return cmd;
+}
+
+static void command_put(struct command *cmd)
+{
+    assert(cmd->free_pieces == ALL_PIECES_FREE);
+    assert(cmd->front->commands_used > 0);
+    cmd->front->commands_used--;
+    list_push_front(&cmd->front->commands_free, &cmd->link);
+}
+
+/* ---- The end of a command ---- */
+
+/* Gives the command to the next request that waits, or back, and answers the host. */
+static void command_end(struct command *cmd)
+{
+    struct nvme_ns_req *req = cmd->req;
+    struct slice *front = cmd->front;
+    const bool tells_loss = cmd->tells_loss;
+
+    req->status = cmd->status;
+    struct list_node *n = list_pop_front(&front->waiting);
+    if (n == NULL)
+        command_put(cmd);
+    else
+        command_start(cmd, CONTAINER_OF(n, struct nvme_ns_req, link));
+    req->done(req);
+    /* Not before: a store that forgets the loss while the host has no answer would hide it. */
+    if (tells_loss)
+        atomic_store(&front->volume->loss_told, true);
+}
+
+static bool command_is_over(const struct command *cmd)
+{
+    return cmd->fed && cmd->free_pieces == ALL_PIECES_FREE;
+}
+
+static void command_end_finished(struct io_task *task)
+{
+    struct slice *front = CONTAINER_OF(task, struct slice, finish_task);
+    struct list finished;
+
+    list_init(&finished);
+    list_splice_back(&finished, &front->finished);
+    struct list_node *n;
+    while ((n = list_pop_front(&finished)) != NULL)
+        command_end(CONTAINER_OF(n, struct command, link));
+}
+
+/* ---- Pieces ---- */
+
+static struct piece *command_take_piece(struct command *cmd)
+{
+    assert(cmd->free_pieces != 0);
+    const unsigned index = (unsigned)__builtin_ctz(cmd->free_pieces);
+    struct piece *p = &cmd->pieces[index];
+
+    cmd->free_pieces &= ~(UINT32_C(1) << index);
+    p->cmd = cmd;
+    p->status = STATUS(OK);
+    return p;
+}
+
+static enum store_opcode store_opcode_of(enum nvme_ns_opcode opcode)
+{
+    switch (opcode) {
+    case NVME_NS_READ:
+        return STORE_OP_READ;
+    case NVME_NS_WRITE:
+        return STORE_OP_WRITE;
+    case NVME_NS_FLUSH:
+        return STORE_OP_FLUSH;
+    case NVME_NS_WRITE_ZEROES:
+        return STORE_OP_WRITE_ZEROES;
+    case NVME_NS_DEALLOCATE:
+        return STORE_OP_DEALLOCATE;
+    }
+    abort(); /* The target sends no others. */
+}
+
+/* Takes a piece for an extent; data and CRCs are the caller's to fill in. */
+static struct piece *command_extent_piece(struct command *cmd, const struct layout_extent *e)
+{
+    const struct nvme_ns_req *req = cmd->req;
+    struct piece *p = command_take_piece(cmd);
+
+    p->order.shard = e->shard;
+    p->order.offset = e->offset;
+    p->order.bytes = e->bytes;
+    p->order.exclusive = req->opcode != NVME_NS_READ;
+    for (uint32_t i = 0; i < PIECE_LEGS_MAX; i++) {
+        struct store_io *s = &p->legs[i].store;
+        s->opcode = store_opcode_of(req->opcode);
+        s->fua = req->fua;
+        s->create = req->opcode == NVME_NS_WRITE;
+        s->shard = e->shard;
+        s->offset = e->offset;
+        s->bytes = e->bytes;
+        s->data = (struct span) { 0 };
+        s->crcs = NULL;
+    }
+    return p;
+}
+
+static void command_feed_data(struct command *cmd)
+{
+    const struct nvme_ns_req *req = cmd->req;
+    struct layout_range *rest = &cmd->feed.rest;
+
+    while (rest->bytes > 0 && cmd->free_pieces != 0) {
+        const struct layout_extent e = layout_first_extent(&cmd->front->volume->layout, *rest);
+        const size_t at = rest->at - req->offset;
+        struct piece *p = command_extent_piece(cmd, &e);
+        for (uint32_t i = 0; i < PIECE_LEGS_MAX; i++) {
+            struct store_io *s = &p->legs[i].store;
+            s->data = span_sub(req->data, at, e.bytes);
+            if (req->opcode == NVME_NS_WRITE)
+                s->crcs = &cmd->crcs[at / STORE_BLOCK_BYTES];
+        }
+        rest->at += e.bytes;
+        rest->bytes -= e.bytes;
+        cmd->fed = rest->bytes == 0;
+        slice_submit(p);
+    }
+}
+
+static void command_feed_zeroes(struct command *cmd)
+{
+    struct layout_extent e;
+
+    while (cmd->free_pieces != 0 && !cmd->fed) {
+        if (layout_walk_next(&cmd->feed.walk, &cmd->front->volume->layout, &e))
+            slice_submit(command_extent_piece(cmd, &e));
+        else
+            cmd->fed = true;
+    }
+}
+
+static void command_on_flushed(struct leg_io *io)
+{
+    struct piece *p = CONTAINER_OF(io, struct piece, legs[0]);
+
+    p->status = io->status;
+    command_on_piece(p);
+}
+
+/*
+ * A Flush asks every leg that has a session.  One without took no write since the volume was
+ * opened, so there is nothing to promise for it, and its absence is an error to its shards only.
+ */
+static void command_feed_flush(struct command *cmd)
+{
+    struct volume *v = cmd->front->volume;
+
+    while (cmd->free_pieces != 0 && cmd->feed.next_leg < v->leg_count) {
+        struct leg *leg = &v->legs[cmd->feed.next_leg++];
+        if (leg->session == NULL)
+            continue;
+        struct piece *p = command_take_piece(cmd);
+        struct leg_io *io = &p->legs[0];
+        io->leg = leg;
+        io->store.opcode = STORE_OP_FLUSH;
+        io->store.fua = false;
+        io->reactor = cmd->front->reactor;
+        io->done = command_on_flushed;
+        leg_submit(io);
+    }
+    cmd->fed = cmd->feed.next_leg == v->leg_count;
+}
+
+static void command_feed(struct command *cmd)
+{
+    assert(!cmd->fed);
+    switch (cmd->req->opcode) {
+    case NVME_NS_READ:
+    case NVME_NS_WRITE:
+        command_feed_data(cmd);
+        return;
+    case NVME_NS_WRITE_ZEROES:
+    case NVME_NS_DEALLOCATE:
+        command_feed_zeroes(cmd);
+        return;
+    case NVME_NS_FLUSH:
+        command_feed_flush(cmd);
+        return;
+    }
+}
+
+void command_on_piece(struct piece *p)
+{
+    struct command *cmd = p->cmd;
+    const unsigned index = (unsigned)(p - cmd->pieces);
+
+    assert(reactor_is_current(cmd->front->reactor));
+    assert((cmd->free_pieces >> index & 1) == 0);
+    cmd->free_pieces |= UINT32_C(1) << index;
+    if (status_ok(cmd->status))
+        cmd->status = p->status;
+    if (!status_ok(cmd->status))
+        cmd->fed = true; /* The host is told of the first failure; the rest is not begun. */
+    if (!cmd->fed)
+        command_feed(cmd);
+    if (command_is_over(cmd))
+        command_end(cmd);
+}
+
+/* ---- The beginning of a command ---- */
+
+/* One CRC per block, here at the front end; from now on they stay with the data. */
+static void command_checksum(struct command *cmd)
+{
+    const struct span data = cmd->req->data;
+
+    for (size_t at = 0; at < data.bytes; at += STORE_BLOCK_BYTES)
+        cmd->crcs[at / STORE_BLOCK_BYTES] = crc32c(data.at + at, STORE_BLOCK_BYTES);
+}
+
+/* Whether this command has to tell the host that earlier writes may be gone (S1). */
+static bool command_takes_loss(const struct command *cmd)
+{
+    struct volume *v = cmd->front->volume;
+
+    if (cmd->req->opcode != NVME_NS_FLUSH && !cmd->req->fua)
+        return false;
+    if (!atomic_load_explicit(&v->loss_pending, memory_order_relaxed))
+        return false;
+    return atomic_exchange(&v->loss_pending, false);
+}
+
+static void command_prepare(struct command *cmd)
+{
+    const struct nvme_ns_req *req = cmd->req;
+    const struct layout_range range = { req->offset, req->bytes };
+
+    switch (req->opcode) {
+    case NVME_NS_WRITE:
+        command_checksum(cmd);
+        cmd->feed.rest = range;
+        return;
+    case NVME_NS_READ:
+        cmd->feed.rest = range;
+        return;
+    case NVME_NS_WRITE_ZEROES:
+    case NVME_NS_DEALLOCATE:
+        layout_walk_init(&cmd->feed.walk, range, VOLUME_ZERO_BYTES_MAX);
+        return;
+    case NVME_NS_FLUSH:
+        cmd->feed.next_leg = 0;
+        return;
+    }
+}
+
+static void command_start(struct command *cmd, struct nvme_ns_req *req)
+{
+    cmd->req = req;
+    cmd->status = STATUS(OK);
+    cmd->free_pieces = ALL_PIECES_FREE;
+    cmd->fed = false;
+    cmd->tells_loss = command_takes_loss(cmd);
+    if (cmd->tells_loss) {
+        cmd->status = STATUS(MEDIA_WRITE);
+        cmd->fed = true;
+    } else {
+        command_prepare(cmd);
+        command_feed(cmd);
+    }
+    if (command_is_over(cmd)) {
+        list_push_back(&cmd->front->finished, &cmd->link);
+        reactor_defer(cmd->front->reactor, &cmd->front->finish_task);
+    }
+}
+
+void command_submit(struct nvme_ns *ns, struct nvme_ns_req *req)
+{
+    struct volume *v = CONTAINER_OF(ns, struct volume, ns);
+    struct slice *front = &v->slices[req->reactor->index];
+
+    assert(front->reactor == req->reactor);
+    assert(reactor_is_current(req->reactor));
+    assert(req->bytes > 0 || (req->opcode != NVME_NS_READ && req->opcode != NVME_NS_WRITE));
+    assert(req->offset <= v->layout.bytes);
+    assert(req->bytes <= v->layout.bytes - req->offset);
+
+    struct command *cmd = command_get(front);
+    if (cmd == NULL) {
+        list_node_init(&req->link);
+        list_push_back(&front->waiting, &req->link);
+        front->waited++;
+        return;
+    }
+    command_start(cmd, req);
+}

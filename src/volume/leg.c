@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "volume/leg.h"
+
+#include <assert.h>
+
+#include "base/mutation.h"
+
+static void leg_deliver(struct io_msg *msg);
+static void leg_on_clean(struct io_task *task);
+static void leg_on_store(struct store_io *store_io);
+static void leg_return(struct io_msg *msg);
+
+void leg_init(struct leg *leg, struct store *store, struct reactor *reactor, bool continue_on_loss,
+              const atomic_bool *loss_told)
+{
+    *leg = (struct leg) {
+        .store = store,
+        .reactor = reactor,
+        .continue_on_loss = continue_on_loss,
+        .problem = STATUS(UNAVAILABLE),
+        .loss_told = loss_told,
+    };
+}
+
+void leg_on_opened(struct leg *leg, const struct store_session_opened *opened)
+{
+    assert(reactor_is_current(leg->reactor));
+    assert(leg->session == NULL);
+
+    leg->problem = opened->status;
+    if (!status_ok(opened->status))
+        return;
+    leg->session = opened->session;
+    leg->incarnation = opened->incarnation;
+    leg->generation = opened->generation;
+    /* Writes of an earlier session may still be unflushed: the first Flush asks the disk. */
+    leg->written = 1;
+    leg->flushed = 0;
+    leg->loss = opened->unflushed_loss && !leg->continue_on_loss;
+    if (opened->unflushed_loss && leg->continue_on_loss)
+        store_session_loss_reported(leg->session);
+}
+
+/* The store forgets the loss only after the host was told: telling it twice does no harm. */
+static void leg_settle_loss(struct leg *leg)
+{
+    if (!leg->loss || !atomic_load(leg->loss_told))
+        return;
+    leg->loss = false;
+    store_session_loss_reported(leg->session);
+}
+
+void leg_close(struct leg *leg)
+{
+    assert(reactor_is_current(leg->reactor));
+
+    if (leg->session == NULL)
+        return;
+    leg_settle_loss(leg);
+    store_session_close(leg->session);
+    leg->session = NULL;
+}
+
+void leg_submit(struct leg_io *io)
+{
+    assert(io->leg->session != NULL);
+    assert(reactor_is_current(io->reactor));
+
+    if (io->leg->reactor == io->reactor) {
+        leg_deliver(&io->msg);
+        return;
+    }
+    io->msg.deliver = leg_deliver;
+    reactor_post(io->leg->reactor, &io->msg);
+}
+
+/* On the store's reactor: the command takes what the leg knows now, and goes to the store. */
+static void leg_deliver(struct io_msg *msg)
+{
+    struct leg_io *io = CONTAINER_OF(msg, struct leg_io, msg);
+    struct leg *leg = io->leg;
+    const bool clean = leg->written == leg->flushed || MUTATION(S1_FLUSH_CLEAN_LEG);
+
+    leg_settle_loss(leg);
+    if (io->store.opcode == STORE_OP_FLUSH && clean) {
+        io_task_init(&io->task, leg_on_clean);
+        reactor_defer(leg->reactor, &io->task);
+        return;
+    }
+    io->store.generation = leg->generation;
+    io->store.incarnation = leg->incarnation;
+    io->store.done = leg_on_store;
+    io->written = leg->written;
+    store_submit(leg->session, &io->store);
+}
+
+/* Back to the caller's reactor with io->status. */
+static void leg_finish(struct leg_io *io)
+{
+    if (io->leg->reactor == io->reactor) {
+        io->done(io);
+        return;
+    }
+    io->msg.deliver = leg_return;
+    reactor_post(io->reactor, &io->msg);
+}
+
+static void leg_return(struct io_msg *msg)
+{
+    struct leg_io *io = CONTAINER_OF(msg, struct leg_io, msg);
+    io->done(io);
+}
+
+static void leg_on_clean(struct io_task *task)
+{
+    struct leg_io *io = CONTAINER_OF(task, struct leg_io, task);
+
+    io->status = STATUS(OK);
+    leg_finish(io);
+}
+
+/*
+ * The disk has another incarnation than the command named: what it had completed and not flushed
+ * may be gone, and the command's failure tells the host.  True: the volume continues on loss, and
+ * the command may name the new one.
+ */
+static bool leg_on_stale_incarnation(struct leg_io *io)
+{
+    struct leg *leg = io->leg;
+    struct store_info info;
+
+    store_get_info(leg->store, &info);
+    leg->incarnation = info.incarnation;
+    store_session_loss_reported(leg->session);
+    return leg->continue_on_loss && io->store.incarnation != info.incarnation;
+}
+
+static bool is_zeroing(enum store_opcode opcode)
+{
+    return opcode == STORE_OP_WRITE_ZEROES || opcode == STORE_OP_DEALLOCATE;
+}
+
+/* A shard that the store does not know was never written: it holds zeros. */
+static struct status leg_unknown_shard(const struct store_io *s)
+{
+    if (s->opcode == STORE_OP_READ)
+        memset(s->data.at, 0, s->data.bytes);
+    if (s->opcode == STORE_OP_READ || is_zeroing(s->opcode))
+        return STATUS(OK);
+    return s->status;
+}
+
+static struct status leg_outcome(struct leg_io *io)
+{
+    struct leg *leg = io->leg;
+    const struct store_io *s = &io->store;
+
+    if (status_is(s->status, STATUS_UNKNOWN_SHARD))
+        return leg_unknown_shard(s);
+    if (!status_ok(s->status))
+        return s->status;
+    if (s->opcode == STORE_OP_FLUSH)
+        leg->flushed = max_u64(leg->flushed, io->written);
+    else if ((s->opcode == STORE_OP_WRITE || is_zeroing(s->opcode)) && !s->fua)
+        leg->written++;
+    return STATUS(OK);
+}
+
+static void leg_on_store(struct store_io *store_io)
+{
+    struct leg_io *io = CONTAINER_OF(store_io, struct leg_io, store);
+
+    assert(reactor_is_current(io->leg->reactor));
+    if (status_is(store_io->status, STATUS_STALE_INCARNATION) && leg_on_stale_incarnation(io)) {
+        leg_deliver(&io->msg);
+        return;
+    }
+    io->status = leg_outcome(io);
+    leg_finish(io);
+}

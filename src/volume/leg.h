@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A leg: one disk's store, as one volume's engine sees it.  It hides where the store is: today a
+ * store of this process, called directly on the reactor of its disk.
+ *
+ *     slice ---- leg_submit ---(message, if on another reactor)---> store_submit
+ *     slice <--- done ---------(message, if on another reactor)---- store's done
+ *
+ * A leg counts what a Flush has to cover.  A write is counted on the store's reactor before its
+ * completion travels back, and a Flush reads the count there after it was submitted, so that it
+ * covers every write whose completion the host has seen (S1).
+ *
+ * Threading: a leg belongs to its store's reactor.  leg_submit() is called on any reactor of the
+ *            node, and calls back there.
+ * Memory:    commands are embedded in the engine's pieces.
+ */
+#ifndef VOLUME_LEG_H
+#define VOLUME_LEG_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "io/reactor.h"
+#include "store/store.h"
+
+struct leg_io;
+
+struct leg {
+    /* Set while the volume is opened, constant after. */
+    struct store *store; /* NULL: the disk is not available. */
+    struct reactor *reactor;
+    struct store_session *session; /* NULL: could not be opened. */
+    uint64_t generation;
+    bool continue_on_loss;        /* on-unflushed-loss = continue. */
+    struct status problem;        /* Why there is no session. */
+    const atomic_bool *loss_told; /* The host was told that writes may be gone (S1). */
+
+    /* The store's reactor's. */
+    bool loss; /* This disk may have lost writes, and its store must hear of it. */
+    uint64_t incarnation;
+    uint64_t written; /* Commands completed that a Flush must cover. */
+    uint64_t flushed; /* The value of written that the last good Flush covered. */
+};
+
+struct leg_io {
+    /* The caller's.  In store: opcode, fua, create, shard, offset, bytes, data, crcs. */
+    struct leg *leg;
+    struct store_io store;
+    struct reactor *reactor; /* Where leg_submit() was called and done will be. */
+    void (*done)(struct leg_io *io);
+    struct status status; /* Valid in done. */
+
+    /* Private to leg.c. */
+    struct io_msg msg;
+    struct io_task task;
+    uint64_t written; /* FLUSH: what it covers. */
+};
+
+/*
+ * Prepares a leg that has no session yet.  store may be NULL.  reactor is the one of the store's
+ * disk, or any if there is no store.  *loss_told is set when the host was told of the loss that
+ * leg_on_opened() reported.
+ */
+void leg_init(struct leg *leg, struct store *store, struct reactor *reactor, bool continue_on_loss,
+              const atomic_bool *loss_told);
+
+/*
+ * Takes over what opening the session has brought.  leg->loss tells whether the host must be
+ * told of a loss.  On the store's reactor.
+ */
+void leg_on_opened(struct leg *leg, const struct store_session_opened *opened);
+
+/* Closes the session, if there is one.  Nothing is in flight.  On the store's reactor. */
+void leg_close(struct leg *leg);
+
+/*
+ * Starts a command at the leg's store, which must have a session.  A READ of a shard that the
+ * store does not know fills with zeros (the engine knows that the volume has the shard there; it
+ * was never written); a deallocate of one has nothing to do.  A FLUSH without anything to cover
+ * does not reach the disk.  Where the disk's incarnation has changed, a FLUSH or FUA is
+ * STALE_INCARNATION once, unless the volume continues on loss.
+ */
+void leg_submit(struct leg_io *io);
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine's limits, with the reason for each.
+ *
+ * Threading: pure.   Memory: constants.
+ */
+#ifndef VOLUME_LIMITS_H
+#define VOLUME_LIMITS_H
+
+#include <assert.h>
+
+#include "io/buf.h"
+#include "store/store.h"
+
+/*
+ * Host commands that one slice of one volume carries at a time; more wait.  Enough for a host
+ * that keeps several queues of 128 busy; the memory is touched only as far as it is used.
+ */
+#define VOLUME_COMMANDS_MAX 1024u
+
+/*
+ * Pieces of one command in flight.  A read or write of BUF_BYTES_MAX touches at most three
+ * stripe units of the default size; a deallocate of a terabyte goes through the same window, so
+ * that it cannot crowd out the rest.
+ */
+#define VOLUME_PIECES_MAX 4u
+
+/* One piece of a deallocate or write-zeroes: what a store does without a pause for others. */
+#define VOLUME_ZERO_BYTES_MAX ((uint64_t)16 << 20)
+
+/*
+ * Lanes of the overlap order that one slice can hold.  A read or write takes one or two, a piece
+ * of a deallocate up to VOLUME_ZERO_BYTES_MAX / ORDER_LANE_BYTES + 1; what finds none free waits.
+ */
+#define VOLUME_LANES_MAX 4096u
+
+/* Blocks of one command: one CRC each. */
+#define VOLUME_BLOCKS_MAX (BUF_BYTES_MAX / STORE_BLOCK_BYTES)
+
+/* Legs of a shard, that is, its replicas. */
+#define VOLUME_REPLICAS_MAX 3u
+
+/* Stores of one volume: the stride.  More would let one failure touch too many volumes. */
+#define VOLUME_STORES_MAX            1024u
+
+#define VOLUME_STRIPE_UNIT_BYTES_MIN ((uint32_t)4096)
+#define VOLUME_STRIPE_UNIT_BYTES_MAX STORE_IO_BYTES_MAX /* A unit is one command to a store. */
+
+static_assert(VOLUME_ZERO_BYTES_MAX % STORE_BLOCK_BYTES == 0, "whole blocks");
+static_assert(VOLUME_LANES_MAX >= 64, "the widest piece must fit");
+
+#endif

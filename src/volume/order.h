@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The overlap order of one slice (R8): whoever touches blocks of a shard enters here first.  An
+ * exclusive entry (write, deallocate, and every copy, R10) shares its blocks with nobody; shared
+ * ones (reads) share with each other.  So a read that overlaps a write in flight waits for it,
+ * overlapping writes reach all replicas in one order, and a store never sees two commands that
+ * fight over a block.
+ *
+ *     shard 7:  | lane 0 | lane 1 | lane 2 | ...        ORDER_LANE_BYTES each
+ *                            |
+ *                 writing  0000011100000000...          one bit per block
+ *                 reading  0011000000000000...
+ *                 waiting  entry -> entry               first come, first served
+ *
+ * The common case, nobody near, is one look-up in a hash table and two bit tests.  A lane exists
+ * while somebody is in it.  An entry over several lanes takes them in ascending order, so that
+ * two of them cannot wait for each other.  Behind an entry that waits, later ones of its lane
+ * wait too, so that it does not starve.
+ *
+ * Threading: an order belongs to its slice's reactor.
+ * Memory:    lanes come from a pool sized at creation.  An entry reserves all of its lanes before
+ *            it takes the first one; without enough free, it waits.
+ */
+#ifndef VOLUME_ORDER_H
+#define VOLUME_ORDER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/status.h"
+
+#define ORDER_LANE_BYTES ((uint64_t)256 << 10) /* 64 blocks: one word of bits. */
+
+struct order;
+struct order_lane;
+
+struct order_entry {
+    /* The caller's. */
+    uint32_t shard;
+    bool exclusive;
+    uint64_t offset; /* Bytes in the shard; whole blocks. */
+    uint64_t bytes;  /* At least one block. */
+    void (*granted)(struct order_entry *entry);
+
+    /* Private to order.c. */
+    struct list_node link;
+    struct order_lane *first_lane;
+    uint64_t next_lane; /* The first lane that it has not taken yet. */
+};
+
+struct order_stats {
+    uint64_t entered;
+    uint64_t waited;  /* Of them, those that were not granted at once. */
+    uint64_t starved; /* Of them, those that waited for free lanes. */
+};
+
+/* Creates an order with lanes_max lanes.  An entry may need at most lanes_max of them. */
+struct status order_create(uint32_t lanes_max, struct order **out_order) MUST_CHECK;
+
+/* Nobody may be inside.  NULL is allowed. */
+void order_destroy(struct order *o);
+
+/* True: the entry is in.  False: granted() will be called, from inside order_leave() of another. */
+bool order_enter(struct order *o, struct order_entry *entry) MUST_CHECK;
+
+/* The entry leaves; those that waited for it are granted before this returns. */
+void order_leave(struct order *o, struct order_entry *entry);
+
+/* Whether nobody is inside or waits. */
+bool order_idle(const struct order *o);
+
+void order_get_stats(const struct order *o, struct order_stats *out_stats);
+
+#endif

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+
+#include "volume/volume_internal.h"
+
+/*
+ *   front's reactor      owner's reactor          disk's reactor
+ *
+ *   slice_submit ------> slice_deliver
+ *                        order, then
+ *                        piece_start -----------> store
+ *                        piece_on_leg <----------
+ *   command_on_piece <-- piece_end
+ */
+static void slice_deliver(struct io_msg *msg);
+static void piece_on_granted(struct order_entry *entry);
+static void piece_on_leg(struct leg_io *io);
+static void piece_return(struct io_msg *msg);
+
+void slice_submit(struct piece *p)
+{
+    p->owner = volume_slice_of_shard(p->cmd->front->volume, p->order.shard);
+    if (p->owner->reactor == p->cmd->front->reactor) {
+        slice_deliver(&p->msg);
+        return;
+    }
+    p->msg.deliver = slice_deliver;
+    reactor_post(p->owner->reactor, &p->msg);
+}
+
+/* Ends the piece without a wait; off the caller's stack. */
+static void piece_refuse(struct piece *p, struct status why)
+{
+    struct slice *s = p->owner;
+
+    p->status = why;
+    list_node_init(&p->link);
+    list_push_back(&s->refused, &p->link);
+    reactor_defer(s->reactor, &s->refuse_task);
+}
+
+/* Sends the piece, which is alone on its blocks now, to all legs of its shard. */
+static void piece_start(struct piece *p)
+{
+    struct volume *v = p->owner->volume;
+    const struct volume_placement *placement = &v->shards[p->order.shard];
+
+    for (uint32_t i = 0; i < PIECE_LEGS_MAX; i++) {
+        struct leg *leg = &v->legs[placement->disk[i]];
+        if (leg->session == NULL) {
+            piece_refuse(p, leg->problem);
+            return;
+        }
+        p->legs[i].leg = leg;
+        p->legs[i].reactor = p->owner->reactor;
+        p->legs[i].done = piece_on_leg;
+    }
+    p->legs_pending = PIECE_LEGS_MAX;
+    for (uint32_t i = 0; i < PIECE_LEGS_MAX; i++)
+        leg_submit(&p->legs[i]);
+}
+
+static void piece_on_granted(struct order_entry *entry)
+{
+    piece_start(CONTAINER_OF(entry, struct piece, order));
+}
+
+static void slice_deliver(struct io_msg *msg)
+{
+    struct piece *p = CONTAINER_OF(msg, struct piece, msg);
+
+    assert(reactor_is_current(p->owner->reactor));
+    p->order.granted = piece_on_granted;
+    if (order_enter(p->owner->order, &p->order))
+        piece_start(p);
+}
+
+/* Lets the next one on the piece's blocks, and returns the piece to its command. */
+static void piece_end(struct piece *p)
+{
+    struct slice *s = p->owner;
+
+    order_leave(s->order, &p->order);
+    if (s->reactor == p->cmd->front->reactor) {
+        command_on_piece(p);
+        return;
+    }
+    p->msg.deliver = piece_return;
+    reactor_post(p->cmd->front->reactor, &p->msg);
+}
+
+static void piece_return(struct io_msg *msg)
+{
+    command_on_piece(CONTAINER_OF(msg, struct piece, msg));
+}
+
+static void piece_on_leg(struct leg_io *io)
+{
+    /* The store's private part knows nothing of pieces; the command's pieces do. */
+    struct piece *p = CONTAINER_OF(io, struct piece, legs[0]);
+
+    static_assert(PIECE_LEGS_MAX == 1, "find the piece of any of its legs");
+    if (status_ok(p->status))
+        p->status = io->status;
+    if (--p->legs_pending == 0)
+        piece_end(p);
+}
+
+static void slice_end_refused(struct io_task *task)
+{
+    struct slice *s = CONTAINER_OF(task, struct slice, refuse_task);
+    struct list refused;
+
+    list_init(&refused);
+    list_splice_back(&refused, &s->refused);
+    struct list_node *n;
+    while ((n = list_pop_front(&refused)) != NULL)
+        piece_end(CONTAINER_OF(n, struct piece, link));
+}
+
+struct status slice_init(struct slice *s, struct volume *v, struct reactor *reactor)
+{
+    s->volume = v;
+    s->reactor = reactor;
+    list_init(&s->refused);
+    io_task_init(&s->refuse_task, slice_end_refused);
+    TRY(command_pool_init(s));
+    return order_create(VOLUME_LANES_MAX, &s->order);
+}
+
+void slice_fini(struct slice *s)
+{
+    order_destroy(s->order);
+    command_pool_fini(s);
+}

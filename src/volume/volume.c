@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "volume/volume.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "volume/volume_internal.h"
+
+/*
+ *   OPENING -----> READY -----> DELETING
+ *      |             |             |
+ *      |             v             |
+ *      +-------> CLOSING <---------+
+ *                    |
+ *                  ENDED
+ *
+ * Every state but READY waits for a round of calls: one to each leg, on the leg's reactor, and
+ * back home, where round_on_end() leaves the state.
+ */
+enum volume_state { VOL_OPENING, VOL_READY, VOL_DELETING, VOL_CLOSING, VOL_ENDED };
+
+static const struct sm_state volume_states[] = {
+    [VOL_OPENING] = { "opening", SM_TO(VOL_READY) | SM_TO(VOL_CLOSING) },
+    [VOL_READY] = { "ready", SM_TO(VOL_DELETING) | SM_TO(VOL_CLOSING) },
+    [VOL_DELETING] = { "deleting", SM_TO(VOL_CLOSING) },
+    [VOL_CLOSING] = { "closing", SM_TO(VOL_ENDED) },
+    [VOL_ENDED] = { "ended", 0 },
+};
+
+static void round_on_end(struct volume *v);
+
+/* ---- A round of calls ---- */
+
+static void round_on_return(struct io_msg *msg)
+{
+    struct leg_call *call = CONTAINER_OF(msg, struct leg_call, msg);
+    struct volume *v = call->volume;
+
+    if (--v->calls_pending == 0)
+        round_on_end(v);
+}
+
+static void round_on_posted(struct io_msg *msg)
+{
+    struct volume *v = CONTAINER_OF(msg, struct volume, round_msg);
+
+    if (--v->calls_pending == 0)
+        round_on_end(v);
+}
+
+/* Posts start to every leg with a shard, or to those of them that have a session. */
+static void round_start(struct volume *v, void (*start)(struct io_msg *msg), bool with_session)
+{
+    /* One more than the calls, so that an empty round ends from the loop like any other. */
+    v->calls_pending = 1;
+    for (uint32_t i = 0; i < v->leg_count; i++) {
+        struct leg_call *call = &v->calls[i];
+        const struct leg *leg = call->leg;
+        if (!call->used || leg->store == NULL || (with_session && leg->session == NULL))
+            continue;
+        v->calls_pending++;
+        call->msg.deliver = start;
+        reactor_post(leg->reactor, &call->msg);
+    }
+    v->round_msg.deliver = round_on_posted;
+    reactor_post(v->home, &v->round_msg);
+}
+
+/* From the leg's reactor back home. */
+static void call_return(struct leg_call *call)
+{
+    call->msg.deliver = round_on_return;
+    reactor_post(call->volume->home, &call->msg);
+}
+
+/* ---- Opening ---- */
+
+static struct status check_failed(char *problem, size_t problem_bytes, struct status st,
+                                  const char *why)
+{
+    snprintf(problem, problem_bytes, "%s", why);
+    return st;
+}
+
+struct status volume_check(const struct store_volume *desc, char *problem, size_t problem_bytes)
+{
+    struct layout layout;
+
+    if (desc->lba_bytes != STORE_BLOCK_BYTES)
+        return check_failed(problem, problem_bytes, STATUS(UNSUPPORTED),
+                            "the logical block size must be 4096");
+    if (desc->replicas != PIECE_LEGS_MAX)
+        return check_failed(problem, problem_bytes, STATUS(UNSUPPORTED),
+                            "the number of replicas must be 1");
+    if (!status_ok(layout_init(&layout, desc->bytes, desc->shard_bytes, desc->stripe_unit_bytes,
+                               desc->stripe_width)))
+        return check_failed(problem, problem_bytes, STATUS(INVALID),
+                            "its sizes do not fit each other: the size must be in blocks of "
+                            "4096, the stripe unit a power of two from 4K to 512K, the shard "
+                            "size a multiple of it, and the stripe width at least 1");
+    return STATUS(OK);
+}
+
+static struct status volume_alloc_slices(struct volume *v, const struct volume_config *config)
+{
+    v->slices = calloc(config->reactor_count, sizeof *v->slices);
+    if (v->slices == NULL)
+        return STATUS(NO_MEMORY);
+    for (unsigned i = 0; i < config->reactor_count; i++) {
+        assert(config->reactors[i]->index == i);
+        v->slice_count++;
+        TRY(slice_init(&v->slices[i], v, config->reactors[i]));
+    }
+    return STATUS(OK);
+}
+
+static struct status volume_alloc_legs(struct volume *v, const struct volume_config *config)
+{
+    v->leg_count = config->disk_count;
+    v->legs = calloc(max_u64(v->leg_count, 1), sizeof *v->legs);
+    v->calls = calloc(max_u64(v->leg_count, 1), sizeof *v->calls);
+    if (v->legs == NULL || v->calls == NULL)
+        return STATUS(NO_MEMORY);
+    for (uint32_t i = 0; i < v->leg_count; i++) {
+        const struct volume_disk *disk = &config->disks[i];
+        struct leg_call *call = &v->calls[i];
+        leg_init(&v->legs[i], disk->store, disk->reactor, v->desc.continue_on_unflushed_loss,
+                 &v->loss_told);
+        call->volume = v;
+        call->leg = &v->legs[i];
+        snprintf(call->disk, sizeof call->disk, "%s", disk->name);
+    }
+    return STATUS(OK);
+}
+
+static struct status volume_alloc_shards(struct volume *v, const struct volume_config *config)
+{
+    if (config->shard_count != v->layout.shard_count)
+        return STATUS(INVALID);
+    v->shards = calloc(config->shard_count, sizeof *v->shards);
+    if (v->shards == NULL)
+        return STATUS(NO_MEMORY);
+    for (uint32_t i = 0; i < config->shard_count; i++) {
+        v->shards[i] = config->shards[i];
+        for (uint32_t r = 0; r < PIECE_LEGS_MAX; r++) {
+            if (v->shards[i].disk[r] >= v->leg_count)
+                return STATUS(INVALID);
+            v->calls[v->shards[i].disk[r]].used = true;
+        }
+    }
+    return STATUS(OK);
+}
+
+static struct status volume_alloc(struct volume *v, const struct volume_config *config)
+{
+    const struct store_volume *d = &config->volume;
+    char problem[256];
+
+    TRY(volume_check(d, problem, sizeof problem));
+    if (config->disk_count > VOLUME_STORES_MAX)
+        return STATUS(LIMIT);
+    TRY(layout_init(&v->layout, d->bytes, d->shard_bytes, d->stripe_unit_bytes, d->stripe_width));
+    TRY(volume_alloc_slices(v, config));
+    TRY(volume_alloc_legs(v, config));
+    return volume_alloc_shards(v, config);
+}
+
+static void volume_free(struct volume *v)
+{
+    for (unsigned i = 0; i < v->slice_count; i++)
+        slice_fini(&v->slices[i]);
+    free(v->slices);
+    free(v->legs);
+    free(v->calls);
+    free(v->shards);
+    free(v);
+}
+
+static void open_on_session(void *ctx, const struct store_session_opened *opened)
+{
+    struct leg_call *call = ctx;
+
+    leg_on_opened(call->leg, opened);
+    call_return(call);
+}
+
+static void open_deliver(struct io_msg *msg)
+{
+    struct leg_call *call = CONTAINER_OF(msg, struct leg_call, msg);
+    const struct store_session_config config = {
+        .volume = call->volume->desc,
+        .group = 0,
+        .epoch = call->volume->epoch,
+    };
+
+    store_session_open(call->leg->store, &config, open_on_session, call);
+}
+
+/* Takes in one leg, reporting what a person should know. */
+static void open_take_leg(struct volume *v, const struct leg_call *call)
+{
+    if (call->leg->session == NULL) {
+        log_warning(v->log, "volume '%s': disk '%s': %s: its shards answer errors", v->desc.name,
+                    call->disk, status_text(call->leg->problem));
+        return;
+    }
+    if (!call->leg->loss)
+        return;
+    log_warning(v->log,
+                "volume '%s': disk '%s': completed writes that were not flushed may be lost: the "
+                "next flush of its host fails once to say so",
+                v->desc.name, call->disk);
+    atomic_store(&v->loss_pending, true);
+}
+
+static struct status open_outcome(struct volume *v)
+{
+    uint32_t sessions = 0;
+    struct status problem = STATUS(UNAVAILABLE);
+
+    for (uint32_t i = 0; i < v->leg_count; i++) {
+        const struct leg_call *call = &v->calls[i];
+        if (!call->used)
+            continue;
+        if (status_is(call->leg->problem, STATUS_STALE_EPOCH))
+            return call->leg->problem; /* Another engine has the volume (R3). */
+        open_take_leg(v, call);
+        if (call->leg->session != NULL)
+            sessions++;
+        else
+            problem = call->leg->problem;
+    }
+    return sessions > 0 ? STATUS(OK) : problem;
+}
+
+static void close_deliver(struct io_msg *msg)
+{
+    struct leg_call *call = CONTAINER_OF(msg, struct leg_call, msg);
+
+    leg_close(call->leg);
+    call_return(call);
+}
+
+static void volume_start_closing(struct volume *v)
+{
+    sm_move(&v->sm, VOL_CLOSING);
+    round_start(v, close_deliver, true);
+}
+
+static void volume_on_opened(struct volume *v)
+{
+    v->status = open_outcome(v);
+    if (!status_ok(v->status)) {
+        volume_start_closing(v);
+        return;
+    }
+    sm_move(&v->sm, VOL_READY);
+    void (*done)(void *ctx, struct status status, struct volume *volume) = v->on_opened;
+    v->on_opened = NULL;
+    done(v->ctx, STATUS(OK), v);
+}
+
+static void volume_end(struct volume *v)
+{
+    const struct volume ended = *v;
+
+    sm_move(&v->sm, VOL_ENDED);
+    volume_free(v);
+    if (ended.on_opened != NULL)
+        ended.on_opened(ended.ctx, ended.status, NULL);
+    else if (ended.on_deleted != NULL)
+        ended.on_deleted(ended.ctx, ended.status);
+    else
+        ended.on_closed(ended.ctx);
+}
+
+/* Which disks could not forget the volume; the first failure. */
+static struct status delete_outcome(const struct volume *v)
+{
+    struct status first = STATUS(OK);
+
+    for (uint32_t i = 0; i < v->leg_count; i++) {
+        const struct leg_call *call = &v->calls[i];
+        const struct status st = call->io.status; /* OK where no call was made. */
+        /* A disk that never took a write of the volume does not know it. */
+        if (status_ok(st) || status_is(st, STATUS_UNKNOWN_SHARD) || status_is(st, STATUS_NOT_FOUND))
+            continue;
+        log_warning(v->log, "volume '%s': disk '%s': delete: %s", v->desc.name, call->disk,
+                    status_text(st));
+        if (status_ok(first))
+            first = st;
+    }
+    return first;
+}
+
+static void round_on_end(struct volume *v)
+{
+    assert(reactor_is_current(v->home));
+
+    switch ((enum volume_state)v->sm.now) {
+    case VOL_OPENING:
+        volume_on_opened(v);
+        return;
+    case VOL_DELETING:
+        v->status = delete_outcome(v);
+        volume_start_closing(v);
+        return;
+    case VOL_CLOSING:
+        volume_end(v);
+        return;
+    case VOL_READY:
+    case VOL_ENDED:
+        break;
+    }
+    sm_bug(&v->sm);
+}
+
+/* ---- The interface ---- */
+
+static void volume_ns_info(struct nvme_ns *ns, struct nvme_ns_info *out_info)
+{
+    const struct volume *v = CONTAINER_OF(ns, struct volume, ns);
+
+    *out_info = (struct nvme_ns_info) {
+        .uuid = v->desc.uuid,
+        .bytes = v->desc.bytes,
+        .used_bytes = v->desc.bytes,
+        .lba_bytes = v->desc.lba_bytes,
+        .optimal_io_bytes = v->desc.stripe_unit_bytes,
+        .atomic_bytes = STORE_BLOCK_BYTES,
+    };
+    static_assert(sizeof out_info->nguid == sizeof out_info->uuid.b, "both have 16 bytes");
+    memcpy(out_info->nguid, v->desc.uuid.b, sizeof out_info->nguid);
+}
+
+static const struct nvme_ns_ops volume_ns_ops = {
+    .submit = command_submit,
+    .info = volume_ns_info,
+};
+
+static void open_on_failed(struct io_msg *msg)
+{
+    struct volume *v = CONTAINER_OF(msg, struct volume, round_msg);
+
+    sm_move(&v->sm, VOL_CLOSING);
+    volume_end(v);
+}
+
+void volume_open(const struct volume_config *config,
+                 void (*done)(void *ctx, struct status status, struct volume *volume), void *ctx)
+{
+    assert(config->reactor_count > 0);
+    assert(reactor_is_current(config->reactors[0]));
+
+    struct volume *v = calloc(1, sizeof *v);
+    assert(v != NULL); /* There is nothing yet that could report it. */
+    v->ns.ops = &volume_ns_ops;
+    v->desc = config->volume;
+    v->log = config->log;
+    v->home = config->reactors[0];
+    v->epoch = config->epoch;
+    v->on_opened = done;
+    v->ctx = ctx;
+    atomic_init(&v->loss_pending, false);
+    atomic_init(&v->loss_told, false);
+    sm_init(&v->sm, volume_states, VOL_OPENING);
+    v->status = volume_alloc(v, config);
+    if (!status_ok(v->status)) {
+        v->round_msg.deliver = open_on_failed;
+        reactor_post(v->home, &v->round_msg);
+        return;
+    }
+    round_start(v, open_deliver, false);
+}
+
+struct nvme_ns *volume_ns(struct volume *v)
+{
+    return &v->ns;
+}
+
+void volume_close(struct volume *v, void (*done)(void *ctx), void *ctx)
+{
+    v->on_closed = done;
+    v->ctx = ctx;
+    volume_start_closing(v);
+}
+
+static void delete_on_leg(struct leg_io *io)
+{
+    call_return(CONTAINER_OF(io, struct leg_call, io));
+}
+
+static void delete_deliver(struct io_msg *msg)
+{
+    struct leg_call *call = CONTAINER_OF(msg, struct leg_call, msg);
+
+    call->io.leg = call->leg;
+    call->io.reactor = call->leg->reactor;
+    call->io.done = delete_on_leg;
+    call->io.store.opcode = STORE_OP_DELETE_VOLUME;
+    leg_submit(&call->io);
+}
+
+void volume_delete(struct volume *v, void (*done)(void *ctx, struct status status), void *ctx)
+{
+    v->on_deleted = done;
+    v->ctx = ctx;
+    sm_move(&v->sm, VOL_DELETING);
+    round_start(v, delete_deliver, true);
+}
+
+void volume_get_stats(const struct volume *v, struct volume_stats *out_stats)
+{
+    *out_stats = (struct volume_stats) { 0 };
+    for (unsigned i = 0; i < v->slice_count; i++) {
+        struct order_stats order;
+        order_get_stats(v->slices[i].order, &order);
+        out_stats->order_entered += order.entered;
+        out_stats->order_waited += order.waited;
+        out_stats->commands_waited += v->slices[i].waited;
+    }
+}
