@@ -65,6 +65,8 @@ $bb mkdir -p /run/jobs /mnt
 $bb hostname guest
 $bb ip link set lo up
 $bb ip address add 10.0.2.15/24 dev eth0
+echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad
+$bb ip address add fec0::15/64 dev eth0
 $bb ip link set eth0 up
 
 until [ -c /dev/vport0p1 ]; do $bb sleep 0.1; done

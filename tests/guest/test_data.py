@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data: verified I/O of many shapes, a file system, space that comes back."""
+
+import time
+
+import pytest
+
+import host
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def volume(server):
+    return server.create("data", "512M")
+
+
+def used_bytes(server, volume):
+    return server.volume(volume["name"])["used_bytes"]
+
+
+def wait_for(condition, timeout_s=30):
+    """The node reports usage every few seconds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def test_fio_verifies_mixed_io(guest, server, volume):
+    device = host.connect(guest, server, volume["nqn"])
+    guest.run(host.fio(device, "randrw", "64M", "4k-64k", 32, "--runtime=8"), 180)
+
+
+def test_fio_with_fua_and_flush(guest, server, volume):
+    device = host.connect(guest, server, volume["nqn"])
+    guest.run(host.fio(device, "randwrite", "2M", "4k", 4, "--fsync=16"), 120)
+    guest.run(host.fio(device, "randwrite", "1M", "4k", 4, "--sync=dsync"), 120)
+    guest.run(f"head -c 4096 /dev/urandom >/tmp/block; "
+              f"nvme write {device} -s 7 -c 0 -z 4096 -d /tmp/block --force-unit-access; "
+              f"nvme read {device} -s 7 -c 0 -z 4096 -d /tmp/back; cmp /tmp/block /tmp/back; "
+              f"nvme flush {device}", 60)
+
+
+def test_unwritten_and_zeroed_blocks_read_as_zeros(guest, server, volume):
+    device = host.connect(guest, server, volume["nqn"])
+    guest.run(f"""
+        is_zero() {{ [ "$(dd if={device} bs=1M skip=$1 count=$2 iflag=direct status=none |
+            tr -d '\\0' | wc -c)" = 0 ]; }}
+        not() {{ if "$@"; then false; fi; }}  # "set -e" does not see the status behind a "!".
+        dd if=/dev/urandom of={device} bs=1M seek=100 count=8 oflag=direct status=none
+        blkdiscard -z -o $((101 << 20)) -l $((2 << 20)) {device}
+        is_zero 101 2
+        not is_zero 100 1
+        not is_zero 103 1
+        blkdiscard -o $((104 << 20)) -l $((2 << 20)) {device}
+        is_zero 104 2
+        not is_zero 106 1
+        is_zero 300 8""", 60)
+
+
+def test_ext4_keeps_files_and_discard_gives_space_back(guest, server, volume):
+    device = host.connect(guest, server, volume["nqn"])
+    guest.run(f"blkdiscard {device}", 60)
+    assert wait_for(lambda: used_bytes(server, volume) < MIB)
+    guest.run(f"""
+        mkfs.ext4 -q {device}
+        mount {device} /mnt
+        head -c 40M /dev/urandom >/mnt/file
+        sha256sum </mnt/file >/tmp/sum
+        sync
+        umount /mnt
+        e2fsck -fn {device}
+        mount {device} /mnt
+        sha256sum -c /tmp/sum </mnt/file""", 180)
+    assert wait_for(lambda: used_bytes(server, volume) >= 40 * MIB)
+    guest.run("rm /mnt/file; sync; fstrim /mnt; umount /mnt", 60)
+    assert wait_for(lambda: used_bytes(server, volume) < 30 * MIB)
+    guest.run(f"e2fsck -fn {device}; blkdiscard {device}", 60)
+    assert wait_for(lambda: used_bytes(server, volume) < MIB), used_bytes(server, volume)
+
+
+def test_two_volumes_do_not_mix(guest, server, volume):
+    other = server.create("other", "64M")
+    first = host.connect(guest, server, volume["nqn"])
+    second = host.connect(guest, server, other["nqn"])
+    guest.run(f"""
+        for i in 1 2; do
+            head -c 8M /dev/urandom >/tmp/pattern$i
+        done
+        dd if=/tmp/pattern1 of={first} bs=256k oflag=direct status=none &
+        dd if=/tmp/pattern2 of={second} bs=256k oflag=direct status=none &
+        wait
+        cmp -n $((8 << 20)) {first} /tmp/pattern1
+        cmp -n $((8 << 20)) {second} /tmp/pattern2""", 60)
+    guest.run(f"nvme disconnect -n {other['nqn']}")
+    server.cli("volume", "delete", "other")

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`trilith up` as a process that tests start, kill and ask.
+
+The build that is tested is the one that TRILITH_BUILD names, build-asan by default.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = ROOT / os.environ.get("TRILITH_BUILD", "build-asan")
+PROGRAM = BUILD / "trilith"
+START_LIMIT_S = 60
+STOP_LIMIT_S = 60
+CLI_LIMIT_S = 60
+
+# A finding of a sanitizer ends the process with this status, which nothing else uses.
+SANITIZER_STATUS = 99
+ENVIRONMENT = {
+    **os.environ,
+    "ASAN_OPTIONS": f"exitcode={SANITIZER_STATUS}:detect_leaks=1",
+    "UBSAN_OPTIONS": f"halt_on_error=1:print_stacktrace=1:exitcode={SANITIZER_STATUS}",
+    "LSAN_OPTIONS": f"exitcode={SANITIZER_STATUS}",
+}
+
+
+class Failed(AssertionError):
+    """A command of the CLI, or the server, ended as it should not."""
+
+
+class Server:
+    """One `trilith up` on a directory.  The ports are free ones at the first start and the same
+    ones at every later start, so that hosts find it again."""
+
+    def __init__(self, data, *options, api_port=0, port=0):
+        self.data = pathlib.Path(data)
+        self.options = [str(option) for option in options]
+        self.api_port, self.port = api_port, port
+        self.process = None
+        self.log_path = self.data.parent / f"{self.data.name}.log"
+
+    # ---- The process ----
+
+    def start(self):
+        command = [str(PROGRAM), "up", "--data", str(self.data), "--port", str(self.port),
+                   "--api", f"127.0.0.1:{self.api_port}", *self.options]
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=log, env=ENVIRONMENT)
+        deadline = time.monotonic() + START_LIMIT_S
+        while not self.is_up():
+            if self.process.poll() is not None:
+                raise Failed(f"'trilith up' ended with {self.process.returncode}:\n{self.log()}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise Failed(f"'trilith up' is not there after {START_LIMIT_S} s:\n{self.log()}")
+            time.sleep(0.05)
+        return self
+
+    def is_up(self):
+        """Whether the process that runs now has written its ports and answers."""
+        try:
+            run = json.loads((self.data / "run.json").read_text())
+        except (OSError, ValueError):
+            return False
+        if run.get("pid") != self.process.pid:
+            return False
+        self.port, self.api_port = run["port"], run["api_port"]
+        return self.try_cli("status").returncode == 0
+
+    def kill(self):
+        """SIGKILL, as a crash would end it."""
+        self.process.kill()
+        self.process.wait(STOP_LIMIT_S)
+
+    def stop(self):
+        """SIGTERM; it must end by itself, with success and without a finding."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise Failed(f"still there {STOP_LIMIT_S} s after SIGTERM:\n{self.log()}") from None
+        if status != 0:
+            raise Failed(f"ended with {status} at SIGTERM:\n{self.log()}")
+
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, kind, *exc):
+        if not self.running():
+            return
+        if kind is None:
+            self.stop()
+        else:
+            self.kill()
+
+    def log(self):
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    @property
+    def address(self):
+        return "127.0.0.1", self.port
+
+    # ---- The CLI ----
+
+    def try_cli(self, *args):
+        return cli(*args, "--api", f"127.0.0.1:{self.api_port}")
+
+    def cli(self, *args):
+        """Runs a command that must succeed; returns what its JSON says."""
+        done = self.try_cli(*args, "-o", "json")
+        if done.returncode != 0:
+            raise Failed(f"trilith {' '.join(map(str, args))}: exit status {done.returncode}\n"
+                         f"{done.stderr}{self.log()[-4000:]}")
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def create(self, name, size, *options):
+        """Creates a volume and returns its record."""
+        self.cli("volume", "create", name, "--size", size, *options)
+        return self.volume(name)
+
+    def volume(self, name):
+        return self.cli("volume", "show", name)
+
+
+def cli(*args):
+    """Runs `trilith` with any arguments; the caller looks at the result."""
+    command = [str(PROGRAM), *map(str, args)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=CLI_LIMIT_S, env=ENVIRONMENT, check=False)
+    assert done.returncode != SANITIZER_STATUS, f"{command}: {done.stderr}"
+    return done
