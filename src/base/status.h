@@ -46,7 +46,8 @@
     X(UNSUPPORTED, EOPNOTSUPP, 0x001, false, "not supported")                        \
     X(LIMIT, E2BIG, 0x002, false, "over the limit")                                  \
     X(REFUSED, ECONNREFUSED, 0x006, true, "connection refused")                      \
-    X(SHUTTING_DOWN, ESHUTDOWN, 0x006, true, "shutting down")
+    X(SHUTTING_DOWN, ESHUTDOWN, 0x006, true, "shutting down")                        \
+    X(LOST, ECONNRESET, 0x006, true, "connection lost, and with it whether it was executed")
 
 enum status_code {
 #define STATUS_ENUM(name, err, nvme, retry, text) STATUS_##name,

@@ -56,6 +56,9 @@ static_assert(NVME_RX_BUFFER_BYTES >=
                   2 * (72 + PDU_DIGEST_BYTES + NVME_IN_CAPSULE_BYTES_MAX + PDU_DIGEST_BYTES),
               "two full capsules fit");
 
+/* The initiator's: most of what it receives are the data of reads, 4 KiB and more each. */
+#define INITIATOR_RX_BUFFER_BYTES 131072
+
 /* When less than this is missing of a PDU's data, it is received together with what follows. */
 #define NVME_RX_DIRECT_BYTES_MIN 4096
 

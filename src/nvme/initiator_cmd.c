@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+
+#include "nvme/initiator_internal.h"
+
+/* ---- Submission ---- */
+
+/* "Fabrics Command Set": bits 1:0 of FCTYPE are the direction, as they are of other opcodes. */
+static bool data_go_to_controller(const struct nvme_sqe *sqe)
+{
+    const uint32_t code = sqe->opcode == NVME_OPCODE_FABRICS ? sqe->nsid & 0xff : sqe->opcode;
+    return (code & NVME_OPCODE_TO_CONTROLLER) != 0;
+}
+
+/* What becomes of a command that the controller never saw. */
+static struct status unsent_status(const struct initiator_queue *q)
+{
+    return status_is(q->why, STATUS_CANCELED) ? q->why : STATUS(UNAVAILABLE);
+}
+
+/* Ends the command from the task, so that done does not come from inside the caller's call. */
+static void refuse(struct initiator_queue *q, struct initiator_cmd *cmd, struct status why)
+{
+    cmd->status = why;
+    list_push_back(&q->refused, &cmd->link);
+    if (!q->ending) /* Then the task is running, and takes this one along. */
+        reactor_defer(q->config.reactor, &q->task);
+}
+
+void initiator_queue_submit(struct initiator_queue *q, struct initiator_cmd *cmd)
+{
+    assert(reactor_is_current(q->config.reactor));
+    assert(q->sm.now != INITIATOR_QUEUE_IDLE && q->sm.now != INITIATOR_QUEUE_ENDED);
+    assert(cmd->data.bytes <= NVME_DATA_BYTES_MAX);
+
+    list_node_init(&cmd->link);
+    cmd->queue = q;
+    cmd->sent = false;
+    cmd->in_tx = false;
+    q->outstanding++;
+    if (q->sm.now == INITIATOR_QUEUE_LIVE && q->free_count > 0)
+        initiator_cmd_activate(q, cmd);
+    else if (q->sm.now <= INITIATOR_QUEUE_LIVE)
+        list_push_back(&q->waiting, &cmd->link);
+    else
+        refuse(q, cmd, unsent_status(q));
+}
+
+static void fill_sgl(struct initiator_cmd *cmd)
+{
+    struct nvme_sqe *sqe = &cmd->sqe;
+
+    sqe->flags = NVME_SQE_PSDT_SGL;
+    sqe->sgl_address = 0;
+    sqe->sgl_bytes = (uint32_t)cmd->data.bytes;
+    sqe->sgl_id = cmd->in_capsule ? NVME_SGL_IN_CAPSULE : NVME_SGL_TRANSPORT;
+}
+
+/* What a capsule of this queue takes: Connect and admin commands always what we implement. */
+static uint32_t in_capsule_limit(const struct initiator_queue *q)
+{
+    return q->config.qid == 0 || q->sm.now == INITIATOR_QUEUE_CONNECT ? NVME_IN_CAPSULE_BYTES_MAX
+                                                                      : q->config.in_capsule_bytes;
+}
+
+static void queue_tx(struct initiator_cmd *cmd)
+{
+    cmd->in_tx = true;
+    pdu_tx_queue(&cmd->queue->tx, &cmd->tx);
+}
+
+static void watch_deadlines(struct initiator_queue *q)
+{
+    if (q->sm.now == INITIATOR_QUEUE_LIVE && !io_timer_armed(&q->timer))
+        io_timer_arm(&q->timer, q->config.reactor,
+                     reactor_now_ns(q->config.reactor) + q->config.endpoint.command_timeout_ns);
+}
+
+void initiator_cmd_activate(struct initiator_queue *q, struct initiator_cmd *cmd)
+{
+    assert(q->free_count > 0);
+    assert(!list_node_linked(&cmd->link));
+
+    const uint16_t index = q->free_slots[--q->free_count];
+    struct initiator_slot *slot = &q->slots[index];
+    slot->cmd = cmd;
+    slot->use++;
+
+    cmd->cid = (uint16_t)(index | slot->use << INITIATOR_CID_INDEX_BITS);
+    cmd->sqe.cid = cmd->cid;
+    cmd->start_ns = reactor_now_ns(q->config.reactor);
+    cmd->moved = 0;
+    cmd->granted = 0;
+    cmd->in_pdu = 0;
+    cmd->responded = false;
+    cmd->bad_digest = false;
+    cmd->to_controller = data_go_to_controller(&cmd->sqe);
+    cmd->in_capsule =
+        cmd->to_controller && cmd->data.bytes > 0 && cmd->data.bytes <= in_capsule_limit(q);
+    fill_sgl(cmd);
+    pdu_tx_entry_init(&cmd->tx);
+    queue_tx(cmd);
+    watch_deadlines(q);
+}
+
+void initiator_cmd_activate_waiting(struct initiator_queue *q)
+{
+    while (q->sm.now == INITIATOR_QUEUE_LIVE && q->free_count > 0) {
+        struct list_node *node = list_pop_front(&q->waiting);
+        if (node == NULL)
+            return;
+        initiator_cmd_activate(q, CONTAINER_OF(node, struct initiator_cmd, link));
+    }
+}
+
+struct initiator_cmd *initiator_cmd_find(const struct initiator_queue *q, uint16_t cid)
+{
+    const unsigned index = cid & ((1u << INITIATOR_CID_INDEX_BITS) - 1);
+
+    if (index >= q->slot_count)
+        return NULL;
+    struct initiator_cmd *cmd = q->slots[index].cmd;
+    /* What was not sent cannot be answered; what is answered cannot be answered again. */
+    if (cmd == NULL || cmd->cid != cid || !cmd->sent || cmd->responded)
+        return NULL;
+    return cmd;
+}
+
+/* ---- Sending ---- */
+
+static void encode_capsule(struct initiator_cmd *cmd, struct pdu_tx_writer *w)
+{
+    const struct pdu_format *format = &cmd->queue->format;
+    const uint32_t data_bytes = cmd->in_capsule ? (uint32_t)cmd->data.bytes : 0;
+
+    pdu_tx_head_advance(w, pdu_encode_capsule_cmd(format, &cmd->sqe, data_bytes, pdu_tx_head(w)));
+    cmd->sent = true;
+    if (data_bytes == 0)
+        return;
+    pdu_tx_data_with_digest(w, format, span_const(cmd->data));
+    cmd->moved = data_bytes;
+}
+
+static void encode_h2c_data(struct initiator_cmd *cmd, struct pdu_tx_writer *w)
+{
+    const struct initiator_queue *q = cmd->queue;
+    const struct pdu_data data = {
+        .cccid = cmd->cid,
+        .ttag = cmd->ttag,
+        .offset = cmd->moved,
+        .bytes = (uint32_t)min_u64(cmd->granted - cmd->moved, q->h2c_bytes_max),
+    };
+    const bool last = cmd->moved + data.bytes == cmd->granted;
+
+    pdu_tx_head_advance(
+        w, pdu_encode_h2c_data(&q->format, &data, last ? PDU_FLAG_LAST : 0, pdu_tx_head(w)));
+    pdu_tx_data_with_digest(w, &q->format,
+                            span_const(span_sub(cmd->data, data.offset, data.bytes)));
+    cmd->moved += data.bytes;
+}
+
+void initiator_cmd_encode(struct initiator_cmd *cmd, struct pdu_tx_writer *w)
+{
+    if (cmd->sent)
+        encode_h2c_data(cmd, w);
+    else
+        encode_capsule(cmd, w);
+}
+
+void initiator_cmd_grant(struct initiator_cmd *cmd, const struct pdu_data *r2t)
+{
+    assert(r2t->offset == cmd->granted);
+    assert(r2t->bytes <= cmd->data.bytes - cmd->granted);
+
+    cmd->ttag = r2t->ttag;
+    cmd->granted += r2t->bytes;
+    /* An R2T may overtake the end of the send that carried the command. */
+    if (!cmd->in_tx)
+        queue_tx(cmd);
+}
+
+/* ---- Completion ---- */
+
+static void release_slot(struct initiator_queue *q, const struct initiator_cmd *cmd)
+{
+    const uint16_t index = cmd->cid & ((1u << INITIATOR_CID_INDEX_BITS) - 1);
+
+    assert(q->slots[index].cmd == cmd);
+    q->slots[index].cmd = NULL;
+    q->free_slots[q->free_count++] = index;
+}
+
+static void finish(struct initiator_cmd *cmd)
+{
+    struct initiator_queue *q = cmd->queue;
+
+    assert(!cmd->in_tx);
+    release_slot(q, cmd);
+    q->outstanding--;
+    if (!list_empty(&q->waiting))
+        initiator_cmd_activate_waiting(q);
+    cmd->done(cmd); /* cmd may be gone. */
+}
+
+void initiator_cmd_respond(struct initiator_cmd *cmd, const struct nvme_cqe *cqe)
+{
+    assert(cmd->sent);
+    assert(!cmd->responded);
+
+    cmd->responded = true;
+    cmd->sc = cqe->status & (NVME_SC_VALUE_MASK | NVME_SC_DNR);
+    cmd->result = cqe->result;
+    cmd->status = initiator_status_from_nvme(cqe->status);
+    if (status_ok(cmd->status) && cmd->bad_digest)
+        cmd->status = STATUS(BAD_DIGEST);
+    if (!cmd->in_tx)
+        finish(cmd);
+}
+
+void initiator_cmd_on_sent(struct initiator_cmd *cmd)
+{
+    cmd->in_tx = false;
+    if (!initiator_queue_sends(cmd->queue))
+        return; /* initiator_cmd_end_all() ends it. */
+    if (cmd->responded)
+        finish(cmd);
+    else if (cmd->moved < cmd->granted)
+        queue_tx(cmd);
+}
+
+/* ---- The end ---- */
+
+static void end_unsent(struct initiator_queue *q, struct initiator_cmd *cmd, struct status why)
+{
+    assert(!cmd->sent);
+    assert(q->outstanding > 0);
+
+    cmd->status = why;
+    cmd->sc = 0;
+    cmd->result = 0;
+    q->outstanding--;
+    cmd->done(cmd); /* cmd may be gone. */
+}
+
+static void end_active(struct initiator_queue *q, struct initiator_cmd *cmd)
+{
+    release_slot(q, cmd);
+    if (!cmd->sent) {
+        end_unsent(q, cmd, unsent_status(q));
+        return;
+    }
+    q->outstanding--;
+    /* A completion that has come is true, whatever became of the connection. */
+    if (!cmd->responded) {
+        cmd->status = STATUS(LOST);
+        cmd->sc = 0;
+        cmd->result = 0;
+    }
+    cmd->done(cmd); /* cmd may be gone. */
+}
+
+void initiator_cmd_end_refused(struct initiator_queue *q)
+{
+    struct list_node *node;
+
+    while ((node = list_pop_front(&q->refused)) != NULL) {
+        struct initiator_cmd *cmd = CONTAINER_OF(node, struct initiator_cmd, link);
+        end_unsent(q, cmd, cmd->status);
+    }
+}
+
+void initiator_cmd_end_all(struct initiator_queue *q)
+{
+    struct list_node *node;
+
+    for (unsigned i = 0; i < q->slot_count; i++) {
+        if (q->slots[i].cmd != NULL)
+            end_active(q, q->slots[i].cmd);
+    }
+    while ((node = list_pop_front(&q->waiting)) != NULL)
+        end_unsent(q, CONTAINER_OF(node, struct initiator_cmd, link), unsent_status(q));
+    initiator_cmd_end_refused(q);
+}
+
+void initiator_queue_cancel(struct initiator_queue *q, struct initiator_cmd *cmd)
+{
+    assert(reactor_is_current(q->config.reactor));
+    assert(cmd->queue == q);
+
+    /* Only commands that wait for a slot are linked here; the refused end by themselves. */
+    if (!list_node_linked(&cmd->link) || q->sm.now > INITIATOR_QUEUE_LIVE)
+        return;
+    list_remove(&cmd->link);
+    refuse(q, cmd, STATUS(CANCELED));
+}
+
+uint64_t initiator_cmd_oldest_start_ns(const struct initiator_queue *q)
+{
+    uint64_t oldest = UINT64_MAX;
+
+    for (unsigned i = 0; i < q->slot_count; i++) {
+        const struct initiator_cmd *cmd = q->slots[i].cmd;
+        if (cmd != NULL && !cmd->no_deadline)
+            oldest = min_u64(oldest, cmd->start_ns);
+    }
+    return oldest;
+}
+
+struct status initiator_status_from_nvme(uint16_t sc)
+{
+    switch (sc & NVME_SC_VALUE_MASK) {
+    case NVME_SC_SUCCESS:
+        return STATUS(OK);
+    case NVME_SC_INVALID_OPCODE:
+        return STATUS(UNSUPPORTED);
+    case NVME_SC_INVALID_FIELD:
+    case NVME_SC_CONNECT_FORMAT:
+        return STATUS(INVALID);
+    case NVME_SC_INVALID_NS:
+    case NVME_SC_CONNECT_INVALID_PARAM:
+        return STATUS(NOT_FOUND);
+    case NVME_SC_CONNECT_BUSY:
+        return STATUS(BUSY);
+    case NVME_SC_CONNECT_INVALID_HOST:
+        return STATUS(DENIED);
+    case NVME_SC_ABORT_REQUESTED:
+    case NVME_SC_ABORT_SQ_DELETION:
+        return STATUS(CANCELED);
+    case NVME_SC_TRANSIENT_TRANSPORT:
+        return STATUS(BAD_DIGEST);
+    case NVME_SC_LBA_RANGE:
+        return STATUS(OUT_OF_RANGE);
+    case NVME_SC_CAPACITY:
+        return STATUS(NO_SPACE);
+    case NVME_SC_NS_NOT_READY:
+        return STATUS(UNAVAILABLE);
+    case NVME_SC_WRITE_FAULT:
+        return STATUS(MEDIA_WRITE);
+    case NVME_SC_READ_ERROR:
+        return STATUS(MEDIA_READ);
+    default:
+        return STATUS(IO);
+    }
+}
