@@ -12,11 +12,21 @@
 #define BASE_MUTATION_H
 
 /* X(name, the rule it breaks, what it does). */
-#define MUTATION_TABLE(X)                                                                 \
-    X(W1_LENGTH_UNCHECKED, "W1", "a PDU's length is not checked against its limit")       \
-    X(W3_NO_DRAIN, "W3", "a host's new association does not wait for the old one")        \
-    X(S1_FLUSH_CLEAN_LEG, "S1", "the engine takes every disk for flushed, and asks none") \
-    X(R8_OVERLAP, "R8", "commands that overlap are let through to the store together")
+#define MUTATION_TABLE(X)                                                                       \
+    X(W1_LENGTH_UNCHECKED, "W1", "a PDU's length is not checked against its limit")             \
+    X(W3_NO_DRAIN, "W3", "a host's new association does not wait for the old one")              \
+    X(S1_FLUSH_CLEAN_LEG, "S1", "the engine takes every disk for flushed, and asks none")       \
+    X(R8_OVERLAP, "R8", "commands that overlap are let through to the store together")          \
+    X(S1_FLUSH_EARLY, "S1", "Flush completes before the device was flushed")                    \
+    X(S2_OVERWRITE_UNSETTLED, "S2", "a block is overwritten before its first touch is settled") \
+    X(S3_UNVERIFIED_READ, "S3", "a block is read without checking its checksum")                \
+    X(S4_STALE_SESSION, "S4", "a command of an older session is carried out")                   \
+    X(S6_FULL_REFUSES_ALL, "S6", "a full disk refuses overwrites too")                          \
+    X(S7_NO_ADOPTION, "S7", "a suspect block is not adopted")                                   \
+    X(S8_NEWEST_LAYER, "S8", "a write goes to the newest layer, not to its own")                \
+    X(J1_ADOPT_FIRST_TOUCH, "J1", "a first touch that was lost is adopted")                     \
+    X(J2_REUSE_EARLY, "J2", "a freed place is reused before its record is durable")             \
+    X(J3_TAIL_IS_DAMAGE, "J3", "a hole in the unflushed tail is taken for damage")
 
 enum mutation {
     MUTATION_NONE,

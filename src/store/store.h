@@ -21,10 +21,17 @@
 #include "disk/dev.h"
 #include "io/reactor.h"
 
-#define STORE_BLOCK_BYTES  ((uint32_t)4096)
-#define STORE_GRAIN_BYTES  ((uint32_t)128 << 10)
-#define STORE_IO_BYTES_MAX ((uint32_t)512 << 10) /* One command: BUF_BYTES_MAX. */
-#define STORE_NAME_BYTES   64                    /* Names of clusters and volumes, with NUL. */
+#define STORE_BLOCK_BYTES      ((uint32_t)4096)
+#define STORE_GRAIN_BYTES      ((uint32_t)128 << 10)
+#define STORE_IO_BYTES_MAX     ((uint32_t)512 << 10) /* One command: BUF_BYTES_MAX. */
+#define STORE_NAME_BYTES       64                    /* Names of clusters and volumes, with NUL. */
+#define STORE_GROUPS_MAX       8                     /* Ownership groups of a volume. */
+#define STORE_LAYERS_MAX       64                    /* Generations of a shard. */
+
+#define STORE_VOLUME_BYTES_MAX ((uint64_t)1 << 50)
+#define STORE_SHARD_BYTES_MIN  ((uint64_t)1 << 20)
+#define STORE_SHARD_BYTES_MAX  ((uint64_t)128 << 30)
+#define STORE_SHARDS_MAX       ((uint32_t)1 << 20) /* Of one volume. */
 
 struct store;
 struct store_io;
@@ -88,6 +95,9 @@ struct store_volume {
     uint32_t min_in_sync;
     bool continue_on_unflushed_loss; /* on-unflushed-loss = continue. */
 };
+
+/* Whether all fields are within their limits. */
+bool store_volume_is_valid(const struct store_volume *volume);
 
 struct store_info {
     struct store_identity identity;

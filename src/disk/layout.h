@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where the parts of a disk lie (docs/disk-format.md, section 2), and how large they are made.
+ *
+ * Threading: pure.   Memory: values.
+ */
+#ifndef DISK_LAYOUT_H
+#define DISK_LAYOUT_H
+
+#include <stdint.h>
+
+#include "base/status.h"
+
+#define LAYOUT_DEVICE_BYTES_MIN ((uint64_t)16 << 20)
+/* A place is a 30-bit number in memory. */
+#define LAYOUT_GRAINS_MAX  ((uint64_t)1 << 29)
+#define LAYOUT_INTENTS_MAX 8192 /* Open regions per disk: two seconds to settle them at 4 GB/s. */
+
+enum layout_part {
+    LAYOUT_JOURNAL,
+    LAYOUT_CHECKPOINT_0,
+    LAYOUT_CHECKPOINT_1,
+    LAYOUT_SUMS,
+    LAYOUT_DATA,
+    LAYOUT_PARTS
+};
+
+struct layout_extent {
+    uint64_t offset;
+    uint64_t bytes;
+};
+
+struct layout {
+    struct layout_extent part[LAYOUT_PARTS];
+    uint64_t data_grains;
+};
+
+/* How many objects a disk with so many grains may hold; what a checkpoint must have room for. */
+struct layout_limits {
+    uint32_t volumes;
+    uint32_t shards;
+    uint32_t intents;
+    uint64_t map_items; /* Grains with a place or a zero mask, over all shards and layers. */
+};
+
+struct layout_limits layout_limits_for(uint64_t data_grains);
+
+/* Divides a device up.  LIMIT if it is smaller than LAYOUT_DEVICE_BYTES_MIN. */
+struct status layout_make(uint64_t device_bytes, struct layout *out_layout) MUST_CHECK;
+
+/* F2: whether the parts are aligned, inside the device, apart from each other, and big enough. */
+struct status layout_check(const struct layout *layout, uint64_t device_bytes) MUST_CHECK;
+
+static inline uint64_t layout_journal_blocks(const struct layout *layout)
+{
+    return layout->part[LAYOUT_JOURNAL].bytes / 4096;
+}
+
+static inline uint64_t layout_sums_blocks(uint64_t data_grains)
+{
+    return (data_grains + 30) / 31;
+}
+
+#endif

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Records of journal and checkpoint: the state of a store, and its changes.
+ * docs/disk-format.md, section 2.3.
+ *
+ * Threading: pure.   Memory: values; CRCs and items stay in the caller's bytes.
+ */
+#ifndef STORE_RECORD_H
+#define STORE_RECORD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/span.h"
+#include "base/status.h"
+#include "disk/layout.h"
+#include "store/store.h"
+
+#define RECORD_GRAIN_BLOCKS     32
+#define RECORD_PLACE_NONE       UINT32_MAX
+#define RECORD_GRAINS_ITEMS_MAX 200
+#define RECORD_INTENT_ITEMS_MAX 500
+#define RECORD_BYTES_MAX        4032
+
+enum record_type {
+    RECORD_VOLUME = 1,
+    RECORD_VOLUME_DELETE,
+    RECORD_EPOCH,
+    RECORD_SHARD,
+    RECORD_WRITE,
+    RECORD_ZERO,
+    RECORD_GRAINS,
+    RECORD_INTENT,
+    RECORD_LOSS,
+    RECORD_HEAD,
+    RECORD_COPY,
+};
+
+struct record_volume {
+    uint32_t id;
+    struct store_volume volume;
+    bool loss;
+};
+
+struct record_epoch {
+    uint32_t volume;
+    uint32_t group;
+    uint64_t epoch;
+};
+
+struct record_shard {
+    uint32_t id;
+    uint32_t volume;
+    uint32_t index;
+    uint32_t group;
+    uint64_t epoch;
+    uint64_t generation;
+    uint64_t bytes;
+};
+
+/* WRITE and COPY. */
+struct record_write {
+    uint32_t shard;
+    uint64_t generation;
+    uint32_t grain;
+    uint32_t place;
+    uint32_t first; /* Block of the grain. */
+    uint32_t count; /* 1 to 32 - first. */
+};
+
+struct record_zero {
+    uint32_t shard;
+    uint64_t generation;
+    uint64_t first; /* Block of the shard. */
+    uint64_t count;
+    bool zero; /* Otherwise absent. */
+};
+
+struct record_grains_item {
+    uint32_t grain;
+    uint32_t count;
+    uint32_t place; /* RECORD_PLACE_NONE: none. */
+    uint32_t data;
+    uint32_t zero;
+};
+
+struct record_grains {
+    uint32_t shard;
+    uint64_t generation;
+};
+
+struct record_intent_item {
+    uint32_t shard;
+    uint32_t region;
+};
+
+struct record {
+    enum record_type type;
+    union {
+        struct record_volume volume;
+        uint32_t volume_id; /* VOLUME_DELETE, LOSS (reported). */
+        struct record_epoch epoch;
+        struct record_shard shard;
+        struct record_write write; /* WRITE, COPY. */
+        struct record_zero zero;
+        struct record_grains grains;
+        struct {
+            uint32_t next_volume;
+            uint32_t next_shard;
+        } head;
+    } u;
+    uint32_t items; /* WRITE, COPY: CRCs.  GRAINS, INTENT: items. */
+    struct const_span raw_items;
+};
+
+/* How long the record is with its items. */
+size_t record_bytes(enum record_type type, uint32_t items);
+
+/*
+ * Encodes everything but the items; out is record_bytes() long.  The items are put one by one
+ * with the functions below.
+ */
+void record_encode(const struct record *rec, struct span out);
+void record_put_crc(struct span out, uint32_t item, uint32_t crc);
+void record_put_grains(struct span out, uint32_t item, const struct record_grains_item *grains);
+void record_put_intent(struct span out, uint32_t item, const struct record_intent_item *intent);
+
+/*
+ * Takes the first record off *payload and checks all of its fields against their limits, but not
+ * against the rest of the store.  CORRUPT if it is none.
+ */
+struct status record_decode(struct const_span *payload, struct record *out_rec) MUST_CHECK;
+
+uint32_t record_get_crc(const struct record *rec, uint32_t item);
+struct record_grains_item record_get_grains(const struct record *rec, uint32_t item);
+struct record_intent_item record_get_intent(const struct record *rec, uint32_t item);
+
+#endif
