@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The reactor on io_uring.
+ *
+ * Needs Linux 5.14.  What newer kernels offer is probed at creation and used where it is there.
+ *
+ * Threading: uring_reactor_create() may be called on any thread.
+ * Memory:    everything is allocated at creation.
  */
 #ifndef IO_URING_H
 #define IO_URING_H
@@ -9,6 +14,14 @@
 
 #define URING_SPIN_OFF  0
 #define URING_SPIN_AUTO UINT64_MAX
+
+/* What kernels later than 5.14 add; the version in which it appeared. */
+#define URING_FEATURE_DEFER_TASKRUN UINT64_C(1)  /* 6.1: single issuer, work in our own calls. */
+#define URING_FEATURE_COOP_TASKRUN  UINT64_C(2)  /* 5.19: no interrupt for each completion. */
+#define URING_FEATURE_RING_FD       UINT64_C(4)  /* 5.18: the ring's own descriptor registered. */
+#define URING_FEATURE_FILES         UINT64_C(8)  /* Registered files; older, but may be refused. */
+#define URING_FEATURE_BLOCK_DISCARD UINT64_C(16) /* 6.12: discard of block devices. */
+#define URING_FEATURES_ALL          UINT64_C(31)
 
 struct uring_config {
     unsigned index;         /* reactor.index. */
@@ -25,5 +38,8 @@ struct uring_config {
  */
 struct status uring_reactor_create(const struct uring_config *config,
                                    struct reactor **out_reactor) MUST_CHECK;
+
+/* The URING_FEATURE_* that this reactor, which is one of this backend, uses. */
+uint64_t uring_reactor_features(const struct reactor *r);
 
 #endif
