@@ -140,6 +140,10 @@ class Connection:
         self.digests = 0
         self.cid = 0
 
+    @property
+    def socket_port(self):
+        return self.socket.getsockname()[1]
+
     def __enter__(self):
         return self
 
