@@ -117,8 +117,8 @@ void uring_ring_enter_thread(struct uring *u)
 {
     if (!u->enabled) {
         /* io_uring_enable_rings() of liburing 2.3 is declared and not exported. */
-        const long ret = syscall(SYS_io_uring_register, u->ring.ring_fd,
-                                 IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+        const long ret =
+            syscall(SYS_io_uring_register, u->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
         assert(ret == 0);
         u->enabled = true;
     }
