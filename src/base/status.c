@@ -61,6 +61,7 @@ static struct status status_from_errno_alias(int err)
         return STATUS(PEER_CLOSED);
     case EAGAIN:
     case EINTR:
+    case EADDRINUSE:
         return STATUS(BUSY);
     case EPERM:
         return STATUS(DENIED);
