@@ -121,7 +121,7 @@ def calls(text, names):
     """(line, name) of each call of a function of that name; not of members, longer names, or
     functions of the file's own."""
     code = code_only(text)
-    names = [name for name in names if not re.search(rf"^static [^;={(]*\b{name}\(", code, re.M)]
+    names = [name for name in names if not re.search(rf"^static [^;={{(]*\b{name}\(", code, re.M)]
     pattern = re.compile(r"(?<![\w.>*&])(" + "|".join(sorted(names)) + r")\s*\(")
     for number, line in enumerate(code.splitlines(), 1):
         for match in pattern.finditer(line):
