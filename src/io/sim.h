@@ -111,6 +111,7 @@ struct sim_process *sim_spawn(struct sim_machine *m, const struct sim_program *p
 
 bool sim_process_is_alive(const struct sim_process *p);
 struct reactor *sim_process_reactor(struct sim_process *p, unsigned index);
+struct sim_machine *sim_process_machine(struct sim_process *p);
 uint64_t sim_process_owner(const struct sim_process *p); /* For struct sim_memory; never 0. */
 
 /* The world and the process that a simulated reactor belongs to. */

@@ -219,6 +219,11 @@ struct reactor *sim_process_reactor(struct sim_process *p, unsigned index)
     return &p->reactors[index].base;
 }
 
+struct sim_machine *sim_process_machine(struct sim_process *p)
+{
+    return p->machine;
+}
+
 uint64_t sim_process_owner(const struct sim_process *p)
 {
     return p->owner;
