@@ -65,9 +65,10 @@ struct store_config {
 };
 
 struct store_opened {
-    struct status status; /* FOREIGN, BAD_VERSION, CORRUPT, IO, ... */
-    struct store *store;  /* NULL on failure. */
-    char problem[256];    /* On failure: what, and where on the disk. */
+    /* NOT_FOUND if there is no superblock, good or damaged; FOREIGN, BAD_VERSION, CORRUPT, ... */
+    struct status status;
+    struct store *store; /* NULL on failure. */
+    char problem[256];   /* On failure: what, and where on the disk. */
 };
 
 /*

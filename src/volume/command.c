@@ -18,14 +18,15 @@ static void command_start(struct command *cmd, struct nvme_ns_req *req);
 
 static void command_end_finished(struct io_task *task);
 
-struct status command_pool_init(struct slice *s)
+struct status command_pool_init(struct slice *s, uint32_t commands_max)
 {
     list_init(&s->commands_free);
     list_init(&s->waiting);
     list_init(&s->finished);
     io_task_init(&s->finish_task, command_end_finished);
     /* Untouched memory costs nothing: a command is set up when it is used for the first time. */
-    s->commands = calloc(VOLUME_COMMANDS_MAX, sizeof *s->commands);
+    s->commands_max = commands_max;
+    s->commands = calloc(commands_max, sizeof *s->commands);
     return s->commands == NULL ? STATUS(NO_MEMORY) : STATUS(OK);
 }
 
@@ -42,7 +43,7 @@ static struct command *command_get(struct slice *front)
     if (!list_empty(&front->commands_free)) {
         /* The one that was used last is still in the cache. */
         cmd = CONTAINER_OF(list_pop_front(&front->commands_free), struct command, link);
-    } else if (front->commands_fresh < VOLUME_COMMANDS_MAX) {
+    } else if (front->commands_fresh < front->commands_max) {
         cmd = &front->commands[front->commands_fresh++];
         list_node_init(&cmd->link);
         cmd->front = front;

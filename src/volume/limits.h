@@ -13,8 +13,8 @@
 #include "store/store.h"
 
 /*
- * Host commands that one slice of one volume carries at a time; more wait.  Enough for a host
- * that keeps several queues of 128 busy; the memory is touched only as far as it is used.
+ * Host commands that one slice of one volume carries at a time by default; more wait.  Enough for a
+ * host that keeps several queues of 128 busy; the memory is touched only as far as it is used.
  */
 #define VOLUME_COMMANDS_MAX 1024u
 

@@ -118,13 +118,14 @@ static void slice_end_refused(struct io_task *task)
         piece_end(CONTAINER_OF(n, struct piece, link));
 }
 
-struct status slice_init(struct slice *s, struct volume *v, struct reactor *reactor)
+struct status slice_init(struct slice *s, struct volume *v, struct reactor *reactor,
+                         uint32_t commands_max)
 {
     s->volume = v;
     s->reactor = reactor;
     list_init(&s->refused);
     io_task_init(&s->refuse_task, slice_end_refused);
-    TRY(command_pool_init(s));
+    TRY(command_pool_init(s, commands_max));
     return order_create(VOLUME_LANES_MAX, &s->order);
 }
 

@@ -104,13 +104,16 @@ struct status volume_check(const struct store_volume *desc, char *problem, size_
 
 static struct status volume_alloc_slices(struct volume *v, const struct volume_config *config)
 {
+    const uint32_t commands_max =
+        config->commands_max > 0 ? config->commands_max : VOLUME_COMMANDS_MAX;
+
     v->slices = calloc(config->reactor_count, sizeof *v->slices);
     if (v->slices == NULL)
         return STATUS(NO_MEMORY);
     for (unsigned i = 0; i < config->reactor_count; i++) {
         assert(config->reactors[i]->index == i);
         v->slice_count++;
-        TRY(slice_init(&v->slices[i], v, config->reactors[i]));
+        TRY(slice_init(&v->slices[i], v, config->reactors[i], commands_max));
     }
     return STATUS(OK);
 }

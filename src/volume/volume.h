@@ -40,6 +40,7 @@ struct volume_config {
     unsigned disk_count;
     const struct volume_placement *shards; /* ceil(bytes / shard_bytes) of them; copied. */
     uint32_t shard_count;
+    uint32_t commands_max; /* Host commands at a time, per slice; 0: VOLUME_COMMANDS_MAX. */
     struct log *log;
 };
 

@@ -64,6 +64,7 @@ struct slice {
 
     /* As the front of commands that arrive here. */
     struct command *commands;
+    uint32_t commands_max;
     uint32_t commands_fresh; /* commands[commands_fresh ..] were never used. */
     uint32_t commands_used;
     struct list commands_free; /* command.link */
@@ -122,7 +123,7 @@ static inline struct slice *volume_slice_of_shard(const struct volume *v, uint32
 
 /* ---- command.c ---- */
 
-struct status command_pool_init(struct slice *s) MUST_CHECK;
+struct status command_pool_init(struct slice *s, uint32_t commands_max) MUST_CHECK;
 void command_pool_fini(struct slice *s);
 
 /* nvme_ns_ops.submit */
@@ -133,7 +134,8 @@ void command_on_piece(struct piece *p);
 
 /* ---- slice.c ---- */
 
-struct status slice_init(struct slice *s, struct volume *v, struct reactor *reactor) MUST_CHECK;
+struct status slice_init(struct slice *s, struct volume *v, struct reactor *reactor,
+                         uint32_t commands_max) MUST_CHECK;
 void slice_fini(struct slice *s);
 
 /*
