@@ -76,6 +76,12 @@ static_assert(NVME_TX_IOVS <= IO_SEND_IOV_MAX, "one send takes them");
 static_assert(NVME_TX_ENTRY_BYTES >= PDU_TERM_BYTES_MAX, "a termination PDU fits");
 static_assert(NVME_TX_HEADER_BYTES >= 4 * NVME_TX_ENTRY_BYTES, "a send gathers several entries");
 
+/* What one connection may hold of a buffer pool: enough to keep a 25 Gbit/s link busy for a
+ * millisecond, little enough that one peer does not take a pool. */
+#define NVME_CONNECTION_QUOTA_BYTES (4u << 20)
+#define NVME_R2T_POOL_BYTES         (64u << 20)
+static_assert(NVME_CONNECTION_QUOTA_BYTES >= NVME_DATA_BYTES_MAX, "the largest command fits");
+
 /* ---- One controller ---- */
 
 #define NVME_IO_QUEUES_MAX       128
@@ -105,6 +111,8 @@ static_assert(NVME_NODES_MAX * NVME_CNTLIDS_PER_NODE <= NVME_CNTLID_MAX, "ids en
 /* A peer that takes none of its responses, or sends none of the data it was asked for, for this
  * long, is gone: Linux gives a command up after 30 s. */
 #define NVME_STALL_NS (UINT64_C(60) * 1000000000)
+/* After an accept that failed, for want of descriptors, say. */
+#define NVME_ACCEPT_RETRY_NS (UINT64_C(100) * 1000000)
 /* How long a termination PDU may take to be read before the connection is closed. */
 #define NVME_TERM_LINGER_NS (UINT64_C(1) * 1000000000)
 

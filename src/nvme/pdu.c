@@ -97,7 +97,8 @@ static struct status MUST_CHECK decode_data_place(const struct pdu_rules *rules,
     if (plen <= start + digest)
         return refuse(out_error, PDU_FES_HEADER_FIELD, FEI_PLEN);
     if (plen - start - digest > type->data_max && !MUTATION(W1_LENGTH_UNCHECKED))
-        return refuse(out_error, PDU_FES_HEADER_FIELD, FEI_PLEN);
+        return ch->type == PDU_H2C_DATA ? refuse(out_error, PDU_FES_LIMIT, 0)
+                                        : refuse(out_error, PDU_FES_HEADER_FIELD, FEI_PLEN);
     if (digest != 0 && (ch->flags & PDU_FLAG_DDGST) == 0)
         return refuse(out_error, PDU_FES_HEADER_FIELD, FEI_FLAGS);
 

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One connection of a host: one queue pair, admin or I/O, with its commands.  Only the target's
+ * files include this.
+ *
+ *   START -> ICREQ -> CONNECT -> LIVE          what is awaited: adoption, ICReq, Connect, nothing
+ *     |        |         |        |
+ *     |        +---------+--------+--> TERM    a termination PDU is on its way, input is discarded
+ *     v        v         v        v     |
+ *   CLOSING <---------------------------+      commands in flight end, then home lets go
+ *     |
+ *   DETACHED
+ *
+ * Threading: a connection belongs to its shard's reactor; the fields under "Home's" belong to the
+ *            home reactor.  Commands travel between the two by their message.
+ * Memory:    home allocates and frees the connection; commands are one array, allocated when
+ *            Connect says how many; data come from the shard's buffer pool within a quota.
+ */
+#ifndef NVME_CONN_H
+#define NVME_CONN_H
+
+#include <stdatomic.h>
+
+#include "base/list.h"
+#include "base/sm.h"
+#include "io/buf.h"
+#include "nvme/limits.h"
+#include "nvme/ns.h"
+#include "nvme/pdu.h"
+#include "nvme/pdu_rx.h"
+#include "nvme/pdu_tx.h"
+
+struct nvme_conn;
+struct nvme_ctrl;
+struct nvme_port;
+struct nvme_subsys;
+struct nvme_target;
+
+/* ---- Shards ---- */
+
+/* What the target has on one reactor. */
+struct nvme_shard {
+    struct nvme_target *target;
+    struct reactor *reactor;
+    struct buf_pool *pool;     /* Borrowed: for reads and for data in capsules. */
+    struct buf_pool *r2t_pool; /* For data that come by R2T. */
+};
+
+/* ---- Commands ---- */
+
+enum nvme_cmd_state {
+    CMD_FREE,
+    CMD_CAPSULE,   /* Its data are being received with the capsule. */
+    CMD_R2T_WAIT,  /* In r2t_queue: wants a buffer to ask for its data. */
+    CMD_R2T,       /* Its data were asked for, or will be when r2t_unsent is sent. */
+    CMD_EXECUTING, /* At the namespace or at home. */
+    CMD_RESPONDING,
+};
+
+struct nvme_cmd {
+    struct list_node link; /* In free, r2t_queue, or one of home's lists. */
+    struct pdu_tx_entry tx;
+    struct nvme_conn *conn;
+    struct nvme_sqe sqe;
+    enum nvme_cmd_state state;
+    uint16_t index;         /* In conn->cmds: the transfer tag. */
+    bool r2t_unsent;        /* The entry in the send queue is an R2T, not a response. */
+    bool from_r2t;          /* Its buffer counts as one of those. */
+    uint16_t status;        /* Of the completion. */
+    uint64_t result;        /* Likewise. */
+    uint32_t data_received; /* H2CData so far. */
+    uint32_t reply_bytes;   /* Data to the host, from the start of data. */
+    unsigned range;         /* Dataset Management: the one being deallocated. */
+    struct span data;       /* From the pool; empty if the command has none. */
+    struct io_msg msg;      /* To home and back. */
+    struct nvme_ns_req req;
+};
+
+/* Which way a command's data go. */
+enum nvme_direction { NVME_DIRECTION_NONE = 0, NVME_TO_CONTROLLER = 1, NVME_TO_HOST = 2 };
+
+/* ---- Connections ---- */
+
+enum nvme_conn_state {
+    CONN_START,
+    CONN_ICREQ,
+    CONN_CONNECT,
+    CONN_LIVE,
+    CONN_TERM,
+    CONN_CLOSING,
+    CONN_DETACHED,
+};
+
+/* Written by the shard, read by home; relaxed. */
+struct nvme_conn_counters {
+    _Atomic uint64_t reads;
+    _Atomic uint64_t writes;
+    _Atomic uint64_t bytes_read;
+    _Atomic uint64_t bytes_written;
+    _Atomic uint64_t media_errors;
+};
+
+struct nvme_conn {
+    struct nvme_shard *shard;
+    struct nvme_target *target;
+    struct nvme_port *port; /* Where it was accepted. */
+    int fd;
+    struct io_addr peer;
+    struct io_addr local;
+
+    /* The shard's. */
+    struct sm sm;
+    struct pdu_rx rx;
+    struct pdu_tx tx;
+    struct pdu_format format;
+    struct io_timer timer; /* Handshake, then stalls, then the linger of TERM. */
+    struct span rx_buffer;
+    bool rx_stopped;
+    bool tx_stopped;
+    bool dropped; /* In CLOSING: the commands that will never execute have been freed. */
+
+    struct nvme_cmd *cmds; /* cmd_count of them; NULL before Connect. */
+    unsigned cmd_count;
+    unsigned cmds_busy;       /* Not free. */
+    unsigned cmds_responding; /* Of these; their hosts may have the response already. */
+    unsigned cmds_executing;  /* Likewise; at the namespace or at home. */
+    struct list free_cmds;
+    struct nvme_cmd first;   /* For commands before Connect has been answered. */
+    struct nvme_cmd *rx_cmd; /* Whose data are being received. */
+    uint16_t rx_status;      /* rx_cmd fails with it when its data have been discarded. */
+    uint16_t qid;
+    uint16_t sq_entries;
+    uint16_t sq_head;
+    bool sq_flow_off;
+
+    size_t data_bytes; /* Of the pool, without those of R2Ts. */
+    size_t r2t_bytes;
+    struct buf_waiter data_waiter; /* Registered while data_waiting. */
+    struct buf_waiter r2t_waiter;  /* Likewise. */
+    bool data_waiting;
+    bool r2t_waiting;
+    size_t data_wanted;  /* While data_waiting. */
+    struct span granted; /* What the wait has brought, until the header is asked again. */
+    struct list r2t_queue;
+    unsigned r2ts_outstanding;
+    uint64_t r2t_progress_ns; /* When the first was sent, or the last data came. */
+
+    struct pdu_tx_entry term_entry;
+    struct pdu_error term_error;
+    uint8_t term_culprit[PDU_HEADER_BYTES_MAX];
+    uint8_t term_culprit_bytes;
+    struct pdu_tx_entry icresp_entry;
+    struct io_op discard; /* In TERM. */
+    struct pdu_ic icreq;
+
+    /* Of an I/O queue, set when Connect succeeds; the subsystem outlives the connection. */
+    struct nvme_subsys *subsys;
+    struct nvme_conn_counters counters;
+
+    struct io_msg life_msg;    /* start, detach, reap, gone: one after another. */
+    struct io_msg closing_msg; /* To home, once. */
+    struct io_msg kill_msg;    /* From home, once. */
+
+    /* Home's. */
+    struct list_node target_link; /* In target->conns. */
+    struct list_node ctrl_link;   /* In ctrl->queues. */
+    struct nvme_ctrl *ctrl;
+    uint16_t home_qid;
+    bool kill_sent;
+    bool home_closing;
+};
+
+/* ---- conn.c: life ---- */
+
+/* Starts a connection on its shard's reactor; it is in target->conns and owned by home. */
+void conn_start_on_shard(struct nvme_conn *conn);
+
+/* Ends the connection without a word.  Nothing happens if it is ending already. */
+void conn_close(struct nvme_conn *conn);
+
+/* Ends it because of what the peer sent: termination PDU, linger, close. */
+void conn_terminate(struct nvme_conn *conn, struct pdu_error error, struct const_span culprit);
+
+/* Whether new commands and responses still count. */
+bool conn_is_open(const struct nvme_conn *conn);
+
+/* Goes on with closing when the last thing in flight has ended. */
+void conn_check_drained(struct nvme_conn *conn);
+
+/* Watches for a peer that takes or sends nothing. */
+void conn_watch_stall(struct nvme_conn *conn);
+
+/* Connect has succeeded. */
+void conn_on_connected(struct nvme_conn *conn);
+
+/* ---- conn_rx.c: PDUs ---- */
+
+extern const struct pdu_rx_ops conn_rx_ops;
+
+/* ---- conn_cmd.c: commands from capsule to response ---- */
+
+extern const struct pdu_tx_ops conn_tx_ops;
+
+void cmd_init(struct nvme_cmd *cmd, struct nvme_conn *conn, unsigned index);
+
+/* A free command, or NULL. */
+struct nvme_cmd *cmd_get(struct nvme_conn *conn);
+
+/* Frees a command with its buffer, and lets the receiver try again if it waited for either. */
+void cmd_put(struct nvme_cmd *cmd);
+
+/* Sends the completion: status (with flags) and, if it is 0, cmd->result and reply_bytes. */
+void cmd_respond(struct nvme_cmd *cmd, uint16_t status);
+
+/* All data are there: to the namespace or to home. */
+void cmd_execute(struct nvme_cmd *cmd);
+
+/* Which way this command's data go, by its opcode. */
+enum nvme_direction cmd_direction(const struct nvme_sqe *sqe);
+
+/* ---- conn_buf.c: data buffers and R2Ts ---- */
+
+void conn_buf_init(struct nvme_conn *conn);
+
+/* Takes a buffer for cmd within the quota; false: later, by pdu_rx_resume(). */
+bool cmd_buf_get(struct nvme_cmd *cmd, size_t bytes);
+
+void cmd_buf_put(struct nvme_cmd *cmd);
+
+/* Asks the host for cmd's data as soon as there is a buffer for them. */
+void cmd_r2t_start(struct nvme_cmd *cmd);
+
+/* The connection closes: no command waits for a buffer any more. */
+void conn_buf_close(struct nvme_conn *conn);
+
+/* ---- conn_io.c: NVM commands ---- */
+
+/* Checks all but the data of an I/O command: 0 or a status. */
+uint16_t io_check(struct nvme_cmd *cmd);
+
+/* Hands a checked I/O command with its data to the namespace. */
+void io_execute(struct nvme_cmd *cmd);
+
+/* ---- What home's files give to these ---- */
+
+/* home.c; takes cmd to the home reactor.  cmd_on_reply() follows on the shard. */
+void home_submit(struct nvme_cmd *cmd);
+void home_post_closing(struct nvme_conn *conn);
+void home_post_detach(struct nvme_conn *conn);
+
+/* The command of a transfer tag if it waits for data, else NULL. */
+struct nvme_cmd *conn_cmd_by_tag(struct nvme_conn *conn, uint16_t tag);
+
+/* Frees what will never execute: nothing receives or sends any more. */
+void conn_drop_cmds(struct nvme_conn *conn);
+
+/* conn_cmd.c; the way back, called on the home reactor. */
+void cmd_post_reply(struct nvme_cmd *cmd, uint16_t status);
+
+/* conn.c; called on the home reactor. */
+void conn_post_start(struct nvme_conn *conn);
+void conn_post_kill(struct nvme_conn *conn);
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Buffers for the data of a connection's commands.
+ *
+ * Two pools, so that nobody waits for himself.  Reads and data in capsules take their buffer
+ * when the capsule is handled; if there is none, the connection receives nothing more until
+ * there is.  Data that come by R2T arrive behind such capsules, so their buffers come out of a
+ * pool of their own; while a command waits for one, receiving goes on.
+ */
+#include <assert.h>
+
+#include "nvme/conn.h"
+#include "nvme/target_internal.h"
+
+static void r2t_pump(struct nvme_conn *conn);
+
+/* The connection's turn in the pool: takes what its next capsule wants. */
+static void conn_on_data_buffer(struct buf_waiter *waiter)
+{
+    struct nvme_conn *conn = CONTAINER_OF(waiter, struct nvme_conn, data_waiter);
+
+    conn->granted = buf_get(conn->shard->pool, conn->data_wanted);
+    if (conn->granted.at == NULL) {
+        buf_wait(conn->shard->pool, waiter);
+        return;
+    }
+    conn->data_waiting = false;
+    pdu_rx_resume(&conn->rx);
+}
+
+static void conn_on_r2t_buffer(struct buf_waiter *waiter)
+{
+    struct nvme_conn *conn = CONTAINER_OF(waiter, struct nvme_conn, r2t_waiter);
+
+    conn->r2t_waiting = false;
+    r2t_pump(conn);
+}
+
+void conn_buf_init(struct nvme_conn *conn)
+{
+    conn->data_waiter = (struct buf_waiter) { .retry = conn_on_data_buffer };
+    conn->r2t_waiter = (struct buf_waiter) { .retry = conn_on_r2t_buffer };
+    list_node_init(&conn->data_waiter.link);
+    list_node_init(&conn->r2t_waiter.link);
+    list_init(&conn->r2t_queue);
+}
+
+bool cmd_buf_get(struct nvme_cmd *cmd, size_t bytes)
+{
+    struct nvme_conn *conn = cmd->conn;
+
+    assert(bytes > 0 && bytes <= NVME_DATA_BYTES_MAX);
+    assert(cmd->data.at == NULL);
+
+    /* Over its quota, it waits for itself: cmd_buf_put() resumes. */
+    if (conn->data_waiting || conn->data_bytes + bytes > conn->target->quota_bytes)
+        return false;
+    if (conn->granted.at != NULL) {
+        assert(conn->granted.bytes == bytes); /* The same header is asked again. */
+        cmd->data = conn->granted;
+        conn->granted = (struct span) { 0 };
+    } else {
+        cmd->data = buf_get(conn->shard->pool, bytes);
+    }
+    if (cmd->data.at == NULL) {
+        conn->data_waiting = true;
+        conn->data_wanted = bytes;
+        buf_wait(conn->shard->pool, &conn->data_waiter);
+        return false;
+    }
+    cmd->from_r2t = false;
+    conn->data_bytes += bytes;
+    return true;
+}
+
+void cmd_buf_put(struct nvme_cmd *cmd)
+{
+    struct nvme_conn *conn = cmd->conn;
+    const size_t bytes = cmd->data.bytes;
+
+    if (cmd->data.at == NULL)
+        return;
+    if (cmd->from_r2t) {
+        buf_put(conn->shard->r2t_pool, cmd->data);
+        conn->r2t_bytes -= bytes;
+    } else {
+        buf_put(conn->shard->pool, cmd->data);
+        conn->data_bytes -= bytes;
+    }
+    cmd->data = (struct span) { 0 };
+    r2t_pump(conn);
+}
+
+/* Takes a buffer for the data of a command in the queue; false: somebody will pump again. */
+static bool r2t_take(struct nvme_conn *conn, struct nvme_cmd *cmd)
+{
+    const size_t bytes = cmd->sqe.sgl_bytes;
+
+    if (conn->r2t_bytes + bytes > conn->target->quota_bytes)
+        return false; /* cmd_buf_put() pumps. */
+    cmd->data = buf_get(conn->shard->r2t_pool, bytes);
+    if (cmd->data.at == NULL) {
+        conn->r2t_waiting = true;
+        buf_wait(conn->shard->r2t_pool, &conn->r2t_waiter);
+        return false;
+    }
+    cmd->from_r2t = true;
+    conn->r2t_bytes += bytes;
+    return true;
+}
+
+/* Sends R2Ts for the commands in the queue as far as there are buffers. */
+static void r2t_pump(struct nvme_conn *conn)
+{
+    while (!conn->r2t_waiting && conn_is_open(conn) && !list_empty(&conn->r2t_queue)) {
+        struct nvme_cmd *cmd = CONTAINER_OF(list_first(&conn->r2t_queue), struct nvme_cmd, link);
+
+        if (!r2t_take(conn, cmd))
+            return;
+        list_remove(&cmd->link);
+        cmd->state = CMD_R2T;
+        cmd->r2t_unsent = true;
+        cmd->data_received = 0;
+        if (conn->r2ts_outstanding++ == 0)
+            conn->r2t_progress_ns = reactor_now_ns(conn->shard->reactor);
+        pdu_tx_queue(&conn->tx, &cmd->tx);
+        conn_watch_stall(conn);
+    }
+}
+
+void cmd_r2t_start(struct nvme_cmd *cmd)
+{
+    cmd->state = CMD_R2T_WAIT;
+    list_push_back(&cmd->conn->r2t_queue, &cmd->link);
+    r2t_pump(cmd->conn);
+}
+
+void conn_buf_close(struct nvme_conn *conn)
+{
+    if (conn->data_waiting)
+        buf_wait_cancel(conn->shard->pool, &conn->data_waiter);
+    if (conn->r2t_waiting)
+        buf_wait_cancel(conn->shard->r2t_pool, &conn->r2t_waiter);
+    buf_put(conn->shard->pool, conn->granted);
+    conn->granted = (struct span) { 0 };
+    conn->data_waiting = false;
+    conn->r2t_waiting = false;
+}

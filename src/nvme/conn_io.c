@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * NVM commands: checks them and takes them to the namespace.
+ *
+ * NVM Command Set Specification 1.0c, "NVM Command Set Commands".
+ */
+#include <assert.h>
+
+#include "nvme/conn.h"
+#include "nvme/target_internal.h"
+
+static void io_on_done(struct nvme_ns_req *req);
+
+static uint64_t io_first_lba(const struct nvme_sqe *sqe)
+{
+    return (uint64_t)sqe->cdw11 << 32 | sqe->cdw10;
+}
+
+static uint64_t io_lba_count(const struct nvme_sqe *sqe)
+{
+    return (uint64_t)(sqe->cdw12 & NVME_RW_CDW12_NLB_MASK) + 1;
+}
+
+static bool io_range_ok(const struct nvme_subsys *subsys, uint64_t first, uint64_t count)
+{
+    const uint64_t blocks = atomic_load_explicit(&subsys->blocks, memory_order_relaxed);
+
+    return count <= blocks && first <= blocks - count;
+}
+
+static uint16_t check_range(const struct nvme_subsys *subsys, const struct nvme_sqe *sqe)
+{
+    if (!io_range_ok(subsys, io_first_lba(sqe), io_lba_count(sqe)))
+        return NVME_SC_DNR | NVME_SC_LBA_RANGE;
+    return 0;
+}
+
+static uint16_t check_read_write(const struct nvme_subsys *subsys, const struct nvme_sqe *sqe)
+{
+    const uint64_t bytes = io_lba_count(sqe) << subsys->lba_shift;
+
+    if (bytes > NVME_DATA_BYTES_MAX)
+        return NVME_SC_DNR | NVME_SC_INVALID_FIELD;
+    if (sqe->sgl_bytes != bytes)
+        return NVME_SC_DNR | NVME_SC_SGL_DATA_LENGTH;
+    return check_range(subsys, sqe);
+}
+
+static uint16_t check_dsm(const struct nvme_sqe *sqe)
+{
+    const uint32_t ranges = (sqe->cdw10 & NVME_DSM_CDW10_NR_MASK) + 1;
+
+    return sqe->sgl_bytes == ranges * sizeof(struct nvme_dsm_range_spec)
+               ? 0
+               : NVME_SC_DNR | NVME_SC_SGL_DATA_LENGTH;
+}
+
+uint16_t io_check(struct nvme_cmd *cmd)
+{
+    const struct nvme_sqe *sqe = &cmd->sqe;
+    const struct nvme_subsys *subsys = cmd->conn->subsys;
+    const bool all_namespaces = sqe->opcode == NVME_IO_FLUSH && sqe->nsid == NVME_NSID_ALL;
+
+    switch (sqe->opcode) {
+    case NVME_IO_FLUSH:
+    case NVME_IO_WRITE:
+    case NVME_IO_READ:
+    case NVME_IO_WRITE_ZEROES:
+    case NVME_IO_DSM:
+        break;
+    default:
+        return NVME_SC_DNR | NVME_SC_INVALID_OPCODE;
+    }
+    if (sqe->nsid != NVME_TARGET_NSID && !all_namespaces)
+        return NVME_SC_DNR | NVME_SC_INVALID_NS;
+    if (sqe->opcode == NVME_IO_READ || sqe->opcode == NVME_IO_WRITE)
+        return check_read_write(subsys, sqe);
+    if (sqe->opcode == NVME_IO_WRITE_ZEROES)
+        return check_range(subsys, sqe);
+    return sqe->opcode == NVME_IO_DSM ? check_dsm(sqe) : 0;
+}
+
+/* ---- Counting, for the SMART log ---- */
+
+static void count(_Atomic uint64_t *counter, uint64_t by)
+{
+    /* One writer: no need for an atomic addition. */
+    const uint64_t now = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, now + by, memory_order_relaxed);
+}
+
+static void io_count(struct nvme_conn *conn, const struct nvme_cmd *cmd)
+{
+    if (cmd->sqe.opcode == NVME_IO_READ) {
+        count(&conn->counters.reads, 1);
+        count(&conn->counters.bytes_read, cmd->sqe.sgl_bytes);
+    } else if (cmd->sqe.opcode == NVME_IO_WRITE) {
+        count(&conn->counters.writes, 1);
+        count(&conn->counters.bytes_written, cmd->sqe.sgl_bytes);
+    }
+}
+
+/* ---- Execution ---- */
+
+static void io_submit(struct nvme_cmd *cmd, enum nvme_ns_opcode opcode, uint64_t first_lba,
+                      uint64_t lba_count)
+{
+    const struct nvme_subsys *subsys = cmd->conn->subsys;
+    struct nvme_ns_req *req = &cmd->req;
+
+    req->opcode = opcode;
+    req->fua = (opcode == NVME_NS_WRITE || opcode == NVME_NS_WRITE_ZEROES) &&
+               (cmd->sqe.cdw12 & NVME_RW_CDW12_FUA) != 0;
+    req->no_deallocate =
+        opcode == NVME_NS_WRITE_ZEROES && (cmd->sqe.cdw12 & NVME_RW_CDW12_DEAC) == 0;
+    req->offset = first_lba << subsys->lba_shift;
+    req->bytes = lba_count << subsys->lba_shift;
+    req->data = opcode == NVME_NS_READ || opcode == NVME_NS_WRITE ? cmd->data : (struct span) { 0 };
+    req->reactor = cmd->conn->shard->reactor;
+    req->done = io_on_done;
+    req->status = STATUS(OK);
+    subsys->ns->ops->submit(subsys->ns, req);
+}
+
+static void io_complete(struct nvme_cmd *cmd, uint16_t status)
+{
+    struct nvme_conn *conn = cmd->conn;
+
+    conn->cmds_executing--;
+    if (status == 0)
+        io_count(conn, cmd);
+    else if ((status & NVME_SC_VALUE_MASK) >> 8 == 2)
+        count(&conn->counters.media_errors, 1);
+    if (cmd->sqe.opcode == NVME_IO_READ)
+        cmd->reply_bytes = cmd->sqe.sgl_bytes;
+    cmd_respond(cmd, status);
+    conn_check_drained(conn);
+}
+
+/* Deallocates the next range that is not empty; false if there is none. */
+static bool dsm_next(struct nvme_cmd *cmd, uint16_t *out_status)
+{
+    const unsigned ranges = (cmd->sqe.cdw10 & NVME_DSM_CDW10_NR_MASK) + 1;
+
+    *out_status = 0;
+    while (cmd->range < ranges) {
+        struct nvme_dsm_range_spec spec;
+        memcpy(&spec, cmd->data.at + cmd->range++ * sizeof spec, sizeof spec);
+        const uint64_t first = le64_get(spec.first_lba);
+        const uint64_t blocks = le32_get(spec.blocks);
+
+        if (!io_range_ok(cmd->conn->subsys, first, blocks)) {
+            *out_status = NVME_SC_DNR | NVME_SC_LBA_RANGE;
+            return false;
+        }
+        if (blocks > 0) {
+            io_submit(cmd, NVME_NS_DEALLOCATE, first, blocks);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether the namespace's answer leads to another request of the same command. */
+static bool io_continue(struct nvme_cmd *cmd, uint16_t *out_status)
+{
+    const struct nvme_sqe *sqe = &cmd->sqe;
+
+    if (sqe->opcode == NVME_IO_DSM)
+        return dsm_next(cmd, out_status);
+    if (sqe->opcode == NVME_IO_READ && cmd->req.opcode == NVME_NS_FLUSH) {
+        io_submit(cmd, NVME_NS_READ, io_first_lba(sqe), io_lba_count(sqe));
+        return true;
+    }
+    *out_status = 0;
+    return false;
+}
+
+uint16_t nvme_status_of(struct status st)
+{
+    if (status_ok(st))
+        return 0;
+    return (uint16_t)(status_nvme(st) | (status_retryable(st) ? 0 : NVME_SC_DNR));
+}
+
+static void io_on_done(struct nvme_ns_req *req)
+{
+    struct nvme_cmd *cmd = CONTAINER_OF(req, struct nvme_cmd, req);
+    uint16_t status = nvme_status_of(req->status);
+
+    assert(reactor_is_current(cmd->conn->shard->reactor));
+    /* A connection that is closing waits for what is in flight, and starts nothing new (W3). */
+    if (status == 0 && conn_is_open(cmd->conn) && io_continue(cmd, &status))
+        return;
+    io_complete(cmd, status);
+}
+
+void io_execute(struct nvme_cmd *cmd)
+{
+    const struct nvme_sqe *sqe = &cmd->sqe;
+    const uint64_t first = io_first_lba(sqe);
+    const uint64_t blocks = io_lba_count(sqe);
+    uint16_t status = 0;
+
+    switch (sqe->opcode) {
+    case NVME_IO_READ:
+        /* "FUA: ... data and metadata ... read from non-volatile media": flush what is cached. */
+        if ((sqe->cdw12 & NVME_RW_CDW12_FUA) != 0)
+            io_submit(cmd, NVME_NS_FLUSH, 0, 0);
+        else
+            io_submit(cmd, NVME_NS_READ, first, blocks);
+        return;
+    case NVME_IO_WRITE:
+        io_submit(cmd, NVME_NS_WRITE, first, blocks);
+        return;
+    case NVME_IO_WRITE_ZEROES:
+        io_submit(cmd, NVME_NS_WRITE_ZEROES, first, blocks);
+        return;
+    case NVME_IO_DSM:
+        cmd->range = 0;
+        /* Hints other than Deallocate change nothing. */
+        if ((sqe->cdw11 & NVME_DSM_CDW11_AD) != 0 && dsm_next(cmd, &status))
+            return;
+        break;
+    default:
+        io_submit(cmd, NVME_NS_FLUSH, 0, 0);
+        return;
+    }
+    io_complete(cmd, status);
+}

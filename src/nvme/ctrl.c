@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A controller: its queues, its keep-alive timer, and who executes its commands. */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "nvme/target_internal.h"
+
+static void ctrl_on_kato(struct io_timer *timer);
+
+struct nvme_ctrl *ctrl_create(struct nvme_subsys *subsys, uint16_t cntlid)
+{
+    struct nvme_ctrl *ctrl = calloc(1, sizeof *ctrl);
+
+    if (ctrl == NULL)
+        return NULL;
+    ctrl->subsys = subsys;
+    ctrl->cntlid = cntlid;
+    ctrl->io_queues_max = NVME_IO_QUEUES_MAX;
+    list_init(&ctrl->queues);
+    list_node_init(&ctrl->link);
+    io_timer_init(&ctrl->kato_timer, ctrl_on_kato);
+    list_push_back(&subsys->ctrls, &ctrl->link);
+    return ctrl;
+}
+
+static void ctrl_free(struct nvme_ctrl *ctrl)
+{
+    struct nvme_subsys *subsys = ctrl->subsys;
+
+    assert(list_empty(&ctrl->queues) && ctrl->event_count == 0);
+    io_timer_disarm(&ctrl->kato_timer);
+    list_remove(&ctrl->link);
+    free(ctrl);
+    subsys_check_removed(subsys);
+}
+
+void ctrl_kill(struct nvme_ctrl *ctrl, const char *why)
+{
+    if (ctrl->dying)
+        return;
+    log_info(ctrl->subsys->target->home->log, "controller %u of '%s' for host '%s' ends: %s",
+             ctrl->cntlid, ctrl->subsys->nqn.s, ctrl->host_nqn.s, why);
+    ctrl->dying = true;
+    io_timer_disarm(&ctrl->kato_timer);
+    ctrl_events_abort(ctrl);
+    LIST_FOR_EACH (node, &ctrl->queues)
+        home_conn_kill(CONTAINER_OF(node, struct nvme_conn, ctrl_link));
+}
+
+/* ---- Queues ---- */
+
+void ctrl_add_queue(struct nvme_ctrl *ctrl, struct nvme_conn *conn, uint16_t qid)
+{
+    assert(conn->ctrl == NULL && !ctrl->dying);
+
+    conn->ctrl = ctrl;
+    conn->home_qid = qid;
+    conn->subsys = ctrl->subsys;
+    list_push_back(&ctrl->queues, &conn->ctrl_link);
+    if (qid != 0)
+        ctrl->io_queues++;
+}
+
+static uint64_t counter_get(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+void ctrl_remove_queue(struct nvme_conn *conn)
+{
+    struct nvme_ctrl *ctrl = conn->ctrl;
+
+    list_remove(&conn->ctrl_link);
+    conn->ctrl = NULL;
+    if (conn->home_qid != 0)
+        ctrl->io_queues--;
+    ctrl->reads += counter_get(&conn->counters.reads);
+    ctrl->writes += counter_get(&conn->counters.writes);
+    ctrl->bytes_read += counter_get(&conn->counters.bytes_read);
+    ctrl->bytes_written += counter_get(&conn->counters.bytes_written);
+    ctrl->media_errors += counter_get(&conn->counters.media_errors);
+    if (ctrl->dying && list_empty(&ctrl->queues))
+        ctrl_free(ctrl);
+}
+
+void ctrl_on_queue_closing(struct nvme_conn *conn)
+{
+    if (conn->home_qid == 0)
+        ctrl_kill(conn->ctrl, "its admin queue was closed");
+}
+
+void ctrl_kill_io_queues(struct nvme_ctrl *ctrl)
+{
+    LIST_FOR_EACH (node, &ctrl->queues) {
+        struct nvme_conn *conn = CONTAINER_OF(node, struct nvme_conn, ctrl_link);
+
+        if (conn->home_qid != 0)
+            home_conn_kill(conn);
+    }
+}
+
+/* ---- Keep alive ---- */
+
+static void kato_arm(struct nvme_ctrl *ctrl, uint64_t timeout_ms)
+{
+    struct reactor *home = ctrl->subsys->target->home;
+
+    io_timer_arm(&ctrl->kato_timer, home, reactor_now_ns(home) + timeout_ms * NS_PER_MS);
+}
+
+void ctrl_keep_alive(struct nvme_ctrl *ctrl)
+{
+    ctrl->kato_grace = false;
+    if (ctrl->kato_ms > 0)
+        kato_arm(ctrl, ctrl->kato_ms);
+    else if (ctrl_is_discovery(ctrl))
+        kato_arm(ctrl, NVME_DISCOVERY_IDLE_MS);
+    else
+        io_timer_disarm(&ctrl->kato_timer);
+}
+
+void ctrl_set_kato(struct nvme_ctrl *ctrl, uint32_t kato_ms)
+{
+    const uint64_t unit_ms = (uint64_t)NVME_KAS * NVME_KEEP_ALIVE_GRAIN_MS;
+
+    /* "... the controller rounds up to the granularity in KAS". */
+    ctrl->kato_ms = (uint32_t)min_u64(round_up_u64(kato_ms, unit_ms), UINT32_MAX);
+    ctrl_keep_alive(ctrl);
+}
+
+static void ctrl_on_kato(struct io_timer *timer)
+{
+    struct nvme_ctrl *ctrl = CONTAINER_OF(timer, struct nvme_ctrl, kato_timer);
+
+    /* After a pause of this process the host's command may be there, unread. */
+    if (!ctrl->kato_grace) {
+        ctrl->kato_grace = true;
+        kato_arm(ctrl, (uint64_t)NVME_KAS * NVME_KEEP_ALIVE_GRAIN_MS);
+        return;
+    }
+    ctrl_kill(ctrl, "its keep-alive timeout has passed");
+}
+
+/* ---- Commands ---- */
+
+static uint16_t fabrics_command(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd)
+{
+    switch (cmd->sqe.nsid & 0xff) {
+    case NVME_FCTYPE_PROPERTY_GET:
+        return ctrl_property_get(ctrl, cmd);
+    case NVME_FCTYPE_PROPERTY_SET:
+        return ctrl_property_set(ctrl, cmd);
+    case NVME_FCTYPE_CONNECT: /* A queue connects once. */
+        return NVME_SC_DNR | NVME_SC_COMMAND_SEQUENCE;
+    default:
+        return NVME_SC_DNR | NVME_SC_INVALID_OPCODE;
+    }
+}
+
+static uint16_t abort_command(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd)
+{
+    const uint16_t sqid = (uint16_t)cmd->sqe.cdw10;
+    const uint16_t cid = (uint16_t)(cmd->sqe.cdw10 >> 16);
+
+    /* Bit 0 set: "the command was not aborted".  I/O commands are past recall once they are at
+     * the namespace; only Asynchronous Event Requests wait where an Abort finds them. */
+    cmd->result = sqid == 0 && ctrl_event_abort(ctrl, cid) ? 0 : 1;
+    return 0;
+}
+
+static uint16_t admin_command(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd)
+{
+    switch (cmd->sqe.opcode) {
+    case NVME_ADMIN_GET_LOG_PAGE:
+        return ctrl_get_log_page(ctrl, cmd);
+    case NVME_ADMIN_IDENTIFY:
+        return ctrl_identify(ctrl, cmd);
+    case NVME_ADMIN_ABORT:
+        return abort_command(ctrl, cmd);
+    case NVME_ADMIN_SET_FEATURES:
+        return ctrl_set_features(ctrl, cmd);
+    case NVME_ADMIN_GET_FEATURES:
+        return ctrl_get_features(ctrl, cmd);
+    case NVME_ADMIN_KEEP_ALIVE:
+        ctrl_keep_alive(ctrl);
+        return 0;
+    default:
+        return NVME_SC_DNR | NVME_SC_INVALID_OPCODE;
+    }
+}
+
+void ctrl_command(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd)
+{
+    const bool ready = (ctrl->cc & NVME_CC_EN) != 0 && (ctrl_csts(ctrl) & NVME_CSTS_RDY) != 0;
+
+    if (cmd->conn->home_closing)
+        cmd_post_reply(cmd, NVME_SC_ABORT_SQ_DELETION);
+    else if (cmd->sqe.opcode == NVME_OPCODE_FABRICS)
+        cmd_post_reply(cmd, fabrics_command(ctrl, cmd));
+    else if (!ready)
+        cmd_post_reply(cmd, NVME_SC_DNR | NVME_SC_COMMAND_SEQUENCE);
+    else if (cmd->sqe.opcode == NVME_ADMIN_ASYNC_EVENT)
+        ctrl_event_request(ctrl, cmd);
+    else
+        cmd_post_reply(cmd, admin_command(ctrl, cmd));
+}
