@@ -50,9 +50,10 @@ static uint16_t check_dsm(const struct nvme_sqe *sqe)
 {
     const uint32_t ranges = (sqe->cdw10 & NVME_DSM_CDW10_NR_MASK) + 1;
 
-    return sqe->sgl_bytes == ranges * sizeof(struct nvme_dsm_range_spec)
-               ? 0
-               : NVME_SC_DNR | NVME_SC_SGL_DATA_LENGTH;
+    /* Linux always sends the whole table, used or not. */
+    if (sqe->sgl_bytes < ranges * sizeof(struct nvme_dsm_range_spec))
+        return NVME_SC_DNR | NVME_SC_SGL_DATA_LENGTH;
+    return 0;
 }
 
 uint16_t io_check(struct nvme_cmd *cmd)

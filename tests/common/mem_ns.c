@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common/mem_ns.h"
+
+#include <stdatomic.h>
+#include <sys/mman.h>
+
+#define MEM_NS_BYTES_MAX (UINT64_C(1) << 40)
+
+static void mem_execute(struct mem_ns *mem, struct nvme_ns_req *req)
+{
+    uint8_t *at = mem->memory + req->offset;
+
+    req->status = mem->fail;
+    if (!status_ok(req->status))
+        return;
+    switch (req->opcode) {
+    case NVME_NS_READ:
+        memcpy(req->data.at, at, req->bytes);
+        break;
+    case NVME_NS_WRITE:
+        memcpy(at, req->data.at, req->bytes);
+        break;
+    case NVME_NS_FLUSH:
+        mem->flushes++;
+        break;
+    case NVME_NS_WRITE_ZEROES:
+    case NVME_NS_DEALLOCATE:
+        memset(at, 0, req->bytes);
+        break;
+    }
+    if (req->fua)
+        mem->fuas++;
+}
+
+static void mem_on_turn(struct io_msg *msg)
+{
+    struct nvme_ns_req *req = CONTAINER_OF(msg, struct nvme_ns_req, msg);
+    struct mem_ns *mem;
+
+    memcpy(&mem, &req->scratch[0], sizeof mem);
+    mem_execute(mem, req);
+    req->done(req);
+}
+
+static void mem_start(struct nvme_ns_req *req)
+{
+    req->msg.deliver = mem_on_turn;
+    reactor_post(req->reactor, &req->msg);
+}
+
+static void mem_submit(struct nvme_ns *ns, struct nvme_ns_req *req)
+{
+    struct mem_ns *mem = CONTAINER_OF(ns, struct mem_ns, ns);
+
+    memcpy(&req->scratch[0], &mem, sizeof mem);
+    mem->requests++;
+    if (mem->hold) {
+        list_node_init(&req->link);
+        list_push_back(&mem->held, &req->link);
+        return;
+    }
+    mem_start(req);
+}
+
+static void mem_info(struct nvme_ns *ns, struct nvme_ns_info *out_info)
+{
+    *out_info = CONTAINER_OF(ns, struct mem_ns, ns)->info;
+}
+
+static const struct nvme_ns_ops mem_ops = { .submit = mem_submit, .info = mem_info };
+
+struct status mem_ns_init(struct mem_ns *mem, uint64_t bytes, uint32_t lba_bytes)
+{
+    if (bytes == 0 || bytes > MEM_NS_BYTES_MAX || bytes % lba_bytes != 0)
+        return STATUS(INVALID);
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED)
+        return STATUS(NO_MEMORY);
+
+    memset(mem, 0, sizeof *mem);
+    mem->ns.ops = &mem_ops;
+    mem->memory = memory;
+    mem->info = (struct nvme_ns_info) {
+        .uuid = { "mem_ns test uuid" },
+        .nguid = "mem_ns  a nguid",
+        .bytes = bytes,
+        .used_bytes = bytes,
+        .lba_bytes = lba_bytes,
+        .optimal_io_bytes = 256 << 10,
+        .atomic_bytes = 4096,
+    };
+    list_init(&mem->held);
+    return STATUS(OK);
+}
+
+void mem_ns_fini(struct mem_ns *mem)
+{
+    munmap(mem->memory, mem->info.bytes);
+}
+
+void mem_ns_release(struct mem_ns *mem)
+{
+    struct list_node *node;
+
+    mem->hold = false;
+    while ((node = list_pop_front(&mem->held)) != NULL)
+        mem_start(CONTAINER_OF(node, struct nvme_ns_req, link));
+}
