@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/up_dir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "cmd/cli.h"
+#include "cmd/version.h"
+
+static void fd_close(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+}
+
+/* "what 'DIR/name': why", and the status for errno. */
+static struct status dir_failed(const char *what, const char *path)
+{
+    const int err = errno;
+
+    (void)cli_fail("%s '%s': %s", what, path, strerror(err));
+    return status_from_errno(err);
+}
+
+struct status up_dir_path(const struct up_dir *dir, const char *name, char out_path[PATH_MAX])
+{
+    const int n = snprintf(out_path, PATH_MAX, "%s/%s", dir->path, name);
+
+    if (n >= 0 && n < PATH_MAX)
+        return STATUS(OK);
+    (void)cli_fail("the path of '%s' under '%s' is too long", name, dir->path);
+    return STATUS(LIMIT);
+}
+
+static struct status dir_make(const char *path)
+{
+    struct stat st;
+
+    if (mkdir(path, 0755) == 0)
+        return STATUS(OK);
+    if (errno != EEXIST)
+        return dir_failed("cannot make the directory", path);
+    if (stat(path, &st) != 0)
+        return dir_failed("cannot use the directory", path);
+    if (S_ISDIR(st.st_mode))
+        return STATUS(OK);
+    errno = ENOTDIR;
+    return dir_failed("cannot use the directory", path);
+}
+
+/* ---- The lock ---- */
+
+/* Who holds the lock: its pid, as it wrote it; 0 if that cannot be told. */
+static long lock_holder(int fd)
+{
+    char text[32] = "";
+
+    return pread(fd, text, sizeof text - 1, 0) > 0 ? strtol(text, NULL, 10) : 0;
+}
+
+static struct status dir_lock(struct up_dir *dir)
+{
+    char path[PATH_MAX];
+    char text[32];
+
+    TRY(up_dir_path(dir, "lock", path));
+    CLEANUP(fd_close) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return dir_failed("cannot open", path);
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK)
+            return dir_failed("cannot lock", path);
+        (void)cli_fail("'%s' is in use by process %ld; end that one, or use another directory",
+                       dir->path, lock_holder(fd));
+        return STATUS(BUSY);
+    }
+    const int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)n, 0) != n)
+        return dir_failed("cannot write", path);
+    dir->lock_fd = fd;
+    fd = -1;
+    return STATUS(OK);
+}
+
+struct status up_dir_open(const char *path, struct up_dir *out_dir)
+{
+    struct up_dir dir = { .lock_fd = -1 };
+    char sub[PATH_MAX];
+
+    TRY(dir_make(path));
+    if (realpath(path, dir.path) == NULL)
+        return dir_failed("cannot use the directory", path);
+    TRY(dir_lock(&dir));
+    struct status st = up_dir_path(&dir, "node-1", sub);
+    if (status_ok(st))
+        st = dir_make(sub);
+    /* That of a process that was killed: nobody shall take it for ours. */
+    if (status_ok(st))
+        st = up_dir_path(&dir, "run.json", sub);
+    if (status_ok(st) && unlink(sub) != 0 && errno != ENOENT)
+        st = dir_failed("cannot remove", sub);
+    if (!status_ok(st)) {
+        up_dir_close(&dir);
+        return st;
+    }
+    *out_dir = dir;
+    return STATUS(OK);
+}
+
+void up_dir_close(struct up_dir *dir)
+{
+    char path[PATH_MAX];
+
+    if (dir->running && status_ok(up_dir_path(dir, "run.json", path)))
+        unlink(path);
+    fd_close(&dir->lock_fd);
+    dir->lock_fd = -1;
+}
+
+/* ---- Files that appear whole or not at all ---- */
+
+static struct status write_all(int fd, const char *text)
+{
+    const size_t bytes = strlen(text);
+
+    if (write(fd, text, bytes) != (ssize_t)bytes)
+        return status_from_errno(errno == 0 ? ENOSPC : errno);
+    return fsync(fd) == 0 ? STATUS(OK) : status_from_errno(errno);
+}
+
+/* Makes the entry of a file in its directory durable. */
+static struct status entry_sync(const char *path)
+{
+    char parent[PATH_MAX];
+
+    snprintf(parent, sizeof parent, "%s", path);
+    *strrchr(parent, '/') = '\0'; /* up_dir_path() has put one there. */
+    CLEANUP(fd_close) int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) != 0)
+        return dir_failed("cannot sync", parent);
+    return STATUS(OK);
+}
+
+static struct status dir_replace(const struct up_dir *dir, const char *name, const char *text)
+{
+    char path[PATH_MAX];
+    char fresh[PATH_MAX];
+    char fresh_name[64];
+
+    snprintf(fresh_name, sizeof fresh_name, "%s.new", name);
+    TRY(up_dir_path(dir, name, path));
+    TRY(up_dir_path(dir, fresh_name, fresh));
+    CLEANUP(fd_close) int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return dir_failed("cannot write", fresh);
+    errno = 0;
+    if (!status_ok(write_all(fd, text)) || rename(fresh, path) != 0)
+        return dir_failed("cannot write", path);
+    return entry_sync(path);
+}
+
+/* ---- The node's identity ---- */
+
+static struct status read_uuid(const char *path, struct uuid *out_uuid)
+{
+    char text[UUID_TEXT_BYTES] = "";
+    CLEANUP(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 && errno == ENOENT)
+        return STATUS(NOT_FOUND);
+    if (fd < 0 || read(fd, text, sizeof text - 1) < 0)
+        return dir_failed("cannot read", path);
+    if (status_ok(uuid_parse(text, out_uuid)))
+        return STATUS(OK);
+    (void)cli_fail("'%s' does not hold a UUID, as it did when it was written", path);
+    return STATUS(CORRUPT);
+}
+
+struct status up_dir_node_uuid(const struct up_dir *dir, struct uuid *out_uuid)
+{
+    char path[PATH_MAX];
+    char text[UUID_TEXT_BYTES + 1];
+    uint8_t random[16];
+
+    TRY(up_dir_path(dir, "node-1/uuid", path));
+    const struct status st = read_uuid(path, out_uuid);
+    if (!status_is(st, STATUS_NOT_FOUND))
+        return st;
+    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+        return dir_failed("no random bytes for", path);
+    *out_uuid = uuid_from_random(random);
+    snprintf(text, sizeof text, "%s\n", uuid_format(*out_uuid).s);
+    return dir_replace(dir, "node-1/uuid", text);
+}
+
+/* ---- run.json ---- */
+
+struct status up_dir_write_run(struct up_dir *dir, const struct up_run *run)
+{
+    json_t *json = json_pack("{s:i, s:s, s:s, s:s, s:s, s:i, s:i}", "pid", (int)getpid(), "version",
+                             TRILITH_VERSION, "listen", io_addr_format(&run->listen).s, "advertise",
+                             io_addr_format(&run->advertise).s, "api", io_addr_format(&run->api).s,
+                             "port", (int)run->listen.port, "api_port", (int)run->api.port);
+    char *text = json == NULL ? NULL : json_dumps(json, JSON_INDENT(2));
+    struct status st = STATUS(NO_MEMORY);
+
+    if (text != NULL)
+        st = dir_replace(dir, "run.json", text);
+    dir->running = status_ok(st);
+    free(text);
+    json_decref(json);
+    return st;
+}
+
+struct status up_dir_free_bytes(const struct up_dir *dir, uint64_t *out_bytes)
+{
+    struct statvfs fs;
+
+    if (statvfs(dir->path, &fs) != 0)
+        return dir_failed("cannot ask for the free space of", dir->path);
+    *out_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+    return STATUS(OK);
+}

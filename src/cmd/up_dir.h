@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The directory of `trilith up`:
+ *
+ *   DIR/meta.db          the controller's                DIR/lock       held while it runs
+ *   DIR/node-1/uuid      the node's identity             DIR/run.json   who runs, and where
+ *   DIR/node-1/disk-1    and so on, where files are disks
+ *
+ * Threading: the main thread.   Memory: values; messages are printed here, once.
+ */
+#ifndef CMD_UP_DIR_H
+#define CMD_UP_DIR_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "base/uuid.h"
+#include "io/addr.h"
+
+struct up_dir {
+    char path[PATH_MAX];
+    int lock_fd;
+    bool running; /* run.json is written. */
+};
+
+/*
+ * Makes the directory if it is not there, and locks it.  BUSY if another process has it, whose
+ * pid is told.  Every failure has been printed.
+ */
+struct status up_dir_open(const char *path, struct up_dir *out_dir) MUST_CHECK;
+
+/* Removes run.json and unlocks. */
+void up_dir_close(struct up_dir *dir);
+
+/* DIR/name, or DIR/node-1/name.  LIMIT if it is too long. */
+struct status up_dir_path(const struct up_dir *dir, const char *name,
+                          char out_path[PATH_MAX]) MUST_CHECK;
+
+/* The node's UUID: the one of an earlier start, or a new one, durable before it is returned. */
+struct status up_dir_node_uuid(const struct up_dir *dir, struct uuid *out_uuid) MUST_CHECK;
+
+struct up_run {
+    struct io_addr listen; /* With the port. */
+    struct io_addr advertise;
+    struct io_addr api;
+};
+
+/* Says in run.json, atomically, that the process serves at these addresses. */
+struct status up_dir_write_run(struct up_dir *dir, const struct up_run *run) MUST_CHECK;
+
+/* Bytes that may still be written to the directory's file system. */
+struct status up_dir_free_bytes(const struct up_dir *dir, uint64_t *out_bytes) MUST_CHECK;
+
+#endif

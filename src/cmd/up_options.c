@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/up_options.h"
+
+#include <string.h>
+
+#include "cmd/cli.h"
+#include "cmd/command.h"
+#include "io/uring.h"
+
+enum {
+    OPT_DATA = 256,
+    OPT_DISKS,
+    OPT_DISK_SIZE,
+    OPT_DISK,
+    OPT_LISTEN,
+    OPT_ADVERTISE,
+    OPT_PORT,
+    OPT_API,
+    OPT_REACTORS,
+    OPT_SPIN,
+    OPT_BUFFERS,
+    OPT_CHECKSUM_MEMORY,
+    OPT_FORCE,
+    OPT_LOG_LEVEL,
+};
+
+static const struct cli_option up_option_table[] = {
+    { "data", OPT_DATA, "DIR", "where everything is kept; made if it is not there" },
+    { "disks", OPT_DISKS, "N", "how many files under DIR are disks (3)" },
+    { "disk-size", OPT_DISK_SIZE, "SIZE", "size of each of them (10G); they take space as needed" },
+    { "disk", OPT_DISK, "PATH",
+      "use this file, partition or device instead; may be\n"
+      "repeated; mem:SIZE is memory, for benchmarks" },
+    { "listen", OPT_LISTEN, "ADDR", "address for hosts (0.0.0.0)" },
+    { "advertise", OPT_ADVERTISE, "ADDR",
+      "address that discovery reports (the one that the\n"
+      "host has used)" },
+    { "port", OPT_PORT, "PORT", "NVMe/TCP port (4420); 0 takes a free one" },
+    { "api", OPT_API, "ADDR:PORT", "address of the API (127.0.0.1:7420)" },
+    { "reactors", OPT_REACTORS, "N", "threads for I/O (one per CPU)" },
+    { "spin", OPT_SPIN, "off|auto|MICROSECONDS",
+      "how long a reactor looks for work before it\n"
+      "sleeps (auto)" },
+    { "buffers", OPT_BUFFERS, "SIZE", "memory for data in flight, per reactor (64M)" },
+    { "checksum-memory", OPT_CHECKSUM_MEMORY, "SIZE", "memory for checksums, per disk (all)" },
+    { "force", OPT_FORCE, NULL,
+      "format disks that hold something else; what they\n"
+      "hold is lost" },
+    { "log-level", OPT_LOG_LEVEL, "LEVEL", "error, warning, info (default) or debug" },
+};
+
+static const struct cli_syntax up_syntax = {
+    .command = "trilith up",
+    .operands = "--data DIR [OPTIONS]",
+    .about = "Runs a controller and a node in one process: a whole cluster on this machine.\n"
+             "It ends in order at SIGTERM or SIGINT, and survives being killed at any time.",
+    .options = up_option_table,
+    .option_count = ARRAY_COUNT(up_option_table),
+};
+
+struct up_parse {
+    struct cli_args args;
+    struct up_options *o;
+    uint64_t port;
+    const char *listen;
+    const char *advertise;
+    const char *api;
+};
+
+static bool parse_spin(struct up_parse *p)
+{
+    uint64_t us;
+
+    if (strcmp(p->args.value, "off") == 0) {
+        p->o->spin_ns = URING_SPIN_OFF;
+        return true;
+    }
+    if (strcmp(p->args.value, "auto") == 0) {
+        p->o->spin_ns = URING_SPIN_AUTO;
+        return true;
+    }
+    if (!cli_number(&p->args, "spin", 1, 1000000, &us))
+        return false;
+    p->o->spin_ns = us * NS_PER_US;
+    return true;
+}
+
+static bool parse_log_level(struct up_parse *p)
+{
+    for (int level = LOG_LEVEL_ERROR; level <= LOG_LEVEL_DEBUG; level++) {
+        if (strcmp(p->args.value, log_level_name((enum log_level)level)) == 0) {
+            p->o->log_level = (enum log_level)level;
+            return true;
+        }
+    }
+    (void)cli_usage(&p->args, "--log-level is error, warning, info or debug, not '%s'",
+                    p->args.value);
+    return false;
+}
+
+static bool parse_disk(struct up_parse *p)
+{
+    if (p->o->given_count == NODE_DISKS_MAX) {
+        (void)cli_usage(&p->args, "a node has at most %u disks", NODE_DISKS_MAX);
+        return false;
+    }
+    p->o->disks[p->o->given_count++] = p->args.value;
+    return true;
+}
+
+static bool parse_count(struct up_parse *p, const char *name, unsigned max, unsigned *out_count)
+{
+    uint64_t count;
+
+    if (!cli_number(&p->args, name, 1, max, &count))
+        return false;
+    *out_count = (unsigned)count;
+    return true;
+}
+
+static bool parse_option(struct up_parse *p, int id)
+{
+    struct up_options *o = p->o;
+
+    switch (id) {
+    case OPT_DATA:
+        o->data = p->args.value;
+        return true;
+    case OPT_DISKS:
+        o->disks_chosen = true;
+        return parse_count(p, "disks", NODE_DISKS_MAX, &o->disk_count);
+    case OPT_DISK_SIZE:
+        o->disks_chosen = true;
+        return cli_size(&p->args, "disk-size", &o->disk_bytes);
+    case OPT_DISK:
+        return parse_disk(p);
+    case OPT_LISTEN:
+        p->listen = p->args.value;
+        return true;
+    case OPT_ADVERTISE:
+        p->advertise = p->args.value;
+        return true;
+    case OPT_PORT:
+        return cli_number(&p->args, "port", 0, UINT16_MAX, &p->port);
+    case OPT_API:
+        p->api = p->args.value;
+        return true;
+    case OPT_REACTORS:
+        return parse_count(p, "reactors", NODE_REACTORS_MAX, &o->reactors);
+    case OPT_SPIN:
+        return parse_spin(p);
+    case OPT_BUFFERS:
+        return cli_size(&p->args, "buffers", &o->buffer_bytes);
+    case OPT_CHECKSUM_MEMORY:
+        return cli_size(&p->args, "checksum-memory", &o->checksum_memory);
+    case OPT_FORCE:
+        o->force = true;
+        return true;
+    case OPT_LOG_LEVEL:
+        return parse_log_level(p);
+    default:
+        return false; /* CLI_EXIT: cli_next() has said why. */
+    }
+}
+
+static bool parse_addr(struct up_parse *p, const char *option, const char *text, uint16_t port,
+                       struct io_addr *out_addr)
+{
+    if (status_ok(io_addr_parse(text, port, out_addr)))
+        return true;
+    (void)cli_usage(&p->args, "--%s is an IP address, such as 192.0.2.1 or ::1, not '%s'", option,
+                    text);
+    return false;
+}
+
+/* What one option alone cannot tell. */
+static bool check(struct up_parse *p)
+{
+    struct up_options *o = p->o;
+
+    if (o->data == NULL || o->data[0] == '\0') {
+        (void)cli_usage(&p->args, "--data DIR is missing: where shall everything be kept?");
+        return false;
+    }
+    if (o->given_count > 0 && o->disks_chosen) {
+        (void)cli_usage(&p->args, "either --disk, or --disks and --disk-size");
+        return false;
+    }
+    if (o->disk_bytes < UP_DISK_BYTES_MIN || o->disk_bytes % (1 << 20) != 0) {
+        (void)cli_usage(&p->args, "--disk-size is a multiple of 1M, and at least 16M");
+        return false;
+    }
+    if (o->buffer_bytes < (8 << 20)) {
+        (void)cli_usage(&p->args, "--buffers is at least 8M");
+        return false;
+    }
+    if (o->given_count > 0)
+        o->disk_count = 0;
+    if (!parse_addr(p, "listen", p->listen, (uint16_t)p->port, &o->listen) ||
+        !parse_addr(p, "api", p->api, UP_PORT_API, &o->api))
+        return false;
+    o->has_advertise = p->advertise != NULL;
+    return !o->has_advertise ||
+           parse_addr(p, "advertise", p->advertise, (uint16_t)p->port, &o->advertise);
+}
+
+bool up_options_parse(int argc, char **argv, struct up_options *out_options, int *out_exit)
+{
+    struct up_parse p = {
+        .o = out_options,
+        .port = UP_PORT_NVME,
+        .listen = "0.0.0.0",
+        .api = "127.0.0.1",
+    };
+    bool good = true;
+    int id;
+
+    *out_options = (struct up_options) {
+        .disk_count = UP_DISKS_DEFAULT,
+        .disk_bytes = UP_DISK_BYTES,
+        .spin_ns = URING_SPIN_AUTO,
+        .buffer_bytes = (uint64_t)64 << 20,
+        .checksum_memory = UINT64_MAX,
+        .log_level = LOG_LEVEL_INFO,
+    };
+    cli_begin(&p.args, &up_syntax, argc, argv);
+    while (good && (id = cli_next(&p.args)) != CLI_END)
+        good = parse_option(&p, id);
+    good = good && check(&p);
+    *out_exit = p.args.exit_status;
+    return good;
+}

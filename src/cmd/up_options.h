@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What `trilith up` was told on its command line.
+ *
+ * Threading: the main thread.   Memory: texts point into argv.
+ */
+#ifndef CMD_UP_OPTIONS_H
+#define CMD_UP_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/log.h"
+#include "io/addr.h"
+#include "node/node.h"
+
+#define UP_PORT_NVME      4420 /* NVMe/TCP's own. */
+#define UP_PORT_API       7420
+#define UP_DISKS_DEFAULT  3
+#define UP_DISK_BYTES     ((uint64_t)10 << 30)
+#define UP_DISK_BYTES_MIN ((uint64_t)16 << 20) /* The disk format's smallest device. */
+
+struct up_options {
+    const char *data;
+    unsigned disk_count; /* Of files under data; 0 if disks are given. */
+    uint64_t disk_bytes;
+    bool disks_chosen; /* --disks or --disk-size was given. */
+    const char *disks[NODE_DISKS_MAX];
+    unsigned given_count; /* Of disks. */
+    struct io_addr listen;
+    bool has_advertise;
+    struct io_addr advertise; /* With the port of listen where it was given none. */
+    struct io_addr api;
+    unsigned reactors; /* 0: one per CPU. */
+    uint64_t spin_ns;  /* As uring_config. */
+    uint64_t buffer_bytes;
+    uint64_t checksum_memory;
+    bool force;
+    enum log_level log_level;
+};
+
+/* Fills in the options.  False: the command ends now with *out_exit, and has said why. */
+bool up_options_parse(int argc, char **argv, struct up_options *out_options, int *out_exit);
+
+#endif

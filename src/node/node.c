@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/node.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "node/node_internal.h"
+
+/*
+ *   IDLE --> DISKS --> OPEN --> TARGET --> VOLUMES --> CLOSING --> POOLS --> ENDED
+ *     |                           ^
+ *     +---------------------------+   (stopped before it joined)
+ *
+ *   DISKS    waits for the disks to be opened     VOLUMES  for all volumes to be gone
+ *   OPEN     for node_stop()                      CLOSING  for the disks to be closed
+ *   TARGET   for the target to drop its hosts     POOLS    for the pools to be freed
+ *
+ * A node_stop() in DISKS is remembered until OPEN.  node_step(), from the loop, leaves every
+ * state that has nothing to wait for any more.
+ */
+enum node_state {
+    NODE_IDLE,
+    NODE_DISKS,
+    NODE_OPEN,
+    NODE_TARGET,
+    NODE_VOLUMES,
+    NODE_CLOSING,
+    NODE_POOLS,
+    NODE_ENDED,
+};
+
+static const struct sm_state node_states[] = {
+    [NODE_IDLE] = { "idle", SM_TO(NODE_DISKS) | SM_TO(NODE_TARGET) },
+    [NODE_DISKS] = { "opening disks", SM_TO(NODE_OPEN) },
+    [NODE_OPEN] = { "open", SM_TO(NODE_TARGET) },
+    [NODE_TARGET] = { "stopping the target", SM_TO(NODE_VOLUMES) },
+    [NODE_VOLUMES] = { "closing volumes", SM_TO(NODE_CLOSING) },
+    [NODE_CLOSING] = { "closing disks", SM_TO(NODE_POOLS) },
+    [NODE_POOLS] = { "freeing", SM_TO(NODE_ENDED) },
+    [NODE_ENDED] = { "ended", 0 },
+};
+
+static void node_step(struct io_task *task);
+
+static void node_wake(struct node *n)
+{
+    reactor_defer(n->home, &n->step);
+}
+
+static void node_move(struct node *n, enum node_state to)
+{
+    sm_move(&n->sm, (int)to);
+    log_debug(n->log, "node: %s", sm_name(&n->sm));
+}
+
+void node_changed(struct node *n)
+{
+    if (!n->stopping)
+        n->ops->changed(n->ctx);
+}
+
+struct node_disk *node_find_disk(struct node *n, struct uuid uuid)
+{
+    for (unsigned i = 0; i < n->disk_count; i++) {
+        struct node_disk *d = &n->disks[i];
+        if (d->store != NULL && uuid_equal(d->info.identity.disk, uuid))
+            return d;
+    }
+    return NULL;
+}
+
+/* ---- Creating ---- */
+
+struct status node_create(const struct node_config *config, struct node **out_node)
+{
+    if (config->disk_count > NODE_DISKS_MAX || config->reactor_count > NODE_REACTORS_MAX)
+        return STATUS(LIMIT);
+
+    struct node *n = calloc(1, sizeof *n);
+    if (n == NULL)
+        return STATUS(NO_MEMORY);
+    n->disks = calloc(max_u64(config->disk_count, 1), sizeof *n->disks);
+    n->report = calloc(1, sizeof *n->report);
+    if (n->disks == NULL || n->report == NULL) {
+        free(n->disks);
+        free(n->report);
+        free(n);
+        return STATUS(NO_MEMORY);
+    }
+    n->reactor_count = config->reactor_count;
+    memcpy(n->reactors, config->reactors, config->reactor_count * sizeof n->reactors[0]);
+    n->home = n->reactors[0];
+    n->listen = config->listen;
+    n->has_advertise = config->has_advertise;
+    n->advertise = config->advertise;
+    n->buffer_bytes = config->buffer_bytes;
+    n->commands_max = config->commands_max;
+    n->log = config->log;
+    n->ops = config->ops;
+    n->ctx = config->ctx;
+    n->disk_count = config->disk_count;
+    for (unsigned i = 0; i < n->disk_count; i++) {
+        struct node_disk *d = &n->disks[i];
+        d->config = config->disks[i];
+        d->home = n->home;
+        d->reactor = n->reactors[i % n->reactor_count];
+        d->checksum_memory = config->checksum_memory;
+        d->log = n->log;
+    }
+    list_init(&n->volumes);
+    io_task_init(&n->step, node_step);
+    sm_init(&n->sm, node_states, NODE_IDLE);
+    *out_node = n;
+    return STATUS(OK);
+}
+
+/* ---- Joining ---- */
+
+static void node_on_disk(struct node_disk *d);
+
+void node_join(struct node *n, const struct node_membership *membership)
+{
+    assert(reactor_is_current(n->home));
+    assert(membership->node_index >= 1);
+
+    node_move(n, NODE_DISKS);
+    n->node_index = membership->node_index - 1;
+    n->pending = n->disk_count;
+    for (unsigned i = 0; i < n->disk_count; i++) {
+        struct node_disk *d = &n->disks[i];
+        d->cluster = membership->cluster;
+        snprintf(d->cluster_name, sizeof d->cluster_name, "%s", membership->cluster_name);
+        d->done = node_on_disk;
+        d->node = n;
+        node_disk_open(d);
+    }
+    node_wake(n);
+}
+
+static void node_on_disk(struct node_disk *d)
+{
+    struct node *n = d->node;
+
+    assert(n->pending > 0);
+    if (d->problem[0] != '\0')
+        log_error(n->log, "disk '%s' (%s): %s", d->config.name, d->config.path, d->problem);
+    else if (d->store != NULL)
+        log_info(n->log, "disk '%s' (%s): %s", d->config.name, d->config.path,
+                 d->formatted ? "formatted" : "opened");
+    if (--n->pending == 0)
+        node_wake(n);
+}
+
+static struct status node_open_pools(struct node *n)
+{
+    for (unsigned i = 0; i < n->reactor_count; i++) {
+        struct node_pool *p = &n->pools[i];
+        p->node = n;
+        p->reactor = n->reactors[i];
+        TRY(buf_pool_create(p->reactor, n->buffer_bytes, &p->pool));
+    }
+    return STATUS(OK);
+}
+
+static struct status node_open_target(struct node *n)
+{
+    struct buf_pool *pools[NODE_REACTORS_MAX];
+    const struct nvme_target_config config = {
+        .reactors = n->reactors,
+        .pools = pools,
+        .reactor_count = n->reactor_count,
+        .node_index = n->node_index,
+    };
+
+    for (unsigned i = 0; i < n->reactor_count; i++)
+        pools[i] = n->pools[i].pool;
+    TRY(nvme_target_create(&config, &n->target));
+    return nvme_target_listen(n->target, &n->listen, n->has_advertise ? &n->advertise : NULL,
+                              &n->bound);
+}
+
+static void node_on_disks_opened(struct node *n)
+{
+    char problem[NODE_REASON_BYTES] = "";
+
+    node_move(n, NODE_OPEN);
+    struct status st = node_open_pools(n);
+    if (!status_ok(st))
+        snprintf(problem, sizeof problem, "buffers for %u reactors: %s", n->reactor_count,
+                 status_text(st));
+    if (status_ok(st)) {
+        st = node_open_target(n);
+        if (!status_ok(st))
+            snprintf(problem, sizeof problem, "NVMe/TCP at %s: %s", io_addr_format(&n->listen).s,
+                     status_text(st));
+    }
+    n->ops->opened(n->ctx, st, problem);
+    if (n->stopping)
+        node_wake(n);
+}
+
+struct io_addr node_addr(const struct node *n)
+{
+    return n->bound;
+}
+
+/* ---- What the node is told ---- */
+
+static struct node_volume *node_find_volume(struct node *n, struct uuid uuid)
+{
+    LIST_FOR_EACH (link, &n->volumes) {
+        struct node_volume *v = CONTAINER_OF(link, struct node_volume, link);
+        if (uuid_equal(v->desc.uuid, uuid))
+            return v;
+    }
+    return NULL;
+}
+
+static void node_want(struct node *n, const struct node_desired *desired,
+                      const struct node_desired_volume *wanted)
+{
+    struct node_volume *v = node_find_volume(n, wanted->volume.uuid);
+
+    if (v == NULL && n->volume_count < NODE_VOLUMES_MAX)
+        v = node_volume_create(n, wanted->volume.uuid);
+    if (v == NULL) {
+        log_error(n->log, "volume '%s': not served: this node has %u volumes", wanted->volume.name,
+                  n->volume_count);
+        return;
+    }
+    v->seen = true;
+    node_volume_want(v, desired, wanted);
+}
+
+void node_apply(struct node *n, const struct node_desired *desired)
+{
+    assert(reactor_is_current(n->home));
+    assert(n->sm.now != NODE_IDLE && n->sm.now != NODE_DISKS);
+
+    if (n->stopping)
+        return;
+    LIST_FOR_EACH (link, &n->volumes)
+        CONTAINER_OF(link, struct node_volume, link)->seen = false;
+    for (uint32_t i = 0; i < desired->volume_count; i++)
+        node_want(n, desired, &desired->volumes[i]);
+    LIST_FOR_EACH (link, &n->volumes) {
+        struct node_volume *v = CONTAINER_OF(link, struct node_volume, link);
+        if (!v->seen && v->wanted)
+            node_volume_drop(v);
+    }
+    n->revision = desired->revision;
+    node_changed(n);
+}
+
+/* ---- Stopping ---- */
+
+void node_stop(struct node *n, void (*stopped)(void *ctx), void *ctx)
+{
+    assert(reactor_is_current(n->home));
+    assert(!n->stopping);
+
+    n->stopping = true;
+    n->stopped = stopped;
+    n->stopped_ctx = ctx;
+    node_wake(n);
+}
+
+static void node_on_target_stopped(void *ctx)
+{
+    struct node *n = ctx;
+
+    node_move(n, NODE_VOLUMES);
+    LIST_FOR_EACH (link, &n->volumes)
+        node_volume_drop(CONTAINER_OF(link, struct node_volume, link));
+    node_wake(n);
+}
+
+static void node_stop_target(struct node *n)
+{
+    node_move(n, NODE_TARGET);
+    if (n->target == NULL)
+        node_on_target_stopped(n);
+    else
+        nvme_target_stop(n->target, node_on_target_stopped, n);
+}
+
+void node_on_volume_gone(struct node *n)
+{
+    node_wake(n);
+}
+
+static void node_close_disks(struct node *n)
+{
+    nvme_target_destroy(n->target);
+    n->target = NULL;
+    node_move(n, NODE_CLOSING);
+    n->pending = n->disk_count;
+    for (unsigned i = 0; i < n->disk_count; i++) {
+        n->disks[i].done = node_on_disk;
+        n->disks[i].problem[0] = '\0';
+        n->disks[i].node = n;
+        node_disk_close(&n->disks[i]);
+    }
+    node_wake(n);
+}
+
+static void pool_on_freed(struct io_msg *msg)
+{
+    struct node *n = CONTAINER_OF(msg, struct node_pool, msg)->node;
+
+    if (--n->pending == 0)
+        node_wake(n);
+}
+
+static void pool_free(struct io_msg *msg)
+{
+    struct node_pool *p = CONTAINER_OF(msg, struct node_pool, msg);
+
+    buf_pool_destroy(p->pool);
+    p->msg.deliver = pool_on_freed;
+    reactor_post(p->node->home, &p->msg);
+}
+
+static void node_free_pools(struct node *n)
+{
+    node_move(n, NODE_POOLS);
+    n->pending = n->reactor_count;
+    for (unsigned i = 0; i < n->reactor_count; i++) {
+        n->pools[i].node = n;
+        n->pools[i].msg.deliver = pool_free;
+        reactor_post(n->reactors[i], &n->pools[i].msg);
+    }
+}
+
+static void node_end(struct node *n)
+{
+    void (*const stopped)(void *ctx) = n->stopped;
+    void *const ctx = n->stopped_ctx;
+
+    node_move(n, NODE_ENDED);
+    free(n->report);
+    free(n->disks);
+    free(n);
+    stopped(ctx);
+}
+
+static void node_step(struct io_task *task)
+{
+    struct node *n = CONTAINER_OF(task, struct node, step);
+
+    switch ((enum node_state)n->sm.now) {
+    case NODE_DISKS:
+        if (n->pending == 0)
+            node_on_disks_opened(n);
+        return;
+    case NODE_IDLE:
+    case NODE_OPEN:
+        if (n->stopping)
+            node_stop_target(n);
+        return;
+    case NODE_TARGET:
+        return;
+    case NODE_VOLUMES:
+        if (list_empty(&n->volumes))
+            node_close_disks(n);
+        return;
+    case NODE_CLOSING:
+        if (n->pending == 0)
+            node_free_pools(n);
+        return;
+    case NODE_POOLS:
+        if (n->pending == 0)
+            node_end(n);
+        return;
+    case NODE_ENDED:
+        break;
+    }
+    sm_bug(&n->sm);
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A node: its disks with their stores, its target, and the volumes that it is told to serve.
+ *
+ *   node_create --> node_join --> opened() --> node_apply, node_apply, ... --> node_stop
+ *                      |                          |
+ *                      +- opens disks, target     +- opens, changes, closes, deletes volumes
+ *
+ * It serves what node_apply() said last, for as long as it runs, and asks for nothing but epochs.
+ * Who speaks for it with a controller (agent.h), or plays one in a simulation, is behind struct
+ * node_ops.
+ *
+ * Threading: everything here, callbacks included, runs on reactors[0], home.  Disks are dealt
+ *            over all reactors.
+ * Memory:    the node owns its disks' devices and its buffer pools.
+ */
+#ifndef NODE_NODE_H
+#define NODE_NODE_H
+
+#include "disk/dev.h"
+#include "io/reactor.h"
+#include "node/agent.h"
+#include "node/desired.h"
+
+#define NODE_DISKS_MAX    256u  /* More would not fit into one machine. */
+#define NODE_VOLUMES_MAX  1024u /* One NVMe subsystem each. */
+#define NODE_REACTORS_MAX 64u
+
+struct node;
+
+/* Opens the disk's device, on the reactor that will own it. */
+typedef struct status node_dev_open_fn(void *ctx, struct reactor *r, struct dev **out_dev);
+
+struct node_disk_config {
+    char name[STORE_NAME_BYTES]; /* Such as "node-1/disk-1". */
+    char path[256];              /* For messages. */
+    bool force;                  /* Format it whatever it holds, if it is no Trilith disk. */
+    node_dev_open_fn *open;
+    void *ctx;
+};
+
+struct node_ops {
+    /* The answer to node_join().  A failure is the node's as a whole; problem says why. */
+    void (*opened)(void *ctx, struct status status, const char *problem);
+    /* Something that node_fill_report() tells has changed. */
+    void (*changed)(void *ctx);
+    /* As node_agent_take_epoch(). */
+    void (*take_epoch)(void *ctx, struct uuid volume, node_agent_epoch_fn *done, void *done_ctx);
+};
+
+struct node_config {
+    struct reactor *const *reactors; /* Borrowed; the array is copied. */
+    unsigned reactor_count;
+    struct io_addr listen; /* Of the target. */
+    bool has_advertise;
+    struct io_addr advertise; /* What discovery reports. */
+    size_t buffer_bytes;      /* For data in flight, per reactor. */
+    uint64_t checksum_memory; /* As store_config. */
+    uint32_t commands_max;    /* As volume_config. */
+    const struct node_disk_config *disks;
+    unsigned disk_count;
+    struct log *log;
+    const struct node_ops *ops;
+    void *ctx;
+};
+
+/* Takes the configuration over; opens nothing yet.  LIMIT for too many disks or reactors. */
+struct status node_create(const struct node_config *config, struct node **out_node) MUST_CHECK;
+
+/*
+ * Opens the disks and the target.  A blank disk is formatted for the cluster.  One that cannot be
+ * used is reported, and the others are served.  opened() follows from the loop.
+ */
+void node_join(struct node *node, const struct node_membership *membership);
+
+/* From now on, this is what the node serves.  Only after opened(). */
+void node_apply(struct node *node, const struct node_desired *desired);
+
+/* What is; lent until the next call. */
+void node_fill_report(struct node *node, struct node_report *out_report);
+
+/* Where the target listens; its port is 0 before opened(). */
+struct io_addr node_addr(const struct node *node);
+
+/*
+ * Drops the hosts, closes volumes and disks in order, and frees the node; stopped follows from
+ * the loop, last.  May be called at any time, once.
+ */
+void node_stop(struct node *node, void (*stopped)(void *ctx), void *ctx);
+
+#endif

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One disk of a node: its device, and the store on it.
+ *
+ * A disk without any superblock is formatted if its first NODE_DISK_BLANK_BYTES are zeros (or if
+ * the operator forces it): a damaged disk of ours still has its journal there, and is refused.
+ *
+ * Threading: opened and closed from home by messages; the device and the store belong to the
+ *            disk's reactor.  What home may read is a copy, brought by messages.
+ * Memory:    embedded in the node.
+ */
+#ifndef NODE_NODE_DISK_H
+#define NODE_NODE_DISK_H
+
+#include "base/sm.h"
+#include "node/node.h"
+#include "store/store.h"
+
+#define NODE_DISK_BLANK_BYTES ((size_t)1 << 20)
+#define NODE_DISK_CHECK_BYTES ((size_t)64 << 10) /* Read at a time, while it is checked. */
+
+struct node_disk {
+    /* The node's; constant once it is opened. */
+    struct node *node;
+    struct node_disk_config config;
+    struct reactor *home;
+    struct reactor *reactor;
+    struct uuid cluster;
+    char cluster_name[STORE_NAME_BYTES];
+    uint64_t checksum_memory;
+    struct log *log;
+    void (*done)(struct node_disk *disk); /* After node_disk_open() and node_disk_close(). */
+
+    /* Home's. */
+    struct store *store; /* NULL: it cannot be used; problem says why. */
+    char problem[NODE_REASON_BYTES];
+    struct store_info info; /* As of the last refresh. */
+    struct dev_info dev_info;
+    bool refreshing;
+
+    /* Private to node_disk.c: the disk's reactor's. */
+    struct sm sm;
+    struct dev *dev;
+    struct store *opened_store;
+    struct dev_io io;
+    uint8_t *check;
+    uint64_t checked_bytes;
+    bool formatted;
+    char found[NODE_REASON_BYTES];
+    struct store_info fresh_info;
+    struct io_msg msg;
+    struct io_msg refresh_msg;
+};
+
+/* done follows, from the loop on home.  The disk has a store, or a problem. */
+void node_disk_open(struct node_disk *disk);
+
+/* Brings disk->info up to date, soon. */
+void node_disk_refresh(struct node_disk *disk);
+
+/* Closes store and device, if there are any.  done follows, from the loop on home. */
+void node_disk_close(struct node_disk *disk);
+
+#endif

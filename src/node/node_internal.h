@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the node share.
+ *
+ *   node.c          the node's life, and what it is told
+ *   node_disk.c     one disk       node_volume.c   one volume       node_report.c   what it tells
+ */
+#ifndef NODE_NODE_INTERNAL_H
+#define NODE_NODE_INTERNAL_H
+
+#include "io/buf.h"
+#include "node/node.h"
+#include "node/node_disk.h"
+#include "node/node_volume.h"
+
+/* The report's arrays, kept so that they can be lent. */
+struct node_report_memory {
+    struct node_disk_report disks[NODE_DISKS_MAX];
+    struct node_disk_problem problems[NODE_DISKS_MAX];
+    struct node_volume_report volumes[NODE_VOLUMES_MAX];
+};
+
+struct node_pool {
+    struct node *node;
+    struct reactor *reactor;
+    struct buf_pool *pool;
+    struct io_msg msg;
+};
+
+struct node {
+    struct reactor *reactors[NODE_REACTORS_MAX];
+    struct node_pool pools[NODE_REACTORS_MAX];
+    unsigned reactor_count;
+    struct reactor *home;
+    struct io_addr listen;
+    bool has_advertise;
+    struct io_addr advertise;
+    size_t buffer_bytes;
+    uint32_t commands_max;
+    struct log *log;
+    const struct node_ops *ops;
+    void *ctx;
+
+    struct sm sm;
+    bool stopping;
+    unsigned pending; /* Disks or pools that the state waits for. */
+    struct io_task step;
+    struct node_disk *disks;
+    unsigned disk_count;
+    struct nvme_target *target;
+    unsigned node_index;
+    struct io_addr bound;
+    struct list volumes; /* node_volume.link */
+    unsigned volume_count;
+    uint64_t revision;
+    struct node_report_memory *report;
+    void (*stopped)(void *ctx);
+    void *stopped_ctx;
+};
+
+/* The disk with this UUID, if it is open; NULL otherwise. */
+struct node_disk *node_find_disk(struct node *node, struct uuid uuid);
+
+/* A volume has ended and is gone. */
+void node_on_volume_gone(struct node *node);
+
+/* Tells that the report has changed. */
+void node_changed(struct node *node);
+
+#endif

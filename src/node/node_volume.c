@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/node_volume.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "node/node_internal.h"
+
+/*
+ *            +----------- FAILED <-----------------+-------------+
+ *            v              ^                      |             |
+ *   IDLE --> EPOCH --> OPENING --> READY --> DRAINING --> DELETING --> DELETED
+ *    ^         |            |                      |                      |
+ *    |         v            +---> DELETING         v                      v
+ *    +---------+---------------------------- CLOSING                    (IDLE)
+ *
+ *   EPOCH     waits for the controller      DRAINING  for the hosts to be dropped
+ *   OPENING   for the engine                CLOSING, DELETING  for the engine
+ *   FAILED    for a timer, or news          READY, DELETED     for news
+ *
+ * volume_step() acts on a state at rest (IDLE, READY, FAILED, DELETED) by what is wanted; the
+ * others are left by their callbacks.  In IDLE, a volume that nobody wants is freed.
+ */
+enum vol_state {
+    VOL_IDLE,
+    VOL_EPOCH,
+    VOL_OPENING,
+    VOL_READY,
+    VOL_DRAINING,
+    VOL_CLOSING,
+    VOL_DELETING,
+    VOL_DELETED,
+    VOL_FAILED,
+};
+
+static const struct sm_state vol_states[] = {
+    [VOL_IDLE] = { "idle", SM_TO(VOL_EPOCH) },
+    [VOL_EPOCH] = { "epoch", SM_TO(VOL_IDLE) | SM_TO(VOL_OPENING) | SM_TO(VOL_FAILED) },
+    [VOL_OPENING] = { "opening", SM_TO(VOL_READY) | SM_TO(VOL_CLOSING) | SM_TO(VOL_DELETING) |
+                                     SM_TO(VOL_FAILED) },
+    [VOL_READY] = { "ready", SM_TO(VOL_DRAINING) },
+    [VOL_DRAINING] = { "draining", SM_TO(VOL_CLOSING) | SM_TO(VOL_DELETING) },
+    [VOL_CLOSING] = { "closing", SM_TO(VOL_IDLE) | SM_TO(VOL_FAILED) },
+    [VOL_DELETING] = { "deleting", SM_TO(VOL_DELETED) | SM_TO(VOL_FAILED) },
+    [VOL_DELETED] = { "deleted", SM_TO(VOL_IDLE) },
+    [VOL_FAILED] = { "failed", SM_TO(VOL_IDLE) },
+};
+
+static void volume_step(struct node_volume *v);
+static void volume_on_retry(struct io_timer *timer);
+
+static void volume_move(struct node_volume *v, enum vol_state to)
+{
+    sm_move(&v->sm, (int)to);
+    log_debug(v->node->log, "volume '%s': %s", v->desc.name, sm_name(&v->sm));
+    node_changed(v->node);
+}
+
+/* ---- Life ---- */
+
+struct node_volume *node_volume_create(struct node *node, struct uuid uuid)
+{
+    struct node_volume *v = calloc(1, sizeof *v);
+
+    if (v == NULL)
+        return NULL;
+    v->node = node;
+    v->desc.uuid = uuid;
+    v->retry_ns = NODE_VOLUME_RETRY_MIN_NS;
+    list_node_init(&v->link);
+    list_push_back(&node->volumes, &v->link);
+    node->volume_count++;
+    sm_init(&v->sm, vol_states, VOL_IDLE);
+    io_timer_init(&v->retry, volume_on_retry);
+    return v;
+}
+
+static void volume_free_wish(struct node_volume *v)
+{
+    free(v->hosts);
+    free(v->disks);
+    free(v->placement);
+    v->hosts = NULL;
+    v->disks = NULL;
+    v->placement = NULL;
+}
+
+static void volume_free(struct node_volume *v)
+{
+    struct node *node = v->node;
+
+    assert(v->volume == NULL);
+    assert(v->subsys == NULL);
+    list_remove(&v->link);
+    node->volume_count--;
+    volume_free_wish(v);
+    free(v);
+    node_on_volume_gone(node);
+}
+
+/* ---- Failure ---- */
+
+static void volume_fail(struct node_volume *v, const char *reason)
+{
+    const bool news = strcmp(v->reason, reason) != 0;
+
+    snprintf(v->reason, sizeof v->reason, "%s", reason);
+    if (news)
+        log_warning(v->node->log, "volume '%s': %s", v->desc.name, reason);
+    volume_move(v, VOL_FAILED);
+    io_timer_arm(&v->retry, v->node->home, reactor_now_ns(v->node->home) + v->retry_ns);
+    v->retry_ns = min_u64(v->retry_ns * 2, NODE_VOLUME_RETRY_MAX_NS);
+    if (!v->wanted)
+        volume_step(v);
+}
+
+static void volume_on_retry(struct io_timer *timer)
+{
+    struct node_volume *v = CONTAINER_OF(timer, struct node_volume, retry);
+
+    volume_move(v, VOL_IDLE);
+    volume_step(v);
+}
+
+/* ---- Deleting and closing ---- */
+
+static void volume_on_deleted(void *ctx, struct status status)
+{
+    struct node_volume *v = ctx;
+
+    v->volume = NULL;
+    if (!status_ok(status)) {
+        char reason[NODE_REASON_BYTES];
+        snprintf(reason, sizeof reason, "cannot be deleted: %s", status_text(status));
+        volume_fail(v, reason);
+        return;
+    }
+    volume_move(v, VOL_DELETED);
+    volume_step(v);
+}
+
+static void volume_on_closed(void *ctx)
+{
+    struct node_volume *v = ctx;
+
+    v->volume = NULL;
+    if (v->reason[0] != '\0' && v->wanted) {
+        char reason[NODE_REASON_BYTES];
+        snprintf(reason, sizeof reason, "%s", v->reason);
+        volume_fail(v, reason);
+        return;
+    }
+    volume_move(v, VOL_IDLE);
+    volume_step(v);
+}
+
+/* The volume is open and has no hosts: what now? */
+static void volume_end_open(struct node_volume *v)
+{
+    if (v->wanted && v->deleting) {
+        volume_move(v, VOL_DELETING);
+        volume_delete(v->volume, volume_on_deleted, v);
+        return;
+    }
+    volume_move(v, VOL_CLOSING);
+    volume_close(v->volume, volume_on_closed, v);
+}
+
+static void volume_on_drained(void *ctx)
+{
+    struct node_volume *v = ctx;
+
+    v->subsys = NULL;
+    volume_end_open(v);
+}
+
+static void volume_drain(struct node_volume *v)
+{
+    volume_move(v, VOL_DRAINING);
+    nvme_subsys_remove(v->subsys, volume_on_drained, v);
+}
+
+/* ---- Opening ---- */
+
+static struct status volume_serve(struct node_volume *v)
+{
+    const char *hosts[NVME_ALLOWED_HOSTS_MAX];
+    char serial[21];
+    const struct uuid_text uuid = uuid_format(v->desc.uuid);
+    const struct nvme_subsys_config config = {
+        .nqn = v->nqn.s,
+        .serial = serial,
+        .ns = volume_ns(v->volume),
+        .hosts = hosts,
+        .host_count = v->host_count,
+    };
+
+    /* The first and the last part of the UUID: 8 + 12 digits. */
+    snprintf(serial, sizeof serial, "%.8s%.12s", uuid.s, uuid.s + 24);
+    for (uint32_t i = 0; i < v->host_count; i++)
+        hosts[i] = v->hosts[i].s;
+    return nvme_subsys_add(v->node->target, &config, &v->subsys);
+}
+
+static void volume_on_opened(void *ctx, struct status status, struct volume *volume)
+{
+    struct node_volume *v = ctx;
+    char reason[NODE_REASON_BYTES];
+
+    if (!status_ok(status)) {
+        snprintf(reason, sizeof reason, "cannot be opened: %s", status_text(status));
+        volume_fail(v, reason);
+        return;
+    }
+    v->volume = volume;
+    if (!v->wanted || v->deleting) {
+        volume_end_open(v);
+        return;
+    }
+    status = volume_serve(v);
+    if (!status_ok(status)) {
+        snprintf(v->reason, sizeof v->reason, "cannot be served: %s", status_text(status));
+        volume_end_open(v); /* volume_on_closed() fails it with the reason. */
+        return;
+    }
+    v->reason[0] = '\0';
+    v->retry_ns = NODE_VOLUME_RETRY_MIN_NS;
+    volume_move(v, VOL_READY);
+    log_info(v->node->log, "volume '%s': serving %s, epoch %llu", v->desc.name, v->nqn.s,
+             (unsigned long long)v->epoch);
+}
+
+static void volume_start_open(struct node_volume *v)
+{
+    struct node *node = v->node;
+    struct uuid_text *names = calloc(max_u64(v->disk_count, 1), sizeof *names);
+    struct volume_disk *disks = calloc(max_u64(v->disk_count, 1), sizeof *disks);
+    const struct volume_config config = {
+        .volume = v->desc,
+        .epoch = v->epoch,
+        .reactors = node->reactors,
+        .reactor_count = node->reactor_count,
+        .disks = disks,
+        .disk_count = v->disk_count,
+        .shards = v->placement,
+        .shard_count = v->shard_count,
+        .commands_max = node->commands_max,
+        .log = node->log,
+    };
+
+    assert(names != NULL && disks != NULL); /* A few KiB; volume_open() needs megabytes. */
+    for (uint32_t i = 0; i < v->disk_count; i++) {
+        const struct node_disk *d = node_find_disk(node, v->disks[i]);
+        names[i] = uuid_format(v->disks[i]);
+        disks[i].name = d == NULL ? names[i].s : d->info.identity.disk_name;
+        disks[i].store = d == NULL ? NULL : d->store;
+        disks[i].reactor = d == NULL ? NULL : d->reactor;
+    }
+    volume_open(&config, volume_on_opened, v);
+    free(disks);
+    free(names);
+}
+
+static void volume_on_epoch(void *ctx, struct status status, uint64_t epoch)
+{
+    struct node_volume *v = ctx;
+
+    if (!v->wanted) {
+        volume_move(v, VOL_IDLE);
+        volume_step(v);
+        return;
+    }
+    if (!status_ok(status)) {
+        char reason[NODE_REASON_BYTES];
+        snprintf(reason, sizeof reason, "no epoch from the controller: %s", status_text(status));
+        volume_fail(v, reason);
+        return;
+    }
+    v->epoch = epoch;
+    volume_move(v, VOL_OPENING);
+    volume_start_open(v);
+}
+
+/* ---- What is wanted ---- */
+
+/* Acts on a state that waits for news.  The volume may be gone afterwards. */
+static void volume_step(struct node_volume *v)
+{
+    switch ((enum vol_state)v->sm.now) {
+    case VOL_IDLE:
+        if (!v->wanted) {
+            volume_free(v);
+            return;
+        }
+        volume_move(v, VOL_EPOCH);
+        v->node->ops->take_epoch(v->node->ctx, v->desc.uuid, volume_on_epoch, v);
+        return;
+    case VOL_READY:
+        if (!v->wanted || v->deleting)
+            volume_drain(v);
+        return;
+    case VOL_DELETED:
+    case VOL_FAILED:
+        if (v->wanted)
+            return;
+        io_timer_disarm(&v->retry);
+        volume_move(v, VOL_IDLE);
+        volume_free(v);
+        return;
+    case VOL_EPOCH:
+    case VOL_OPENING:
+    case VOL_DRAINING:
+    case VOL_CLOSING:
+    case VOL_DELETING:
+        return;
+    }
+    sm_bug(&v->sm);
+}
+
+static void *copy_array(const void *from, size_t count, size_t bytes)
+{
+    void *to = calloc(max_u64(count, 1), bytes);
+
+    assert(to != NULL); /* Lists of the desired state, which the agent has just held twice. */
+    if (count > 0)
+        memcpy(to, from, count * bytes);
+    return to;
+}
+
+static void volume_take_placement(struct node_volume *v, const struct node_desired_volume *wanted)
+{
+    const uint32_t replicas = wanted->volume.replicas;
+
+    v->shard_count = wanted->shard_count;
+    v->placement = calloc(max_u64(v->shard_count, 1), sizeof *v->placement);
+    assert(v->placement != NULL);
+    for (uint32_t i = 0; i < v->shard_count; i++)
+        for (uint32_t r = 0; r < replicas && r < ARRAY_COUNT(v->placement[i].disk); r++)
+            v->placement[i].disk[r] = wanted->placement[i * replicas + r];
+}
+
+static void volume_update_hosts(struct node_volume *v)
+{
+    const char *hosts[NVME_ALLOWED_HOSTS_MAX];
+
+    for (uint32_t i = 0; i < v->host_count; i++)
+        hosts[i] = v->hosts[i].s;
+    const struct status st = nvme_subsys_set_hosts(v->subsys, hosts, v->host_count);
+    if (!status_ok(st))
+        log_warning(v->node->log, "volume '%s': list of hosts: %s", v->desc.name, status_text(st));
+}
+
+void node_volume_want(struct node_volume *v, const struct node_desired *desired,
+                      const struct node_desired_volume *wanted)
+{
+    volume_free_wish(v);
+    v->wanted = true;
+    v->deleting = wanted->deleting;
+    v->desc = wanted->volume;
+    v->nqn = wanted->nqn;
+    /* The API has the same limit; whoever came behind it would be refused, not let in. */
+    v->host_count = (uint32_t)min_u64(wanted->allowed_host_count, NVME_ALLOWED_HOSTS_MAX);
+    v->hosts = copy_array(wanted->allowed_hosts, v->host_count, sizeof *v->hosts);
+    v->disk_count = desired->disk_count;
+    v->disks = copy_array(desired->disks, v->disk_count, sizeof *v->disks);
+    volume_take_placement(v, wanted);
+    if (v->sm.now == VOL_READY && !v->deleting)
+        volume_update_hosts(v);
+    volume_step(v);
+}
+
+void node_volume_drop(struct node_volume *v)
+{
+    v->wanted = false;
+    volume_step(v);
+}
+
+void node_volume_report(const struct node_volume *v, struct node_volume_report *out_report)
+{
+    *out_report = (struct node_volume_report) {
+        .uuid = v->desc.uuid,
+        .state = NODE_VOLUME_OPENING,
+        .epoch = v->epoch,
+    };
+    if (v->sm.now == VOL_READY)
+        out_report->state = NODE_VOLUME_READY;
+    if (v->sm.now == VOL_DELETED)
+        out_report->state = NODE_VOLUME_DELETED;
+    if (v->sm.now == VOL_FAILED || (v->reason[0] != '\0' && v->sm.now != VOL_READY)) {
+        out_report->state = NODE_VOLUME_FAILED;
+        snprintf(out_report->reason, sizeof out_report->reason, "%s", v->reason);
+    }
+}

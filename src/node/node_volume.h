@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One volume of a node: what is wanted of it, and how far that is.
+ *
+ * Threading: home.   Memory: from the heap; it frees itself when it is neither wanted nor open.
+ */
+#ifndef NODE_NODE_VOLUME_H
+#define NODE_NODE_VOLUME_H
+
+#include "base/sm.h"
+#include "node/node.h"
+#include "nvme/limits.h"
+#include "nvme/target.h"
+#include "volume/volume.h"
+
+/* After a failure it is tried again: after 1 s, then twice as long, up to 5 s. */
+#define NODE_VOLUME_RETRY_MIN_NS NS_PER_S
+#define NODE_VOLUME_RETRY_MAX_NS (5 * NS_PER_S)
+
+struct node_volume {
+    struct node *node;
+    struct list_node link; /* node.volumes */
+    struct sm sm;
+
+    /* What is wanted; as of the last node_apply() that named it. */
+    bool wanted;
+    bool deleting;
+    bool seen; /* Named by the node_apply() that runs. */
+    struct store_volume desc;
+    struct nqn_text nqn;
+    struct nqn_text *hosts;
+    uint32_t host_count;
+    struct uuid *disks; /* All of the desired state's; the placement indexes them. */
+    uint32_t disk_count;
+    struct volume_placement *placement;
+    uint32_t shard_count;
+
+    /* What is. */
+    uint64_t epoch;
+    struct volume *volume;
+    struct nvme_subsys *subsys; /* While it is served. */
+    char reason[NODE_REASON_BYTES];
+    struct io_timer retry;
+    uint64_t retry_ns;
+};
+
+/* Adds a volume that is not wanted yet.  NULL if memory is short. */
+struct node_volume *node_volume_create(struct node *node, struct uuid uuid);
+
+/* Takes over what is wanted, and begins to do it.  The volume may be gone afterwards. */
+void node_volume_want(struct node_volume *v, const struct node_desired *desired,
+                      const struct node_desired_volume *wanted);
+
+/* It is not wanted any more (its data is kept).  The volume may be gone afterwards. */
+void node_volume_drop(struct node_volume *v);
+
+/* What to tell the controller. */
+void node_volume_report(const struct node_volume *v, struct node_volume_report *out_report);
+
+#endif

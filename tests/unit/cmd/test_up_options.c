@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/up_options.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/span.h"
+#include "cmd/command.h"
+#include "io/uring.h"
+
+#define ARGS_MAX 16
+
+/* Parses "up" and the words of text. */
+static bool parse(const char *text, struct up_options *out_options, int *out_exit)
+{
+    static char words[512];
+    char *argv[ARGS_MAX] = { "up" };
+    int argc = 1;
+
+    snprintf(words, sizeof words, "%s", text);
+    for (char *at = words; *at != '\0' && argc < ARGS_MAX;) {
+        argv[argc++] = at;
+        at += strcspn(at, " ");
+        if (*at == ' ')
+            *at++ = '\0';
+    }
+    return up_options_parse(argc, argv, out_options, out_exit);
+}
+
+/* With nothing but --data, a user gets three disks of 10 GiB at the protocols' own ports. */
+static void defaults(void **state)
+{
+    (void)state;
+    struct up_options o;
+    int status;
+    assert_true(parse("--data d", &o, &status));
+    assert_string_equal(o.data, "d");
+    assert_int_equal(o.disk_count, 3);
+    assert_int_equal(o.disk_bytes, UINT64_C(10) << 30);
+    assert_string_equal(io_addr_format(&o.listen).s, "0.0.0.0:4420");
+    assert_string_equal(io_addr_format(&o.api).s, "127.0.0.1:7420");
+    assert_false(o.has_advertise);
+    assert_int_equal(o.spin_ns, URING_SPIN_AUTO);
+}
+
+/* Every option reaches its field; --port is the port of what was given none. */
+static void every_option(void **state)
+{
+    (void)state;
+    struct up_options o;
+    int status;
+    assert_true(parse("--data d --disk /dev/a --disk mem:1G --listen ::1 --advertise 192.0.2.1 "
+                      "--port 4421 --api [::1]:7421",
+                      &o, &status));
+    assert_int_equal(o.given_count, 2);
+    assert_int_equal(o.disk_count, 0);
+    assert_string_equal(o.disks[1], "mem:1G");
+    assert_string_equal(io_addr_format(&o.listen).s, "[::1]:4421");
+    assert_string_equal(io_addr_format(&o.advertise).s, "192.0.2.1:4421");
+    assert_string_equal(io_addr_format(&o.api).s, "[::1]:7421");
+    assert_true(
+        parse("--data d --reactors 4 --spin 50 --force --disks 2 --disk-size 64M", &o, &status));
+    assert_int_equal(o.reactors, 4);
+    assert_int_equal(o.spin_ns, 50000);
+    assert_true(o.force);
+    assert_int_equal(o.disk_count, 2);
+    assert_int_equal(o.disk_bytes, 64 << 20);
+}
+
+/* What is wrong on the command line ends the command with the usage status. */
+static void wrong_options(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = {
+        "",
+        "--data d --disk x --disks 2",
+        "--data d --disk-size 8M",
+        "--data d --disks 0",
+        "--data d --port 70000",
+        "--data d --listen nowhere",
+        "--data d --api 1.2.3.4:x",
+        "--data d --spin never",
+        "--data d --log-level loud",
+        "--data d --buffers 1M",
+        "--data d --unknown",
+        "--data d operand",
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(wrong); i++) {
+        struct up_options o;
+        int status = -1;
+        assert_false(parse(wrong[i], &o, &status));
+        assert_int_equal(status, COMMAND_USAGE);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(every_option),
+        cmocka_unit_test(wrong_options),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
