@@ -42,7 +42,7 @@ static int setup(void **state)
     const struct uring_config config = { .log = &silent };
     out_block = aligned_alloc(BLOCK, 4 * BLOCK);
     in_block = aligned_alloc(BLOCK, 4 * BLOCK);
-    strcpy(folder, "/tmp/trilith-unit-XXXXXX");
+    snprintf(folder, sizeof folder, "/tmp/trilith-unit-XXXXXX");
     if (out_block == NULL || in_block == NULL || mkdtemp(folder) == NULL)
         return -1;
     snprintf(path, sizeof path, "%s/disk", folder);

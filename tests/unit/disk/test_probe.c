@@ -19,7 +19,7 @@ static int fd;
 static int setup(void **state)
 {
     (void)state;
-    strcpy(path, "/tmp/trilith-unit-XXXXXX");
+    snprintf(path, sizeof path, "/tmp/trilith-unit-XXXXXX");
     fd = mkstemp(path);
     return fd >= 0 && ftruncate(fd, 4 << 20) == 0 ? 0 : -1;
 }

@@ -24,7 +24,7 @@ static int setup(void **state)
     (void)state;
     r = harness_reactor();
     block = aligned_alloc(4096, 65536);
-    strcpy(folder, "/tmp/trilith-unit-XXXXXX");
+    snprintf(folder, sizeof folder, "/tmp/trilith-unit-XXXXXX");
     if (block == NULL || mkdtemp(folder) == NULL)
         return -1;
     snprintf(path, sizeof path, "%s/disk", folder);
