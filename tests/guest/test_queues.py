@@ -35,11 +35,13 @@ def test_many_queues_carry_io(guest, server, volume):
                        f"--numjobs={CPUS} --offset_increment=8M --group_reporting"), 240)
 
 
-def test_several_controllers_of_one_host(guest, server, volume):
-    """Each gets an identifier of its own, and all reach the same namespace."""
-    for _ in range(3):
+def test_several_hosts_reach_the_same_namespace(guest, server, volume):
+    """Each has a controller with an identifier of its own."""
+    for turn in range(3):
+        host_id = f"0190c5f2-7a3b-4c1d-8e9f-00ffa0b1c2d{turn}"
         guest.run(f"nvme connect -t tcp -a {boot.HOST} -s {server.port} -n {volume['nqn']} "
-                  f"--duplicate-connect {host.CONNECT} --nr-io-queues=2", 60)
+                  f"-q nqn.2014-08.org.nvmexpress:uuid:{host_id} -I {host_id} "
+                  f"{host.CONNECT} --nr-io-queues=2", 60)
     names = host.controllers(guest, volume["nqn"])
     assert len(names) == 3
     ids = {guest.run(f"cat /sys/class/nvme/{name}/cntlid").strip() for name in names}

@@ -131,12 +131,15 @@ class Closed(Exception):
 class Connection:
     """One TCP connection; after ic() and connect() one queue pair."""
 
-    def __init__(self, address, host_nqn="nqn.2014-08.org.nvmexpress:uuid:" + str(uuid.uuid4())):
+    def __init__(self, address, host_nqn=None):
         self.socket = socket.create_connection(address, TIMEOUT_S)
         self.socket.settimeout(TIMEOUT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.host_nqn = host_nqn
-        self.host_id = uuid.uuid5(uuid.NAMESPACE_URL, host_nqn)
+        # Each is a host of its own, unless a name is given: a host that connects anew ends its
+        # old association.
+        self.host_nqn = f"nqn.2014-08.org.nvmexpress:uuid:{uuid.uuid4()}" \
+            if host_nqn is None else host_nqn
+        self.host_id = uuid.uuid5(uuid.NAMESPACE_URL, self.host_nqn)
         self.digests = 0
         self.cid = 0
 
