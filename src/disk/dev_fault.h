@@ -23,7 +23,7 @@
 #define DEV_FAULT_WRITES   (1u << DEV_KIND_WRITE)
 #define DEV_FAULT_FLUSHES  (1u << DEV_KIND_FLUSH)
 #define DEV_FAULT_DISCARDS (1u << DEV_KIND_DISCARD)
-#define DEV_FAULT_ALL      (DEV_FAULT_READS | DEV_FAULT_WRITES | DEV_FAULT_FLUSHES | DEV_FAULT_DISCARDS)
+#define DEV_FAULT_ALL      ((1u << (DEV_KIND_DISCARD + 1)) - 1)
 
 enum dev_fault_action {
     DEV_FAULT_ERROR, /* Ends with .status; the inner device does not see it. */

@@ -192,8 +192,9 @@ struct sim_listener {
 void sim_net_submit(struct sim_reactor *r, struct io_op *op);
 void sim_net_cancel(struct sim_reactor *r, struct io_op *op);
 struct status sim_net_listen(struct sim_reactor *r, const struct io_addr *on, int *out_fd,
-                             struct io_addr *out_bound);
-struct status sim_net_addr(struct sim_reactor *r, int fd, bool peer, struct io_addr *out_addr);
+                             struct io_addr *out_bound) MUST_CHECK;
+struct status sim_net_addr(struct sim_reactor *r, int fd, bool peer,
+                           struct io_addr *out_addr) MUST_CHECK;
 void sim_net_shutdown(struct sim_reactor *r, int fd);
 /* The kernel's part of close and exit.  silent: the power went, nobody is told. */
 void sim_net_close(struct sim_process *p, struct sim_fd *fd, bool silent);
@@ -207,7 +208,8 @@ void sim_net_fini(struct sim_world *w);
 
 void sim_disk_submit(struct sim_reactor *r, struct io_op *op);
 struct status sim_disk_open(struct sim_reactor *r, const char *path, unsigned flags,
-                            uint64_t create_bytes, int *out_fd, struct io_file_info *out_info);
+                            uint64_t create_bytes, int *out_fd,
+                            struct io_file_info *out_info) MUST_CHECK;
 void sim_disk_close(struct sim_process *p, struct sim_fd *fd);
 /* F5: settles what a dead process had in flight. */
 void sim_disk_process_died(struct sim_process *p);
