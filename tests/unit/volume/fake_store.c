@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fake_store.h"
+
+#include <stdlib.h>
+
+#include "base/crc32c.h"
+
+static void fake_on_task(struct io_task *task);
+
+void fake_store_init(struct store *s, struct reactor *r, uint64_t shard_bytes)
+{
+    *s = (struct store) { .reactor = r, .shard_bytes = shard_bytes, .incarnation = 1 };
+    list_init(&s->in_flight);
+    io_task_init(&s->task, fake_on_task);
+}
+
+void fake_store_fini(struct store *s)
+{
+    assert(!s->session_open);
+    assert(list_empty(&s->in_flight));
+    for (unsigned i = 0; i < FAKE_SHARDS_MAX; i++)
+        free(s->shards[i]);
+}
+
+void store_get_info(const struct store *s, struct store_info *out_info)
+{
+    *out_info = (struct store_info) { .incarnation = s->incarnation };
+}
+
+struct fake_open {
+    struct io_msg msg;
+    struct store *store;
+    void (*done)(void *ctx, const struct store_session_opened *opened);
+    void *ctx;
+};
+
+static void fake_on_open(struct io_msg *msg)
+{
+    struct fake_open *open = CONTAINER_OF(msg, struct fake_open, msg);
+    struct store *s = open->store;
+    const bool ok = status_ok(s->open_status);
+    const struct store_session_opened opened = {
+        .status = s->open_status,
+        .session = ok ? &s->session : NULL,
+        .incarnation = s->incarnation,
+        .generation = 1,
+        .unflushed_loss = s->unflushed_loss,
+    };
+
+    s->session.store = s;
+    s->session_open = ok;
+    open->done(open->ctx, &opened);
+    free(open);
+}
+
+void store_session_open(struct store *s, const struct store_session_config *config,
+                        void (*done)(void *ctx, const struct store_session_opened *opened),
+                        void *ctx)
+{
+    struct fake_open *open = calloc(1, sizeof *open);
+
+    assert(config->epoch > 0);
+    *open =
+        (struct fake_open) { .msg.deliver = fake_on_open, .store = s, .done = done, .ctx = ctx };
+    reactor_post(s->reactor, &open->msg);
+}
+
+void store_session_close(struct store_session *session)
+{
+    assert(session->store->session_open);
+    assert(list_empty(&session->store->in_flight));
+    session->store->session_open = false;
+}
+
+void store_session_loss_reported(struct store_session *session)
+{
+    session->store->losses_reported++;
+    session->store->unflushed_loss = false;
+}
+
+static bool touches_data(const struct store_io *io)
+{
+    return io->opcode <= STORE_OP_DEALLOCATE;
+}
+
+static bool conflict(const struct store_io *a, const struct store_io *b)
+{
+    if (!touches_data(a) || !touches_data(b) || a->shard != b->shard)
+        return false;
+    if (a->opcode == STORE_OP_READ && b->opcode == STORE_OP_READ)
+        return false;
+    return a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
+}
+
+void store_submit(struct store_session *session, struct store_io *io)
+{
+    struct store *s = session->store;
+
+    assert(s->session_open);
+    LIST_FOR_EACH (n, &s->in_flight) {
+        /* R8: the engine sends no two commands that fight over a block. */
+        assert(!conflict(CONTAINER_OF(n, struct store_io, link), io));
+    }
+    if (io->opcode == STORE_OP_READ || io->opcode == STORE_OP_WRITE)
+        assert(io->bytes <= STORE_IO_BYTES_MAX && io->data.bytes == io->bytes);
+    io->session = session;
+    list_node_init(&io->link);
+    list_push_back(&s->in_flight, &io->link);
+    s->in_flight_count++;
+    s->in_flight_max = (unsigned)max_u64(s->in_flight_max, s->in_flight_count);
+    s->bytes_max = max_u64(s->bytes_max, io->bytes);
+    reactor_defer(s->reactor, &s->task);
+}
+
+static struct status fake_write(struct store *s, const struct store_io *io)
+{
+    uint8_t **shard = &s->shards[io->shard];
+
+    for (uint64_t at = 0; at < io->bytes; at += STORE_BLOCK_BYTES)
+        assert(io->crcs[at / STORE_BLOCK_BYTES] == crc32c(io->data.at + at, STORE_BLOCK_BYTES));
+    if (*shard == NULL && !io->create)
+        return STATUS(UNKNOWN_SHARD);
+    if (*shard == NULL)
+        *shard = calloc(1, s->shard_bytes);
+    memcpy(*shard + io->offset, io->data.at, io->bytes);
+    return STATUS(OK);
+}
+
+static struct status fake_execute(struct store *s, const struct store_io *io)
+{
+    const bool stale = io->incarnation != s->incarnation;
+
+    if ((io->opcode == STORE_OP_FLUSH || io->fua) && stale)
+        return STATUS(STALE_INCARNATION);
+    if (touches_data(io))
+        assert(io->shard < FAKE_SHARDS_MAX && io->offset + io->bytes <= s->shard_bytes);
+    switch (io->opcode) {
+    case STORE_OP_READ:
+        s->reads++;
+        if (s->shards[io->shard] == NULL)
+            return STATUS(UNKNOWN_SHARD);
+        memcpy(io->data.at, s->shards[io->shard] + io->offset, io->bytes);
+        return STATUS(OK);
+    case STORE_OP_WRITE:
+        s->writes++;
+        return fake_write(s, io);
+    case STORE_OP_WRITE_ZEROES:
+    case STORE_OP_DEALLOCATE:
+        s->zeroes++;
+        if (s->shards[io->shard] == NULL)
+            return STATUS(UNKNOWN_SHARD);
+        memset(s->shards[io->shard] + io->offset, 0, io->bytes);
+        return STATUS(OK);
+    case STORE_OP_FLUSH:
+        s->flushes++;
+        return STATUS(OK);
+    case STORE_OP_DELETE_VOLUME:
+        s->deletes++;
+        return STATUS(OK);
+    }
+    abort();
+}
+
+void fake_store_release(struct store *s, unsigned index)
+{
+    struct store_io *io = NULL;
+
+    LIST_FOR_EACH (n, &s->in_flight) {
+        if (index-- == 0)
+            io = CONTAINER_OF(n, struct store_io, link);
+    }
+    assert(io != NULL);
+    list_remove(&io->link);
+    s->in_flight_count--;
+    io->status = s->fail_next;
+    s->fail_next = STATUS(OK);
+    if (status_ok(io->status))
+        io->status = fake_execute(s, io);
+    io->done(io);
+}
+
+static void fake_on_task(struct io_task *task)
+{
+    struct store *s = CONTAINER_OF(task, struct store, task);
+
+    if (s->hold)
+        return;
+    while (!list_empty(&s->in_flight))
+        fake_store_release(s, 0);
+}

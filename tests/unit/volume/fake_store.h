@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A store in memory that keeps the contract of store/store.h for one volume, and checks that the
+ * engine keeps its part: right CRCs, no two commands in flight that conflict.  Commands wait
+ * until the test lets them go.
+ */
+#ifndef TESTS_VOLUME_FAKE_STORE_H
+#define TESTS_VOLUME_FAKE_STORE_H
+
+#include "store/store.h"
+
+#define FAKE_SHARDS_MAX 64
+
+struct store_session {
+    struct store *store;
+};
+
+struct store {
+    struct reactor *reactor;
+    uint64_t shard_bytes;
+    uint8_t *shards[FAKE_SHARDS_MAX]; /* NULL: unknown. */
+    struct list in_flight;            /* store_io.link */
+    struct store_session session;
+    bool session_open;
+
+    /* What the test chooses. */
+    uint64_t incarnation;
+    bool unflushed_loss;
+    struct status open_status;
+    struct status fail_next; /* The outcome of the next command that is let go. */
+    bool hold;               /* Commands wait for fake_store_release(). */
+
+    /* What the test asks. */
+    unsigned reads, writes, zeroes, flushes, deletes, losses_reported;
+    unsigned in_flight_count, in_flight_max;
+    uint64_t bytes_max; /* Of one command. */
+    struct io_task task;
+};
+
+void fake_store_init(struct store *s, struct reactor *r, uint64_t shard_bytes);
+void fake_store_fini(struct store *s);
+
+/* Ends the index-th of the commands that wait; from the loop's next turn on. */
+void fake_store_release(struct store *s, unsigned index);
+
+#endif
