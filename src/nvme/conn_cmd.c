@@ -184,7 +184,8 @@ static void encode_response(struct nvme_conn *conn, struct nvme_cmd *cmd, struct
     }
     const struct nvme_cqe cqe = {
         .result = cmd->result,
-        .sq_head = conn->sq_head,
+        /* "If SQ flow control is disabled, ... FFFFh". */
+        .sq_head = conn->sq_flow_off ? 0xffff : conn->sq_head,
         .cid = cmd->sqe.cid,
         .status = cmd->status,
     };

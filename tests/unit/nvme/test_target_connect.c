@@ -1,0 +1,520 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How connections and controllers come and go: ICReq, Connect, bad PDUs (W1), predecessors (W3),
+ * timeouts, removal.
+ */
+#include "target_harness.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct th th;
+
+/* "The controller ... returns the Controller ID": in this node's range, and in Identify too. */
+static void test_connect_gives_a_controller(void **state)
+{
+    (void)state;
+    uint16_t cntlid;
+
+    th_start(&th, NULL);
+    struct th_host *h = th_admin(&th, &cntlid);
+    assert_in_range(cntlid, 1 + 3 * NVME_CNTLIDS_PER_NODE, 4 * NVME_CNTLIDS_PER_NODE);
+
+    struct nvme_sqe sqe = th_sqe_in(NVME_ADMIN_IDENTIFY, 4096);
+    sqe.cdw10 = NVME_CNS_CTRL;
+    assert_int_equal(th_command(h, &sqe, NULL, 0).status, 0);
+    struct nvme_id_ctrl_spec id;
+    memcpy(&id, h->data, sizeof id);
+    assert_int_equal(le16_get(id.cntlid), cntlid);
+    th_host_close(h);
+    th_stop(&th);
+}
+
+/* "Connect Invalid Parameters", with the offset of the subsystem's name in the data. */
+static void test_unknown_subsystem(void **state)
+{
+    (void)state;
+
+    th_start(&th, NULL);
+    struct th_host *h = th_host_open(&th);
+    th_handshake(h, false, false);
+    struct th_connect c = { .nqn = NQN_VOLUME_PREFIX "db2" };
+    const struct nvme_cqe cqe = th_connect(h, &c);
+    assert_int_equal(cqe.status & NVME_SC_VALUE_MASK, NVME_SC_CONNECT_INVALID_PARAM);
+    assert_int_equal(cqe.result, NVME_CONNECT_IATTR_DATA | 256);
+
+    /* The connection goes on: a right Connect succeeds. */
+    assert_int_equal(th_connect(h, &(struct th_connect) { 0 }).status, 0);
+    th_host_close(h);
+    th_stop(&th);
+}
+
+/* "Connect Invalid Host: the host is not allowed to establish an association". */
+static void test_host_not_allowed(void **state)
+{
+    (void)state;
+
+    th_start(&th, &(struct th_options) { .allow = TH_HOST_NQN });
+    struct th_host *h = th_host_open(&th);
+    th_handshake(h, false, false);
+    struct th_connect c = { .host_nqn = "nqn.2026-01.io.trilith:host:h2" };
+    assert_int_equal(th_connect(h, &c).status, NVME_SC_DNR | NVME_SC_CONNECT_INVALID_HOST);
+    assert_int_equal(th_connect(h, &(struct th_connect) { 0 }).status, 0);
+
+    /* Taken off the list, it is dropped. */
+    const char *others[] = { "nqn.2026-01.io.trilith:host:h2" };
+    assert_true(status_ok(nvme_subsys_set_hosts(th.subsys, others, 1)));
+    assert_true(th_closed(h));
+    th_host_close(h);
+    th_stop(&th);
+}
+
+/* What is wrong in a Connect is named by its offset. */
+static void test_connect_bad_parameters(void **state)
+{
+    (void)state;
+    uint16_t cntlid;
+
+    th_start(&th, NULL);
+    struct th_host *admin = th_admin(&th, &cntlid);
+    struct th_host *h = th_host_open(&th);
+    th_handshake(h, false, false);
+
+    struct th_connect c = { .qid = 1, .cntlid = cntlid, .sqsize = NVME_QUEUE_ENTRIES_MAX };
+    assert_int_equal(th_connect(h, &c).result, offsetof(struct nvme_connect_spec, sqsize));
+    c = (struct th_connect) { .qid = NVME_IO_QUEUES_MAX + 1, .cntlid = cntlid };
+    assert_int_equal(th_connect(h, &c).result, offsetof(struct nvme_connect_spec, qid));
+    c = (struct th_connect) { .qid = 1, .cntlid = (uint16_t)(cntlid + 1) };
+    assert_int_equal(th_connect(h, &c).result, NVME_CONNECT_IATTR_DATA | 16);
+    c = (struct th_connect) { .qid = 1, .cntlid = cntlid, .host_id = 7 };
+    assert_int_equal(th_connect(h, &c).result, NVME_CONNECT_IATTR_DATA | 0);
+    c = (struct th_connect) { .qid = 1, .cntlid = cntlid, .nqn = "nonsense" };
+    assert_int_equal(th_connect(h, &c).result, NVME_CONNECT_IATTR_DATA | 256);
+
+    c = (struct th_connect) { .qid = 1, .cntlid = cntlid };
+    assert_int_equal(th_connect(h, &c).status, 0);
+    /* Queue 1 is taken. */
+    struct th_host *second = th_host_open(&th);
+    th_handshake(second, false, false);
+    assert_int_equal(th_connect(second, &c).status, NVME_SC_CONNECT_BUSY);
+    th_host_close(second);
+    th_host_close(h);
+    th_host_close(admin);
+    th_stop(&th);
+}
+
+/* "... until a Connect command has completed, other commands: Command Sequence Error". */
+static void test_commands_before_connect(void **state)
+{
+    (void)state;
+
+    th_start(&th, NULL);
+    struct th_host *h = th_host_open(&th);
+    th_handshake(h, false, false);
+    const struct nvme_sqe sqe = th_sqe_in(NVME_ADMIN_IDENTIFY, 4096);
+    assert_int_equal(th_command(h, &sqe, NULL, 0).status, NVME_SC_DNR | NVME_SC_COMMAND_SEQUENCE);
+    th_host_close(h);
+    th_stop(&th);
+}
+
+/* An I/O queue needs an enabled controller; commands other than fabrics do, too. */
+static void test_disabled_controller(void **state)
+{
+    (void)state;
+
+    th_start(&th, NULL);
+    struct th_host *admin = th_host_open(&th);
+    th_handshake(admin, false, false);
+    const struct nvme_cqe cqe = th_connect(admin, &(struct th_connect) { 0 });
+    const struct nvme_sqe keep_alive = th_sqe_in(NVME_ADMIN_KEEP_ALIVE, 0);
+    assert_int_equal(th_command(admin, &keep_alive, NULL, 0).status,
+                     NVME_SC_DNR | NVME_SC_COMMAND_SEQUENCE);
+
+    struct th_host *h = th_host_open(&th);
+    th_handshake(h, false, false);
+    const struct th_connect c = { .qid = 1, .cntlid = (uint16_t)cqe.result };
+    assert_int_equal(th_connect(h, &c).status, NVME_SC_DNR | NVME_SC_COMMAND_SEQUENCE);
+    th_host_close(h);
+    th_host_close(admin);
+    th_stop(&th);
+}
+
+/* ---- W1 ---- */
+
+/* "PDU Sequence Error": a capsule before ICReq, a second ICReq. */
+static void test_sequence_errors(void **state)
+{
+    (void)state;
+    const struct pdu_ic icreq = { 0 };
+    uint8_t raw[PDU_ENCODED_BYTES_MAX];
+
+    th_start(&th, NULL);
+    struct th_host *h = th_host_open(&th);
+    const struct nvme_sqe sqe = th_sqe_in(NVME_ADMIN_IDENTIFY, 4096);
+    th_send_command(h, &sqe, NULL, 0);
+    th_expect_term(h, PDU_FES_SEQUENCE, 0);
+    th_host_close(h);
+
+    h = th_host_open(&th);
+    th_handshake(h, false, false);
+    th_send(h, raw, pdu_encode_icreq(&icreq, raw));
+    th_expect_term(h, PDU_FES_SEQUENCE, 0);
+    assert_int_equal(h->pdu.data_bytes, 128); /* The culprit, whole. */
+    th_host_close(h);
+    th_stop(&th);
+}
+
+/* The fields of every bad PDU below are named, only its connection ends, and others go on. */
+static void test_malformed_pdus(void **state)
+{
+    (void)state;
+    static const struct {
+        uint8_t offset;
+        uint8_t value;
+        enum pdu_fes fes;
+        uint32_t fei;
+    } cases[] = {
+        { 0, 0x55, PDU_FES_HEADER_FIELD, 0 }, /* An unknown type. */
+        { 0, PDU_R2T, PDU_FES_HEADER_FIELD, 0 },
+        { 1, PDU_FLAG_HDGST, PDU_FES_HEADER_FIELD, 1 }, /* Not negotiated. */
+        { 2, 71, PDU_FES_HEADER_FIELD, 2 },
+        { 4, 71, PDU_FES_HEADER_FIELD, 4 },   /* Shorter than the header. */
+        { 7, 0x40, PDU_FES_HEADER_FIELD, 3 }, /* A gigabyte of data that begin at 0. */
+    };
+    uint16_t cntlid;
+
+    th_start(&th, NULL);
+    struct th_host *other = th_admin(&th, &cntlid);
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct th_host *h = th_host_open(&th);
+        const struct nvme_sqe sqe = th_sqe_in(NVME_ADMIN_IDENTIFY, 4096);
+        uint8_t raw[PDU_ENCODED_BYTES_MAX];
+
+        th_handshake(h, false, false);
+        const size_t bytes = pdu_encode_capsule_cmd(&h->format, &sqe, 0, raw);
+        raw[cases[i].offset] = cases[i].value;
+        th_send(h, raw, bytes);
+        th_expect_term(h, cases[i].fes, cases[i].fei);
+        th_host_close(h);
+    }
+    const struct nvme_sqe keep_alive = th_sqe_in(NVME_ADMIN_KEEP_ALIVE, 0);
+    assert_int_equal(th_command(other, &keep_alive, NULL, 0).status, 0);
+    th_host_close(other);
+    th_stop(&th);
+}
+
+/* "Header Digest Error ... FEI: the digest that was received". */
+static void test_bad_header_digest(void **state)
+{
+    (void)state;
+    const struct nvme_sqe sqe = th_sqe_in(NVME_ADMIN_IDENTIFY, 4096);
+    uint8_t raw[PDU_ENCODED_BYTES_MAX];
+    struct le32 digest;
+
+    th_start(&th, NULL);
+    struct th_host *h = th_host_open(&th);
+    th_handshake(h, true, false);
+    const size_t bytes = pdu_encode_capsule_cmd(&h->format, &sqe, 0, raw);
+    memcpy(&digest, raw + 72, sizeof digest);
+    raw[50] ^= 0x10;
+    th_send(h, raw, bytes);
+    th_expect_term(h, PDU_FES_HEADER_DIGEST, le32_get(digest));
+    th_host_close(h);
+    th_stop(&th);
+}
+
+/* A host that says H2CTermReq, or nothing at all and closes, is let go. */
+static void test_host_goes(void **state)
+{
+    (void)state;
+    const struct pdu_term term = { PDU_FES_SEQUENCE, 0 };
+    uint8_t raw[PDU_TERM_BYTES_MAX];
+    uint16_t cntlid;
+
+    th_start(&th, NULL);
+    struct th_host *h = th_admin(&th, &cntlid);
+    th_send(h, raw, pdu_encode_term(false, &term, (struct const_span) { 0 }, raw));
+    assert_true(th_closed(h));
+    th_host_close(h);
+    for (unsigned i = 0; i < 3; i++)
+        th_host_close(th_host_open(&th));
+    th_stop(&th);
+}
+
+/* ---- Time ---- */
+
+/* A connection without ICReq, or without Connect, is ended after the handshake time. */
+static void test_half_open(void **state)
+{
+    (void)state;
+
+    th_start(&th, NULL);
+    struct th_host *silent = th_host_open(&th);
+    struct th_host *halfway = th_host_open(&th);
+    th_handshake(halfway, false, false);
+    th_run(&th, NVME_HANDSHAKE_NS - NS_PER_S);
+    assert_int_equal(th_connect(halfway, &(struct th_connect) { 0 }).status, 0);
+    th_run(&th, 2 * NS_PER_S);
+    assert_true(th_closed(silent));
+    /* The one that came through stays. */
+    assert_int_equal(th_property_get(halfway, NVME_PROP_VS, false), NVME_VS_2_0);
+    th_host_close(silent);
+    th_host_close(halfway);
+    th_stop(&th);
+}
+
+/* "If the Keep Alive Timer expires, the controller ... terminates the association". */
+static void test_keep_alive_expires(void **state)
+{
+    (void)state;
+
+    th_start(&th, NULL);
+    struct th_host *h = th_host_open(&th);
+    th_handshake(h, false, false);
+    const struct nvme_cqe cqe = th_connect(h, &(struct th_connect) { .kato_ms = 5000 });
+    assert_int_equal(th_property_set_cc(h, TH_CC_ENABLED).status, 0);
+    struct th_host *io = th_io_queue(&th, (uint16_t)cqe.result, 1);
+
+    const struct nvme_sqe keep_alive = th_sqe_in(NVME_ADMIN_KEEP_ALIVE, 0);
+    for (unsigned i = 0; i < 5; i++) {
+        th_run(&th, 4 * NS_PER_S);
+        assert_int_equal(th_command(h, &keep_alive, NULL, 0).status, 0);
+    }
+    th_run(&th, 8 * NS_PER_S);
+    assert_true(th_closed(h));
+    assert_true(th_closed(io));
+    th_host_close(io);
+    th_host_close(h);
+    th_stop(&th);
+}
+
+/* ---- W3 ---- */
+
+/* The predecessor's write is at the namespace: the host's new Connect waits until it is done. */
+static void test_connect_waits_for_predecessor(void **state)
+{
+    (void)state;
+    uint8_t block[4096] = { 1 };
+    uint16_t cntlid;
+
+    th_start(&th, NULL);
+    struct th_host *admin = th_admin(&th, &cntlid);
+    struct th_host *io = th_io_queue(&th, cntlid, 1);
+    th.mem.hold = true;
+    struct nvme_sqe sqe = th_sqe_rw(NVME_IO_WRITE, 0, 1, 4096);
+    sqe.sgl_id = NVME_SGL_IN_CAPSULE;
+    th_send_command(io, &sqe, block, sizeof block);
+    th_run(&th, NS_PER_S);
+    assert_false(list_empty(&th.mem.held));
+
+    struct th_host *again = th_host_open(&th);
+    th_handshake(again, false, false);
+    th_send_connect(again, &(struct th_connect) { 0 });
+    th_run(&th, 5 * NS_PER_S);
+    assert_true(th_closed(admin));
+    struct nvme_subsys_stats stats;
+    nvme_subsys_stats(th.subsys, &stats);
+    assert_int_equal(stats.controllers, 1);
+
+    mem_ns_release(&th.mem);
+    const struct nvme_cqe cqe = th_recv_cqe(again);
+    assert_int_equal(cqe.status, 0);
+    assert_int_not_equal(cqe.result, cntlid);
+    nvme_subsys_stats(th.subsys, &stats);
+    assert_int_equal(stats.controllers, 1);
+    th_host_close(io);
+    th_host_close(admin);
+    th_host_close(again);
+    th_stop(&th);
+}
+
+/* A waiting Connect whose host goes away leaves nothing behind; another one is answered. */
+static void test_waiting_connect_is_abandoned(void **state)
+{
+    (void)state;
+    uint8_t block[4096] = { 1 };
+    uint16_t cntlid;
+
+    th_start(&th, NULL);
+    struct th_host *admin = th_admin(&th, &cntlid);
+    struct th_host *io = th_io_queue(&th, cntlid, 1);
+    th.mem.hold = true;
+    struct nvme_sqe sqe = th_sqe_rw(NVME_IO_WRITE, 0, 1, 4096);
+    sqe.sgl_id = NVME_SGL_IN_CAPSULE;
+    th_send_command(io, &sqe, block, sizeof block);
+    th_run(&th, NS_PER_S);
+
+    struct th_host *first = th_host_open(&th);
+    th_handshake(first, false, false);
+    th_send_connect(first, &(struct th_connect) { 0 });
+    th_run(&th, NS_PER_S);
+    th_host_close(first);
+    struct th_host *second = th_host_open(&th);
+    th_handshake(second, false, false);
+    th_send_connect(second, &(struct th_connect) { 0 });
+    mem_ns_release(&th.mem);
+    assert_int_equal(th_recv_cqe(second).status, 0);
+    th_host_close(io);
+    th_host_close(admin);
+    th_host_close(second);
+    th_stop(&th);
+}
+
+/* Another host, or another host identifier, is nobody's successor. */
+static void test_other_hosts_stay(void **state)
+{
+    (void)state;
+    uint16_t cntlid;
+
+    th_start(&th, NULL);
+    struct th_host *h = th_admin(&th, &cntlid);
+    struct th_host *other = th_host_open(&th);
+    th_handshake(other, false, false);
+    assert_int_equal(th_connect(other, &(struct th_connect) { .host_id = 9 }).status, 0);
+    struct th_host *third = th_host_open(&th);
+    th_handshake(third, false, false);
+    struct th_connect c = { .host_nqn = "nqn.2026-01.io.trilith:host:h2" };
+    assert_int_equal(th_connect(third, &c).status, 0);
+    const struct nvme_sqe keep_alive = th_sqe_in(NVME_ADMIN_KEEP_ALIVE, 0);
+    assert_int_equal(th_command(h, &keep_alive, NULL, 0).status, 0);
+    th_host_close(third);
+    th_host_close(other);
+    th_host_close(h);
+    th_stop(&th);
+}
+
+/* ---- Reset, shutdown, removal ---- */
+
+/* CC.EN to 0 ends the I/O queues, and RDY goes to 0 only when nothing of them executes. */
+static void test_reset_drains(void **state)
+{
+    (void)state;
+    uint8_t block[4096] = { 1 };
+    uint16_t cntlid;
+
+    th_start(&th, NULL);
+    struct th_host *admin = th_admin(&th, &cntlid);
+    struct th_host *io = th_io_queue(&th, cntlid, 1);
+    th.mem.hold = true;
+    struct nvme_sqe sqe = th_sqe_rw(NVME_IO_WRITE, 0, 1, 4096);
+    sqe.sgl_id = NVME_SGL_IN_CAPSULE;
+    th_send_command(io, &sqe, block, sizeof block);
+    th_run(&th, NS_PER_S);
+
+    assert_int_equal(th_property_set_cc(admin, 0).status, 0);
+    assert_true(th_closed(io));
+    assert_int_equal(th_property_get(admin, NVME_PROP_CSTS, false) & NVME_CSTS_RDY, 1);
+    mem_ns_release(&th.mem);
+    th_run(&th, NS_PER_S);
+    assert_int_equal(th_property_get(admin, NVME_PROP_CSTS, false) & NVME_CSTS_RDY, 0);
+
+    assert_int_equal(th_property_set_cc(admin, TH_CC_ENABLED).status, 0);
+    struct th_host *io2 = th_io_queue(&th, cntlid, 1);
+    th_host_close(io2);
+    th_host_close(io);
+    th_host_close(admin);
+    th_stop(&th);
+}
+
+/* "CC.SHN ... CSTS.SHST: shutdown processing complete". */
+static void test_shutdown(void **state)
+{
+    (void)state;
+    uint16_t cntlid;
+
+    th_start(&th, NULL);
+    struct th_host *admin = th_admin(&th, &cntlid);
+    struct th_host *io = th_io_queue(&th, cntlid, 1);
+    assert_int_equal(th_property_set_cc(admin, TH_CC_ENABLED | 1u << 14).status, 0);
+    assert_true(th_closed(io));
+    th_run(&th, NS_PER_S);
+    assert_int_equal(th_property_get(admin, NVME_PROP_CSTS, false) & NVME_CSTS_SHST_MASK,
+                     NVME_CSTS_SHST_COMPLETE);
+    th_host_close(io);
+    th_host_close(admin);
+    th_stop(&th);
+}
+
+/* Removing a subsystem drops its hosts, waits for their requests, and refuses new ones. */
+static void test_remove_subsystem(void **state)
+{
+    (void)state;
+    uint8_t block[4096] = { 1 };
+    uint16_t cntlid;
+
+    th_start(&th, NULL);
+    struct th_host *admin = th_admin(&th, &cntlid);
+    struct th_host *io = th_io_queue(&th, cntlid, 1);
+    th.mem.hold = true;
+    struct nvme_sqe sqe = th_sqe_rw(NVME_IO_WRITE, 0, 1, 4096);
+    sqe.sgl_id = NVME_SGL_IN_CAPSULE;
+    th_send_command(io, &sqe, block, sizeof block);
+    th_run(&th, NS_PER_S);
+
+    nvme_subsys_remove(th.subsys, th_set_flag, &th);
+    assert_true(th_closed(admin));
+    th_run(&th, NS_PER_S);
+    assert_false(th.flag);
+    mem_ns_release(&th.mem);
+    th_wait(&th, &th.flag);
+
+    struct th_host *late = th_host_open(&th);
+    th_handshake(late, false, false);
+    assert_int_equal(th_connect(late, &(struct th_connect) { 0 }).status & NVME_SC_VALUE_MASK,
+                     NVME_SC_CONNECT_INVALID_PARAM);
+    th_host_close(late);
+    th_host_close(io);
+    th_host_close(admin);
+    th_stop(&th);
+}
+
+/* A stop with everything in flight ends everything. */
+static void test_stop_under_way(void **state)
+{
+    (void)state;
+    uint16_t cntlid;
+    struct th_host *hosts[6];
+
+    for (uint64_t seed = 0; seed < 8; seed++) {
+        th_start(&th, &(struct th_options) { .seed = seed, .reactors = 3 });
+        hosts[0] = th_admin(&th, &cntlid);
+        for (unsigned i = 1; i < 4; i++)
+            hosts[i] = th_io_queue(&th, cntlid, (uint16_t)i);
+        hosts[4] = th_host_open(&th);
+        hosts[5] = th_host_open(&th);
+        th_handshake(hosts[5], false, false);
+        th_send_connect(hosts[5], &(struct th_connect) { 0 });
+        const struct nvme_sqe sqe = th_sqe_rw(NVME_IO_READ, 0, 8, 4096);
+        for (unsigned i = 1; i < 4; i++)
+            th_send_command(hosts[i], &sqe, NULL, 0);
+        th_stop(&th);
+        for (unsigned i = 0; i < ARRAY_COUNT(hosts); i++)
+            free(hosts[i]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_connect_gives_a_controller),
+        cmocka_unit_test(test_unknown_subsystem),
+        cmocka_unit_test(test_host_not_allowed),
+        cmocka_unit_test(test_connect_bad_parameters),
+        cmocka_unit_test(test_commands_before_connect),
+        cmocka_unit_test(test_disabled_controller),
+        cmocka_unit_test(test_sequence_errors),
+        cmocka_unit_test(test_malformed_pdus),
+        cmocka_unit_test(test_bad_header_digest),
+        cmocka_unit_test(test_host_goes),
+        cmocka_unit_test(test_half_open),
+        cmocka_unit_test(test_keep_alive_expires),
+        cmocka_unit_test(test_connect_waits_for_predecessor),
+        cmocka_unit_test(test_waiting_connect_is_abandoned),
+        cmocka_unit_test(test_other_hosts_stay),
+        cmocka_unit_test(test_reset_drains),
+        cmocka_unit_test(test_shutdown),
+        cmocka_unit_test(test_remove_subsystem),
+        cmocka_unit_test(test_stop_under_way),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
