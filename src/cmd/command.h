@@ -33,6 +33,7 @@ int command_dispatch(const char *prefix, const struct command *table, unsigned c
 
 /* The subcommands, each in cmd_NAME.c. */
 int cmd_disk(int argc, char **argv);
+int cmd_perf(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 int cmd_volume(int argc, char **argv);

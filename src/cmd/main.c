@@ -6,6 +6,7 @@
 #include "cmd/version.h"
 
 static const struct command commands[] = {
+    { "perf", "measure and verify a volume over NVMe/TCP", cmd_perf },
     { "version", "print the version", cmd_version },
 };
 
