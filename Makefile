@@ -7,7 +7,7 @@ SEEDS ?= 200
 SECONDS ?= 60
 NAME ?=
 
-.PHONY: build test check check-fresh fuzz format clean
+.PHONY: bench build test check check-fresh fuzz format clean
 
 build:
 	@tools/install-deps build
@@ -33,6 +33,12 @@ fuzz:
 	@tools/install-deps test
 	@tools/build build-fuzz
 	@tests/fuzz/run --seconds $(SECONDS) $(NAME)
+
+# The target beside the echo server, as ratios.
+bench:
+	@tools/install-deps build
+	@tools/build build
+	@bench/bench.py
 
 format:
 	@tools/install-deps check
