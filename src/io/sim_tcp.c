@@ -419,13 +419,15 @@ void sim_net_machine_lost_power(struct sim_machine *m)
 {
     LIST_FOR_EACH (n, &m->world->conns) {
         struct sim_conn *const c = CONTAINER_OF(n, struct sim_conn, link);
-        struct sim_end *const mine = c->ends[0].machine == m ? &c->ends[0] : &c->ends[1];
-        struct sim_end *const other = end_peer(mine);
-        const bool both = other->machine == m && other->state == END_CLOSED;
-        if (both)
-            end_forget(other); /* Of a loopback connection; mine is still there. */
-        if (mine->machine == m && mine->state == END_CLOSED)
-            end_forget(mine);
+        bool mine[2];
+        for (unsigned i = 0; i < 2; i++)
+            mine[i] = c->ends[i].machine == m && c->ends[i].state == END_CLOSED;
+        if (mine[0] && mine[1])
+            c->ends[0].state = END_GONE; /* With the second, the connection goes. */
+        else if (mine[0])
+            end_forget(&c->ends[0]);
+        if (mine[1])
+            end_forget(&c->ends[1]);
     }
 }
 
