@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "history.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "memory.h"
+
+#define IN_FLIGHT UINT64_MAX
+#define STILL_NOW UINT64_MAX
+
+struct version {
+    uint64_t content;
+    uint64_t submitted;
+    uint64_t ended;    /* When it completed or failed; IN_FLIGHT. */
+    uint64_t left_now; /* When it left the set; STILL_NOW. */
+    bool in_power;
+    bool was_now; /* Before the last power loss. */
+};
+
+/* The versions of one block in one generation. */
+struct cell {
+    struct version *versions;
+    size_t count;
+    size_t capacity;
+};
+
+struct history {
+    struct cell *cells; /* [generation][block] */
+    uint64_t blocks;
+    uint32_t generations;
+    uint64_t clock; /* Grows with every call: the order of events. */
+    uint64_t content_next;
+    bool loss_possible;
+    bool loss_seen;
+};
+
+static struct cell *cell_at(const struct history *h, uint32_t generation, uint64_t block)
+{
+    assert(generation < h->generations);
+    assert(block < h->blocks);
+    return &h->cells[generation * h->blocks + block];
+}
+
+static void cell_add(struct cell *c, struct version v)
+{
+    if (c->count == c->capacity) {
+        const uint64_t owner = memory_enter(0);
+        c->capacity = c->capacity == 0 ? 2 : c->capacity * 2;
+        c->versions = realloc(c->versions, c->capacity * sizeof *c->versions);
+        assert(c->versions != NULL);
+        memory_enter(owner);
+    }
+    c->versions[c->count++] = v;
+}
+
+/* Forgets versions that can never be seen again. */
+static void cell_sweep(struct cell *c, uint64_t oldest_read)
+{
+    for (size_t i = c->count; i-- > 0;) {
+        const struct version *const v = &c->versions[i];
+        if (!v->in_power && v->left_now < oldest_read && v->ended != IN_FLIGHT)
+            c->versions[i] = c->versions[--c->count];
+    }
+}
+
+struct history *history_create(uint64_t blocks, uint32_t generations)
+{
+    const uint64_t owner = memory_enter(0);
+    struct history *const h = calloc(1, sizeof *h);
+    assert(h != NULL);
+    h->blocks = blocks;
+    h->generations = generations;
+    h->clock = 1;
+    h->content_next = 1;
+    h->cells = calloc(blocks * generations, sizeof *h->cells);
+    assert(h->cells != NULL);
+    for (uint64_t i = 0; i < blocks * generations; i++)
+        cell_add(&h->cells[i], (struct version) { .content = HISTORY_ABSENT,
+                                                  .left_now = STILL_NOW,
+                                                  .in_power = true });
+    memory_enter(owner);
+    return h;
+}
+
+void history_destroy(struct history *h)
+{
+    if (h == NULL)
+        return;
+    for (uint64_t i = 0; i < h->blocks * h->generations; i++)
+        free(h->cells[i].versions);
+    free(h->cells);
+    free(h);
+}
+
+uint64_t history_content(struct history *h)
+{
+    return h->content_next++;
+}
+
+/* ---- Writes ---- */
+
+void history_write_start(struct history *h, struct history_op *op)
+{
+    op->submitted = h->clock++;
+    for (uint64_t b = op->block; b < op->block + op->count; b++)
+        cell_add(cell_at(h, op->generation, b), (struct version) { .content = op->content,
+                                                                   .submitted = op->submitted,
+                                                                   .ended = IN_FLIGHT,
+                                                                   .left_now = STILL_NOW,
+                                                                   .in_power = true });
+}
+
+/* The version that this write made; NULL if a power loss or a death has settled it. */
+static struct version *cell_find(struct cell *c, uint64_t submitted)
+{
+    for (size_t i = 0; i < c->count; i++)
+        if (c->versions[i].submitted == submitted)
+            return &c->versions[i];
+    return NULL;
+}
+
+static void cell_write_done(struct history *h, struct cell *c, uint64_t submitted, bool ok,
+                            bool fua)
+{
+    struct version *const mine = cell_find(c, submitted);
+
+    assert(mine != NULL);
+    assert(mine->ended == IN_FLIGHT);
+    mine->ended = h->clock;
+    if (!ok)
+        return;
+    for (size_t i = 0; i < c->count; i++) {
+        struct version *const v = &c->versions[i];
+        if (v == mine || v->ended >= submitted)
+            continue;
+        if (v->left_now == STILL_NOW)
+            v->left_now = h->clock;
+        if (fua)
+            v->in_power = false;
+    }
+}
+
+void history_write_done(struct history *h, struct history_op *op, bool ok, bool fua)
+{
+    h->clock++;
+    for (uint64_t b = op->block; b < op->block + op->count; b++)
+        cell_write_done(h, cell_at(h, op->generation, b), op->submitted, ok, fua);
+    h->clock++;
+}
+
+/* ---- Flushes ---- */
+
+void history_flush_start(struct history *h, struct history_op *op)
+{
+    op->submitted = h->clock++;
+}
+
+void history_flush_done(struct history *h, struct history_op *op, bool ok)
+{
+    h->clock++;
+    if (!ok)
+        return;
+    for (uint64_t i = 0; i < h->blocks * h->generations; i++) {
+        struct cell *const c = &h->cells[i];
+        for (size_t k = 0; k < c->count; k++)
+            if (c->versions[k].left_now < op->submitted)
+                c->versions[k].in_power = false;
+        /* Half a thousand events is longer than any read takes in a harness. */
+        cell_sweep(c, h->clock > 512 ? h->clock - 512 : 0);
+    }
+}
+
+/* ---- Reads ---- */
+
+void history_read_start(struct history *h, struct history_op *op)
+{
+    op->submitted = h->clock++;
+}
+
+static bool version_visible(const struct version *v, uint64_t read_submitted)
+{
+    return v->left_now > read_submitted;
+}
+
+static bool content_matches(uint64_t version, uint64_t read)
+{
+    return version == read || (version == HISTORY_ABSENT && read == HISTORY_ZERO);
+}
+
+/* Whether the generation may have answered so, and whether it may have let the read through. */
+static void cell_match(const struct cell *c, uint64_t submitted, uint64_t content, bool *out_match,
+                       bool *out_through)
+{
+    *out_match = false;
+    *out_through = false;
+    for (size_t i = 0; i < c->count; i++) {
+        const struct version *const v = &c->versions[i];
+        if (!version_visible(v, submitted))
+            continue;
+        *out_match |= v->content != HISTORY_ABSENT && v->content == content;
+        *out_through |= v->content == HISTORY_ABSENT;
+    }
+}
+
+/* A read has returned content: what it did not return and was over by then is over for good. */
+static void cell_collapse(struct history *h, struct cell *c, uint64_t submitted, uint64_t content)
+{
+    bool lost = true;
+
+    for (size_t i = 0; i < c->count; i++) {
+        struct version *const v = &c->versions[i];
+        if (content_matches(v->content, content)) {
+            lost &= !v->was_now;
+            continue;
+        }
+        if (v->ended < submitted && v->left_now == STILL_NOW)
+            v->left_now = h->clock;
+    }
+    h->loss_seen |= h->loss_possible && lost;
+    h->clock++; /* What comes now, comes after. */
+}
+
+bool history_read_block(struct history *h, const struct history_op *op, uint64_t block,
+                        uint64_t content)
+{
+    bool match = false;
+    bool through = true;
+
+    h->clock++;
+    for (uint32_t g = op->generation + 1; g-- > 0 && through && !match;)
+        cell_match(cell_at(h, g, block), op->submitted, content, &match, &through);
+    if (!match && !(through && content == HISTORY_ZERO))
+        return false;
+    /* With layers, which of them answered cannot be told. */
+    if (h->generations == 1)
+        cell_collapse(h, cell_at(h, 0, block), op->submitted, content);
+    return true;
+}
+
+/* ---- Deaths ---- */
+
+void history_process_died(struct history *h)
+{
+    h->clock++;
+    for (uint64_t i = 0; i < h->blocks * h->generations; i++)
+        for (size_t k = 0; k < h->cells[i].count; k++) {
+            struct version *const v = &h->cells[i].versions[k];
+            if (v->ended == IN_FLIGHT)
+                v->ended = h->clock;
+        }
+    h->clock++;
+}
+
+static void version_power_lost(struct history *h, struct version *v)
+{
+    v->was_now = v->left_now == STILL_NOW;
+    if (v->in_power && !v->was_now)
+        h->loss_possible = true;
+    v->left_now = v->in_power ? STILL_NOW : min_u64(v->left_now, h->clock);
+}
+
+void history_power_lost(struct history *h)
+{
+    history_process_died(h);
+    h->loss_possible = false;
+    h->loss_seen = false;
+    for (uint64_t i = 0; i < h->blocks * h->generations; i++) {
+        struct cell *const c = &h->cells[i];
+        for (size_t k = 0; k < c->count; k++)
+            version_power_lost(h, &c->versions[k]);
+    }
+    h->clock++;
+}
+
+bool history_loss_possible(const struct history *h)
+{
+    return h->loss_possible;
+}
+
+bool history_loss_seen(const struct history *h)
+{
+    return h->loss_seen;
+}
+
+/* ---- Questions ---- */
+
+bool history_is_written(const struct history *h, uint32_t generation, uint64_t block)
+{
+    const struct cell *const c = cell_at(h, generation, block);
+
+    for (size_t i = 0; i < c->count; i++) {
+        const struct version *const v = &c->versions[i];
+        const bool data = v->content != HISTORY_ABSENT && v->content != HISTORY_ZERO;
+        if (v->left_now == STILL_NOW && !data)
+            return false;
+    }
+    return true;
+}
+
+void history_describe(const struct history *h, const struct history_op *op, uint64_t block,
+                      char *out_text, size_t text_bytes)
+{
+    size_t at = 0;
+
+    out_text[0] = '\0';
+    for (uint32_t g = op->generation + 1; g-- > 0;) {
+        const struct cell *const c = cell_at(h, g, block);
+        for (size_t i = 0; i < c->count && at + 48 < text_bytes; i++) {
+            const struct version *const v = &c->versions[i];
+            if (!version_visible(v, op->submitted))
+                continue;
+            const char *const kind = v->content == HISTORY_ZERO     ? " zeros"
+                                     : v->content == HISTORY_ABSENT ? " never written"
+                                                                    : "";
+            at += (size_t)snprintf(out_text + at, text_bytes - at, "%s%" PRIu32 ":%" PRIu64 "%s",
+                                   at == 0 ? "" : " or ", g, v->content, kind);
+        }
+    }
+}
+
+/* ---- Patterns ---- */
+
+#define WORDS 512
+
+static uint64_t pattern_word(uint64_t address, uint64_t content, unsigned i)
+{
+    uint64_t x =
+        (content + 1) * UINT64_C(0x9e3779b97f4a7c15) ^ address * UINT64_C(0xff51afd7ed558ccd);
+    x += i * UINT64_C(0xc4ceb9fe1a85ec53);
+    return x ^ (x >> 31);
+}
+
+void pattern_fill(uint64_t address, uint64_t content, struct span out_block)
+{
+    assert(out_block.bytes == WORDS * sizeof(uint64_t));
+    if (content == HISTORY_ZERO) {
+        memset(out_block.at, 0, out_block.bytes);
+        return;
+    }
+    for (unsigned i = 0; i < WORDS; i++) {
+        const uint64_t word = i == 0 ? content : pattern_word(address, content, i);
+        memcpy(out_block.at + i * sizeof word, &word, sizeof word);
+    }
+}
+
+uint64_t pattern_read(uint64_t address, struct const_span block)
+{
+    uint64_t content;
+
+    assert(block.bytes == WORDS * sizeof(uint64_t));
+    memcpy(&content, block.at, sizeof content);
+    for (unsigned i = 1; i < WORDS; i++) {
+        const uint64_t want = content == HISTORY_ZERO ? 0 : pattern_word(address, content, i);
+        uint64_t word;
+        memcpy(&word, block.at + i * sizeof word, sizeof word);
+        if (word != want)
+            return HISTORY_BAD;
+    }
+    return content;
+}

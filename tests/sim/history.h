@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The checker: for every block, which values may a read return now, and which after a power loss?
+ *
+ * A block of a generation has versions: one per write that was ever submitted and may still be
+ * seen.  Each is in one or both of two sets:
+ *
+ *   now    what a read may return
+ *   power  what a read may return after a power loss; now is part of it
+ *
+ *   submit               the new version is in both
+ *   complete             versions that had ended before the submission leave now
+ *   complete with FUA    ... and power (S1)
+ *   flush completes      what was not in now when the flush was submitted leaves power (S1)
+ *   process dies         writes in flight end, and may have happened (S2)
+ *   power is lost        now becomes power
+ *   a read returns v     what had ended before the read and is not v leaves now
+ *
+ * It knows nothing of the code under test: a replica set or a store is checked alike.
+ *
+ * Threading: one thread.
+ * Memory:    the world's (memory.h), whoever calls.
+ */
+#ifndef TESTS_SIM_HISTORY_H
+#define TESTS_SIM_HISTORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/span.h"
+
+#define HISTORY_ZERO   UINT64_C(0)
+#define HISTORY_ABSENT UINT64_MAX       /* Reads through to the generation below; then zeros. */
+#define HISTORY_BAD    (UINT64_MAX - 1) /* Bytes that nobody ever wrote to this block. */
+
+struct history;
+
+/* What a write, a read or a flush is about; embedded in the harness's request. */
+struct history_op {
+    uint64_t submitted; /* Private. */
+    uint32_t generation;
+    uint64_t block; /* The first. */
+    uint64_t count;
+    uint64_t content; /* Of a write: its identity, or HISTORY_ZERO. */
+};
+
+struct history *history_create(uint64_t blocks, uint32_t generations);
+void history_destroy(struct history *h);
+
+/* A new identity for the content of a write. */
+uint64_t history_content(struct history *h);
+
+/* A write of op->content to all of op's blocks. */
+void history_write_start(struct history *h, struct history_op *op);
+void history_write_done(struct history *h, struct history_op *op, bool ok, bool fua);
+
+void history_flush_start(struct history *h, struct history_op *op);
+void history_flush_done(struct history *h, struct history_op *op, bool ok);
+
+void history_read_start(struct history *h, struct history_op *op);
+
+/* Whether a read may have returned content for the block; if so, takes note of it. */
+bool history_read_block(struct history *h, const struct history_op *op, uint64_t block,
+                        uint64_t content);
+
+/* All operations in flight end without an answer. */
+void history_process_died(struct history *h);
+void history_power_lost(struct history *h);
+
+/* Whether a completed write may be gone: the last power loss could take something. */
+bool history_loss_possible(const struct history *h);
+/* Whether a read has shown that the last power loss took a completed write. */
+bool history_loss_seen(const struct history *h);
+
+/* Whether the block certainly holds data (not zeros, not absent) in that generation. */
+bool history_is_written(const struct history *h, uint32_t generation, uint64_t block);
+
+/* The allowed contents, for people: "3 or 7 or zeros". */
+void history_describe(const struct history *h, const struct history_op *op, uint64_t block,
+                      char *out_text, size_t text_bytes);
+
+/* ---- Patterns: a block's bytes tell what was written and where ---- */
+
+/* Fills a block (4096 bytes) so that it names content and address. */
+void pattern_fill(uint64_t address, uint64_t content, struct span out_block);
+
+/* The content of a block at that address; HISTORY_ZERO for zeros, HISTORY_BAD for anything else. */
+uint64_t pattern_read(uint64_t address, struct const_span block);
+
+#endif

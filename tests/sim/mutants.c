@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mutants.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "run.h"
+
+struct mutant {
+    const char *name;
+    const char *rule;
+    const char *text;
+};
+
+static const struct mutant mutants[MUTATION_COUNT] = {
+#define MUTANT(name, rule, text) [MUTATION_##name] = { #name, rule, text },
+    MUTATION_TABLE(MUTANT)
+#undef MUTANT
+};
+
+/* What a child has done so far; it dies when it has found the bug. */
+struct progress {
+    uint64_t seeds;
+    uint64_t seed;
+    unsigned workload;
+};
+
+const char *mutant_name(enum mutation mutation)
+{
+    return mutants[mutation].name;
+}
+
+enum mutation mutant_find(const char *name)
+{
+    for (unsigned m = 1; m < MUTATION_COUNT; m++)
+        if (strcmp(mutants[m].name, name) == 0)
+            return (enum mutation)m;
+    fprintf(stderr, "trilith-sim: no mutation '%s'; there are:", name);
+    for (unsigned m = 1; m < MUTATION_COUNT; m++)
+        fprintf(stderr, " %s", mutants[m].name);
+    fprintf(stderr, "\n");
+    exit(2);
+}
+
+static bool hunts(const struct workload *w, const char *only, const struct mutant *m)
+{
+    if (only != NULL && strcmp(only, w->name) != 0)
+        return false;
+    const char *const at = strstr(w->rules, m->rule);
+    return at != NULL && (at[strlen(m->rule)] == ' ' || at[strlen(m->rule)] == '\0');
+}
+
+/* Whether a second run of the seed differs: what T1 forbids. */
+static void hunt_seed(const struct workload *w, uint64_t seed)
+{
+    const uint64_t hash = run_seed(w, seed, false);
+    if (mutation_active == MUTATION_T1_REAL_CLOCK && run_seed(w, seed, false) != hash)
+        abort();
+}
+
+/* In the child: returns if the bug was not found. */
+static void hunt(const char *only, enum mutation m, uint64_t seeds_max, struct progress *p)
+{
+    mutation_active = m;
+    for (uint64_t seed = 1; seed <= seeds_max; seed++) {
+        p->seed = seed;
+        for (unsigned w = 0; workloads[w] != NULL; w++) {
+            if (!hunts(workloads[w], only, &mutants[m]))
+                continue;
+            p->workload = w;
+            p->seeds++;
+            hunt_seed(workloads[w], seed);
+        }
+        if (p->seeds == 0)
+            return;
+    }
+}
+
+static pid_t hunt_start(const char *only, enum mutation m, uint64_t seeds_max, struct progress *p)
+{
+    fflush(NULL);
+    const pid_t pid = fork();
+    if (pid != 0)
+        return pid;
+    const int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (null >= 0)
+        dup2(null, STDERR_FILENO);
+    hunt(only, m, seeds_max, p);
+    _exit(0);
+}
+
+static bool report(enum mutation m, const struct progress *p, int status)
+{
+    const struct mutant *const it = &mutants[m];
+
+    if (p->seeds == 0) {
+        printf("%-24s %-3s NO WORKLOAD looks for it (%s)\n", it->name, it->rule, it->text);
+        return false;
+    }
+    if (status == 0) {
+        printf("%-24s %-3s NOT FOUND in %" PRIu64 " seeds (%s)\n", it->name, it->rule, p->seeds,
+               it->text);
+        return false;
+    }
+    printf("%-24s %-3s found by %-6s after %4" PRIu64 " seeds (%s)\n", it->name, it->rule,
+           workloads[p->workload]->name, p->seeds, it->text);
+    return true;
+}
+
+int mutants_prove(const char *workload, uint64_t seeds_max, unsigned jobs)
+{
+    pid_t pids[MUTATION_COUNT];
+    unsigned started = 1;
+    bool all = true;
+    struct progress *const p = mmap(NULL, sizeof *p * MUTATION_COUNT, PROT_READ | PROT_WRITE,
+                                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    if (p == MAP_FAILED)
+        return 1;
+    printf("%-24s rule\n", "mutation");
+    for (unsigned m = 1; m < MUTATION_COUNT; m++) {
+        for (; started < MUTATION_COUNT && started < m + jobs; started++)
+            pids[started] = hunt_start(workload, (enum mutation)started, seeds_max, &p[started]);
+        int status = 0;
+        if (waitpid(pids[m], &status, 0) != pids[m])
+            return 1;
+        all &= report((enum mutation)m, &p[m], status);
+    }
+    return all ? 0 : 1;
+}

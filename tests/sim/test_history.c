@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "history.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#define BLOCKS 4
+
+static struct history *h;
+
+static int setup(void **state)
+{
+    (void)state;
+    h = history_create(BLOCKS, 1);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    history_destroy(h);
+    return 0;
+}
+
+static struct history_op write_start(uint64_t content)
+{
+    struct history_op op = { .block = 1, .count = 1, .content = content };
+    history_write_start(h, &op);
+    return op;
+}
+
+static void write_done(uint64_t content)
+{
+    struct history_op op = write_start(content);
+    history_write_done(h, &op, true, false);
+}
+
+static void flush(void)
+{
+    struct history_op op = { 0 };
+    history_flush_start(h, &op);
+    history_flush_done(h, &op, true);
+}
+
+static bool may_read(uint64_t content)
+{
+    struct history_op op = { .block = 1, .count = 1 };
+    history_read_start(h, &op);
+    return history_read_block(h, &op, 1, content);
+}
+
+/* A block that was never written reads as zeros, and as nothing else (S2). */
+static void never_written(void **state)
+{
+    (void)state;
+    assert_false(may_read(1));
+    assert_false(may_read(HISTORY_BAD));
+    assert_true(may_read(HISTORY_ZERO));
+}
+
+/* After a completed write nothing older may be read. */
+static void completed_is_read(void **state)
+{
+    (void)state;
+    write_done(1);
+    write_done(2);
+    assert_false(may_read(1));
+    assert_false(may_read(HISTORY_ZERO));
+    assert_true(may_read(2));
+}
+
+/* While a write is in flight, either value may be read; one that was read does not go back. */
+static void in_flight_is_either(void **state)
+{
+    (void)state;
+    write_done(1);
+    struct history_op op = write_start(2);
+    assert_true(may_read(1));
+    assert_true(may_read(2));
+    assert_false(may_read(1));
+    history_write_done(h, &op, true, false);
+    assert_false(may_read(1));
+    assert_true(may_read(2));
+}
+
+/* A write that failed may have happened; the next one that completes settles it. */
+static void failed_is_either(void **state)
+{
+    (void)state;
+    write_done(1);
+    struct history_op op = write_start(2);
+    history_write_done(h, &op, false, false);
+    struct history_op read = { .block = 1, .count = 1 };
+    history_read_start(h, &read);
+    assert_true(history_read_block(h, &read, 1, 1));
+    assert_false(may_read(2)); /* It was found not to have happened. */
+    write_done(3);
+    assert_false(may_read(1));
+    assert_true(may_read(3));
+}
+
+/* Two writes at once leave either. */
+static void overlapping_leave_either(void **state)
+{
+    (void)state;
+    struct history_op a = write_start(1);
+    struct history_op b = write_start(2);
+    history_write_done(h, &b, true, false);
+    history_write_done(h, &a, true, false);
+    assert_false(may_read(HISTORY_ZERO));
+    assert_true(may_read(1));
+    assert_false(may_read(2));
+}
+
+/* The death of a process loses nothing that completed (S1). */
+static void death_keeps_completed(void **state)
+{
+    (void)state;
+    write_done(1);
+    write_start(2);
+    history_process_died(h);
+    assert_false(may_read(HISTORY_ZERO));
+    assert_true(may_read(2));
+    assert_false(may_read(1));
+}
+
+/* A power loss may take what was not flushed, and only that (S1, S2). */
+static void power_takes_unflushed(void **state)
+{
+    (void)state;
+    write_done(1);
+    flush();
+    write_done(2);
+    write_done(3);
+    history_power_lost(h);
+    assert_true(history_loss_possible(h));
+    assert_false(may_read(HISTORY_ZERO));
+    assert_false(history_loss_seen(h));
+    assert_true(may_read(2));
+    assert_true(history_loss_seen(h));
+    assert_false(may_read(3));
+}
+
+/* After a flush, a power loss takes nothing. */
+static void power_keeps_flushed(void **state)
+{
+    (void)state;
+    write_done(1);
+    write_done(2);
+    flush();
+    history_power_lost(h);
+    assert_false(history_loss_possible(h));
+    assert_false(may_read(1));
+    assert_true(may_read(2));
+}
+
+/* A flush covers what completed before it was submitted, not what completed since. */
+static void flush_covers_the_past(void **state)
+{
+    (void)state;
+    struct history_op flush_op = { 0 };
+    write_done(1);
+    history_flush_start(h, &flush_op);
+    write_done(2);
+    history_flush_done(h, &flush_op, true);
+    history_power_lost(h);
+    assert_false(may_read(HISTORY_ZERO));
+    assert_true(may_read(1));
+}
+
+/* A flush that failed promises nothing. */
+static void failed_flush_promises_nothing(void **state)
+{
+    (void)state;
+    struct history_op flush_op = { 0 };
+    write_done(1);
+    history_flush_start(h, &flush_op);
+    history_flush_done(h, &flush_op, false);
+    history_power_lost(h);
+    assert_true(may_read(HISTORY_ZERO));
+}
+
+/* FUA is durable by itself. */
+static void fua_is_durable(void **state)
+{
+    (void)state;
+    write_done(1);
+    struct history_op op = write_start(2);
+    history_write_done(h, &op, true, true);
+    history_power_lost(h);
+    assert_false(may_read(1));
+    assert_false(may_read(HISTORY_ZERO));
+    assert_true(may_read(2));
+}
+
+/* What a read found after a power loss, and a flush then covered, is what the next one leaves. */
+static void flush_after_power_loss(void **state)
+{
+    (void)state;
+    write_done(1);
+    history_power_lost(h);
+    assert_true(may_read(HISTORY_ZERO));
+    flush();
+    history_power_lost(h);
+    assert_false(may_read(1));
+    assert_true(may_read(HISTORY_ZERO));
+}
+
+/* A read through a newer generation sees the older one; its own write hides that (S8). */
+static void generations_hide(void **state)
+{
+    (void)state;
+    struct history *const two = history_create(BLOCKS, 2);
+    struct history_op old = { .block = 0, .count = 1, .content = 1 };
+    struct history_op read = { .generation = 1, .block = 0, .count = 1 };
+
+    history_write_start(two, &old);
+    history_write_done(two, &old, true, false);
+    history_read_start(two, &read);
+    assert_true(history_read_block(two, &read, 0, 1));
+    assert_false(history_read_block(two, &read, 0, HISTORY_ZERO));
+    struct history_op zeros = { .generation = 1, .block = 0, .count = 1, .content = HISTORY_ZERO };
+    history_write_start(two, &zeros);
+    history_write_done(two, &zeros, true, false);
+    history_read_start(two, &read);
+    assert_true(history_read_block(two, &read, 0, HISTORY_ZERO));
+    assert_false(history_read_block(two, &read, 0, 1));
+    read.generation = 0;
+    assert_true(history_read_block(two, &read, 0, 1));
+    history_destroy(two);
+}
+
+/* A pattern names its content and its address; anything else is bad. */
+static void patterns(void **state)
+{
+    (void)state;
+    uint8_t block[4096];
+    const struct span all = { block, sizeof block };
+    pattern_fill(5, 77, all);
+    assert_true(pattern_read(5, span_const(all)) == 77);
+    assert_true(pattern_read(6, span_const(all)) == HISTORY_BAD);
+    block[4095] ^= 1;
+    assert_true(pattern_read(5, span_const(all)) == HISTORY_BAD);
+    pattern_fill(5, HISTORY_ZERO, all);
+    assert_true(pattern_read(5, span_const(all)) == HISTORY_ZERO);
+    block[100] = 1;
+    assert_true(pattern_read(5, span_const(all)) == HISTORY_BAD);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(never_written),
+        TEST(completed_is_read),
+        TEST(in_flight_is_either),
+        TEST(failed_is_either),
+        TEST(overlapping_leave_either),
+        TEST(death_keeps_completed),
+        TEST(power_takes_unflushed),
+        TEST(power_keeps_flushed),
+        TEST(flush_covers_the_past),
+        TEST(failed_flush_promises_nothing),
+        TEST(fua_is_durable),
+        TEST(flush_after_power_loss),
+        TEST(generations_hide),
+        TEST(patterns),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,6 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "workloads.h"
+
+#include <stddef.h>
+
+const struct workload *const workloads[] = { &work_net, NULL };

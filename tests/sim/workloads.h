@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The workloads, each in its own file. */
+#ifndef TESTS_SIM_WORKLOADS_H
+#define TESTS_SIM_WORKLOADS_H
+
+#include "run.h"
+
+extern const struct workload work_net;
+
+#endif
