@@ -263,6 +263,9 @@ void node_stop(struct node *n, void (*stopped)(void *ctx), void *ctx)
     n->stopping = true;
     n->stopped = stopped;
     n->stopped_ctx = ctx;
+    /* From now on no volume starts anything new; once the target has stopped they are closed. */
+    LIST_FOR_EACH (link, &n->volumes)
+        CONTAINER_OF(link, struct node_volume, link)->wanted = false;
     node_wake(n);
 }
 

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/up_node.h"
+
+#include <assert.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/cli.h"
+#include "io/uring.h"
+
+static void tell(struct up_node *n, enum up_node_state state)
+{
+    atomic_store(&n->state, (int)state);
+    n->config.wake(n->config.ctx);
+}
+
+static void fail(struct up_node *n, const char *problem)
+{
+    snprintf(n->problem, sizeof n->problem, "%s", problem);
+    tell(n, UP_NODE_FAILED);
+}
+
+enum up_node_state up_node_state(const struct up_node *n)
+{
+    return (enum up_node_state)atomic_load(&n->state);
+}
+
+const char *up_node_problem(const struct up_node *n)
+{
+    return n->problem;
+}
+
+/* ---- Between the agent and the node; all on the home reactor. ---- */
+
+static void agent_joined(void *ctx, const struct node_membership *membership)
+{
+    struct up_node *n = ctx;
+
+    node_join(n->node, membership);
+}
+
+static void agent_desired(void *ctx, const struct node_desired *desired)
+{
+    struct up_node *n = ctx;
+
+    node_apply(n->node, desired);
+}
+
+static void agent_fill_report(void *ctx, struct node_report *out_report)
+{
+    struct up_node *n = ctx;
+
+    node_fill_report(n->node, out_report);
+}
+
+static const struct node_agent_ops agent_ops = {
+    .joined = agent_joined,
+    .desired = agent_desired,
+    .fill_report = agent_fill_report,
+};
+
+static void node_opened(void *ctx, struct status status, const char *problem)
+{
+    struct up_node *n = ctx;
+
+    if (n->stopping)
+        return;
+    if (!status_ok(status)) {
+        fail(n, problem);
+        return;
+    }
+    node_agent_disks_opened(n->agent);
+    tell(n, UP_NODE_UP);
+}
+
+static void node_has_changed(void *ctx)
+{
+    struct up_node *n = ctx;
+
+    if (!n->stopping)
+        node_agent_changed(n->agent);
+}
+
+static void node_takes_epoch(void *ctx, struct uuid volume, node_agent_epoch_fn *done,
+                             void *done_ctx)
+{
+    struct up_node *n = ctx;
+
+    node_agent_take_epoch(n->agent, volume, done, done_ctx);
+}
+
+static const struct node_ops node_ops = {
+    .opened = node_opened,
+    .changed = node_has_changed,
+    .take_epoch = node_takes_epoch,
+};
+
+/* ---- Starting ---- */
+
+static struct status start_agent(struct up_node *n)
+{
+    const struct node_agent_config config = {
+        .reactor = n->reactors[0],
+        .log = n->config.log,
+        .controller = n->config.api,
+        .node = n->config.uuid,
+        .name = "node-1",
+        .advertise = n->config.advertise,
+        .ops = &agent_ops,
+        .ctx = n,
+    };
+
+    return node_agent_start(&config, &n->agent);
+}
+
+static void start_on_home(struct io_msg *msg)
+{
+    struct up_node *n = CONTAINER_OF(msg, struct up_node, msg);
+    const struct up_options *o = n->config.options;
+    const struct node_config config = {
+        .reactors = n->reactors,
+        .reactor_count = n->reactor_count,
+        .listen = n->config.listen,
+        .has_advertise = o->has_advertise,
+        .advertise = n->config.advertise,
+        .buffer_bytes = o->buffer_bytes,
+        .checksum_memory = o->checksum_memory,
+        .disks = n->config.disks,
+        .disk_count = n->config.disk_count,
+        .log = n->config.log,
+        .ops = &node_ops,
+        .ctx = n,
+    };
+
+    struct status st = node_create(&config, &n->node);
+    if (status_ok(st))
+        st = start_agent(n);
+    if (!status_ok(st))
+        fail(n, status_text(st));
+}
+
+static void *run_reactor(void *arg)
+{
+    reactor_run(arg);
+    return NULL;
+}
+
+static struct status create_reactors(struct up_node *n, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        const struct uring_config config = {
+            .index = i,
+            .spin_ns = n->config.options->spin_ns,
+            .log = n->config.log,
+        };
+        const struct status st = uring_reactor_create(&config, &n->reactors[i]);
+        if (!status_ok(st)) {
+            (void)cli_fail("io_uring: %s; it needs Linux 5.14 or later, and a container must "
+                           "allow it",
+                           status_text(st));
+            return st;
+        }
+        n->reactor_count++;
+    }
+    return STATUS(OK);
+}
+
+static struct status start_threads(struct up_node *n)
+{
+    for (unsigned i = 0; i < n->reactor_count; i++) {
+        char name[16];
+        const int err = pthread_create(&n->threads[i], NULL, run_reactor, n->reactors[i]);
+        if (err != 0) {
+            (void)cli_fail("cannot start a thread: %s", strerror(err));
+            return status_from_errno(err);
+        }
+        n->thread_count++;
+        snprintf(name, sizeof name, "reactor-%u", i);
+        pthread_setname_np(n->threads[i], name);
+    }
+    return STATUS(OK);
+}
+
+static unsigned cpu_count(void)
+{
+    cpu_set_t cpus;
+
+    if (sched_getaffinity(0, sizeof cpus, &cpus) != 0)
+        return 1;
+    return (unsigned)min_u64((uint64_t)CPU_COUNT(&cpus), NODE_REACTORS_MAX);
+}
+
+struct status up_node_start(struct up_node *n, const struct up_node_config *config)
+{
+    const unsigned chosen = config->options->reactors;
+
+    *n = (struct up_node) { .config = *config, .state = UP_NODE_STARTING };
+    TRY(create_reactors(n, chosen > 0 ? chosen : cpu_count()));
+    TRY(start_threads(n));
+    n->msg.deliver = start_on_home;
+    reactor_post(n->reactors[0], &n->msg);
+    return STATUS(OK);
+}
+
+/* ---- Stopping ---- */
+
+static void on_node_stopped(void *ctx)
+{
+    struct up_node *n = ctx;
+
+    n->node = NULL;
+    tell(n, UP_NODE_STOPPED);
+}
+
+static void on_agent_stopped(void *ctx)
+{
+    struct up_node *n = ctx;
+
+    n->agent = NULL;
+    node_stop(n->node, on_node_stopped, n);
+}
+
+static void stop_on_home(struct io_msg *msg)
+{
+    struct up_node *n = CONTAINER_OF(msg, struct up_node, msg);
+
+    n->stopping = true;
+    if (n->agent != NULL)
+        node_agent_stop(n->agent, on_agent_stopped, n);
+    else if (n->node != NULL)
+        node_stop(n->node, on_node_stopped, n);
+    else
+        tell(n, UP_NODE_STOPPED);
+}
+
+void up_node_stop(struct up_node *n)
+{
+    n->msg.deliver = stop_on_home;
+    reactor_post(n->reactors[0], &n->msg);
+}
+
+void up_node_destroy(struct up_node *n)
+{
+    for (unsigned i = 0; i < n->thread_count; i++)
+        reactor_stop(n->reactors[i]);
+    for (unsigned i = 0; i < n->thread_count; i++)
+        pthread_join(n->threads[i], NULL);
+    for (unsigned i = 0; i < n->reactor_count; i++)
+        reactor_destroy(n->reactors[i]);
+    n->thread_count = 0;
+    n->reactor_count = 0;
+}
