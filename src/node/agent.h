@@ -44,7 +44,7 @@ struct node_agent_config {
     const char *controller;   /* Address of the API: "127.0.0.1:7420"; copied. */
     struct uuid node;         /* The same for ever; nil is not allowed. */
     const char *name;         /* "node-1"; copied. */
-    struct io_addr advertise; /* Where hosts connect to, with the port. */
+    struct io_addr advertise; /* Where hosts connect to; port 0: not known yet. */
     struct uuid cluster;      /* That the node's disks belong to; nil: none yet. */
     const struct node_agent_ops *ops;
     void *ctx;
@@ -53,6 +53,12 @@ struct node_agent_config {
 /* Starts joining.  INVALID if an address or name cannot be right. */
 struct status node_agent_start(const struct node_agent_config *config,
                                struct node_agent **out_agent) MUST_CHECK;
+
+/*
+ * Where hosts connect to, if it was not known at the start: the port that the target got.  Call
+ * it before node_agent_disks_opened(), which sends it to the controller.
+ */
+void node_agent_advertise(struct node_agent *agent, const struct io_addr *advertise);
 
 /* After joined(): disks are open; reports and the watch begin. */
 void node_agent_disks_opened(struct node_agent *agent);

@@ -68,7 +68,7 @@ struct rpc_call {
 
     /* For the handler that keeps the call to answer it later. */
     void (*canceled)(struct rpc_call *call); /* The caller has gone: end the call now. */
-    struct list_node link;
+    void *ctx;
 };
 
 /* Ends the call, which is gone then.  Each call is ended once. */

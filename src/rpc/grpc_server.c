@@ -191,7 +191,6 @@ static struct server_call *call_create(struct rpc_server *s, grpc_call *call)
                                 .sent = { TAG_SENT },
                                 .closed = { TAG_CLOSED },
                                 .text = grpc_empty_slice() };
-    list_node_init(&c->base.link);
     s->call_count++;
     call_expect_close(c);
     return c;

@@ -75,7 +75,6 @@ void rpc_sim_start_bytes(struct rpc_sim *sim, const struct rpc_service *service,
                          struct const_span request, struct rpc_sim_call *call)
 {
     *call = (struct rpc_sim_call) { .base.ops = &sim_call_ops };
-    list_node_init(&call->base.link);
     rpc_dispatch(service, method, request, &call->base);
     rpc_loop_turn(&sim->loop);
 }

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the services of the controller share.
+ *
+ * Threading: as ctl.h.   Memory: as each says.
+ */
+#ifndef CTL_CTL_INTERNAL_H
+#define CTL_CTL_INTERNAL_H
+
+#include "ctl/arena.h"
+#include "ctl/ctl.h"
+#include "ctl/limits.h"
+#include "ctl/validate.h"
+#include "meta/records.h"
+#include "rpc/decode.h"
+#include "trilith/v1/disk.pb-c.h"
+#include "trilith/v1/node.pb-c.h"
+#include "trilith/v1/status.pb-c.h"
+#include "trilith/v1/volume.pb-c.h"
+
+#define NS_PER_MS UINT64_C(1000000)
+
+/* ---- Observed state: the last report of each node that has reported since we started. ---- */
+
+struct observed {
+    struct list_node link; /* In ctl.observed. */
+    struct uuid node;
+    uint64_t seen_ns;
+    char version[CTL_NAME_BYTES_MAX + 1];
+    Trilith__V1__ReportStatusRequest *report; /* Owned; NULL: joined, but nothing reported. */
+};
+
+struct observed *observed_find(struct ctl *ctl, struct uuid node);
+/* Finds or makes it; NULL above CTL_NODES_MAX. */
+struct observed *observed_take(struct ctl *ctl, struct uuid node);
+/* Whether the node has reported lately.  NULL is not connected. */
+bool observed_connected(struct ctl *ctl, const struct observed *o);
+/* What it says of a volume or disk; NULL if nothing. */
+const Trilith__V1__VolumeReport *observed_volume(const struct observed *o, struct uuid volume);
+const Trilith__V1__DiskReport *observed_disk(const struct observed *o, struct uuid disk);
+
+/* ---- Calls that wait for a volume to be ready, or to be gone. ---- */
+
+struct volume_wait {
+    struct rpc_call *call;
+    struct list_node link; /* In ctl.waits. */
+    struct rpc_timer timer;
+    struct ctl *ctl;
+    struct uuid volume;
+    bool deleting;
+    char name[64];
+    char warning[RPC_TEXT_BYTES]; /* Empty: none. */
+};
+
+/* A node's request for its part that is held until there is something new. */
+struct node_watch {
+    struct rpc_call *call;
+    struct list_node link; /* In ctl.node_watches. */
+    struct rpc_timer timer;
+    struct ctl *ctl;
+    struct uuid node;
+    uint64_t known_revision;
+};
+
+struct ctl {
+    struct meta *meta;
+    struct rpc_loop *loop;
+    struct log *log;
+    struct uuid cluster;
+    char cluster_name[CTL_NAME_BYTES_MAX + 1];
+    char version[CTL_NAME_BYTES_MAX + 1];
+    char address[CTL_ADDRESS_BYTES_MAX + 16];
+    struct list observed;
+    struct list waits;
+    struct list node_watches;
+    struct meta_watch desired_watch;
+    struct rpc_timer lease_timer;
+    struct rpc_service services[CTL_SERVICE_COUNT];
+};
+
+extern const struct rpc_method volume_methods[];
+extern const struct rpc_method disk_methods[];
+extern const struct rpc_method node_methods[];
+extern const struct rpc_method status_methods[];
+
+/* Fails the call with the status's code and "what: the status's text". */
+void ctl_fail(struct rpc_call *call, struct status st, const char *what);
+
+/* ---- Records ---- */
+
+/* Volumes, disks or nodes in the order of their keys; freed by records_free(). */
+struct records {
+    ProtobufCMessage **items;
+    uint64_t *revisions;
+    size_t count;
+    size_t room;
+};
+
+struct status records_read(struct ctl *ctl, const char *prefix,
+                           const ProtobufCMessageDescriptor *type,
+                           struct records *out_records) MUST_CHECK;
+void records_free(struct records *records);
+
+/* The UUID in a record that we wrote; nil if it has none. */
+struct uuid field_uuid(ProtobufCBinaryData field);
+
+/* Puts the node's desired record, so that its part has a new revision. */
+struct status desired_bump(struct meta *m, struct meta_txn *txn, struct uuid node) MUST_CHECK;
+
+/* A volume by its name, NQN or UUID.  NOT_FOUND. */
+struct status volume_find(struct ctl *ctl, const char *name, Stored__V1__Volume **out_volume,
+                          uint64_t *out_revision) MUST_CHECK;
+
+/* ---- Volumes ---- */
+
+/* What a volume is now, for the API; built in the arena. */
+Trilith__V1__Volume *volume_view(struct ctl *ctl, const Stored__V1__Volume *record,
+                                 struct arena *arena);
+
+/* Keeps the call until the volume is ready (or gone), for at most wait_ms. */
+void volume_wait_start(struct ctl *ctl, struct rpc_call *call, const Stored__V1__Volume *record,
+                       uint32_t wait_ms, const char *warning);
+/* Looks whether waits are over: after every report. */
+void volume_waits_check(struct ctl *ctl);
+/* Removes the records of a volume whose node has deleted it. */
+void volumes_finish_deleting(struct ctl *ctl, const struct observed *o);
+
+/* Ends every held watch of a node, or of all nodes. */
+void node_watches_answer(struct ctl *ctl, struct uuid node);
+void node_watches_end(struct ctl *ctl);
+void volume_waits_end(struct ctl *ctl);
+
+#endif

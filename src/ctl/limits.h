@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The limits of the API and of what the controller keeps, each with its reason.
+ *
+ * Threading: pure.   Memory: none.
+ */
+#ifndef CTL_LIMITS_H
+#define CTL_LIMITS_H
+
+#include <assert.h>
+#include <stdint.h>
+
+#include "meta/meta.h"
+#include "rpc/limits.h"
+
+/* Names of nodes, disks and clusters: DNS labels with a '/' between, as disks show them. */
+#define CTL_NAME_BYTES_MAX 63
+
+/* An IP address as text; paths as Linux has them in practice; texts that people read. */
+#define CTL_ADDRESS_BYTES_MAX 64
+#define CTL_PATH_BYTES_MAX    255
+#define CTL_TEXT_BYTES_MAX    511
+
+#define CTL_NODES_MAX         64u
+#define CTL_DISKS_MAX         1024u /* Of all nodes. */
+#define CTL_VOLUMES_MAX       1024u
+#define CTL_HOSTS_MAX         128u /* Allowed hosts of one volume. */
+
+/* Hosts that a node may report as connected to one volume: a target's queues end before. */
+#define CTL_CONNECTED_MAX 1024u
+
+/* Shards grow with the volume, so that a node's whole part fits in one reply. */
+#define CTL_SHARDS_MAX      16384u
+#define CTL_SHARD_BYTES_MIN (UINT64_C(64) << 20)
+#define CTL_SHARD_BYTES_DEF (UINT64_C(1) << 30)
+#define CTL_SHARD_BYTES_MAX (UINT64_C(64) << 30)
+
+/* A volume has whole blocks; the largest has CTL_SHARDS_MAX of the largest shards: 1 PiB. */
+#define CTL_VOLUME_BYTES_UNIT UINT64_C(4096)
+#define CTL_VOLUME_BYTES_MAX  (CTL_SHARDS_MAX * CTL_SHARD_BYTES_MAX)
+
+#define CTL_REPLICAS_MAX      3u
+#define CTL_STRIPE_WIDTH_MAX  64u
+#define CTL_STRIPE_WIDTH_DEF  16u
+#define CTL_STRIPE_UNIT_MIN   4096u
+#define CTL_STRIPE_UNIT_DEF   (256u << 10)
+#define CTL_STRIPE_UNIT_MAX   (1u << 20)
+#define CTL_LBA_BYTES_DEF     4096u
+
+/* How long a call may be held, and is if the caller does not say. */
+#define CTL_WAIT_MS_DEF 30000u
+#define CTL_WAIT_MS_MAX 300000u
+
+/* A node that says nothing for so long counts as gone; it reports every two seconds. */
+#define CTL_SILENT_MS 10000u
+
+/* Less free space than this is a problem that the status names. */
+#define CTL_FREE_PERCENT_LOW 10u
+
+/* A placement number takes up to 3 bytes; a volume's record must fit in a value. */
+static_assert(CTL_DISKS_MAX < 1u << 21, "a disk's index fits in three bytes of a varint");
+static_assert(CTL_SHARDS_MAX * CTL_REPLICAS_MAX * 3u + CTL_HOSTS_MAX * 256u + CTL_DISKS_MAX * 18u +
+                      4096u <
+                  META_VALUE_BYTES_MAX,
+              "the largest volume fits in one value of the meta store");
+static_assert(CTL_VOLUMES_MAX * (CTL_SHARDS_MAX * 3ull + 8192ull) < RPC_REPLY_BYTES_MAX,
+              "a node's whole part, with one replica, fits in one reply");
+
+#endif

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The NodeService of api/trilith/v1/node.proto, but for WatchNode (node_watch.c). */
+#include <stdio.h>
+#include <string.h>
+
+#include "ctl/ctl_internal.h"
+#include "ctl/node_watch.h"
+
+/* ---- JoinCluster ---- */
+
+struct joining {
+    struct ctl *ctl;
+    const Trilith__V1__JoinClusterRequest *request;
+    struct uuid node;
+    uint32_t index; /* Out. */
+    struct problem problem;
+};
+
+/* The name belongs to this node or to nobody. */
+static struct status join_name(struct joining *j, struct meta *m, struct meta_txn *txn)
+{
+    const struct meta_key key = key_node_name(j->request->name);
+    Stored__V1__Name name = STORED__V1__NAME__INIT;
+    ProtobufCMessage *found;
+
+    const struct status st = record_get(m, key.s, &stored__v1__name__descriptor, &found, NULL);
+    if (status_is(st, STATUS_NOT_FOUND)) {
+        name.uuid = record_bytes(&j->node);
+        meta_txn_expect(txn, key.s, 0);
+        record_put(txn, key.s, &name.base);
+        return STATUS(OK);
+    }
+    TRY(st);
+    const struct uuid owner = field_uuid(((const Stored__V1__Name *)(const void *)found)->uuid);
+    record_free(found);
+    if (uuid_equal(owner, j->node))
+        return STATUS(OK);
+    snprintf(j->problem.s, sizeof j->problem.s,
+             "node '%s': another node has this name already; start this one with another",
+             j->request->name);
+    return STATUS(EXISTS);
+}
+
+/* The next node index, which is never given twice: CNTLIDs follow from it. */
+static struct status join_index(struct joining *j, struct meta *m, struct meta_txn *txn)
+{
+    ProtobufCMessage *found;
+    uint64_t revision;
+
+    TRY(record_get(m, KEY_CLUSTER, &stored__v1__cluster__descriptor, &found, &revision));
+    Stored__V1__Cluster *cluster = (Stored__V1__Cluster *)(void *)found;
+    struct status st = STATUS(OK);
+    if (cluster->nodes_ever >= CTL_NODES_MAX) {
+        snprintf(j->problem.s, sizeof j->problem.s, "node '%s': the cluster has had %u nodes, %s",
+                 j->request->name, CTL_NODES_MAX, "and no more are possible");
+        st = STATUS(LIMIT);
+    } else {
+        j->index = ++cluster->nodes_ever;
+        meta_txn_expect(txn, KEY_CLUSTER, revision);
+        record_put(txn, KEY_CLUSTER, &cluster->base);
+    }
+    record_free(found);
+    return st;
+}
+
+static struct status join_build(void *ctx, struct meta *m, struct meta_txn *txn)
+{
+    struct joining *j = ctx;
+    const struct meta_key key = key_node(j->node);
+    Stored__V1__Node record = STORED__V1__NODE__INIT;
+    ProtobufCMessage *found = NULL;
+    uint64_t revision = 0;
+
+    j->index = 0;
+    const struct status st = record_get(m, key.s, &stored__v1__node__descriptor, &found, &revision);
+    if (!status_is(st, STATUS_NOT_FOUND))
+        TRY(st);
+    if (found != NULL)
+        j->index = ((const Stored__V1__Node *)(const void *)found)->index;
+    record_free(found);
+    if (j->index == 0) {
+        TRY(join_index(j, m, txn));
+        TRY(desired_bump(m, txn, j->node));
+    }
+    TRY(join_name(j, m, txn));
+    record.uuid = record_bytes(&j->node);
+    record.name = j->request->name;
+    record.index = j->index;
+    record.address = j->request->address;
+    record.port = j->request->port;
+    meta_txn_expect(txn, key.s, revision);
+    record_put(txn, key.s, &record.base);
+    return STATUS(OK);
+}
+
+static struct status join(struct joining *j)
+{
+    const Trilith__V1__JoinClusterRequest *r = j->request;
+
+    TRY(validate_join(r, &j->problem));
+    j->node = field_uuid(r->node_uuid);
+    const struct uuid cluster = field_uuid(r->cluster_uuid);
+    if (!uuid_is_nil(cluster) && !uuid_equal(cluster, j->ctl->cluster)) {
+        snprintf(j->problem.s, sizeof j->problem.s,
+                 "node '%s': its disks belong to cluster %s; this is '%s', %s", r->name,
+                 uuid_format(cluster).s, j->ctl->cluster_name, uuid_format(j->ctl->cluster).s);
+        return STATUS(FOREIGN);
+    }
+    const struct status st = meta_transact(j->ctl->meta, join_build, j, NULL);
+    if (!status_ok(st) && j->problem.s[0] == '\0')
+        snprintf(j->problem.s, sizeof j->problem.s, "node '%s': %s", r->name, status_text(st));
+    return st;
+}
+
+static void on_join(void *ctx, struct rpc_call *call, const ProtobufCMessage *message)
+{
+    Trilith__V1__JoinClusterResponse reply = TRILITH__V1__JOIN_CLUSTER_RESPONSE__INIT;
+    struct ctl *ctl = ctx;
+    struct joining j = { .ctl = ctl,
+                         .request =
+                             (const Trilith__V1__JoinClusterRequest *)(const void *)message };
+
+    const struct status st = join(&j);
+    if (!status_ok(st)) {
+        rpc_fail(call, rpc_code_of(st), "%s", j.problem.s);
+        return;
+    }
+    struct observed *o = observed_take(ctl, j.node);
+    if (o != NULL)
+        snprintf(o->version, sizeof o->version, "%s", j.request->version);
+    reply.cluster_uuid = record_bytes(&ctl->cluster);
+    reply.cluster_name = ctl->cluster_name;
+    reply.node_index = j.index;
+    rpc_reply(call, &reply.base);
+}
+
+/* ---- ReportStatus ---- */
+
+/* Keeps what a disk is, for when its node is away; free space and health are not kept. */
+static struct status disk_build(void *ctx, struct meta *m, struct meta_txn *txn)
+{
+    const Stored__V1__Disk *now = ctx;
+    const struct meta_key key = key_disk(field_uuid(now->uuid));
+    ProtobufCMessage *found = NULL;
+    uint64_t revision = 0;
+
+    const struct status st = record_get(m, key.s, &stored__v1__disk__descriptor, &found, &revision);
+    if (!status_is(st, STATUS_NOT_FOUND))
+        TRY(st);
+    const Stored__V1__Disk *was = (const Stored__V1__Disk *)(const void *)found;
+    const bool same = was != NULL && strcmp(was->name, now->name) == 0 &&
+                      strcmp(was->path, now->path) == 0 && was->bytes == now->bytes &&
+                      was->atomic_bytes == now->atomic_bytes &&
+                      uuid_equal(field_uuid(was->node), field_uuid(now->node));
+    record_free(found);
+    if (same)
+        return STATUS(EXISTS);
+    meta_txn_expect(txn, key.s, revision);
+    record_put(txn, key.s, &now->base);
+    return STATUS(OK);
+}
+
+static void keep_disk(struct ctl *ctl, const struct observed *o, const Trilith__V1__DiskReport *d)
+{
+    Stored__V1__Disk record = STORED__V1__DISK__INIT;
+
+    record.uuid = d->uuid;
+    record.node = record_bytes(&o->node);
+    record.name = d->name;
+    record.path = d->path;
+    record.backend = d->backend;
+    record.model = d->model;
+    record.serial = d->serial;
+    record.bytes = d->bytes;
+    record.atomic_bytes = d->atomic_bytes;
+    const struct status st = meta_transact(ctl->meta, disk_build, &record, NULL);
+    if (!status_ok(st) && !status_is(st, STATUS_EXISTS))
+        log_error(ctl->log, "disk '%s': its record could not be written: %s", d->name,
+                  status_text(st));
+}
+
+static bool node_is_known(struct ctl *ctl, struct uuid node)
+{
+    struct meta_value value;
+    if (!status_ok(meta_get(ctl->meta, key_node(node).s, &value)))
+        return false;
+    meta_value_free(&value);
+    return true;
+}
+
+/* The report is kept beyond the call, so it is copied by packing and unpacking it. */
+static Trilith__V1__ReportStatusRequest *report_copy(const ProtobufCMessage *message)
+{
+    CLEANUP(arena_free) struct arena arena = { 0 };
+    const size_t bytes = protobuf_c_message_get_packed_size(message);
+    uint8_t *packed = arena_alloc(&arena, bytes);
+
+    protobuf_c_message_pack(message, packed);
+    return trilith__v1__report_status_request__unpack(NULL, bytes, packed);
+}
+
+static void report_take(struct ctl *ctl, struct observed *o,
+                        Trilith__V1__ReportStatusRequest *report)
+{
+    if (o->report != NULL)
+        rpc_message_free(&o->report->base);
+    o->report = report;
+    o->seen_ns = rpc_now_ns(ctl->loop);
+    for (size_t i = 0; i < report->n_disks; i++)
+        keep_disk(ctl, o, report->disks[i]);
+    volumes_finish_deleting(ctl, o);
+    volume_waits_check(ctl);
+}
+
+static void on_report(void *ctx, struct rpc_call *call, const ProtobufCMessage *message)
+{
+    Trilith__V1__ReportStatusResponse reply = TRILITH__V1__REPORT_STATUS_RESPONSE__INIT;
+    const Trilith__V1__ReportStatusRequest *request =
+        (const Trilith__V1__ReportStatusRequest *)(const void *)message;
+    struct ctl *ctl = ctx;
+    struct problem problem;
+
+    if (!status_ok(validate_report(request, &problem))) {
+        rpc_fail(call, RPC_INVALID_ARGUMENT, "%s", problem.s);
+        return;
+    }
+    const struct uuid node = field_uuid(request->node_uuid);
+    if (!node_is_known(ctl, node)) {
+        rpc_fail(call, RPC_NOT_FOUND, "node %s has not joined", uuid_format(node).s);
+        return;
+    }
+    struct observed *o = observed_take(ctl, node);
+    Trilith__V1__ReportStatusRequest *copy = o != NULL ? report_copy(message) : NULL;
+    if (copy == NULL) {
+        ctl_fail(call, STATUS(NO_MEMORY), "the report could not be kept");
+        return;
+    }
+    report_take(ctl, o, copy);
+    rpc_reply(call, &reply.base);
+}
+
+/* ---- TakeEpoch ---- */
+
+struct taking {
+    struct uuid node;
+    struct uuid volume;
+    uint64_t epoch; /* Out. */
+};
+
+static struct status check_owner(struct meta *m, const struct taking *t)
+{
+    ProtobufCMessage *found;
+
+    TRY(record_get(m, key_volume(t->volume).s, &stored__v1__volume__descriptor, &found, NULL));
+    const struct uuid node = field_uuid(((const Stored__V1__Volume *)(const void *)found)->node);
+    record_free(found);
+    return uuid_equal(node, t->node) ? STATUS(OK) : STATUS(FOREIGN);
+}
+
+static struct status epoch_build(void *ctx, struct meta *m, struct meta_txn *txn)
+{
+    struct taking *t = ctx;
+    const struct meta_key key = key_group(t->volume, 0);
+    Stored__V1__Group fresh = STORED__V1__GROUP__INIT;
+    ProtobufCMessage *found = NULL;
+    uint64_t revision = 0;
+
+    TRY(check_owner(m, t));
+    const struct status st =
+        record_get(m, key.s, &stored__v1__group__descriptor, &found, &revision);
+    if (!status_is(st, STATUS_NOT_FOUND))
+        TRY(st);
+    /* Without the old owner, which field we borrow from t, but with all else that it has. */
+    const Stored__V1__Group *was = (const Stored__V1__Group *)(const void *)found;
+    if (was != NULL) {
+        fresh.epoch = was->epoch;
+        fresh.n_excluded = was->n_excluded;
+        fresh.excluded = was->excluded;
+    }
+    fresh.epoch++;
+    fresh.owner = record_bytes(&t->node);
+    t->epoch = fresh.epoch;
+    meta_txn_expect(txn, key.s, revision);
+    record_put(txn, key.s, &fresh.base);
+    record_free(found);
+    return STATUS(OK);
+}
+
+static void on_take_epoch(void *ctx, struct rpc_call *call, const ProtobufCMessage *message)
+{
+    Trilith__V1__TakeEpochResponse reply = TRILITH__V1__TAKE_EPOCH_RESPONSE__INIT;
+    const Trilith__V1__TakeEpochRequest *r =
+        (const Trilith__V1__TakeEpochRequest *)(const void *)message;
+    struct ctl *ctl = ctx;
+    struct problem problem;
+    struct taking t = { 0 };
+
+    if (!status_ok(validate_uuid(r->node_uuid, "node_uuid", &t.node, &problem)) ||
+        !status_ok(validate_uuid(r->volume_uuid, "volume_uuid", &t.volume, &problem))) {
+        rpc_fail(call, RPC_INVALID_ARGUMENT, "%s", problem.s);
+        return;
+    }
+    if (r->group != 0) {
+        rpc_fail(call, RPC_INVALID_ARGUMENT, "group %u: a volume has group 0 alone", r->group);
+        return;
+    }
+    const struct status st = meta_transact(ctl->meta, epoch_build, &t, NULL);
+    if (!status_ok(st)) {
+        rpc_fail(call, rpc_code_of(st), "volume %s: no epoch for node %s: %s",
+                 uuid_format(t.volume).s, uuid_format(t.node).s, status_text(st));
+        return;
+    }
+    reply.epoch = t.epoch;
+    rpc_reply(call, &reply.base);
+}
+
+const struct rpc_method node_methods[] = {
+    { "JoinCluster", on_join },
+    { "WatchNode", on_watch_node },
+    { "ReportStatus", on_report },
+    { "TakeEpoch", on_take_epoch },
+};

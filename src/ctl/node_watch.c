@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ctl/node_watch.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "nvme/nqn.h"
+
+/* ---- The node's part ---- */
+
+/* Distinct disks of all volumes, so that a placement is an index of a byte or two. */
+struct disk_table {
+    ProtobufCBinaryData *uuids;
+    size_t count;
+};
+
+static uint32_t disk_index(struct disk_table *t, ProtobufCBinaryData uuid, struct arena *arena)
+{
+    const struct uuid wanted = field_uuid(uuid);
+    for (size_t i = 0; i < t->count; i++)
+        if (uuid_equal(field_uuid(t->uuids[i]), wanted))
+            return (uint32_t)i;
+    t->uuids = arena_grow(arena, t->uuids, t->count, sizeof *t->uuids);
+    t->uuids[t->count] = arena_uuid_bytes(arena, wanted);
+    return (uint32_t)t->count++;
+}
+
+static Trilith__V1__DesiredVolume *part_volume(const Stored__V1__Volume *r, struct disk_table *t,
+                                               struct arena *arena)
+{
+    Trilith__V1__DesiredVolume *v = arena_alloc(arena, sizeof *v);
+    uint32_t *indexes = arena_alloc(arena, r->n_disks * sizeof *indexes);
+    struct nqn_text nqn = { "" };
+
+    trilith__v1__desired_volume__init(v);
+    if (status_ok(nqn_for_volume(r->name, &nqn)))
+        v->nqn = arena_text(arena, nqn.s);
+    v->uuid = r->uuid;
+    v->name = r->name;
+    v->bytes = r->bytes;
+    v->shard_bytes = r->shard_bytes;
+    v->lba_bytes = r->lba_bytes;
+    v->stripe_width = r->stripe_width;
+    v->stripe_unit_bytes = r->stripe_unit_bytes;
+    v->replicas = r->replicas;
+    v->min_in_sync = r->min_in_sync;
+    v->continue_on_unflushed_loss = r->continue_on_unflushed_loss;
+    v->deleting = r->deleting;
+    v->allowed_hosts = r->allowed_hosts;
+    v->n_allowed_hosts = r->n_allowed_hosts;
+    for (size_t i = 0; i < r->n_disks; i++)
+        indexes[i] = disk_index(t, r->disks[i], arena);
+    v->n_placement = r->n_placement;
+    v->placement = arena_alloc(arena, r->n_placement * sizeof *v->placement);
+    for (size_t i = 0; i < r->n_placement; i++) {
+        assert(r->placement[i] < r->n_disks); /* We wrote it so. */
+        v->placement[i] = indexes[r->placement[i]];
+    }
+    return v;
+}
+
+/* Borrows from the records. */
+static void part_fill(const struct records *volumes, struct uuid node,
+                      Trilith__V1__WatchNodeResponse *reply, struct arena *arena)
+{
+    struct disk_table table = { 0 };
+
+    reply->volumes = arena_alloc(arena, volumes->count * sizeof *reply->volumes);
+    for (size_t i = 0; i < volumes->count; i++) {
+        const Stored__V1__Volume *r = (const Stored__V1__Volume *)(const void *)volumes->items[i];
+        if (uuid_equal(field_uuid(r->node), node))
+            reply->volumes[reply->n_volumes++] = part_volume(r, &table, arena);
+    }
+    reply->disk_uuids = table.uuids;
+    reply->n_disk_uuids = table.count;
+}
+
+static void reply_part(struct ctl *ctl, struct rpc_call *call, struct uuid node, uint64_t revision)
+{
+    CLEANUP(arena_free) struct arena arena = { 0 };
+    Trilith__V1__WatchNodeResponse reply = TRILITH__V1__WATCH_NODE_RESPONSE__INIT;
+    struct records volumes;
+
+    const struct status st =
+        records_read(ctl, KEY_VOLUMES, &stored__v1__volume__descriptor, &volumes);
+    if (!status_ok(st)) {
+        ctl_fail(call, st, "the volumes could not be read");
+        return;
+    }
+    reply.revision = revision;
+    part_fill(&volumes, node, &reply, &arena);
+    rpc_reply(call, &reply.base);
+    records_free(&volumes);
+}
+
+/* ---- Holding ---- */
+
+static struct status part_revision(struct ctl *ctl, struct uuid node, uint64_t *out_revision)
+{
+    struct meta_value value;
+    TRY(meta_get(ctl->meta, key_desired(node).s, &value));
+    *out_revision = value.revision;
+    meta_value_free(&value);
+    return STATUS(OK);
+}
+
+static void watch_free(struct node_watch *w)
+{
+    list_remove(&w->link);
+    rpc_timer_disarm(&w->timer);
+    free(w);
+}
+
+/* Time is up: the node hears that nothing has changed, and asks again. */
+static void on_watch_timer(struct rpc_timer *timer)
+{
+    struct node_watch *w = CONTAINER_OF(timer, struct node_watch, timer);
+    Trilith__V1__WatchNodeResponse reply = TRILITH__V1__WATCH_NODE_RESPONSE__INIT;
+
+    reply.revision = w->known_revision;
+    rpc_reply(w->call, &reply.base);
+    watch_free(w);
+}
+
+static void on_watch_canceled(struct rpc_call *call)
+{
+    struct node_watch *w = call->ctx;
+    watch_free(w);
+    rpc_fail(call, RPC_CANCELLED, "the caller has gone");
+}
+
+static void watch_hold(struct ctl *ctl, struct rpc_call *call, struct uuid node,
+                       const Trilith__V1__WatchNodeRequest *request)
+{
+    struct node_watch *w = calloc(1, sizeof *w);
+    if (w == NULL) {
+        ctl_fail(call, STATUS(NO_MEMORY), "the watch could not be held");
+        return;
+    }
+    w->call = call;
+    w->ctl = ctl;
+    w->node = node;
+    w->known_revision = request->known_revision;
+    call->canceled = on_watch_canceled;
+    call->ctx = w;
+    list_node_init(&w->link);
+    list_push_back(&ctl->node_watches, &w->link);
+    rpc_timer_init(&w->timer, on_watch_timer);
+    const uint64_t ms = request->wait_ms != 0 ? request->wait_ms : CTL_WAIT_MS_DEF;
+    rpc_timer_arm(ctl->loop, &w->timer, rpc_now_ns(ctl->loop) + ms * NS_PER_MS);
+}
+
+/* A node has one watch: what it held before was lost on the way, or it has started anew. */
+static void end_older(struct ctl *ctl, struct uuid node)
+{
+    LIST_FOR_EACH (n, &ctl->node_watches) {
+        struct node_watch *w = CONTAINER_OF(n, struct node_watch, link);
+        if (!uuid_equal(w->node, node))
+            continue;
+        rpc_fail(w->call, RPC_ABORTED, "a newer watch of this node has come");
+        watch_free(w);
+    }
+}
+
+void on_watch_node(void *ctx, struct rpc_call *call, const ProtobufCMessage *message)
+{
+    const Trilith__V1__WatchNodeRequest *request =
+        (const Trilith__V1__WatchNodeRequest *)(const void *)message;
+    struct ctl *ctl = ctx;
+    struct problem problem;
+    struct uuid node;
+    uint64_t revision;
+
+    if (!status_ok(validate_uuid(request->node_uuid, "node_uuid", &node, &problem)) ||
+        !status_ok(validate_wait(request->wait_ms, &problem))) {
+        rpc_fail(call, RPC_INVALID_ARGUMENT, "%s", problem.s);
+        return;
+    }
+    const struct status st = part_revision(ctl, node, &revision);
+    if (!status_ok(st)) {
+        rpc_fail(call, rpc_code_of(st), "node %s: %s", uuid_format(node).s,
+                 status_is(st, STATUS_NOT_FOUND) ? "it has not joined" : status_text(st));
+        return;
+    }
+    end_older(ctl, node);
+    if (revision != request->known_revision)
+        reply_part(ctl, call, node, revision);
+    else
+        watch_hold(ctl, call, node, request);
+}
+
+void node_watches_answer(struct ctl *ctl, struct uuid node)
+{
+    uint64_t revision;
+
+    LIST_FOR_EACH (n, &ctl->node_watches) {
+        struct node_watch *w = CONTAINER_OF(n, struct node_watch, link);
+        if (!uuid_equal(w->node, node) || !status_ok(part_revision(ctl, node, &revision)) ||
+            revision == w->known_revision)
+            continue;
+        reply_part(ctl, w->call, node, revision);
+        watch_free(w);
+    }
+}
+
+void node_watches_end(struct ctl *ctl)
+{
+    LIST_FOR_EACH (n, &ctl->node_watches) {
+        struct node_watch *w = CONTAINER_OF(n, struct node_watch, link);
+        rpc_fail(w->call, RPC_UNAVAILABLE, "the controller is stopping");
+        watch_free(w);
+    }
+}

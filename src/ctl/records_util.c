@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading records in numbers, and finding one by what a user calls it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctl/ctl_internal.h"
+#include "nvme/nqn.h"
+
+struct reading {
+    const ProtobufCMessageDescriptor *type;
+    struct records *records;
+};
+
+static struct status read_one(void *ctx, const struct meta_item *item)
+{
+    struct reading *reading = ctx;
+    struct records *r = reading->records;
+
+    if (r->count == r->room) {
+        const size_t room = r->room > 0 ? 2 * r->room : 16;
+        ProtobufCMessage **items = realloc(r->items, room * sizeof *items);
+        if (items == NULL)
+            return STATUS(NO_MEMORY);
+        r->items = items;
+        uint64_t *revisions = realloc(r->revisions, room * sizeof *revisions);
+        if (revisions == NULL)
+            return STATUS(NO_MEMORY);
+        r->revisions = revisions;
+        r->room = room;
+    }
+    TRY(record_decode(item->value, reading->type, &r->items[r->count]));
+    r->revisions[r->count++] = item->revision;
+    return STATUS(OK);
+}
+
+struct status records_read(struct ctl *ctl, const char *prefix,
+                           const ProtobufCMessageDescriptor *type, struct records *out_records)
+{
+    *out_records = (struct records) { 0 };
+    struct reading reading = { type, out_records };
+    const struct status st = meta_range(ctl->meta, prefix, read_one, &reading, NULL);
+    if (!status_ok(st))
+        records_free(out_records);
+    return st;
+}
+
+void records_free(struct records *records)
+{
+    for (size_t i = 0; i < records->count; i++)
+        record_free(records->items[i]);
+    free(records->items);
+    free(records->revisions);
+    *records = (struct records) { 0 };
+}
+
+struct uuid field_uuid(ProtobufCBinaryData field)
+{
+    struct uuid uuid;
+    return status_ok(record_uuid(field, &uuid)) ? uuid : (struct uuid) { { 0 } };
+}
+
+struct status desired_bump(struct meta *m, struct meta_txn *txn, struct uuid node)
+{
+    Stored__V1__Desired record = STORED__V1__DESIRED__INIT;
+    const struct meta_key key = key_desired(node);
+    ProtobufCMessage *found = NULL;
+    uint64_t revision = 0;
+
+    const struct status st =
+        record_get(m, key.s, &stored__v1__desired__descriptor, &found, &revision);
+    if (!status_is(st, STATUS_NOT_FOUND))
+        TRY(st);
+    if (found != NULL)
+        record.changes = ((const Stored__V1__Desired *)(const void *)found)->changes;
+    record_free(found);
+    record.changes++;
+    meta_txn_expect(txn, key.s, revision);
+    record_put(txn, key.s, &record.base);
+    return STATUS(OK);
+}
+
+/* The UUID that a volume's name stands for. */
+static struct status volume_uuid(struct ctl *ctl, const char *name, struct uuid *out_uuid)
+{
+    struct volume_name parsed;
+    ProtobufCMessage *found;
+
+    if (status_ok(uuid_parse(name, out_uuid)))
+        return STATUS(OK);
+    if (status_ok(nqn_parse_volume(name, &parsed)))
+        name = parsed.s;
+    if (!volume_name_is_valid(name))
+        return STATUS(NOT_FOUND);
+    TRY(record_get(ctl->meta, key_volume_name(name).s, &stored__v1__name__descriptor, &found,
+                   NULL));
+    const struct status st =
+        record_uuid(((const Stored__V1__Name *)(const void *)found)->uuid, out_uuid);
+    record_free(found);
+    return st;
+}
+
+struct status volume_find(struct ctl *ctl, const char *name, Stored__V1__Volume **out_volume,
+                          uint64_t *out_revision)
+{
+    ProtobufCMessage *found;
+    struct uuid uuid;
+
+    TRY(volume_uuid(ctl, name, &uuid));
+    TRY(record_get(ctl->meta, key_volume(uuid).s, &stored__v1__volume__descriptor, &found,
+                   out_revision));
+    *out_volume = (Stored__V1__Volume *)(void *)found;
+    return STATUS(OK);
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The StatusService of api/trilith/v1/status.proto. */
+#include "base/size.h"
+#include "ctl/disk_view.h"
+
+struct summary {
+    struct ctl *ctl;
+    struct arena *arena;
+    Trilith__V1__GetStatusResponse *reply;
+};
+
+#define add_problem(s, ...) problem_add((s), arena_printf((s)->arena, __VA_ARGS__))
+
+static void problem_add(struct summary *s, char *text)
+{
+    s->reply->problems =
+        arena_grow(s->arena, s->reply->problems, s->reply->n_problems, sizeof(char *));
+    s->reply->problems[s->reply->n_problems++] = text;
+}
+
+/* ---- Nodes ---- */
+
+static void node_problems(struct summary *s, const char *name, const struct observed *o)
+{
+    if (!observed_connected(s->ctl, o)) {
+        if (o == NULL || o->report == NULL)
+            add_problem(s, "node '%s' has not reported since the controller started", name);
+        else
+            add_problem(
+                s, "node '%s' has not reported for %llu s", name,
+                (unsigned long long)((rpc_now_ns(s->ctl->loop) - o->seen_ns) / (1000 * NS_PER_MS)));
+        return;
+    }
+    for (size_t i = 0; i < o->report->n_disk_problems; i++)
+        add_problem(s, "node '%s': disk at '%s': %s", name, o->report->disk_problems[i]->path,
+                    o->report->disk_problems[i]->text);
+}
+
+static struct status add_nodes(struct summary *s)
+{
+    struct records nodes;
+
+    TRY(records_read(s->ctl, KEY_NODES, &stored__v1__node__descriptor, &nodes));
+    s->reply->nodes = arena_alloc(s->arena, nodes.count * sizeof *s->reply->nodes);
+    for (size_t i = 0; i < nodes.count; i++) {
+        const Stored__V1__Node *r = (const Stored__V1__Node *)(const void *)nodes.items[i];
+        const struct observed *o = observed_find(s->ctl, field_uuid(r->uuid));
+        Trilith__V1__NodeSummary *n = arena_alloc(s->arena, sizeof *n);
+        trilith__v1__node_summary__init(n);
+        n->uuid = arena_uuid(s->arena, field_uuid(r->uuid));
+        n->name = arena_text(s->arena, r->name);
+        n->address = arena_text(s->arena, r->address);
+        n->port = r->port;
+        n->connected = observed_connected(s->ctl, o);
+        n->version = arena_text(s->arena, o != NULL ? o->version : "");
+        if (n->connected) {
+            n->disks = (uint32_t)o->report->n_disks;
+            n->volumes = (uint32_t)o->report->n_volumes;
+        }
+        s->reply->nodes[s->reply->n_nodes++] = n;
+        node_problems(s, n->name, o);
+    }
+    records_free(&nodes);
+    if (s->reply->n_nodes == 0)
+        add_problem(s, "no node has joined yet");
+    return STATUS(OK);
+}
+
+/* ---- Disks ---- */
+
+static void disk_problems(struct summary *s, const Trilith__V1__Disk *d)
+{
+    if (d->state != TRILITH__V1__DISK_STATE__DISK_STATE_READY) {
+        add_problem(s, "disk '%s': %s", d->name, d->reason);
+        return;
+    }
+    if (d->media_errors > 0)
+        add_problem(s, "disk '%s': %llu blocks failed their checksum", d->name,
+                    (unsigned long long)d->media_errors);
+    if (d->free_bytes < d->bytes / 100 * CTL_FREE_PERCENT_LOW)
+        add_problem(s, "disk '%s': %s of %s are free", d->name, size_format(d->free_bytes).s,
+                    size_format(d->bytes).s);
+}
+
+static struct status add_disks(struct summary *s)
+{
+    struct disk_list list;
+
+    TRY(disks_view(s->ctl, s->arena, &list));
+    s->reply->disks = (uint32_t)list.count;
+    for (size_t i = 0; i < list.count; i++) {
+        const Trilith__V1__Disk *d = list.disks[i];
+        s->reply->bytes += d->bytes;
+        s->reply->free_bytes += d->free_bytes;
+        s->reply->planned_bytes += d->planned_bytes;
+        s->reply->disks_ready += d->state == TRILITH__V1__DISK_STATE__DISK_STATE_READY;
+        disk_problems(s, d);
+    }
+    return STATUS(OK);
+}
+
+/* ---- Volumes ---- */
+
+static struct status add_volumes(struct summary *s)
+{
+    struct records volumes;
+
+    TRY(records_read(s->ctl, KEY_VOLUMES, &stored__v1__volume__descriptor, &volumes));
+    s->reply->volumes = (uint32_t)volumes.count;
+    for (size_t i = 0; i < volumes.count; i++) {
+        const Trilith__V1__Volume *v = volume_view(
+            s->ctl, (const Stored__V1__Volume *)(const void *)volumes.items[i], s->arena);
+        if (v->state == TRILITH__V1__VOLUME_STATE__VOLUME_STATE_READY)
+            s->reply->volumes_ready++;
+        else
+            add_problem(s, "volume '%s': %s", v->spec->name, v->reason);
+    }
+    records_free(&volumes);
+    return STATUS(OK);
+}
+
+static struct status add_all(struct summary *s)
+{
+    TRY(add_nodes(s));
+    TRY(add_disks(s));
+    return add_volumes(s);
+}
+
+static void on_get_status(void *ctx, struct rpc_call *call, const ProtobufCMessage *message)
+{
+    CLEANUP(arena_free) struct arena arena = { 0 };
+    Trilith__V1__GetStatusResponse reply = TRILITH__V1__GET_STATUS_RESPONSE__INIT;
+    struct ctl *ctl = ctx;
+    struct summary s = { ctl, &arena, &reply };
+    char *controllers[1] = { ctl->address };
+
+    (void)message;
+    reply.cluster = ctl->cluster_name;
+    reply.cluster_uuid = arena_uuid(&arena, ctl->cluster);
+    reply.version = ctl->version;
+    reply.controllers = controllers;
+    reply.n_controllers = 1;
+    const struct status st = add_all(&s);
+    if (status_ok(st))
+        rpc_reply(call, &reply.base);
+    else
+        ctl_fail(call, st, "the status could not be read");
+}
+
+const struct rpc_method status_methods[] = { { "GetStatus", on_get_status } };

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ctl/validate.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/size.h"
+#include "ctl/limits.h"
+#include "nvme/nqn.h"
+
+static struct status __attribute__((format(printf, 2, 3)))
+wrong(struct problem *problem, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(problem->s, sizeof problem->s, format, ap);
+    va_end(ap);
+    return STATUS(INVALID);
+}
+
+static bool is_power_of_two(uint64_t value)
+{
+    return value != 0 && (value & (value - 1)) == 0;
+}
+
+static struct status check_text(const char *text, const char *field, size_t bytes_max,
+                                struct problem *problem)
+{
+    if (strlen(text) <= bytes_max)
+        return STATUS(OK);
+    return wrong(problem, "%s is longer than %zu bytes", field, bytes_max);
+}
+
+struct status validate_uuid(ProtobufCBinaryData field, const char *name, struct uuid *out_uuid,
+                            struct problem *problem)
+{
+    struct uuid uuid;
+    if (field.len != sizeof uuid.b)
+        return wrong(problem, "%s has %zu bytes, not 16", name, field.len);
+    memcpy(uuid.b, field.data, sizeof uuid.b);
+    if (uuid_is_nil(uuid))
+        return wrong(problem, "%s is nil", name);
+    *out_uuid = uuid;
+    return STATUS(OK);
+}
+
+struct status validate_wait(uint32_t wait_ms, struct problem *problem)
+{
+    if (wait_ms <= CTL_WAIT_MS_MAX)
+        return STATUS(OK);
+    return wrong(problem, "wait_ms %u is above %u", wait_ms, CTL_WAIT_MS_MAX);
+}
+
+/* ---- A volume's specification ---- */
+
+static struct status check_bytes(const Trilith__V1__VolumeSpec *s, struct problem *problem)
+{
+    if (s->bytes == 0)
+        return wrong(problem, "volume '%s': its size is missing", s->name);
+    if (s->bytes % CTL_VOLUME_BYTES_UNIT != 0)
+        return wrong(problem, "volume '%s': a size of %llu bytes is not a multiple of %llu",
+                     s->name, (unsigned long long)s->bytes,
+                     (unsigned long long)CTL_VOLUME_BYTES_UNIT);
+    if (s->bytes > CTL_VOLUME_BYTES_MAX)
+        return wrong(problem, "volume '%s': %s is more than a volume can have, which is %s",
+                     s->name, size_format(s->bytes).s, size_format(CTL_VOLUME_BYTES_MAX).s);
+    return STATUS(OK);
+}
+
+static struct status check_layout(const Trilith__V1__VolumeSpec *s, struct problem *problem)
+{
+    if (s->lba_bytes != 0 && s->lba_bytes != CTL_LBA_BYTES_DEF)
+        return wrong(problem, "volume '%s': LBAs of %u bytes are not supported, but 4096 are",
+                     s->name, s->lba_bytes);
+    if (s->replicas > 1)
+        return wrong(problem, "volume '%s': %u replicas are not supported, but 1 is", s->name,
+                     s->replicas);
+    if (s->shard_bytes != 0 &&
+        (!is_power_of_two(s->shard_bytes) || s->shard_bytes < CTL_SHARD_BYTES_MIN ||
+         s->shard_bytes > CTL_SHARD_BYTES_MAX))
+        return wrong(problem, "volume '%s': a shard size is a power of two from 64M to 64G",
+                     s->name);
+    if (s->shard_bytes != 0 && s->bytes > s->shard_bytes * CTL_SHARDS_MAX)
+        return wrong(problem, "volume '%s': more than %u shards; take larger ones", s->name,
+                     CTL_SHARDS_MAX);
+    if (s->stripe_unit_bytes != 0 &&
+        (!is_power_of_two(s->stripe_unit_bytes) || s->stripe_unit_bytes < CTL_STRIPE_UNIT_MIN ||
+         s->stripe_unit_bytes > CTL_STRIPE_UNIT_MAX))
+        return wrong(problem, "volume '%s': a stripe unit is a power of two from 4K to 1M",
+                     s->name);
+    if (s->stripe_width > CTL_STRIPE_WIDTH_MAX)
+        return wrong(problem, "volume '%s': a stripe is at most %u shards wide", s->name,
+                     CTL_STRIPE_WIDTH_MAX);
+    return STATUS(OK);
+}
+
+static struct status check_hosts(const Trilith__V1__VolumeSpec *s, struct problem *problem)
+{
+    if (s->n_allowed_hosts > CTL_HOSTS_MAX)
+        return wrong(problem, "volume '%s': more than %u allowed hosts", s->name, CTL_HOSTS_MAX);
+    for (size_t i = 0; i < s->n_allowed_hosts; i++)
+        if (!nqn_is_valid(s->allowed_hosts[i]))
+            return wrong(problem,
+                         "volume '%s': '%.80s' is not a host NQN; the host has its own in "
+                         "/etc/nvme/hostnqn",
+                         s->name, s->allowed_hosts[i]);
+    return STATUS(OK);
+}
+
+struct status validate_spec(const Trilith__V1__VolumeSpec *spec, struct problem *problem)
+{
+    if (spec == NULL)
+        return wrong(problem, "the specification is missing");
+    if (!volume_name_is_valid(spec->name))
+        return wrong(problem, "volume '%.80s': a name has %s", spec->name, VOLUME_NAME_RULE);
+    TRY(check_bytes(spec, problem));
+    TRY(check_layout(spec, problem));
+    TRY(check_hosts(spec, problem));
+    if (spec->on_unflushed_loss > TRILITH__V1__UNFLUSHED_LOSS__UNFLUSHED_LOSS_CONTINUE)
+        return wrong(problem, "volume '%s': on_unflushed_loss has no such value", spec->name);
+    return STATUS(OK);
+}
+
+/* ---- What nodes say ---- */
+
+struct status validate_join(const Trilith__V1__JoinClusterRequest *r, struct problem *problem)
+{
+    struct uuid uuid;
+
+    TRY(validate_uuid(r->node_uuid, "node_uuid", &uuid, problem));
+    if (r->cluster_uuid.len != 0)
+        TRY(validate_uuid(r->cluster_uuid, "cluster_uuid", &uuid, problem));
+    if (!volume_name_is_valid(r->name))
+        return wrong(problem, "node '%.80s': a name has %s", r->name, VOLUME_NAME_RULE);
+    if (r->address[0] == '\0')
+        return wrong(problem, "node '%s': its address is missing", r->name);
+    TRY(check_text(r->address, "address", CTL_ADDRESS_BYTES_MAX, problem));
+    TRY(check_text(r->version, "version", CTL_NAME_BYTES_MAX, problem));
+    if (r->port > UINT16_MAX) /* 0: it does not know yet. */
+        return wrong(problem, "node '%s': %u is not a port", r->name, r->port);
+    return STATUS(OK);
+}
+
+static struct status check_disk(const Trilith__V1__DiskReport *d, struct problem *problem)
+{
+    struct uuid uuid;
+
+    TRY(validate_uuid(d->uuid, "disks.uuid", &uuid, problem));
+    TRY(check_text(d->name, "disks.name", CTL_NAME_BYTES_MAX, problem));
+    TRY(check_text(d->path, "disks.path", CTL_PATH_BYTES_MAX, problem));
+    TRY(check_text(d->backend, "disks.backend", CTL_NAME_BYTES_MAX, problem));
+    TRY(check_text(d->model, "disks.model", CTL_NAME_BYTES_MAX, problem));
+    TRY(check_text(d->serial, "disks.serial", CTL_NAME_BYTES_MAX, problem));
+    TRY(check_text(d->failure, "disks.failure", CTL_TEXT_BYTES_MAX, problem));
+    /* Sizes are added up: 1,024 disks of less than 2^53 bytes (8 PiB) stay below 2^63. */
+    if (d->bytes >> 53 != 0 || d->free_bytes > d->bytes)
+        return wrong(problem, "disk '%s': %llu bytes with %llu free cannot be", d->name,
+                     (unsigned long long)d->bytes, (unsigned long long)d->free_bytes);
+    return STATUS(OK);
+}
+
+static struct status check_volume(const Trilith__V1__VolumeReport *v, struct problem *problem)
+{
+    struct uuid uuid;
+
+    TRY(validate_uuid(v->uuid, "volumes.uuid", &uuid, problem));
+    TRY(check_text(v->reason, "volumes.reason", CTL_TEXT_BYTES_MAX, problem));
+    if (v->state < TRILITH__V1__VOLUME_REPORT_STATE__VOLUME_REPORT_STATE_OPENING ||
+        v->state > TRILITH__V1__VOLUME_REPORT_STATE__VOLUME_REPORT_STATE_DELETED)
+        return wrong(problem, "volumes.state %d is none", (int)v->state);
+    if (v->n_connected_hosts > CTL_CONNECTED_MAX)
+        return wrong(problem, "more than %u connected hosts", CTL_CONNECTED_MAX);
+    for (size_t i = 0; i < v->n_connected_hosts; i++)
+        TRY(check_text(v->connected_hosts[i], "volumes.connected_hosts", NQN_BYTES_MAX, problem));
+    return STATUS(OK);
+}
+
+struct status validate_report(const Trilith__V1__ReportStatusRequest *r, struct problem *problem)
+{
+    struct uuid uuid;
+
+    TRY(validate_uuid(r->node_uuid, "node_uuid", &uuid, problem));
+    if (r->n_disks > CTL_DISKS_MAX || r->n_disk_problems > CTL_DISKS_MAX)
+        return wrong(problem, "more than %u disks", CTL_DISKS_MAX);
+    /* Volumes that are being deleted and others that were created count at the same time. */
+    if (r->n_volumes > 2 * CTL_VOLUMES_MAX)
+        return wrong(problem, "more than %u volumes", 2 * CTL_VOLUMES_MAX);
+    for (size_t i = 0; i < r->n_disks; i++)
+        TRY(check_disk(r->disks[i], problem));
+    for (size_t i = 0; i < r->n_disk_problems; i++) {
+        TRY(check_text(r->disk_problems[i]->path, "disk_problems.path", CTL_PATH_BYTES_MAX,
+                       problem));
+        TRY(check_text(r->disk_problems[i]->text, "disk_problems.text", CTL_TEXT_BYTES_MAX,
+                       problem));
+    }
+    for (size_t i = 0; i < r->n_volumes; i++)
+        TRY(check_volume(r->volumes[i], problem));
+    return STATUS(OK);
+}

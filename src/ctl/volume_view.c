@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A volume as the API shows it: its record, and what its node says of it. */
+#include "ctl/ctl_internal.h"
+#include "nvme/nqn.h"
+
+static Trilith__V1__VolumeSpec *spec_view(const Stored__V1__Volume *r, struct arena *arena)
+{
+    Trilith__V1__VolumeSpec *s = arena_alloc(arena, sizeof *s);
+
+    trilith__v1__volume_spec__init(s);
+    s->name = arena_text(arena, r->name);
+    s->bytes = r->bytes;
+    s->lba_bytes = r->lba_bytes;
+    s->shard_bytes = r->shard_bytes;
+    s->stripe_width = r->stripe_width;
+    s->stripe_unit_bytes = r->stripe_unit_bytes;
+    s->replicas = r->replicas;
+    s->on_unflushed_loss = r->continue_on_unflushed_loss
+                               ? TRILITH__V1__UNFLUSHED_LOSS__UNFLUSHED_LOSS_CONTINUE
+                               : TRILITH__V1__UNFLUSHED_LOSS__UNFLUSHED_LOSS_ERROR;
+    s->n_allowed_hosts = r->n_allowed_hosts;
+    s->allowed_hosts = arena_alloc(arena, r->n_allowed_hosts * sizeof *s->allowed_hosts);
+    for (size_t i = 0; i < r->n_allowed_hosts; i++)
+        s->allowed_hosts[i] = arena_text(arena, r->allowed_hosts[i]);
+    return s;
+}
+
+static void state_view(Trilith__V1__Volume *v, const Trilith__V1__VolumeReport *report,
+                       struct arena *arena)
+{
+    v->state = TRILITH__V1__VOLUME_STATE__VOLUME_STATE_OPENING;
+    if (report == NULL) {
+        v->reason = arena_text(arena, "its node has not opened it yet");
+        return;
+    }
+    v->used_bytes = report->used_bytes;
+    v->n_connected_hosts = report->n_connected_hosts;
+    v->connected_hosts = arena_alloc(arena, v->n_connected_hosts * sizeof *v->connected_hosts);
+    for (size_t i = 0; i < report->n_connected_hosts; i++)
+        v->connected_hosts[i] = arena_text(arena, report->connected_hosts[i]);
+    if (report->state == TRILITH__V1__VOLUME_REPORT_STATE__VOLUME_REPORT_STATE_READY)
+        v->state = TRILITH__V1__VOLUME_STATE__VOLUME_STATE_READY;
+    if (report->state == TRILITH__V1__VOLUME_REPORT_STATE__VOLUME_REPORT_STATE_FAILED)
+        v->state = TRILITH__V1__VOLUME_STATE__VOLUME_STATE_FAILED;
+    v->reason = arena_text(arena, report->reason);
+}
+
+/* Who serves it, and how the node is. */
+static void node_view(struct ctl *ctl, const Stored__V1__Volume *r, Trilith__V1__Volume *v,
+                      struct arena *arena)
+{
+    const struct uuid uuid = field_uuid(r->node);
+    const struct observed *o = observed_find(ctl, uuid);
+    ProtobufCMessage *found = NULL;
+    const char *name = "?";
+
+    if (status_ok(
+            record_get(ctl->meta, key_node(uuid).s, &stored__v1__node__descriptor, &found, NULL))) {
+        const Stored__V1__Node *node = (const Stored__V1__Node *)(const void *)found;
+        Trilith__V1__VolumeTarget *target = arena_alloc(arena, sizeof *target);
+        trilith__v1__volume_target__init(target);
+        target->node = arena_text(arena, node->name);
+        target->address = arena_text(arena, node->address);
+        target->port = node->port;
+        v->targets = arena_alloc(arena, sizeof *v->targets);
+        v->targets[0] = target;
+        v->n_targets = 1;
+        name = target->node;
+    }
+    record_free(found);
+    state_view(v, observed_volume(o, field_uuid(r->uuid)), arena);
+    if (!observed_connected(ctl, o)) {
+        v->state = TRILITH__V1__VOLUME_STATE__VOLUME_STATE_OFFLINE;
+        v->reason = arena_printf(arena, "node '%s' does not report", name);
+    }
+    if (r->deleting && !observed_connected(ctl, o))
+        v->reason = arena_printf(arena, "waiting for node '%s', which does not report", name);
+    else if (r->deleting && v->reason[0] == '\0')
+        v->reason = arena_printf(arena, "waiting for node '%s' to delete its data", name);
+    if (r->deleting)
+        v->state = TRILITH__V1__VOLUME_STATE__VOLUME_STATE_DELETING;
+}
+
+static void disks_view(struct ctl *ctl, const Stored__V1__Volume *r, Trilith__V1__Volume *v,
+                       struct arena *arena)
+{
+    v->disks = arena_alloc(arena, r->n_disks * sizeof *v->disks);
+    for (size_t i = 0; i < r->n_disks; i++) {
+        const struct uuid uuid = field_uuid(r->disks[i]);
+        ProtobufCMessage *found = NULL;
+        const struct uuid_text text = uuid_format(uuid);
+        const char *name = text.s;
+        if (status_ok(record_get(ctl->meta, key_disk(uuid).s, &stored__v1__disk__descriptor, &found,
+                                 NULL)))
+            name = ((const Stored__V1__Disk *)(const void *)found)->name;
+        v->disks[v->n_disks++] = arena_text(arena, name);
+        record_free(found);
+    }
+}
+
+Trilith__V1__Volume *volume_view(struct ctl *ctl, const Stored__V1__Volume *record,
+                                 struct arena *arena)
+{
+    Trilith__V1__Volume *v = arena_alloc(arena, sizeof *v);
+    struct nqn_text nqn = { "" };
+
+    trilith__v1__volume__init(v);
+    /* The name was checked before it was stored. */
+    if (status_ok(nqn_for_volume(record->name, &nqn)))
+        v->nqn = arena_text(arena, nqn.s);
+    v->uuid = arena_uuid(arena, field_uuid(record->uuid));
+    v->spec = spec_view(record, arena);
+    v->shards = (uint32_t)(record->n_placement / max_u64(record->replicas, 1));
+    v->created_unix_ms = record->created_unix_ms;
+    node_view(ctl, record, v, arena);
+    disks_view(ctl, record, v, arena);
+    return v;
+}
