@@ -170,7 +170,7 @@ static void reap(struct uring *u)
         if (data == &u->wake_value)
             u->wake_armed = false;
         else if (data != NULL)
-            uring_op_complete(u, data, cqe->res);
+            uring_op_complete(u, data, cqe->res, cqe->flags);
     }
     io_uring_cq_advance(&u->ring, count);
 }

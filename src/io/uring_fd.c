@@ -12,6 +12,14 @@ unsigned uring_fd_flags(const struct uring *u, int fd)
     return fd >= 0 && (unsigned)fd < u->files_max ? u->fd_flags[fd] : 0;
 }
 
+void uring_fd_set_drained(struct uring *u, int fd, bool drained)
+{
+    if ((unsigned)fd >= u->files_max)
+        return;
+    const unsigned others = u->fd_flags[fd] & ~URING_FD_DRAINED;
+    u->fd_flags[fd] = (uint8_t)(others | (drained ? URING_FD_DRAINED : 0));
+}
+
 void uring_fd_add(struct uring *u, int fd, unsigned flags)
 {
     if ((unsigned)fd >= u->files_max)

@@ -42,6 +42,7 @@ enum uring_place {
 #define URING_FD_SOCKET     2u
 #define URING_FD_BLOCK      4u
 #define URING_FD_LOCKED     8u
+#define URING_FD_DRAINED    16u /* The last receive took all there was. */
 
 /*
  * What an entry points at until the kernel has consumed it (IORING_FEAT_SUBMIT_STABLE), one for
@@ -115,7 +116,7 @@ void uring_op_start(struct reactor *r, struct io_op *op);
 void uring_op_cancel(struct reactor *r, struct io_op *op);
 
 /* Takes the completion of an operation: it goes to the ready list, or on with what is missing. */
-void uring_op_complete(struct uring *u, struct io_op *op, int result);
+void uring_op_complete(struct uring *u, struct io_op *op, int result, unsigned cqe_flags);
 
 /* Fills entries for what waits in the backlog. */
 void uring_op_flush_backlog(struct uring *u);
@@ -125,6 +126,7 @@ void uring_op_flush_backlog(struct uring *u);
 /* Takes a new descriptor in: remembers flags and registers it. */
 void uring_fd_add(struct uring *u, int fd, unsigned flags);
 unsigned uring_fd_flags(const struct uring *u, int fd);
+void uring_fd_set_drained(struct uring *u, int fd, bool drained);
 void uring_fd_release(struct reactor *r, int fd);
 struct status uring_fd_adopt(struct reactor *r, int fd) MUST_CHECK;
 void uring_fd_shutdown(struct reactor *r, int fd);

@@ -29,6 +29,19 @@ static void fill_send(struct uring *u, struct io_op *op, struct io_uring_sqe *sq
     io_uring_prep_sendmsg(sqe, op->fd, msg, (unsigned)flags);
 }
 
+/*
+ * Where the last receive has emptied the socket, a first attempt would find nothing: the kernel
+ * is told to wait at once.  Linux 5.19, as is cooperative task work.
+ */
+static void fill_recv(const struct uring *u, struct io_op *op, struct io_uring_sqe *sqe)
+{
+    const uint64_t since_5_19 = URING_FEATURE_DEFER_TASKRUN | URING_FEATURE_COOP_TASKRUN;
+
+    io_uring_prep_recv(sqe, op->fd, op->data, min_u64(op->bytes, PIECE_BYTES_MAX), 0);
+    if ((uring_fd_flags(u, op->fd) & URING_FD_DRAINED) != 0 && (u->features & since_5_19) != 0)
+        sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
+}
+
 static void fill_connect(struct uring *u, struct io_op *op, struct io_uring_sqe *sqe)
 {
     struct sockaddr_storage *const to = &u->scratch[sqe - u->ring.sq.sqes].addr;
@@ -86,7 +99,7 @@ static void fill(struct uring *u, struct io_op *op, struct io_uring_sqe *sqe)
         fill_connect(u, op, sqe);
         break;
     case IO_KIND_RECV:
-        io_uring_prep_recv(sqe, op->fd, op->data, min_u64(op->bytes, PIECE_BYTES_MAX), 0);
+        fill_recv(u, op, sqe);
         break;
     case IO_KIND_SEND:
         fill_send(u, op, sqe);
@@ -164,7 +177,7 @@ void uring_op_cancel(struct reactor *r, struct io_op *op)
 
     switch ((enum uring_place)op->backend[1]) {
     case URING_PLACE_BACKLOG:
-        uring_op_complete(u, op, -ECANCELED);
+        uring_op_complete(u, op, -ECANCELED, 0);
         break;
     case URING_PLACE_KERNEL: {
         struct io_uring_sqe *const sqe = uring_sqe_get(u);
@@ -235,6 +248,15 @@ static void complete_transfer(struct uring *u, struct io_op *op, int moved)
     submit(u, op);
 }
 
+static void complete_recv(struct uring *u, struct io_op *op, int result, unsigned cqe_flags)
+{
+    const bool drained =
+        (uint64_t)result < op->bytes && (cqe_flags & IORING_CQE_F_SOCK_NONEMPTY) == 0;
+
+    uring_fd_set_drained(u, op->fd, drained);
+    finish(u, op, result);
+}
+
 static void complete_connect(struct uring *u, struct io_op *op, int result)
 {
     if (result < 0) {
@@ -284,7 +306,7 @@ static void complete_failure(struct uring *u, struct io_op *op, int err)
         finish(u, op, -err);
 }
 
-void uring_op_complete(struct uring *u, struct io_op *op, int result)
+void uring_op_complete(struct uring *u, struct io_op *op, int result, unsigned cqe_flags)
 {
     list_remove(&op->link); /* From the backlog or the waiting cancellations. */
     if (result < 0) {
@@ -304,6 +326,8 @@ void uring_op_complete(struct uring *u, struct io_op *op, int result)
         complete_transfer(u, op, result);
         break;
     case IO_KIND_RECV:
+        complete_recv(u, op, result, cqe_flags);
+        break;
     case IO_KIND_FSYNC:
     case IO_KIND_DISCARD:
         finish(u, op, result);
