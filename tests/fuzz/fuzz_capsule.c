@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A host that sends anything to a target, on the simulated reactor.
+ *
+ *   byte 0: how far the connection has come before, and its digests; byte 1: segment size;
+ *   then whatever it sends
+ *
+ * The target ends in order whatever came: every buffer is back, nothing is in flight.
+ */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "unit/nvme/target_harness.h"
+
+#define INPUT_STAGE_MASK    0x03
+#define INPUT_HEADER_DIGEST 0x04
+#define INPUT_DATA_DIGEST   0x08
+#define INPUT_SQ_FLOW_OFF   0x10
+#define INPUT_BYTES_MAX     ((size_t)64 << 10)
+
+/* How far the connection has come: these and what lies before them. */
+enum stage { STAGE_OPEN, STAGE_HANDSHAKE, STAGE_ADMIN, STAGE_IO };
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+static void prepare(struct th_host *h, uint8_t options, uint16_t cntlid)
+{
+    const enum stage stage = (enum stage)(options & INPUT_STAGE_MASK);
+    const struct th_connect connect = { .qid = stage == STAGE_IO ? 1 : 0,
+                                        .cntlid = cntlid,
+                                        .host_id = stage == STAGE_IO ? 0 : 1,
+                                        .sq_flow_off = (options & INPUT_SQ_FLOW_OFF) != 0 };
+
+    if (stage == STAGE_OPEN)
+        return;
+    th_handshake(h, (options & INPUT_HEADER_DIGEST) != 0, (options & INPUT_DATA_DIGEST) != 0);
+    if (stage == STAGE_HANDSHAKE)
+        return;
+    if (th_connect(h, &connect).status != 0)
+        abort();
+    if (stage == STAGE_ADMIN)
+        th_property_set_cc(h, TH_CC_ENABLED);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+    struct th th;
+    uint16_t cntlid;
+
+    if (bytes < 3 || bytes > INPUT_BYTES_MAX)
+        return 0;
+    th_start(&th, &(struct th_options) { .reactors = 1, .segment_max = 1 + 16u * data[1] });
+    struct th_host *admin = th_admin(&th, &cntlid);
+    struct th_host *h = th_host_open(&th);
+    prepare(h, data[0], cntlid);
+    th_send(h, data + 2, bytes - 2);
+    th_run(&th, NS_PER_S);
+
+    /* Nobody else noticed. */
+    if (th_property_get(admin, NVME_PROP_CSTS, false) != NVME_CSTS_RDY)
+        abort();
+    th_host_close(h);
+    th_host_close(admin);
+    th_stop(&th);
+    return 0;
+}
