@@ -283,9 +283,7 @@ static void sleep_for(struct uring *u, uint64_t timeout_ns)
 /* Whether a turn has something to do: a completion, or work of the kernel that makes one. */
 static bool ring_has_news(const struct uring *u)
 {
-    const unsigned flags = __atomic_load_n(u->ring.sq.kflags, __ATOMIC_RELAXED);
-    return io_uring_cq_ready(&u->ring) > 0 ||
-           (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+    return io_uring_cq_ready(&u->ring) > 0 || uring_wants_enter(u);
 }
 
 static void cpu_pause(void)
@@ -354,8 +352,7 @@ static void submit_and_wait(struct uring *u)
         const bool paid = spin(u, spin_ns);
         spin_learn(u, paid);
         if (paid) {
-            if (io_uring_cq_ready(&u->ring) == 0)
-                uring_submit(u); /* Lets the kernel's pending work make the completion. */
+            uring_submit(u); /* Lets the kernel's pending work make the completion. */
             return;
         }
     }

@@ -56,8 +56,8 @@ struct status uring_fd_adopt(struct reactor *r, int fd)
 
     if (fstat(fd, &st) != 0)
         return STATUS(INVALID);
-    if (S_ISSOCK(st.st_mode))
-        flags |= URING_FD_SOCKET;
+    /* Whether a file is locked is not known here; giving up a lock that is not held is allowed. */
+    flags |= S_ISSOCK(st.st_mode) ? URING_FD_SOCKET : URING_FD_LOCKED;
     if (S_ISBLK(st.st_mode))
         flags |= URING_FD_BLOCK;
     /* A descriptor that does not block would fail with EAGAIN where the ring should wait. */

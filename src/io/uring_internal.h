@@ -104,7 +104,10 @@ void uring_ring_leave_thread(struct uring *u);
 /* A free entry; submits what is there if the queue is full.  NULL if that does not help. */
 struct io_uring_sqe *uring_sqe_get(struct uring *u);
 
-/* Submits, runs the kernel's pending work and returns at once. */
+/* Whether the kernel has work for this ring that it does in our calls only. */
+bool uring_wants_enter(const struct uring *u);
+
+/* Submits, runs the kernel's pending work and returns at once; no call if there is neither. */
 void uring_submit(struct uring *u);
 
 /* Submits and waits for a completion, or until timeout_ns has passed; UINT64_MAX for ever. */

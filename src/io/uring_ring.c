@@ -153,8 +153,16 @@ struct io_uring_sqe *uring_sqe_get(struct uring *u)
     return sqe;
 }
 
+bool uring_wants_enter(const struct uring *u)
+{
+    const unsigned flags = __atomic_load_n(u->ring.sq.kflags, __ATOMIC_RELAXED);
+    return (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
 void uring_submit(struct uring *u)
 {
+    if (io_uring_sq_ready(&u->ring) == 0 && !uring_wants_enter(u))
+        return;
     ring_check(u, io_uring_submit_and_get_events(&u->ring));
 }
 
