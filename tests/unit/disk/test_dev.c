@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "disk/dev.h"
 
+#include <fcntl.h>
+#include <linux/loop.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -71,6 +74,42 @@ static int setup_fault(void **state)
     return status_ok(dev_fault_open(inner, &dev)) ? 0 : -1;
 }
 
+/*
+ * A loop device over a file stands for a disk.  Only root can make one, and not in every
+ * container: elsewhere the device stays NULL and the tests of it are skipped.
+ */
+static int loop_fd = -1;
+static char loop_path[32];
+
+static void attach_loop(void)
+{
+    const int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+    const int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    const int number = control >= 0 ? ioctl(control, LOOP_CTL_GET_FREE) : -1;
+
+    if (number >= 0 && file >= 0 && ftruncate(file, DISK_BYTES) == 0) {
+        snprintf(loop_path, sizeof loop_path, "/dev/loop%d", number);
+        loop_fd = open(loop_path, O_RDWR | O_CLOEXEC);
+        struct loop_config config = { .fd = (uint32_t)file, .block_size = 512 };
+        if (loop_fd >= 0 && ioctl(loop_fd, LOOP_CONFIGURE, &config) != 0) {
+            close(loop_fd);
+            loop_fd = -1;
+        }
+    }
+    close(control);
+    close(file);
+}
+
+static int setup_block(void **state)
+{
+    if (setup(state) != 0)
+        return -1;
+    attach_loop();
+    if (loop_fd < 0)
+        return 0;
+    return status_ok(dev_file_open(r, loop_path, 0, true, &dev)) ? 0 : -1;
+}
+
 static int teardown(void **state)
 {
     (void)state;
@@ -82,6 +121,17 @@ static int teardown(void **state)
     unlink(path);
     rmdir(folder);
     return 0;
+}
+
+static int teardown_block(void **state)
+{
+    const int ret = teardown(state);
+    if (loop_fd >= 0) {
+        ioctl(loop_fd, LOOP_CLR_FD);
+        close(loop_fd);
+        loop_fd = -1;
+    }
+    return ret;
 }
 
 static void on_done(struct dev_io *io)
@@ -189,6 +239,40 @@ static void file_error(void **state)
     assert_true(status_ok(dev_file_open(r, path, 0, false, &dev)));
     assert_int_not_equal(write_blocks(0, BLOCK, 1, false), STATUS_OK);
     assert_int_equal(dev->stats.errors, 1);
+}
+
+/* A block device tells its size, sectors and kind, and gives discarded space back. */
+static void block_device(void **state)
+{
+    struct stat before;
+    struct stat after;
+
+    if (dev == NULL)
+        skip(); /* Not root, or no loop devices. */
+    assert_string_equal(dev->info.backend, "block");
+    assert_int_equal(dev->info.align_bytes, 512);
+    write_flush_read(state);
+
+    assert_int_equal(write_blocks(0, 4 * BLOCK, 0x66, true), STATUS_OK);
+    assert_int_equal(flush(), STATUS_OK);
+    assert_int_equal(stat(path, &before), 0);
+    assert_int_equal(discard(0, 2 * BLOCK), STATUS_OK);
+    assert_int_equal(stat(path, &after), 0);
+    if (dev->info.can_discard)
+        assert_true(after.st_blocks < before.st_blocks);
+    assert_int_equal(read_blocks(2 * BLOCK, BLOCK), STATUS_OK);
+    assert_int_equal(in_block[0], 0x66);
+}
+
+/* A block device that is open cannot be opened again. */
+static void block_device_exclusive(void **state)
+{
+    (void)state;
+    struct dev *second = NULL;
+    if (dev == NULL)
+        skip();
+    assert_true(status_is(dev_file_open(r, loop_path, 0, false, &second), STATUS_BUSY));
+    assert_null(second);
 }
 
 /* Memory that the caller lends is the device, before and after. */
@@ -334,6 +418,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(write_flush_read, setup_fault, teardown),
         cmocka_unit_test_setup_teardown(file_reopened, setup_file, teardown),
         cmocka_unit_test_setup_teardown(file_error, setup_file, teardown),
+        cmocka_unit_test_setup_teardown(block_device, setup_block, teardown_block),
+        cmocka_unit_test_setup_teardown(block_device_exclusive, setup_block, teardown_block),
         cmocka_unit_test_setup_teardown(mem_backing, setup_mem, teardown),
         cmocka_unit_test_setup_teardown(fault_error, setup_fault, teardown),
         cmocka_unit_test_setup_teardown(fault_range, setup_fault, teardown),
