@@ -246,7 +246,8 @@ static void server_spawn(void *ctx)
     struct net *const net = ctx;
     const struct sim_program program = { .name = "server", .reactors = 2, .main = server_main };
     sim_machine_power_on(net->server_machine);
-    net->server = sim_spawn(net->server_machine, &program);
+    if (net->server == NULL || !sim_process_is_alive(net->server))
+        net->server = sim_spawn(net->server_machine, &program);
 }
 
 static void server_resume(void *ctx)

@@ -6,5 +6,6 @@
 #include "run.h"
 
 extern const struct workload work_net;
+extern const struct workload work_target;
 
 #endif

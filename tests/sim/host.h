@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A simulated host: a process that uses the real initiator on a volume, reads and writes at
+ * random, checks every answer against a history, and connects again when it loses the target.
+ *
+ * Threading: the host's reactor; the fields that the script reads are plain values.
+ * Memory:    struct host and its buffers are the world's and outlive the process; what the
+ *            initiator allocates is the process's.
+ */
+#ifndef TESTS_SIM_HOST_H
+#define TESTS_SIM_HOST_H
+
+#include "history.h"
+#include "nvme/initiator.h"
+#include "run.h"
+
+#define HOST_SLOTS_MAX   16
+#define HOST_QUEUES_MAX  3
+#define HOST_BLOCK_BYTES 4096u
+
+struct host;
+
+struct host_config {
+    struct run *run;
+    struct history *history; /* Of one generation. */
+    struct sim_machine *machine;
+    struct io_addr target;
+    const char *nqn;
+    uint64_t blocks;       /* That the host uses; the history has as many. */
+    uint64_t group_blocks; /* They lie in groups of so many ... */
+    uint64_t group_stride; /* ... that start so many blocks apart in the namespace. */
+    uint64_t ops;          /* Until it rests. */
+    unsigned slots;        /* Commands at a time. */
+    unsigned queues;
+    uint32_t io_blocks_max;
+    bool media_errors; /* Reads may fail: somebody spoils disks. */
+    bool errors;       /* Anything may fail. */
+    bool no_space;     /* Writes may find the volume full. */
+};
+
+struct host_slot {
+    struct host *host;
+    struct initiator_io io;
+    struct history_op op;
+    uint8_t *data; /* Aligned; io_blocks_max long. */
+    bool busy;
+};
+
+enum host_state { HOST_DOWN, HOST_CONNECTING, HOST_UP, HOST_LEAVING };
+
+struct host {
+    struct host_config config;
+    struct sim_process *process;
+    struct reactor *reactor;
+    enum host_state state;
+    struct initiator_ctrl *ctrl;
+    bool ctrl_stopping;
+    struct initiator_queue *queues[HOST_QUEUES_MAX];
+    unsigned queues_alive;
+    struct io_timer retry;
+    struct host_slot slots[HOST_SLOTS_MAX];
+    uint64_t started; /* Commands. */
+    uint64_t answered;
+    uint64_t verify_next; /* Blocks from here on are still to be read. */
+    bool verifying;
+    bool resting;   /* Everything is answered and verified. */
+    bool loss_told; /* A Flush has failed with Write Fault since the last power loss. */
+    uint64_t connects;
+};
+
+/* Starts the host's process. */
+struct host *host_create(const struct host_config *config);
+
+/* Lets it do so many more commands, then verify, then rest. */
+void host_go_on(struct host *h, uint64_t ops, bool verify);
+
+/* For run_until(). */
+bool host_is_resting(void *host);
+
+#endif
