@@ -7,7 +7,7 @@
 #ifndef CTL_CTL_INTERNAL_H
 #define CTL_CTL_INTERNAL_H
 
-#include "ctl/arena.h"
+#include "rpc/arena.h"
 #include "ctl/ctl.h"
 #include "ctl/limits.h"
 #include "ctl/validate.h"

@@ -2,7 +2,6 @@
 #include "rpc/decode.h"
 
 #include <assert.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +53,7 @@ static size_t character_bytes(const uint8_t *s)
     return overlong || surrogate || above || control ? 0 : bytes;
 }
 
-static bool text_is_valid(const char *text)
+bool rpc_text_is_valid(const char *text)
 {
     const uint8_t *s = (const uint8_t *)text;
     while (*s != 0) {
@@ -97,7 +96,7 @@ static struct status check_field(const ProtobufCMessage *message,
     for (size_t i = 0; (value = field_value(message, field, i)) != NULL; i++) {
         if (field->type == PROTOBUF_C_TYPE_MESSAGE) {
             TRY(check_message(value, problem));
-        } else if (!text_is_valid(value)) {
+        } else if (!rpc_text_is_valid(value)) {
             snprintf(problem, RPC_TEXT_BYTES, "field '%s' is not text", field->name);
             return STATUS(INVALID);
         }

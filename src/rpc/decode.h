@@ -10,6 +10,7 @@
 #define RPC_DECODE_H
 
 #include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
 
 #include "base/span.h"
 #include "base/status.h"
@@ -21,6 +22,9 @@
  */
 struct status rpc_decode(const ProtobufCMessageDescriptor *type, struct const_span bytes,
                          ProtobufCMessage **out_message, char problem[RPC_TEXT_BYTES]) MUST_CHECK;
+
+/* Whether a text may be a field of a message: what rpc_decode() takes. */
+bool rpc_text_is_valid(const char *text);
 
 /* Frees a decoded message.  NULL is allowed. */
 void rpc_message_free(ProtobufCMessage *message);

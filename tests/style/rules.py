@@ -25,7 +25,7 @@ LAYERS = {
     "volume": {"base", "io", "disk", "nvme", "store"},
     "meta": {"base"},
     "rpc": {"base"},
-    "ctl": {"base", "meta", "rpc"},
+    "ctl": {"base", "nvme", "meta", "rpc"},  # Of nvme, nqn.h: the names of volumes and hosts.
     "node": {"base", "io", "disk", "nvme", "store", "volume", "rpc"},
     "cmd": {"base", "io", "disk", "nvme", "store", "volume", "meta", "rpc", "ctl", "node"},
 }

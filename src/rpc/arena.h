@@ -3,10 +3,10 @@
  * Memory that is freed all at once: for building a message with many small parts.
  *
  * Threading: the owner's.
- * Memory:    running out of it ends the process: all that counts is in the meta store.
+ * Memory:    running out of it ends the process: what counts is durable elsewhere.
  */
-#ifndef CTL_ARENA_H
-#define CTL_ARENA_H
+#ifndef RPC_ARENA_H
+#define RPC_ARENA_H
 
 #include <protobuf-c/protobuf-c.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "ctl/arena.h"
+#include "rpc/arena.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/agent_convert.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "rpc/decode.h"
+
+#define REPLICAS_MAX 3u
+/* As ctl/limits.h; only so much as to keep the sums below from overflowing. */
+#define SHARDS_MAX 16384u
+
+/* ---- Desired ---- */
+
+static bool take_uuid(ProtobufCBinaryData field, struct uuid *out_uuid)
+{
+    if (field.len != sizeof out_uuid->b)
+        return false;
+    memcpy(out_uuid->b, field.data, field.len);
+    return !uuid_is_nil(*out_uuid);
+}
+
+/* Whether the text fits with its zero. */
+static bool take_text(const char *text, char *out_text, size_t bytes)
+{
+    const size_t length = strlen(text);
+    if (length == 0 || length >= bytes)
+        return false;
+    memcpy(out_text, text, length + 1);
+    return true;
+}
+
+static bool take_sizes(const Trilith__V1__DesiredVolume *v, struct store_volume *out_volume)
+{
+    out_volume->bytes = v->bytes;
+    out_volume->shard_bytes = v->shard_bytes;
+    out_volume->lba_bytes = v->lba_bytes;
+    out_volume->stripe_unit_bytes = v->stripe_unit_bytes;
+    out_volume->stripe_width = v->stripe_width;
+    out_volume->replicas = v->replicas;
+    out_volume->min_in_sync = v->min_in_sync;
+    out_volume->continue_on_unflushed_loss = v->continue_on_unflushed_loss;
+    return v->bytes > 0 && v->shard_bytes > 0 && v->replicas > 0 && v->replicas <= REPLICAS_MAX &&
+           v->bytes / v->shard_bytes < SHARDS_MAX + 1;
+}
+
+static bool take_placement(const Trilith__V1__DesiredVolume *v, uint32_t disk_count,
+                           struct node_desired_volume *out_volume)
+{
+    const uint64_t shards = (v->bytes + v->shard_bytes - 1) / v->shard_bytes;
+
+    if (shards > SHARDS_MAX || v->n_placement != shards * v->replicas)
+        return false;
+    for (size_t i = 0; i < v->n_placement; i++)
+        if (v->placement[i] >= disk_count)
+            return false;
+    out_volume->shard_count = (uint32_t)shards;
+    out_volume->placement = v->placement;
+    return true;
+}
+
+static bool take_hosts(const Trilith__V1__DesiredVolume *v, struct arena *arena,
+                       struct node_desired_volume *out_volume)
+{
+    struct nqn_text *hosts = arena_alloc(arena, v->n_allowed_hosts * sizeof *hosts);
+
+    for (size_t i = 0; i < v->n_allowed_hosts; i++)
+        if (!take_text(v->allowed_hosts[i], hosts[i].s, sizeof hosts[i].s))
+            return false;
+    out_volume->allowed_hosts = hosts;
+    out_volume->allowed_host_count = (uint32_t)v->n_allowed_hosts;
+    return true;
+}
+
+static bool take_volume(const Trilith__V1__DesiredVolume *v, uint32_t disk_count,
+                        struct arena *arena, struct node_desired_volume *out_volume)
+{
+    out_volume->deleting = v->deleting;
+    return take_uuid(v->uuid, &out_volume->volume.uuid) &&
+           take_text(v->name, out_volume->volume.name, sizeof out_volume->volume.name) &&
+           take_text(v->nqn, out_volume->nqn.s, sizeof out_volume->nqn.s) &&
+           take_sizes(v, &out_volume->volume) && take_placement(v, disk_count, out_volume) &&
+           take_hosts(v, arena, out_volume);
+}
+
+struct status agent_desired(const Trilith__V1__WatchNodeResponse *response, struct arena *arena,
+                            struct node_desired *out_desired, char problem[NODE_REASON_BYTES])
+{
+    struct uuid *disks = arena_alloc(arena, response->n_disk_uuids * sizeof *disks);
+    struct node_desired_volume *volumes = arena_alloc(arena, response->n_volumes * sizeof *volumes);
+
+    for (size_t i = 0; i < response->n_disk_uuids; i++) {
+        if (take_uuid(response->disk_uuids[i], &disks[i]))
+            continue;
+        snprintf(problem, NODE_REASON_BYTES, "disk %zu has no UUID", i);
+        return STATUS(CORRUPT);
+    }
+    for (size_t i = 0; i < response->n_volumes; i++) {
+        const Trilith__V1__DesiredVolume *v = response->volumes[i];
+        if (take_volume(v, (uint32_t)response->n_disk_uuids, arena, &volumes[i]))
+            continue;
+        snprintf(problem, NODE_REASON_BYTES, "volume '%.63s' has fields that cannot be", v->name);
+        return STATUS(CORRUPT);
+    }
+    *out_desired = (struct node_desired) { .revision = response->revision,
+                                           .disks = disks,
+                                           .disk_count = (uint32_t)response->n_disk_uuids,
+                                           .volumes = volumes,
+                                           .volume_count = (uint32_t)response->n_volumes };
+    return STATUS(OK);
+}
+
+/* ---- Report ---- */
+
+/* Paths and serial numbers may have any bytes; what no message can carry becomes '?'. */
+static char *text_message(const char *text, struct arena *arena)
+{
+    char *copy = arena_text(arena, text);
+    if (rpc_text_is_valid(copy))
+        return copy;
+    for (char *c = copy; *c != '\0'; c++)
+        if (*c < ' ' || *c > '~')
+            *c = '?';
+    return copy;
+}
+
+static Trilith__V1__DiskReport *disk_message(const struct node_disk_report *d, struct arena *arena)
+{
+    Trilith__V1__DiskReport *m = arena_alloc(arena, sizeof *m);
+
+    trilith__v1__disk_report__init(m);
+    m->uuid = arena_uuid_bytes(arena, d->uuid);
+    m->name = text_message(d->name, arena);
+    m->path = text_message(d->path, arena);
+    m->backend = text_message(d->backend, arena);
+    m->model = text_message(d->model, arena);
+    m->serial = text_message(d->serial, arena);
+    m->bytes = d->bytes;
+    m->free_bytes = d->free_bytes;
+    m->atomic_bytes = d->atomic_bytes;
+    m->media_errors = d->media_errors;
+    m->failure = text_message(d->failure, arena);
+    return m;
+}
+
+static Trilith__V1__DiskProblem *problem_message(const struct node_disk_problem *p,
+                                                 struct arena *arena)
+{
+    Trilith__V1__DiskProblem *m = arena_alloc(arena, sizeof *m);
+
+    trilith__v1__disk_problem__init(m);
+    m->path = text_message(p->path, arena);
+    m->text = text_message(p->text, arena);
+    return m;
+}
+
+static Trilith__V1__VolumeReport *volume_message(const struct node_volume_report *v,
+                                                 struct arena *arena)
+{
+    Trilith__V1__VolumeReport *m = arena_alloc(arena, sizeof *m);
+
+    trilith__v1__volume_report__init(m);
+    m->uuid = arena_uuid_bytes(arena, v->uuid);
+    m->state = (Trilith__V1__VolumeReportState)v->state;
+    m->reason = text_message(v->reason, arena);
+    m->epoch = v->epoch;
+    m->used_bytes = v->used_bytes;
+    m->n_connected_hosts = v->connected_host_count;
+    m->connected_hosts = arena_alloc(arena, m->n_connected_hosts * sizeof *m->connected_hosts);
+    for (size_t i = 0; i < m->n_connected_hosts; i++)
+        m->connected_hosts[i] = text_message(v->connected_hosts[i].s, arena);
+    return m;
+}
+
+Trilith__V1__ReportStatusRequest *agent_report(const struct node_report *report, struct uuid node,
+                                               struct arena *arena)
+{
+    Trilith__V1__ReportStatusRequest *m = arena_alloc(arena, sizeof *m);
+
+    trilith__v1__report_status_request__init(m);
+    m->node_uuid = arena_uuid_bytes(arena, node);
+    m->revision = report->revision;
+    m->n_disks = report->disk_count;
+    m->disks = arena_alloc(arena, m->n_disks * sizeof *m->disks);
+    for (size_t i = 0; i < m->n_disks; i++)
+        m->disks[i] = disk_message(&report->disks[i], arena);
+    m->n_disk_problems = report->problem_count;
+    m->disk_problems = arena_alloc(arena, m->n_disk_problems * sizeof *m->disk_problems);
+    for (size_t i = 0; i < m->n_disk_problems; i++)
+        m->disk_problems[i] = problem_message(&report->problems[i], arena);
+    m->n_volumes = report->volume_count;
+    m->volumes = arena_alloc(arena, m->n_volumes * sizeof *m->volumes);
+    for (size_t i = 0; i < m->n_volumes; i++)
+        m->volumes[i] = volume_message(&report->volumes[i], arena);
+    return m;
+}
