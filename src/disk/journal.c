@@ -133,6 +133,7 @@ struct journal_marks journal_get_marks(const struct journal *j)
 {
     return (struct journal_marks) { .tail = j->tail,
                                     .next = j->next,
+                                    .last = j->fill > 0 ? j->next : j->next - 1,
                                     .written = j->written,
                                     .flushed = j->flushed,
                                     .settled = j->settled,

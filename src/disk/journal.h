@@ -50,7 +50,7 @@ struct journal_waiter {
 
 struct journal_config {
     struct dev *dev;
-    struct layout_extent ring;
+    struct disk_extent ring;
     uint64_t tag;
     uint64_t life;
     uint64_t start; /* Sequence of the first block; everything before is durable. */
@@ -62,6 +62,7 @@ struct journal_config {
 struct journal_marks {
     uint64_t tail;
     uint64_t next; /* The block that is being filled. */
+    uint64_t last; /* The last block with something in it. */
     uint64_t written;
     uint64_t flushed;
     uint64_t settled;

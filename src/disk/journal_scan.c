@@ -118,10 +118,11 @@ static struct status MUST_CHECK scan_take(struct journal_scan *s, struct const_s
                                           const struct metablock *head)
 {
     s->result.flushed = max_u64(s->result.flushed, head->flushed);
-    s->result.settled = max_u64(s->result.settled, head->settled);
     s->at += 1 + head->data_blocks;
     if (s->in_gap)
         return STATUS(OK);
+    /* Behind a gap no mark was ever durable: nobody has relied on it (F14). */
+    s->result.settled = max_u64(s->result.settled, head->settled);
     s->result.end = s->at;
     if (s->config.block == NULL)
         return STATUS(OK);
@@ -209,6 +210,7 @@ struct status journal_scan_start(const struct journal_scan_config *config,
     s->at = s->result.end = config->start;
     s->stop = known != NULL ? known->end : config->start + s->blocks;
     s->result.flushed = config->flushed;
+    s->result.settled = config->start - 1;
     io_task_init(&s->task, scan_finish);
     if (s->at >= s->stop)
         scan_end(s, STATUS(OK));

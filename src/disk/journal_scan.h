@@ -21,7 +21,7 @@ struct journal_scan;
 
 struct journal_scan_config {
     struct dev *dev;
-    struct layout_extent ring;
+    struct disk_extent ring;
     uint64_t tag;
     uint64_t life;
     uint64_t start;   /* The first block to replay. */

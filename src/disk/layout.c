@@ -23,9 +23,9 @@ static uint64_t clamp_u64(uint64_t value, uint64_t low, uint64_t high)
     return max_u64(low, min_u64(value, high));
 }
 
-struct layout_limits layout_limits_for(uint64_t data_grains)
+struct disk_limits disk_layout_limits_for(uint64_t data_grains)
 {
-    return (struct layout_limits) {
+    return (struct disk_limits) {
         .volumes = (uint32_t)clamp_u64(data_grains / 8, 16, 4096),
         .shards = (uint32_t)clamp_u64(data_grains, 64, 65536),
         .intents = LAYOUT_INTENTS_MAX,
@@ -35,7 +35,7 @@ struct layout_limits layout_limits_for(uint64_t data_grains)
 
 static uint64_t checkpoint_bytes_for(uint64_t data_grains)
 {
-    const struct layout_limits limits = layout_limits_for(data_grains);
+    const struct disk_limits limits = disk_layout_limits_for(data_grains);
     const uint64_t payload = limits.volumes * (uint64_t)VOLUME_RECORD_BYTES +
                              limits.shards * (uint64_t)SHARD_RECORD_BYTES +
                              limits.intents * (uint64_t)INTENT_BYTES +
@@ -45,14 +45,14 @@ static uint64_t checkpoint_bytes_for(uint64_t data_grains)
     return round_up_u64((blocks + blocks / 4 + 16) * DISK_BLOCK_BYTES, PART_ALIGN);
 }
 
-static void layout_place(struct layout *layout, uint64_t device_bytes, uint64_t grains)
+static void layout_place(struct disk_layout *layout, uint64_t device_bytes, uint64_t grains)
 {
     const uint64_t journal = clamp_u64(device_bytes / 256, JOURNAL_BYTES_MIN, JOURNAL_BYTES_MAX);
     const uint64_t bytes[LAYOUT_PARTS] = {
         [LAYOUT_JOURNAL] = round_down_u64(journal, PART_ALIGN),
         [LAYOUT_CHECKPOINT_0] = checkpoint_bytes_for(grains),
         [LAYOUT_CHECKPOINT_1] = checkpoint_bytes_for(grains),
-        [LAYOUT_SUMS] = round_up_u64(layout_sums_blocks(grains) * SUMS_PAIR_BYTES, PART_ALIGN),
+        [LAYOUT_SUMS] = round_up_u64(disk_layout_sums_blocks(grains) * SUMS_PAIR_BYTES, PART_ALIGN),
         [LAYOUT_DATA] = grains * DISK_GRAIN_BYTES,
     };
     uint64_t at = FIRST_OFFSET;
@@ -60,15 +60,15 @@ static void layout_place(struct layout *layout, uint64_t device_bytes, uint64_t 
     for (unsigned i = 0; i < LAYOUT_PARTS; i++) {
         if (i == LAYOUT_DATA)
             at = round_up_u64(at, DATA_ALIGN);
-        layout->part[i] = (struct layout_extent) { at, bytes[i] };
+        layout->part[i] = (struct disk_extent) { at, bytes[i] };
         at += bytes[i];
     }
     layout->data_grains = grains;
 }
 
-struct status layout_make(uint64_t device_bytes, struct layout *out_layout)
+struct status disk_layout_make(uint64_t device_bytes, struct disk_layout *out_layout)
 {
-    struct layout layout;
+    struct disk_layout layout;
 
     if (device_bytes < LAYOUT_DEVICE_BYTES_MIN)
         return STATUS(LIMIT);
@@ -84,24 +84,24 @@ struct status layout_make(uint64_t device_bytes, struct layout *out_layout)
     layout_place(&layout, device_bytes, grains);
     while (layout.part[LAYOUT_DATA].offset + layout.part[LAYOUT_DATA].bytes > device_bytes)
         layout_place(&layout, device_bytes, --grains);
-    TRY(layout_check(&layout, device_bytes));
+    TRY(disk_layout_check(&layout, device_bytes));
     *out_layout = layout;
     return STATUS(OK);
 }
 
-static bool extent_inside(const struct layout_extent *e, uint64_t device_bytes)
+static bool extent_inside(const struct disk_extent *e, uint64_t device_bytes)
 {
     return e->offset >= 2 * (uint64_t)DISK_BLOCK_BYTES && e->bytes > 0 &&
            e->offset <= device_bytes && e->bytes <= device_bytes - e->offset &&
            e->offset % DISK_BLOCK_BYTES == 0 && e->bytes % DISK_BLOCK_BYTES == 0;
 }
 
-static bool extents_overlap(const struct layout_extent *a, const struct layout_extent *b)
+static bool extents_overlap(const struct disk_extent *a, const struct disk_extent *b)
 {
     return a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
 }
 
-struct status layout_check(const struct layout *layout, uint64_t device_bytes)
+struct status disk_layout_check(const struct disk_layout *layout, uint64_t device_bytes)
 {
     for (unsigned i = 0; i < LAYOUT_PARTS; i++) {
         if (!extent_inside(&layout->part[i], device_bytes))
@@ -114,7 +114,7 @@ struct status layout_check(const struct layout *layout, uint64_t device_bytes)
     const uint64_t grains = layout->data_grains;
     if (grains == 0 || grains > LAYOUT_GRAINS_MAX ||
         layout->part[LAYOUT_DATA].bytes < grains * DISK_GRAIN_BYTES ||
-        layout->part[LAYOUT_SUMS].bytes < layout_sums_blocks(grains) * SUMS_PAIR_BYTES ||
+        layout->part[LAYOUT_SUMS].bytes < disk_layout_sums_blocks(grains) * SUMS_PAIR_BYTES ||
         layout->part[LAYOUT_JOURNAL].bytes < JOURNAL_BYTES_MIN ||
         layout->part[LAYOUT_JOURNAL].bytes > JOURNAL_BYTES_MAX)
         return STATUS(CORRUPT);

@@ -25,38 +25,38 @@ enum layout_part {
     LAYOUT_PARTS
 };
 
-struct layout_extent {
+struct disk_extent {
     uint64_t offset;
     uint64_t bytes;
 };
 
-struct layout {
-    struct layout_extent part[LAYOUT_PARTS];
+struct disk_layout {
+    struct disk_extent part[LAYOUT_PARTS];
     uint64_t data_grains;
 };
 
 /* How many objects a disk with so many grains may hold; what a checkpoint must have room for. */
-struct layout_limits {
+struct disk_limits {
     uint32_t volumes;
     uint32_t shards;
     uint32_t intents;
     uint64_t map_items; /* Grains with a place or a zero mask, over all shards and layers. */
 };
 
-struct layout_limits layout_limits_for(uint64_t data_grains);
+struct disk_limits disk_layout_limits_for(uint64_t data_grains);
 
 /* Divides a device up.  LIMIT if it is smaller than LAYOUT_DEVICE_BYTES_MIN. */
-struct status layout_make(uint64_t device_bytes, struct layout *out_layout) MUST_CHECK;
+struct status disk_layout_make(uint64_t device_bytes, struct disk_layout *out_layout) MUST_CHECK;
 
 /* F2: whether the parts are aligned, inside the device, apart from each other, and big enough. */
-struct status layout_check(const struct layout *layout, uint64_t device_bytes) MUST_CHECK;
+struct status disk_layout_check(const struct disk_layout *layout, uint64_t device_bytes) MUST_CHECK;
 
-static inline uint64_t layout_journal_blocks(const struct layout *layout)
+static inline uint64_t disk_layout_journal_blocks(const struct disk_layout *layout)
 {
     return layout->part[LAYOUT_JOURNAL].bytes / 4096;
 }
 
-static inline uint64_t layout_sums_blocks(uint64_t data_grains)
+static inline uint64_t disk_layout_sums_blocks(uint64_t data_grains)
 {
     return (data_grains + 30) / 31;
 }

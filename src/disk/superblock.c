@@ -142,7 +142,7 @@ struct status superblock_decode(struct const_span block, struct superblock *out_
         return STATUS(BAD_VERSION);
     TRY(superblock_check_fields(&f));
     superblock_unpack(&f, &sb);
-    TRY(layout_check(&sb.layout, sb.device_bytes));
+    TRY(disk_layout_check(&sb.layout, sb.device_bytes));
     const uint64_t area =
         sb.layout.part[LAYOUT_CHECKPOINT_0 + sb.checkpoint_area].bytes / DISK_BLOCK_BYTES;
     if (sb.checkpoint_blocks == 0 || sb.checkpoint_blocks > area)

@@ -39,7 +39,7 @@ struct superblock {
     uint64_t journal_start;
     uint64_t journal_flushed;
     uint64_t created_ns;
-    struct layout layout;
+    struct disk_layout layout;
 };
 
 /* Where slot 0 or 1 lies on the device. */

@@ -19,11 +19,13 @@
 #include "base/status.h"
 #include "base/uuid.h"
 #include "disk/dev.h"
+#include "disk/journal.h"
 #include "io/reactor.h"
 
 #define STORE_BLOCK_BYTES      ((uint32_t)4096)
 #define STORE_GRAIN_BYTES      ((uint32_t)128 << 10)
 #define STORE_IO_BYTES_MAX     ((uint32_t)512 << 10) /* One command: BUF_BYTES_MAX. */
+#define STORE_IO_GRAINS_MAX    5                     /* That one command may touch. */
 #define STORE_NAME_BYTES       64                    /* Names of clusters and volumes, with NUL. */
 #define STORE_GROUPS_MAX       8                     /* Ownership groups of a volume. */
 #define STORE_LAYERS_MAX       64                    /* Generations of a shard. */
@@ -36,6 +38,7 @@
 struct store;
 struct store_io;
 struct store_session;
+struct shard;
 
 /* ---- A disk's identity, and formatting ---- */
 
@@ -174,10 +177,18 @@ struct store_io {
 
     /* Private to src/store/. */
     struct store_session *session;
-    struct list_node link;
-    struct io_task task;
-    uint32_t pending;
-    uint64_t scratch[8];
+    struct list_node link;         /* Stalled, or under way. */
+    struct list_node shard_link;   /* Under way and changing the shard. */
+    struct list_node segment_link; /* Out of segments. */
+    struct journal_waiter waiter;
+    struct shard *target;
+    struct status outcome; /* The first failure of a part. */
+    uint64_t ticket;
+    uint64_t sequence; /* First journal block with a record of it; 0: none. */
+    uint64_t last;     /* Last one. */
+    uint32_t cursor;   /* Blocks handed to the device so far. */
+    uint32_t pending;  /* Parts that have not ended. */
+    uint32_t overwrites[STORE_IO_GRAINS_MAX]; /* Per grain: blocks that had a place before. */
 };
 
 /*

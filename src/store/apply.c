@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Applies records of a checkpoint or of the journal to the state.  Records are absolute: a record
+ * that the state already contains changes nothing (F22).
+ *
+ * All numbers come from the disk.  What cannot be is CORRUPT; what names something deleted since
+ * is passed over.
+ */
+#include <assert.h>
+
+#include "store/store_internal.h"
+
+static struct status MUST_CHECK apply_volume(struct apply *a, const struct record_volume *rec)
+{
+    struct catalog *const c = &a->store->catalog;
+    struct catalog_volume *v = catalog_volume_by_id(c, rec->id);
+
+    if (v == NULL && !status_ok(catalog_add_volume(c, rec->id, &rec->volume, &v)))
+        return STATUS(CORRUPT);
+    if (!uuid_equal(v->desc.uuid, rec->volume.uuid))
+        return STATUS(CORRUPT);
+    v->desc = rec->volume;
+    v->loss = rec->loss;
+    return STATUS(OK);
+}
+
+/* F22: an id that was given out and is not there names something deleted since. */
+static struct status missing(uint32_t id, uint32_t next)
+{
+    return id > 0 && id < next ? STATUS(OK) : STATUS(CORRUPT);
+}
+
+static struct status MUST_CHECK apply_delete(struct apply *a, uint32_t id)
+{
+    struct catalog *const c = &a->store->catalog;
+    struct catalog_volume *const v = catalog_volume_by_id(c, id);
+
+    if (v == NULL)
+        return missing(id, c->next_volume_id);
+    store_drop_volume(a->store, v, true, a->sequence);
+    return STATUS(OK);
+}
+
+static struct status MUST_CHECK apply_epoch(struct apply *a, const struct record_epoch *rec)
+{
+    struct catalog *const c = &a->store->catalog;
+    struct catalog_volume *const v = catalog_volume_by_id(c, rec->volume);
+
+    if (v == NULL)
+        return missing(rec->volume, c->next_volume_id);
+    v->epochs[rec->group] = max_u64(v->epochs[rec->group], rec->epoch);
+    return STATUS(OK);
+}
+
+static struct status MUST_CHECK apply_shard(struct apply *a, const struct record_shard *rec)
+{
+    struct catalog *const c = &a->store->catalog;
+    struct catalog_volume *const v = catalog_volume_by_id(c, rec->volume);
+    struct shard *s = catalog_shard_by_id(c, rec->id);
+
+    if (s != NULL) {
+        const bool same = s->volume == v && s->index == rec->index && s->bytes == rec->bytes;
+        return same ? STATUS(OK) : STATUS(CORRUPT);
+    }
+    if (v == NULL) {
+        /* Its volume is gone; so that the records of the shard are known to be, too. */
+        c->next_shard_id = rec->id >= c->next_shard_id ? rec->id + 1 : c->next_shard_id;
+        return missing(rec->volume, c->next_volume_id);
+    }
+    /* F7. */
+    if (rec->bytes != v->desc.shard_bytes)
+        return STATUS(CORRUPT);
+    return status_ok(catalog_add_shard(c, v, rec, &s)) ? STATUS(OK) : STATUS(CORRUPT);
+}
+
+static void apply_sums(struct apply *a, const struct record *rec)
+{
+    const struct record_write *const w = &rec->u.write;
+    const uint32_t mask = grain_mask(w->first, w->count);
+
+    for (uint32_t i = 0; i < w->count; i++)
+        sums_set(&a->store->sums, (uint64_t)w->place * GRAIN_BLOCKS + w->first + i,
+                 record_get_crc(rec, i));
+    a->known[w->place] |= mask;
+    if (a->sequence > a->settled)
+        a->unsettled[w->place] |= mask;
+    else
+        a->unsettled[w->place] &= ~mask;
+}
+
+static struct status MUST_CHECK apply_write(struct apply *a, const struct record *rec)
+{
+    const struct record_write *const w = &rec->u.write;
+    struct catalog *const c = &a->store->catalog;
+    struct shard *const s = catalog_shard_by_id(c, w->shard);
+    struct layer *layer;
+
+    if (a->checkpoint || w->place >= a->store->space.grains)
+        return STATUS(CORRUPT);
+    if (s == NULL)
+        return missing(w->shard, c->next_shard_id);
+    if (w->grain >= s->map.grain_count)
+        return STATUS(CORRUPT);
+    TRY(map_layer_make(&s->map, w->generation, &layer));
+    struct grain *const g = &layer->grains[w->grain];
+    const uint32_t mask = grain_mask(w->first, w->count);
+    /* If J1 drops the block, it is again what it was: zero, or absent. */
+    a->was_zero[w->place] = (a->was_zero[w->place] & ~mask) | (g->zero & mask);
+    map_set_data(&s->map, g, w->place, mask);
+    apply_sums(a, rec);
+    return STATUS(OK);
+}
+
+static struct status MUST_CHECK apply_zero(struct apply *a, const struct record_zero *z)
+{
+    struct catalog *const c = &a->store->catalog;
+    struct shard *const s = catalog_shard_by_id(c, z->shard);
+    struct layer *layer;
+
+    if (a->checkpoint)
+        return STATUS(CORRUPT);
+    if (s == NULL)
+        return missing(z->shard, c->next_shard_id);
+    if (z->first + z->count > (uint64_t)s->map.grain_count * GRAIN_BLOCKS)
+        return STATUS(CORRUPT);
+    TRY(map_layer_make(&s->map, z->generation, &layer));
+    zero_apply(a->store, s, z, a->sequence, true);
+    return STATUS(OK);
+}
+
+static struct status MUST_CHECK apply_grains_item(struct apply *a, struct shard *s,
+                                                  struct layer *layer,
+                                                  const struct record_grains_item *item)
+{
+    const uint64_t grains = a->store->space.grains;
+
+    if ((uint64_t)item->grain + item->count > s->map.grain_count)
+        return STATUS(CORRUPT);
+    if (item->data != 0 && (uint64_t)item->place + item->count > grains)
+        return STATUS(CORRUPT);
+    for (uint32_t i = 0; i < item->count; i++) {
+        struct grain *const g = &layer->grains[item->grain + i];
+        if ((g->data | g->zero) != 0)
+            return STATUS(CORRUPT); /* Named twice. */
+        map_put(&s->map, g, item->data != 0 ? item->place + i : SPACE_NONE, item->data, item->zero);
+    }
+    return STATUS(OK);
+}
+
+static struct status MUST_CHECK apply_grains(struct apply *a, const struct record *rec)
+{
+    struct shard *const s = catalog_shard_by_id(&a->store->catalog, rec->u.grains.shard);
+    struct layer *layer;
+
+    if (!a->checkpoint || s == NULL)
+        return STATUS(CORRUPT);
+    TRY(map_layer_make(&s->map, rec->u.grains.generation, &layer));
+    for (uint32_t i = 0; i < rec->items; i++) {
+        const struct record_grains_item item = record_get_grains(rec, i);
+        TRY(apply_grains_item(a, s, layer, &item));
+    }
+    return STATUS(OK);
+}
+
+static struct status MUST_CHECK apply_intent(struct apply *a, const struct record *rec)
+{
+    struct catalog *const c = &a->store->catalog;
+    struct intents *const t = &a->store->intents;
+
+    for (uint32_t k = 0; k < rec->items; k++) {
+        const struct record_intent_item item = record_get_intent(rec, k);
+        struct shard *const s = catalog_shard_by_id(c, item.shard);
+        if (s == NULL) {
+            TRY(missing(item.shard, c->next_shard_id));
+            continue;
+        }
+        if (item.region >= shard_regions(s))
+            return STATUS(CORRUPT);
+        if (intent_find(t, s, item.region) != NULL)
+            continue;
+        struct intent *const i = intent_add(t, s, item.region);
+        if (i == NULL)
+            return STATUS(CORRUPT);
+        intent_move(t, i, INTENT_OPEN);
+        intent_set_suspect(t, i, true);
+    }
+    return STATUS(OK);
+}
+
+static struct status MUST_CHECK apply_head(struct apply *a, const struct record *rec)
+{
+    struct catalog *const c = &a->store->catalog;
+
+    if (!a->checkpoint || a->head_seen || rec->u.head.next_volume == 0 ||
+        rec->u.head.next_shard == 0)
+        return STATUS(CORRUPT);
+    a->head_seen = true;
+    c->next_volume_id = rec->u.head.next_volume;
+    c->next_shard_id = rec->u.head.next_shard;
+    return STATUS(OK);
+}
+
+static struct status MUST_CHECK apply_loss(struct apply *a, uint32_t id)
+{
+    struct catalog *const c = &a->store->catalog;
+    struct catalog_volume *const v = catalog_volume_by_id(c, id);
+
+    if (v == NULL)
+        return missing(id, c->next_volume_id);
+    v->loss = false;
+    return STATUS(OK);
+}
+
+static struct status MUST_CHECK apply_record(struct apply *a, const struct record *rec)
+{
+    switch (rec->type) {
+    case RECORD_HEAD:
+        return apply_head(a, rec);
+    case RECORD_VOLUME:
+        return apply_volume(a, &rec->u.volume);
+    case RECORD_VOLUME_DELETE:
+        return apply_delete(a, rec->u.volume_id);
+    case RECORD_EPOCH:
+        return apply_epoch(a, &rec->u.epoch);
+    case RECORD_SHARD:
+        return apply_shard(a, &rec->u.shard);
+    case RECORD_WRITE:
+        return apply_write(a, rec);
+    case RECORD_ZERO:
+        return apply_zero(a, &rec->u.zero);
+    case RECORD_GRAINS:
+        return apply_grains(a, rec);
+    case RECORD_INTENT:
+        return apply_intent(a, rec);
+    case RECORD_LOSS:
+        return apply_loss(a, rec->u.volume_id);
+    case RECORD_COPY:
+        break;
+    }
+    return STATUS(CORRUPT);
+}
+
+struct status apply_records(struct apply *a, struct const_span payload)
+{
+    while (payload.bytes > 0) {
+        struct record rec;
+        TRY(record_decode(&payload, &rec));
+        if (a->checkpoint && !a->head_seen && rec.type != RECORD_HEAD)
+            return STATUS(CORRUPT); /* F3. */
+        TRY(apply_record(a, &rec));
+    }
+    return STATUS(OK);
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The volumes and shards of a disk.
+ *
+ *     catalog --> volume 1 --> shards by index: [ . S S . . S ]
+ *             --> volume 2 --> ...
+ *             --> all shards by id
+ *
+ * Ids are counted up and never used twice on a disk.
+ *
+ * Threading: the owner's.   Memory: the heap, with each volume and shard; limited by the layout.
+ */
+#ifndef STORE_CATALOG_H
+#define STORE_CATALOG_H
+
+#include "base/list.h"
+#include "disk/layout.h"
+#include "store/map.h"
+#include "store/record.h"
+
+struct catalog_volume {
+    struct list_node link; /* In catalog.volumes, by id. */
+    uint32_t id;
+    struct store_volume desc;
+    bool deleting;
+    bool loss;                         /* Unflushed writes may be gone, and nobody was told (S1). */
+    uint64_t epochs[STORE_GROUPS_MAX]; /* 0: never opened. */
+    struct shard **shards;             /* By index; NULL where there is none. */
+    uint32_t shards_count;             /* Of the array. */
+    struct list sessions;
+};
+
+struct shard {
+    uint32_t id;
+    struct catalog_volume *volume;
+    uint32_t index;
+    uint32_t group;
+    uint64_t epoch;      /* That created it. */
+    uint64_t generation; /* Likewise. */
+    uint64_t bytes;
+    struct map map;
+    uint16_t *intents;  /* Per region: index + 1 of its entry in the intent table, or 0. */
+    struct list active; /* Commands under way that change the map or its data. */
+};
+
+struct catalog {
+    struct list volumes;
+    uint32_t volume_count;
+    struct shard **shards; /* By id, ascending. */
+    uint32_t shard_count;
+    uint32_t next_volume_id;
+    uint32_t next_shard_id;
+    struct disk_limits limits;
+    uint64_t map_items;
+};
+
+void catalog_init(struct catalog *c, const struct disk_limits *limits);
+void catalog_fini(struct catalog *c);
+
+struct catalog_volume *catalog_volume_by_id(const struct catalog *c, uint32_t id);
+struct catalog_volume *catalog_volume_by_uuid(const struct catalog *c, struct uuid uuid);
+struct shard *catalog_shard_by_id(const struct catalog *c, uint32_t id);
+struct shard *catalog_shard_by_index(const struct catalog_volume *v, uint32_t index);
+
+/* The first shard whose id is at least id; NULL if there is none. */
+struct shard *catalog_next_shard(const struct catalog *c, uint32_t id);
+
+/* NO_SPACE above the limit, EXISTS for an id or UUID that is there. */
+struct status catalog_add_volume(struct catalog *c, uint32_t id, const struct store_volume *desc,
+                                 struct catalog_volume **out_volume) MUST_CHECK;
+
+/* NO_SPACE above the limit, EXISTS for an id or index that is there. */
+struct status catalog_add_shard(struct catalog *c, struct catalog_volume *volume,
+                                const struct record_shard *rec,
+                                struct shard **out_shard) MUST_CHECK;
+
+/* Frees the shard; its places and intents are the caller's to give back. */
+void catalog_remove_shard(struct catalog *c, struct shard *shard);
+
+/* Frees the volume, which has no shards and no sessions left. */
+void catalog_remove_volume(struct catalog *c, struct catalog_volume *volume);
+
+static inline uint32_t shard_regions(const struct shard *shard)
+{
+    return (shard->map.grain_count + REGION_GRAINS - 1) / REGION_GRAINS;
+}
+
+#endif

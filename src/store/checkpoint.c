@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Checkpoints: the whole state, written in the background while commands go on.
+ * docs/disk-format.md, section 4.6.
+ *
+ *   IDLE -> FLUSH -> SUMS -> DUMP -> SYNC -> SUPERBLOCK -> IDLE
+ *             |        |       |       |         |
+ *             +--------+-------+-------+---------+--> IDLE (failed)
+ *
+ * FLUSH waits for a flush, so that the settled mark is as far as it gets; SUMS and DUMP for their
+ * sweeps; SYNC for a flush of everything that the state may be built on; SUPERBLOCK for both
+ * slots.
+ */
+#include <assert.h>
+
+#include "store/checkpoint_dump.h"
+#include "store/store_internal.h"
+
+enum { CP_IDLE, CP_FLUSH, CP_SUMS, CP_DUMP, CP_SYNC, CP_SUPERBLOCK };
+
+static const struct sm_state states[] = {
+    [CP_IDLE] = { "idle", SM_TO(CP_FLUSH) },
+    [CP_FLUSH] = { "flush", SM_TO(CP_SUMS) | SM_TO(CP_IDLE) },
+    [CP_SUMS] = { "sums", SM_TO(CP_DUMP) | SM_TO(CP_IDLE) },
+    [CP_DUMP] = { "dump", SM_TO(CP_SYNC) | SM_TO(CP_IDLE) },
+    [CP_SYNC] = { "sync", SM_TO(CP_SUPERBLOCK) | SM_TO(CP_IDLE) },
+    [CP_SUPERBLOCK] = { "superblock", SM_TO(CP_IDLE) },
+};
+
+#define SUMS_DEPTH   4
+#define DUMP_DEPTH   2
+#define DUMP_BLOCKS  16
+#define USED_DIVISOR 2 /* A checkpoint starts when so much of the ring is in use. */
+
+static void checkpoint_step(struct store *store, struct status status);
+
+static struct store *store_of(struct sweep *sweep)
+{
+    return CONTAINER_OF(CONTAINER_OF(sweep, struct checkpoint, sweep), struct store, checkpoint);
+}
+
+void checkpoint_init(struct store *store)
+{
+    sm_init(&store->checkpoint.sm, states, CP_IDLE);
+}
+
+bool checkpoint_is_busy(const struct store *store)
+{
+    return store->checkpoint.sm.now != CP_IDLE;
+}
+
+void checkpoint_request(struct store *store)
+{
+    store->checkpoint.wanted = true;
+    store_kick(store);
+}
+
+/* ---- FLUSH and SYNC ---- */
+
+static void checkpoint_on_flushed(struct journal_waiter *waiter, struct status status)
+{
+    struct checkpoint *const cp = CONTAINER_OF(waiter, struct checkpoint, waiter);
+
+    checkpoint_step(CONTAINER_OF(cp, struct store, checkpoint), status);
+}
+
+static void checkpoint_flush(struct store *store, uint64_t sequence)
+{
+    struct checkpoint *const cp = &store->checkpoint;
+
+    cp->waiter = (struct journal_waiter) { .sequence = sequence, .fn = checkpoint_on_flushed };
+    journal_wait_flushed(store->journal, &cp->waiter);
+}
+
+/* ---- SUMS ---- */
+
+static bool sums_next(struct sweep *sweep, struct sweep_slot *slot)
+{
+    struct store *const store = store_of(sweep);
+    struct checkpoint *const cp = &store->checkpoint;
+    const uint64_t at = sums_next_dirty(&store->sums, cp->sums_next);
+    uint64_t offset;
+
+    if (at == BITMAP_NONE)
+        return false;
+    cp->sums_next = at + 1;
+    slot->write = true;
+    slot->bytes = DISK_BLOCK_BYTES;
+    sums_encode(&store->sums, at, (struct span) { slot->buffer, DISK_BLOCK_BYTES }, &offset);
+    slot->offset = store->sb.layout.part[LAYOUT_SUMS].offset + offset;
+    return true;
+}
+
+static void checkpoint_on_sweep(struct sweep *sweep, struct status status)
+{
+    checkpoint_step(store_of(sweep), status);
+}
+
+static const struct sweep_ops sums_ops = { .next = sums_next, .done = checkpoint_on_sweep };
+
+/* ---- DUMP ---- */
+
+static bool dump_next(struct sweep *sweep, struct sweep_slot *slot)
+{
+    struct store *const store = store_of(sweep);
+    struct checkpoint *const cp = &store->checkpoint;
+    const unsigned area = LAYOUT_CHECKPOINT_0 + cp->sb.checkpoint_area;
+    const uint64_t first = cp->index;
+
+    while (cp->index - first < DUMP_BLOCKS) {
+        const struct span block = { slot->buffer + (cp->index - first) * DISK_BLOCK_BYTES,
+                                    DISK_BLOCK_BYTES };
+        const size_t payload = checkpoint_dump_block(store, block);
+        if (payload == 0)
+            break;
+        metablock_seal(block, METABLOCK_CHECKPOINT,
+                       &(struct metablock) { .tag = store->sb.tag,
+                                             .owner = cp->sb.checkpoint_sequence,
+                                             .sequence = cp->index,
+                                             .payload_bytes = (uint32_t)payload });
+        cp->index++;
+        assert(cp->index <= cp->area_blocks); /* The layout's limits make it fit. */
+    }
+    slot->write = true;
+    slot->bytes = (cp->index - first) * DISK_BLOCK_BYTES;
+    slot->offset = store->sb.layout.part[area].offset + first * DISK_BLOCK_BYTES;
+    return slot->bytes > 0;
+}
+
+static const struct sweep_ops dump_ops = { .next = dump_next, .done = checkpoint_on_sweep };
+
+static void checkpoint_sweep(struct store *store, const struct sweep_ops *ops, unsigned depth,
+                             size_t buffer_bytes)
+{
+    struct sweep *const sweep = &store->checkpoint.sweep;
+
+    sweep->ops = ops;
+    sweep->dev = store->dev;
+    sweep->depth = depth;
+    sweep->buffer_bytes = buffer_bytes;
+    sweep_start(sweep);
+}
+
+/* ---- Regions that close (F18) ---- */
+
+static bool intent_may_close(const struct store *store, const struct intent *i)
+{
+    const uint64_t now = reactor_now_ns(store->reactor);
+    const bool idle = now - i->last_ns >= INTENT_IDLE_NS;
+
+    return i->state == INTENT_OPEN && !i->suspect && i->in_flight == 0 &&
+           (idle || store->checkpoint.for_close);
+}
+
+static void checkpoint_choose_closing(struct store *store)
+{
+    /* Above the mark the least recently written quarter goes, idle or not. */
+    uint32_t early = store->intents.count > INTENTS_HIGH ? LAYOUT_INTENTS_MAX / 4 : 0;
+
+    LIST_FOR_EACH (n, &store->intents.open) {
+        struct intent *const i = CONTAINER_OF(n, struct intent, link);
+        const bool pressed = early > 0 && !i->suspect && i->in_flight == 0;
+        i->closing = intent_may_close(store, i) || pressed;
+        early -= pressed ? 1 : 0;
+    }
+}
+
+static void checkpoint_close_regions(struct store *store)
+{
+    for (uint32_t k = 0; k < LAYOUT_INTENTS_MAX; k++) {
+        struct intent *const i = &store->intents.table[k];
+        if (i->state == INTENT_OPEN && i->closing)
+            intent_move(&store->intents, i, INTENT_FREE);
+    }
+}
+
+/* ---- The machine ---- */
+
+static void checkpoint_begin(struct store *store)
+{
+    struct checkpoint *const cp = &store->checkpoint;
+
+    cp->wanted = false;
+    sm_move(&cp->sm, CP_FLUSH);
+    checkpoint_flush(store, 0);
+}
+
+/* F23: the replay starts after what is settled now. */
+static void checkpoint_begin_state(struct store *store)
+{
+    struct checkpoint *const cp = &store->checkpoint;
+
+    cp->start = journal_get_marks(store->journal).settled + 1;
+    cp->sums_next = 0;
+    cp->index = 0;
+    cp->sb = store->sb;
+    cp->sb.checkpoint_area ^= 1;
+    cp->sb.checkpoint_sequence++;
+    cp->area_blocks = store->sb.layout.part[LAYOUT_CHECKPOINT_0 + cp->sb.checkpoint_area].bytes /
+                      DISK_BLOCK_BYTES;
+    checkpoint_choose_closing(store);
+    checkpoint_dump_begin(store);
+}
+
+static void checkpoint_on_superblock(struct store *store, struct status status)
+{
+    if (status_ok(status))
+        store->sb = store->checkpoint.sb;
+    checkpoint_step(store, status);
+}
+
+static void checkpoint_write_superblock(struct store *store)
+{
+    struct checkpoint *const cp = &store->checkpoint;
+    const struct journal_marks marks = journal_get_marks(store->journal);
+
+    cp->sb.sequence = store->sb.sequence + 1;
+    cp->sb.incarnation = store->incarnation;
+    cp->sb.checkpoint_blocks = cp->index;
+    cp->sb.journal_start = cp->start;
+    cp->sb.journal_flushed = marks.flushed;
+    cp->sb.clean = cp->for_close && marks.settled == marks.last;
+    superblock_write(store, &cp->sb, checkpoint_on_superblock);
+}
+
+static void checkpoint_end(struct store *store, struct status status)
+{
+    struct checkpoint *const cp = &store->checkpoint;
+    void (*const done)(struct store *, struct status) = cp->done;
+
+    sm_move(&cp->sm, CP_IDLE);
+    cp->done = NULL;
+    if (status_ok(status)) {
+        checkpoint_close_regions(store);
+        journal_advance_tail(store->journal, cp->start);
+    } else if (!store->failed) {
+        store_fail(store, status);
+    }
+    store_kick(store);
+    if (done != NULL)
+        done(store, status);
+}
+
+/* What the current state waited for has ended. */
+static void checkpoint_step(struct store *store, struct status status)
+{
+    struct checkpoint *const cp = &store->checkpoint;
+
+    if (!status_ok(status) || store->failed) {
+        checkpoint_end(store, status_ok(status) ? STATUS(MEDIA_WRITE) : status);
+        return;
+    }
+    switch (cp->sm.now) {
+    case CP_FLUSH:
+        sm_move(&cp->sm, CP_SUMS);
+        checkpoint_begin_state(store);
+        checkpoint_sweep(store, &sums_ops, SUMS_DEPTH, DISK_BLOCK_BYTES);
+        return;
+    case CP_SUMS:
+        sm_move(&cp->sm, CP_DUMP);
+        checkpoint_sweep(store, &dump_ops, DUMP_DEPTH, (size_t)DUMP_BLOCKS * DISK_BLOCK_BYTES);
+        return;
+    case CP_DUMP:
+        sm_move(&cp->sm, CP_SYNC);
+        /* F22: the state is valid only with the journal that it was built on. */
+        checkpoint_flush(store, journal_get_marks(store->journal).last);
+        return;
+    case CP_SYNC:
+        sm_move(&cp->sm, CP_SUPERBLOCK);
+        checkpoint_write_superblock(store);
+        return;
+    case CP_SUPERBLOCK:
+        checkpoint_end(store, status);
+        return;
+    default:
+        break;
+    }
+    sm_bug(&cp->sm);
+}
+
+void checkpoint_run(struct store *store)
+{
+    const uint64_t used = journal_used_blocks(store->journal);
+
+    if (checkpoint_is_busy(store) || store->failed || store->sb_writer.done != NULL)
+        return;
+    if (store->checkpoint.wanted ||
+        (store->serving && used > journal_ring_blocks(store->journal) / USED_DIVISOR))
+        checkpoint_begin(store);
+}

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Commands: entry, waiting, completion. */
+#include <assert.h>
+
+#include "store/store_internal.h"
+
+static void read_or_write_resume(struct store_io *io);
+
+void store_kick(struct store *store)
+{
+    reactor_defer(store->reactor, &store->kick);
+}
+
+void store_submit(struct store_session *session, struct store_io *io)
+{
+    struct store *const store = session->store;
+
+    assert(reactor_is_current(store->reactor));
+    assert(!session->closed);
+    assert(io->done != NULL);
+
+    io->session = session;
+    io->outcome = STATUS(OK);
+    io->target = NULL;
+    io->sequence = 0;
+    io->pending = 0;
+    io->cursor = 0;
+    list_node_init(&io->link);
+    list_node_init(&io->shard_link);
+    list_node_init(&io->segment_link);
+    session->commands++;
+    store->commands++;
+    list_push_back(&store->stalled, &io->link);
+    store_kick(store);
+}
+
+void command_activate(struct store_io *io, struct shard *shard)
+{
+    struct store *const store = io->session->store;
+
+    assert(!list_node_linked(&io->link));
+    io->ticket = store->next_ticket++;
+    io->target = shard;
+    list_push_back(&store->active, &io->link);
+    if (io->opcode != STORE_OP_READ && shard != NULL)
+        list_push_back(&shard->active, &io->shard_link);
+}
+
+void command_finish(struct store_io *io, struct status status)
+{
+    struct store_session *const session = io->session;
+    struct store *const store = session->store;
+
+    assert(io->pending == 0);
+    assert(!list_node_linked(&io->segment_link));
+    assert(store->commands > 0);
+    list_remove(&io->link);
+    list_remove(&io->shard_link);
+    store->commands--;
+    io->status = status;
+    session_put(session);
+    store_kick(store);
+    io->done(io);
+}
+
+/* ---- Segments ---- */
+
+struct segment *segment_get(struct store *store, struct store_io *io)
+{
+    struct list_node *const n = list_pop_front(&store->free_segments);
+
+    if (n == NULL) {
+        assert(!list_node_linked(&io->segment_link));
+        list_push_back(&store->segment_waiters, &io->segment_link);
+        return NULL;
+    }
+    struct segment *const s = CONTAINER_OF(n, struct segment, link);
+    s->owner = io;
+    io->pending++;
+    return s;
+}
+
+void segment_put(struct store *store, struct segment *segment)
+{
+    assert(segment->owner->pending > 0);
+    assert(!list_node_linked(&segment->link));
+    segment->owner->pending--;
+    segment->owner = NULL;
+    list_push_back(&store->free_segments, &segment->link);
+    if (!list_empty(&store->segment_waiters))
+        store_kick(store);
+}
+
+static void resume_waiters(struct store *store)
+{
+    struct list waiters;
+    struct list_node *n;
+
+    list_init(&waiters);
+    list_splice_back(&waiters, &store->segment_waiters);
+    while ((n = list_pop_front(&waiters)) != NULL)
+        read_or_write_resume(CONTAINER_OF(n, struct store_io, segment_link));
+}
+
+static void read_or_write_resume(struct store_io *io)
+{
+    if (io->opcode == STORE_OP_READ)
+        read_advance(io);
+    else
+        write_advance(io);
+}
+
+/* ---- Letting commands through ---- */
+
+bool command_conflicts(const struct shard *shard, const struct store_io *io, bool zeroing)
+{
+    const uint64_t first = io->offset / STORE_GRAIN_BYTES;
+    const uint64_t last = (io->offset + io->bytes - 1) / STORE_GRAIN_BYTES;
+
+    LIST_FOR_EACH (n, &shard->active) {
+        const struct store_io *const other = CONTAINER_OF(n, struct store_io, shard_link);
+        if (zeroing && other->opcode == STORE_OP_WRITE)
+            continue;
+        if (other->offset / STORE_GRAIN_BYTES <= last &&
+            (other->offset + other->bytes - 1) / STORE_GRAIN_BYTES >= first)
+            return true;
+    }
+    return false;
+}
+
+static bool range_is_valid(const struct store_io *io)
+{
+    const uint64_t limit = io->session->volume->desc.shard_bytes;
+    const bool transfers = io->opcode == STORE_OP_READ || io->opcode == STORE_OP_WRITE;
+
+    if (io->bytes == 0 || io->bytes % STORE_BLOCK_BYTES != 0 ||
+        io->offset % STORE_BLOCK_BYTES != 0 || io->offset > limit || io->bytes > limit - io->offset)
+        return false;
+    return !transfers || (io->bytes <= STORE_IO_BYTES_MAX && io->data.bytes == io->bytes);
+}
+
+/* What can be said of a command before its shard is looked at. */
+static struct status MUST_CHECK command_check(const struct store_io *io)
+{
+    const struct store_session *const session = io->session;
+    const struct store *const store = session->store;
+    const bool reads = io->opcode == STORE_OP_READ;
+    const bool promises = io->opcode == STORE_OP_FLUSH || (io->fua && !reads);
+
+    if (session->stale && !MUTATION(S4_STALE_SESSION))
+        return STATUS(STALE_EPOCH);
+    if (session->volume == NULL || session->volume->deleting)
+        return STATUS(NOT_FOUND);
+    if (promises && io->incarnation != store->incarnation)
+        return STATUS(STALE_INCARNATION);
+    if (store->failed && !reads)
+        return STATUS(MEDIA_WRITE);
+    if (io->opcode == STORE_OP_FLUSH || io->opcode == STORE_OP_DELETE_VOLUME)
+        return STATUS(OK);
+    return range_is_valid(io) ? STATUS(OK) : STATUS(OUT_OF_RANGE);
+}
+
+static void flush_on_flushed(struct journal_waiter *waiter, struct status status)
+{
+    struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
+
+    command_finish(io, status_ok(status) ? status : STATUS(MEDIA_WRITE));
+}
+
+/* S1: whatever completed before has completed its records too; one flush covers both. */
+static bool flush_admit(struct store_io *io)
+{
+    struct store *const store = io->session->store;
+
+    command_activate(io, NULL);
+    if (MUTATION(S1_FLUSH_EARLY)) {
+        command_finish(io, STATUS(OK));
+        return true;
+    }
+    io->waiter = (struct journal_waiter) { .sequence = 0, .fn = flush_on_flushed };
+    journal_wait_flushed(store->journal, &io->waiter);
+    return true;
+}
+
+/* Lets one command through, or ends it; false: it must wait. */
+static bool command_admit(struct store_io *io)
+{
+    const struct status st = command_check(io);
+
+    if (!status_ok(st)) {
+        command_finish(io, st);
+        return true;
+    }
+    switch (io->opcode) {
+    case STORE_OP_READ:
+        return read_admit(io);
+    case STORE_OP_WRITE:
+        return write_admit(io);
+    case STORE_OP_WRITE_ZEROES:
+    case STORE_OP_DEALLOCATE:
+        return zero_admit(io);
+    case STORE_OP_FLUSH:
+        return flush_admit(io);
+    case STORE_OP_DELETE_VOLUME:
+        return delete_admit(io);
+    }
+    command_finish(io, STATUS(INVALID));
+    return true;
+}
+
+static void admit_stalled(struct store *store)
+{
+    struct list now;
+    struct list_node *n;
+
+    list_init(&now);
+    list_splice_back(&now, &store->stalled);
+    while ((n = list_pop_front(&now)) != NULL) {
+        struct store_io *const io = CONTAINER_OF(n, struct store_io, link);
+        if (!command_admit(io))
+            list_push_back(&store->stalled, &io->link);
+    }
+}
+
+/* J2, F20: freed places come back when their records are durable and old commands have ended. */
+static void release_places(struct store *store)
+{
+    const uint64_t flushed = journal_get_marks(store->journal).flushed;
+    const struct list_node *const oldest = list_first(&store->active);
+
+    if (store->space.waiting > 0) {
+        const bool quiet = oldest == NULL || CONTAINER_OF(oldest, struct store_io, link)->ticket >=
+                                                 store->batch_ticket;
+        const bool durable = store->batch_sequence <= flushed || MUTATION(J2_REUSE_EARLY);
+        if (quiet && durable)
+            space_release(&store->space);
+    }
+    if (store->space.waiting == 0 && store->space.gathering > 0) {
+        space_batch(&store->space);
+        store->batch_sequence = store->gathered_sequence;
+        store->batch_ticket = store->next_ticket;
+        store_kick(store);
+    }
+}
+
+void store_on_kick(struct io_task *task)
+{
+    struct store *const store = CONTAINER_OF(task, struct store, kick);
+
+    if (!status_ok(journal_status(store->journal)))
+        store_fail(store, journal_status(store->journal));
+    release_places(store);
+    resume_waiters(store);
+    admit_stalled(store);
+    openings_submit(store);
+    settle_run(store);
+    sessions_run(store);
+    checkpoint_run(store);
+    store_close_run(store); /* store may be gone. */
+}

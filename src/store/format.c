@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Makes an empty disk: one checkpoint block, then both superblocks. */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "store/store_internal.h"
+
+/* Everything before the journal. */
+#define FRONT_BYTES ((size_t)64 << 10)
+
+/* What each step waits for. */
+enum { FORMAT_CHECKPOINT, FORMAT_FLUSH, FORMAT_FRONT, FORMAT_LAST_FLUSH, FORMAT_END };
+
+struct format {
+    struct dev *dev;
+    store_done_fn *done;
+    void *ctx;
+    struct superblock sb;
+    struct dev_io io;
+    struct io_task task;
+    unsigned step;
+    struct status outcome;
+    uint8_t *buffer;
+};
+
+static void format_on_io(struct dev_io *io);
+
+static void format_end(struct io_task *task)
+{
+    struct format *const f = CONTAINER_OF(task, struct format, task);
+
+    f->done(f->ctx, f->outcome);
+    free(f->buffer);
+    free(f);
+}
+
+static void format_fill_checkpoint(struct format *f)
+{
+    const struct record rec = { .type = RECORD_HEAD,
+                                .u.head = { .next_volume = 1, .next_shard = 1 } };
+    const size_t bytes = record_bytes(RECORD_HEAD, 0);
+
+    record_encode(&rec, (struct span) { f->buffer + METABLOCK_HEAD_BYTES, bytes });
+    metablock_seal((struct span) { f->buffer, DISK_BLOCK_BYTES }, METABLOCK_CHECKPOINT,
+                   &(struct metablock) { .tag = f->sb.tag,
+                                         .owner = f->sb.checkpoint_sequence,
+                                         .payload_bytes = (uint32_t)bytes });
+}
+
+static void format_step(struct format *f)
+{
+    switch (f->step) {
+    case FORMAT_CHECKPOINT:
+        format_fill_checkpoint(f);
+        dev_write(f->dev, &f->io, f->sb.layout.part[LAYOUT_CHECKPOINT_0].offset,
+                  (struct const_span) { f->buffer, DISK_BLOCK_BYTES }, false, format_on_io);
+        return;
+    case FORMAT_FRONT:
+        memset(f->buffer, 0, FRONT_BYTES);
+        for (unsigned i = 0; i < SUPERBLOCK_SLOTS; i++)
+            superblock_encode(&f->sb,
+                              (struct span) { f->buffer + superblock_offset(i), SUPERBLOCK_BYTES });
+        dev_write(f->dev, &f->io, 0, (struct const_span) { f->buffer, FRONT_BYTES }, false,
+                  format_on_io);
+        return;
+    default:
+        dev_flush(f->dev, &f->io, format_on_io);
+        return;
+    }
+}
+
+static void format_on_io(struct dev_io *io)
+{
+    struct format *const f = CONTAINER_OF(io, struct format, io);
+
+    assert(f->step < FORMAT_END);
+    f->step++;
+    if (status_ok(io->status) && f->step < FORMAT_END) {
+        format_step(f);
+        return;
+    }
+    f->outcome = io->status;
+    format_end(&f->task);
+}
+
+static uint32_t format_atomic_bytes(const struct dev *dev, const struct store_format_config *c)
+{
+    const uint32_t wanted = c->atomic_bytes != 0 ? c->atomic_bytes : dev->info.atomic_bytes;
+    uint32_t atomic = 512;
+
+    while (atomic < (1u << 20) && atomic * 2 <= wanted)
+        atomic *= 2;
+    return atomic;
+}
+
+static struct status MUST_CHECK format_make_superblock(struct format *f,
+                                                       const struct store_format_config *c)
+{
+    struct reactor *const r = f->dev->reactor;
+    struct superblock *const sb = &f->sb;
+
+    *sb = (struct superblock) {
+        .sequence = 1,
+        .cluster = c->identity.cluster,
+        .disk = c->identity.disk,
+        .device_bytes = f->dev->info.bytes,
+        .atomic_bytes = format_atomic_bytes(f->dev, c),
+        .incarnation = 1,
+        .boot_id = reactor_boot_id(r),
+        .clean = true,
+        .checkpoint_sequence = 1,
+        .checkpoint_blocks = 1,
+        .journal_start = 1,
+        .created_ns = reactor_wall_ns(r),
+    };
+    memcpy(sb->cluster_name, c->identity.cluster_name, STORE_NAME_BYTES);
+    memcpy(sb->disk_name, c->identity.disk_name, STORE_NAME_BYTES);
+    reactor_random(r, (struct span) { (uint8_t *)&sb->tag, sizeof sb->tag });
+    TRY(disk_layout_make(f->dev->info.bytes, &sb->layout));
+    /* Overwriting in place needs whole blocks to be atomic (S7). */
+    return sb->atomic_bytes >= DISK_BLOCK_BYTES ? STATUS(OK) : STATUS(UNSUPPORTED);
+}
+
+void store_format(struct dev *dev, const struct store_format_config *config, store_done_fn *done,
+                  void *ctx)
+{
+    struct format *const f = calloc(1, sizeof *f);
+
+    assert(done != NULL);
+    if (f == NULL)
+        abort(); /* Not even the answer could be remembered. */
+    f->dev = dev;
+    f->done = done;
+    f->ctx = ctx;
+    f->buffer = aligned_alloc(DISK_BLOCK_BYTES, FRONT_BYTES);
+    io_task_init(&f->task, format_end);
+    f->outcome = f->buffer == NULL ? STATUS(NO_MEMORY) : format_make_superblock(f, config);
+    if (status_ok(f->outcome))
+        format_step(f);
+    else
+        reactor_defer(dev->reactor, &f->task);
+}

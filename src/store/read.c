@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads: through the layers, verified (S3). */
+#include <assert.h>
+
+#include "base/crc32c.h"
+#include "store/store_internal.h"
+
+static void read_on_segment(struct dev_io *dev_io);
+
+/* All parts have ended. */
+static void read_check_end(struct store_io *io)
+{
+    if (io->pending == 0)
+        command_finish(io, io->outcome);
+}
+
+static void read_zeros(struct store_io *io, const struct map_run *run)
+{
+    const struct store *const store = io->session->store;
+
+    memset(io->data.at + (size_t)io->cursor * STORE_BLOCK_BYTES, 0,
+           (size_t)run->count * STORE_BLOCK_BYTES);
+    for (uint32_t i = 0; io->crcs != NULL && i < run->count; i++)
+        io->crcs[io->cursor + i] = store->zero_crc;
+}
+
+static void read_submit(struct store_io *io, struct segment *s, const struct map_run *run)
+{
+    struct store *const store = io->session->store;
+
+    s->first = io->cursor;
+    s->count = run->count;
+    s->place = run->place;
+    dev_read(store->dev, &s->io, store_data_offset(store, run->place),
+             span_sub(io->data, (size_t)io->cursor * STORE_BLOCK_BYTES,
+                      (size_t)run->count * STORE_BLOCK_BYTES),
+             read_on_segment);
+}
+
+void read_advance(struct store_io *io)
+{
+    struct store *const store = io->session->store;
+    const uint32_t blocks = (uint32_t)(io->bytes / STORE_BLOCK_BYTES);
+    const uint64_t first = io->offset / STORE_BLOCK_BYTES;
+
+    io->pending++; /* Held until all parts are on their way. */
+    while (io->cursor < blocks) {
+        const struct map_run run =
+            map_lookup(&io->target->map, io->generation, first + io->cursor, blocks - io->cursor);
+        if (run.data) {
+            struct segment *const s = segment_get(store, io);
+            if (s == NULL)
+                break; /* segment_put() resumes. */
+            read_submit(io, s, &run);
+        } else {
+            read_zeros(io, &run);
+        }
+        io->cursor += run.count;
+    }
+    io->pending--;
+    if (io->cursor == blocks)
+        read_check_end(io);
+}
+
+/* S3: compares each block with its checksum. */
+static struct status MUST_CHECK read_verify(const struct segment *s)
+{
+    const struct store_io *const io = s->owner;
+    struct store *const store = io->session->store;
+    struct status st = STATUS(OK);
+
+    for (uint32_t i = 0; i < s->count; i++) {
+        const uint8_t *const at = io->data.at + ((size_t)s->first + i) * STORE_BLOCK_BYTES;
+        const uint32_t crc = crc32c(at, STORE_BLOCK_BYTES);
+        if (crc != sums_get(&store->sums, s->place + i) && !MUTATION(S3_UNVERIFIED_READ)) {
+            store->media_errors++;
+            st = STATUS(MEDIA_READ);
+        }
+        if (io->crcs != NULL)
+            io->crcs[s->first + i] = crc;
+    }
+    return st;
+}
+
+static void read_on_segment(struct dev_io *dev_io)
+{
+    struct segment *const s = CONTAINER_OF(dev_io, struct segment, io);
+    struct store_io *const io = s->owner;
+    struct store *const store = io->session->store;
+
+    assert(io->pending > 0);
+    assert(io->opcode == STORE_OP_READ);
+    const struct status st = status_ok(dev_io->status) ? read_verify(s) : STATUS(MEDIA_READ);
+    if (!status_ok(dev_io->status))
+        store->media_errors += s->count;
+    if (status_ok(io->outcome))
+        io->outcome = st;
+    segment_put(store, s);
+    if (io->cursor == io->bytes / STORE_BLOCK_BYTES)
+        read_check_end(io);
+}
+
+bool read_admit(struct store_io *io)
+{
+    struct store *const store = io->session->store;
+    struct shard *const shard = catalog_shard_by_index(io->session->volume, io->shard);
+
+    if (shard == NULL) {
+        command_finish(io, STATUS(UNKNOWN_SHARD));
+        return true;
+    }
+    if (!range_is_settled(store, shard, io->offset, io->bytes))
+        return false;
+    command_activate(io, shard);
+    read_advance(io);
+    return true;
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Suspect regions: after a crash their blocks may be newer than their checksums.  Each is read
+ * before its first command; what does not match is adopted (S7, F17).
+ */
+#include <assert.h>
+
+#include "base/crc32c.h"
+#include "store/store_internal.h"
+
+#define SETTLE_DEPTH 4
+
+/* The next grain of the region that has data, in any layer. */
+static const struct grain *settler_next_grain(struct settler *s)
+{
+    const struct map *const map = &s->intent->shard->map;
+    const uint32_t end =
+        (uint32_t)min_u64((uint64_t)(s->intent->region + 1) * REGION_GRAINS, map->grain_count);
+
+    while (s->layer < map->layer_count) {
+        while (s->grain < end) {
+            const struct grain *const g = &map->layers[s->layer].grains[s->grain++];
+            if (g->data != 0)
+                return g;
+        }
+        s->layer++;
+        s->grain = s->intent->region * REGION_GRAINS;
+    }
+    return NULL;
+}
+
+static bool settle_next(struct sweep *sweep, struct sweep_slot *slot)
+{
+    struct settler *const s = CONTAINER_OF(sweep, struct settler, sweep);
+    const struct grain *const g = settler_next_grain(s);
+
+    if (g == NULL)
+        return false;
+    slot->arg[0] = grain_place(g);
+    slot->arg[1] = g->data;
+    slot->offset = store_data_offset(s->store, slot->arg[0] * GRAIN_BLOCKS);
+    slot->bytes = STORE_GRAIN_BYTES;
+    return true;
+}
+
+static struct status settle_item(struct sweep *sweep, struct sweep_slot *slot)
+{
+    struct store *const store = CONTAINER_OF(sweep, struct settler, sweep)->store;
+
+    if (!status_ok(slot->status)) {
+        store->media_errors++; /* Each block tells when it is read. */
+        return STATUS(OK);
+    }
+    for (uint32_t b = 0; b < GRAIN_BLOCKS; b++) {
+        const uint64_t block = slot->arg[0] * GRAIN_BLOCKS + b;
+        if ((slot->arg[1] >> b & 1) == 0)
+            continue;
+        const uint32_t crc = crc32c(slot->buffer + b * STORE_BLOCK_BYTES, STORE_BLOCK_BYTES);
+        if (crc == sums_get(&store->sums, block) || MUTATION(S7_NO_ADOPTION))
+            continue;
+        sums_set(&store->sums, block, crc);
+        store->adopted_blocks++;
+    }
+    return STATUS(OK);
+}
+
+static void settle_done(struct sweep *sweep, struct status status)
+{
+    struct settler *const s = CONTAINER_OF(sweep, struct settler, sweep);
+    struct intent *const i = s->intent;
+    struct store *const store = s->store;
+
+    assert(i != NULL && i->settling);
+    s->intent = NULL;
+    i->settling = false;
+    if (status_ok(status)) {
+        intent_set_suspect(&store->intents, i, false);
+        i->last_ns = reactor_now_ns(store->reactor);
+        intent_move(&store->intents, i, INTENT_OPEN); /* To the end of the list. */
+    }
+    store_kick(store);
+}
+
+static const struct sweep_ops settle_ops = {
+    .next = settle_next,
+    .item = settle_item,
+    .done = settle_done,
+};
+
+static struct intent *settle_pick(struct store *store)
+{
+    if (store->intents.suspects == 0)
+        return NULL;
+    LIST_FOR_EACH (n, &store->intents.open) {
+        struct intent *const i = CONTAINER_OF(n, struct intent, link);
+        if (i->suspect && !i->settling && i->in_flight == 0)
+            return i;
+    }
+    return NULL;
+}
+
+void settle_run(struct store *store)
+{
+    for (unsigned k = 0; k < SETTLERS && store->serving && !store->closing; k++) {
+        struct settler *const s = &store->settlers[k];
+        if (s->intent != NULL)
+            continue;
+        struct intent *const i = settle_pick(store);
+        if (i == NULL)
+            return;
+        i->settling = true;
+        s->store = store;
+        s->intent = i;
+        s->layer = 0;
+        s->grain = i->region * REGION_GRAINS;
+        s->sweep.ops = &settle_ops;
+        s->sweep.dev = store->dev;
+        s->sweep.depth = SETTLE_DEPTH;
+        s->sweep.buffer_bytes = STORE_GRAIN_BYTES;
+        sweep_start(&s->sweep);
+    }
+}
+
+bool range_is_settled(struct store *store, struct shard *shard, uint64_t offset, uint64_t bytes)
+{
+    const uint64_t last = (offset + bytes - 1) / REGION_BYTES;
+    bool settled = true;
+
+    assert(bytes > 0);
+    if (store->intents.suspects == 0)
+        return true;
+    for (uint64_t region = offset / REGION_BYTES; region <= last; region++) {
+        struct intent *const i = intent_find(&store->intents, shard, (uint32_t)region);
+        if (i == NULL || !i->suspect)
+            continue;
+        settled = false;
+        if (i->settling || i->state != INTENT_OPEN)
+            continue;
+        /* Somebody waits for it: it comes next. */
+        list_remove(&i->link);
+        list_push_front(&store->intents.open, &i->link);
+    }
+    return settled;
+}

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The life of a store: making it, its timers, its failure, and closing it. */
+#include "store/store.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/crc32c.h"
+#include "store/store_internal.h"
+
+static void store_on_settle_timer(struct io_timer *timer);
+static void store_on_idle_timer(struct io_timer *timer);
+
+static struct status MUST_CHECK store_make_parts(struct store *s)
+{
+    const uint64_t grains = s->sb.layout.data_grains;
+
+    TRY(space_init(&s->space, grains));
+    TRY(sums_init(&s->sums, grains, s->sb.tag));
+    TRY(intents_init(&s->intents));
+    s->segments = calloc(SEGMENTS_MAX, sizeof *s->segments);
+    s->sb_writer.block = aligned_alloc(SUPERBLOCK_BYTES, SUPERBLOCK_BYTES);
+    if (s->segments == NULL || s->sb_writer.block == NULL)
+        return STATUS(NO_MEMORY);
+    for (unsigned i = 0; i < SEGMENTS_MAX; i++) {
+        list_node_init(&s->segments[i].link);
+        list_push_back(&s->free_segments, &s->segments[i].link);
+    }
+    return STATUS(OK);
+}
+
+struct status store_create(struct dev *dev, const struct superblock *sb, struct store **out_store)
+{
+    static const uint8_t zeros[STORE_BLOCK_BYTES];
+    struct store *const s = calloc(1, sizeof *s);
+
+    if (s == NULL)
+        return STATUS(NO_MEMORY);
+    s->dev = dev;
+    s->reactor = dev->reactor;
+    s->sb = *sb;
+    s->incarnation = sb->incarnation;
+    s->zero_crc = crc32c(zeros, sizeof zeros);
+    s->next_ticket = 1;
+    list_init(&s->active);
+    list_init(&s->stalled);
+    list_init(&s->segment_waiters);
+    list_init(&s->free_segments);
+    list_init(&s->session_opens);
+    io_task_init(&s->kick, store_on_kick);
+    io_timer_init(&s->settle_timer, store_on_settle_timer);
+    io_timer_init(&s->idle_timer, store_on_idle_timer);
+    const struct disk_limits limits = disk_layout_limits_for(sb->layout.data_grains);
+    catalog_init(&s->catalog, &limits);
+    checkpoint_init(s);
+    const struct status st = store_make_parts(s);
+    if (!status_ok(st)) {
+        store_destroy(s);
+        return st;
+    }
+    *out_store = s;
+    return STATUS(OK);
+}
+
+static void store_on_journal(void *ctx)
+{
+    store_kick(ctx);
+}
+
+struct status store_start_journal(struct store *store, uint64_t life, uint64_t start)
+{
+    assert(store->journal == NULL);
+    store->sb.life = life;
+    store->sb.journal_start = start;
+    return journal_create(&(struct journal_config) { .dev = store->dev,
+                                                     .ring = store->sb.layout.part[LAYOUT_JOURNAL],
+                                                     .tag = store->sb.tag,
+                                                     .life = life,
+                                                     .start = start,
+                                                     .progress = store_on_journal,
+                                                     .ctx = store },
+                          &store->journal);
+}
+
+static void store_free_sessions(struct store *store)
+{
+    LIST_FOR_EACH (n, &store->catalog.volumes) {
+        struct catalog_volume *const v = CONTAINER_OF(n, struct catalog_volume, link);
+        LIST_FOR_EACH (m, &v->sessions) {
+            struct store_session *const s = CONTAINER_OF(m, struct store_session, link);
+            assert(s->commands == 0);
+            list_remove(m);
+            free(s);
+        }
+    }
+}
+
+void store_destroy(struct store *store)
+{
+    if (store == NULL)
+        return;
+    assert(store->commands == 0);
+    assert(list_empty(&store->session_opens));
+    io_timer_disarm(&store->settle_timer);
+    io_timer_disarm(&store->idle_timer);
+    store_free_sessions(store);
+    catalog_fini(&store->catalog);
+    journal_destroy(store->journal);
+    list_remove(&store->kick.link);
+    space_fini(&store->space);
+    sums_fini(&store->sums);
+    intents_fini(&store->intents);
+    free(store->segments);
+    free(store->sb_writer.block);
+    free(store);
+}
+
+/* ---- Timers ---- */
+
+void store_note_record(struct store *store, uint64_t sequence)
+{
+    assert(sequence >= store->last_record);
+    store->last_record = sequence;
+    if (!io_timer_armed(&store->settle_timer) && !store->failed)
+        io_timer_arm(&store->settle_timer, store->reactor,
+                     reactor_now_ns(store->reactor) + SETTLE_DELAY_NS);
+}
+
+static void store_on_settle_timer(struct io_timer *timer)
+{
+    struct store *const store = CONTAINER_OF(timer, struct store, settle_timer);
+
+    if (!store->failed)
+        journal_settle(store->journal, store->last_record);
+}
+
+static void store_on_idle_timer(struct io_timer *timer)
+{
+    struct store *const store = CONTAINER_OF(timer, struct store, idle_timer);
+    const uint64_t now = reactor_now_ns(store->reactor);
+    const struct list_node *const oldest = list_first(&store->intents.open);
+
+    if (oldest != NULL &&
+        now - CONTAINER_OF(oldest, struct intent, link)->last_ns >= INTENT_IDLE_NS)
+        checkpoint_request(store);
+    if (store->intents.count > 0 && !store->failed && !store->closing)
+        io_timer_arm(timer, store->reactor, now + INTENT_IDLE_NS);
+}
+
+/* ---- Space ---- */
+
+uint64_t store_free_grains(const struct store *store)
+{
+    const uint64_t reserve = max_u64(RESERVE_GRAINS_MIN, store->space.grains / RESERVE_DIVISOR);
+
+    return store->space.free > reserve ? store->space.free - reserve : 0;
+}
+
+void store_get_info(const struct store *store, struct store_info *out_info)
+{
+    *out_info = (struct store_info) {
+        .identity = { .cluster = store->sb.cluster, .disk = store->sb.disk },
+        .incarnation = store->incarnation,
+        .data_bytes = store->space.grains * STORE_GRAIN_BYTES,
+        .free_bytes = store_free_grains(store) * STORE_GRAIN_BYTES,
+        .atomic_bytes = store->sb.atomic_bytes,
+        .volumes = store->catalog.volume_count,
+        .shards = store->catalog.shard_count,
+        .media_errors = store->media_errors,
+        .adopted_blocks = store->adopted_blocks,
+        .suspect_regions = store->intents.suspects,
+        .failed = store->failed,
+    };
+    memcpy(out_info->identity.cluster_name, store->sb.cluster_name, STORE_NAME_BYTES);
+    memcpy(out_info->identity.disk_name, store->sb.disk_name, STORE_NAME_BYTES);
+}
+
+/* ---- Failure ---- */
+
+static void failure_on_recorded(struct store *store, struct status status)
+{
+    (void)status; /* If not even this can be written, section 6 says what remains unknown. */
+    store_kick(store);
+}
+
+/* Records the failure and the new incarnation, once, when nobody else writes the superblock. */
+static void store_record_failure(struct store *store)
+{
+    if (store->failure_recorded || checkpoint_is_busy(store) || store->sb_writer.done != NULL)
+        return;
+    store->failure_recorded = true;
+    store->sb.sequence++;
+    struct superblock sb = store->sb;
+    sb.sequence++;
+    sb.incarnation = store->incarnation;
+    sb.failed = true;
+    sb.clean = false;
+    superblock_write(store, &sb, failure_on_recorded);
+}
+
+void store_fail(struct store *store, struct status why)
+{
+    assert(!status_ok(why));
+    if (!store->failed) {
+        store->failed = true;
+        store->incarnation++;
+        journal_fail(store->journal, why);
+        store_kick(store);
+    }
+    store_record_failure(store);
+}
+
+/* ---- Closing ---- */
+
+enum { CLOSE_NOT, CLOSE_DRAIN, CLOSE_CHECKPOINT, CLOSE_END };
+
+static void close_on_checkpoint(struct store *store, struct status status)
+{
+    assert(store->close_step == CLOSE_CHECKPOINT);
+    store->close_outcome = status;
+    store->close_step = CLOSE_END;
+    store_kick(store);
+}
+
+static bool store_is_idle(const struct store *store)
+{
+    for (unsigned i = 0; i < SETTLERS; i++) {
+        if (store->settlers[i].intent != NULL)
+            return false;
+    }
+    return store->commands == 0 && list_empty(&store->session_opens) && !store->opening_busy &&
+           !checkpoint_is_busy(store) && store->sb_writer.done == NULL &&
+           !journal_is_busy(store->journal);
+}
+
+static void store_close_end(struct store *store)
+{
+    store_done_fn *const done = store->close_done;
+    void *const ctx = store->close_ctx;
+    const struct status st = store->close_outcome;
+
+    store_destroy(store);
+    done(ctx, st);
+}
+
+void store_close_run(struct store *store)
+{
+    if (store->close_step == CLOSE_NOT || !store_is_idle(store))
+        return;
+    if (store->close_step == CLOSE_END || store->failed) {
+        if (store->failed && status_ok(store->close_outcome))
+            store->close_outcome = STATUS(MEDIA_WRITE);
+        store_close_end(store);
+        return;
+    }
+    if (store->close_step != CLOSE_DRAIN)
+        return;
+    store->close_step = CLOSE_CHECKPOINT;
+    store->checkpoint.for_close = true;
+    store->checkpoint.done = close_on_checkpoint;
+    checkpoint_request(store);
+}
+
+void store_close(struct store *store, store_done_fn *done, void *ctx)
+{
+    assert(reactor_is_current(store->reactor));
+    assert(!store->closing);
+
+    store->closing = true;
+    store->close_step = CLOSE_DRAIN;
+    store->close_done = done;
+    store->close_ctx = ctx;
+    store_kick(store);
+}

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of a store share.
+ *
+ *     session.c    sessions, epochs, volume descriptors      S4, S5
+ *     command.c    entry, waiting, completion
+ *     read.c       reads                                     S3
+ *     write.c      first touches and overwrites              S1, S6, J1, F13 to F16
+ *     zero.c       Write Zeroes, Deallocate, delete          J2, F19, F20
+ *     opening.c    openings of regions                       F16
+ *     settle.c     suspect regions                           S7, F17
+ *     checkpoint.c the whole state, in the background        F22 to F24
+ *     apply.c      records onto the state
+ *     open.c       superblock to serving                     section 5
+ *
+ * A command that cannot go on for now (a region to be opened, no room in the ring, no free
+ * segment) stays on a list of stalled commands, which is gone through once per turn when anything
+ * has moved.  A command that is let through takes all it needs in one go: there is nothing to
+ * roll back.
+ */
+#ifndef STORE_STORE_INTERNAL_H
+#define STORE_STORE_INTERNAL_H
+
+#include "base/mutation.h"
+#include "base/sm.h"
+#include "disk/disk_format.h"
+#include "disk/journal.h"
+#include "disk/space.h"
+#include "disk/superblock.h"
+#include "disk/sweep.h"
+#include "store/catalog.h"
+#include "store/intent.h"
+#include "store/record.h"
+#include "store/store.h"
+#include "store/sums.h"
+
+#define SEGMENTS_MAX       1024 /* Transfers under way; a queue of 128 with eight pieces each. */
+#define SEGMENT_BYTES_MAX  STORE_IO_BYTES_MAX
+#define SETTLE_DELAY_NS    (20 * NS_PER_MS) /* F14's background flush. */
+#define INTENT_IDLE_NS     (30 * NS_PER_S)  /* A region closes so long after its last write. */
+#define INTENTS_HIGH       (LAYOUT_INTENTS_MAX / 4 * 3) /* Above, the oldest close early. */
+#define RESERVE_GRAINS_MIN 2
+#define RESERVE_DIVISOR    100
+
+/* One transfer of a command: blocks in a row on the device. */
+struct segment {
+    struct dev_io io;
+    struct store_io *owner;
+    uint64_t first; /* Block of the command. */
+    uint32_t count;
+    uint64_t place;        /* Block of the data area. */
+    struct list_node link; /* Free list. */
+};
+
+struct superblock_writer {
+    struct store *store;
+    struct dev_io io;
+    unsigned step; /* Slot A, flush, slot B, flush. */
+    uint8_t *block;
+    void (*done)(struct store *store, struct status status);
+};
+
+/* The state of a checkpoint in progress: checkpoint.c. */
+struct checkpoint {
+    struct sm sm;
+    bool wanted;
+    bool for_close; /* Marks the superblock clean. */
+    struct sweep sweep;
+    struct journal_waiter waiter;
+    uint64_t sums_next; /* Table block to look at next. */
+    uint64_t start;     /* Replay will start here. */
+    uint64_t index;     /* Blocks of the area filled so far. */
+    uint64_t area_blocks;
+    unsigned phase;
+    uint32_t volumes_end; /* Younger ids are in the journal only. */
+    uint32_t shards_end;
+    uint32_t next_id; /* Volume or shard to write next. */
+    uint64_t next_generation;
+    bool in_layer;
+    uint32_t next_grain;
+    uint32_t next_intent;
+    struct superblock sb; /* The one to be written. */
+    void (*done)(struct store *store, struct status status);
+};
+
+#define SETTLERS 4
+
+/* One region being settled: settle.c. */
+struct settler {
+    struct store *store;
+    struct intent *intent; /* NULL: idle. */
+    struct sweep sweep;
+    unsigned layer;
+    uint32_t grain;
+};
+
+struct store {
+    struct dev *dev;
+    struct reactor *reactor;
+    struct superblock sb; /* As last written. */
+
+    struct journal *journal;
+    struct space space;
+    struct sums sums;
+    struct catalog catalog;
+    struct intents intents;
+
+    /* Commands. */
+    struct list active;  /* Let through, in order of ticket. */
+    struct list stalled; /* Not let through yet. */
+    uint64_t next_ticket;
+    struct list segment_waiters; /* Let through, but out of segments. */
+    struct list free_segments;
+    struct segment *segments;
+    struct io_task kick;
+    uint64_t commands; /* Submitted and not completed. */
+
+    /* Places to be released: F19, F20. */
+    uint64_t gathered_sequence; /* Highest record that freed one. */
+    uint64_t batch_sequence;
+    uint64_t batch_ticket;
+
+    uint64_t last_record; /* The highest sequence with a WRITE or ZERO record. */
+    struct io_timer settle_timer;
+    struct io_timer idle_timer;
+
+    struct journal_waiter opening_waiter;
+    bool opening_busy;
+
+    struct checkpoint checkpoint;
+    struct superblock_writer sb_writer;
+    struct settler settlers[SETTLERS];
+
+    struct list session_opens;
+    uint64_t incarnation;
+    bool failed;
+    bool failure_recorded;
+    bool serving;
+    uint64_t media_errors;
+    uint64_t adopted_blocks;
+    uint32_t zero_crc; /* Of a block of zeros. */
+
+    bool closing;
+    unsigned close_step;
+    struct status close_outcome;
+    store_done_fn *close_done;
+    void *close_ctx;
+    struct opening *opening; /* While store_open() runs. */
+};
+
+struct store_session {
+    struct store *store;
+    struct catalog_volume *volume; /* NULL: deleted. */
+    uint32_t group;
+    uint64_t epoch;
+    bool stale;            /* A newer one was opened. */
+    bool closed;           /* By its owner; freed with its last command. */
+    uint32_t commands;     /* Under way or stalled. */
+    struct list_node link; /* In volume->sessions. */
+};
+
+/* ---- command.c ---- */
+
+/* Something has moved: stalled commands are tried again at the end of the turn. */
+void store_kick(struct store *store);
+
+/* The kick's task. */
+void store_on_kick(struct io_task *task);
+
+/* Completes a command. */
+void command_finish(struct store_io *io, struct status status);
+
+/* Marks a command as under way, from now until command_finish(). */
+void command_activate(struct store_io *io, struct shard *shard);
+
+/* A segment, or NULL: the command is queued, and is advanced again when there is one. */
+struct segment *segment_get(struct store *store, struct store_io *io);
+void segment_put(struct store *store, struct segment *segment);
+
+/* The device offset of a block of the data area. */
+static inline uint64_t store_data_offset(const struct store *store, uint64_t block)
+{
+    return store->sb.layout.part[LAYOUT_DATA].offset + block * STORE_BLOCK_BYTES;
+}
+
+/* Whether a 32-bit sequence of a grain is at or before mark. */
+static inline bool grain_is_settled(const struct grain *g, uint64_t mark)
+{
+    return g->sequence == 0 || (int32_t)(g->sequence - (uint32_t)mark) <= 0;
+}
+
+/* What a grain remembers of a sequence; never 0. */
+static inline uint32_t grain_sequence_of(uint64_t sequence)
+{
+    return (uint32_t)sequence == 0 ? 1 : (uint32_t)sequence;
+}
+
+/* Grains that first touches may still take. */
+uint64_t store_free_grains(const struct store *store);
+
+/* The disk has failed: refuse writes, raise the incarnation, record it. */
+void store_fail(struct store *store, struct status why);
+
+/* A WRITE or ZERO record was appended: the settle timer sees to it. */
+void store_note_record(struct store *store, uint64_t sequence);
+
+/* ---- read.c, write.c, zero.c: each tries to let a command through; false: it must wait. ---- */
+
+bool read_admit(struct store_io *io);
+bool write_admit(struct store_io *io);
+bool zero_admit(struct store_io *io);
+bool delete_admit(struct store_io *io);
+
+/* Hand the next parts to the device, as far as there are segments. */
+void read_advance(struct store_io *io);
+void write_advance(struct store_io *io);
+
+/*
+ * Whether another command under way changes a grain that the command touches; zeroing: only
+ * Write Zeroes and Deallocate count.
+ */
+bool command_conflicts(const struct shard *shard, const struct store_io *io, bool zeroing);
+
+/* ---- opening.c ---- */
+
+/* Whether overwrites in the region may be submitted; if not, sees to it. */
+bool region_ensure_open(struct store *store, struct shard *shard, uint32_t region);
+
+/* Writes records for the wanted regions, if there is room and no batch under way. */
+void openings_submit(struct store *store);
+
+/* ---- settle.c ---- */
+
+/* Whether no region of the range is suspect; if one is, it comes first. */
+bool range_is_settled(struct store *store, struct shard *shard, uint64_t offset, uint64_t bytes);
+
+void settle_run(struct store *store);
+
+/* ---- checkpoint.c ---- */
+
+void checkpoint_init(struct store *store);
+
+/* Asks for a checkpoint; done, if not NULL, is called after one that began after this call. */
+void checkpoint_request(struct store *store);
+
+/* Starts what was asked for, or what the ring's fill or idle regions ask for. */
+void checkpoint_run(struct store *store);
+bool checkpoint_is_busy(const struct store *store);
+
+/* ---- superblock_writer.c ---- */
+
+void superblock_write(struct store *store, const struct superblock *sb,
+                      void (*done)(struct store *store, struct status status));
+
+/* ---- session.c ---- */
+
+void sessions_run(struct store *store);
+
+/* A session's command has ended. */
+void session_put(struct store_session *session);
+void sessions_forget_volume(struct catalog_volume *volume);
+
+/* ---- apply.c ---- */
+
+/* What replay knows beyond the records: section 5 and F13. */
+struct apply {
+    struct store *store;
+    bool checkpoint; /* Records come from a checkpoint, not from the journal. */
+    bool head_seen;
+    uint64_t sequence;   /* Of the block that holds the record. */
+    uint64_t settled;    /* The highest mark seen. */
+    uint32_t *known;     /* Per place: blocks whose CRC a replayed record gave. */
+    uint32_t *unsettled; /* Per place: blocks to be checked by J1. */
+    uint32_t *was_zero;  /* Per place: of those, what was zero before. */
+};
+
+struct status apply_records(struct apply *a, struct const_span payload) MUST_CHECK;
+
+/* ---- lifetime: store.c ---- */
+
+struct status store_create(struct dev *dev, const struct superblock *sb,
+                           struct store **out_store) MUST_CHECK;
+struct status store_start_journal(struct store *store, uint64_t life, uint64_t start) MUST_CHECK;
+void store_destroy(struct store *store);
+
+/* Takes the next step of closing, if that was asked for.  The store may be gone afterwards. */
+void store_close_run(struct store *store);
+
+/* A ZERO record's effect. */
+void zero_apply(struct store *store, struct shard *shard, const struct record_zero *zero,
+                uint64_t sequence, bool replay);
+
+/* Frees the places of a deleted volume's shards and the volume. */
+void store_drop_volume(struct store *store, struct catalog_volume *volume, bool replay,
+                       uint64_t sequence);
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An update of the superblock: slot A, flush, slot B, flush (docs/disk-format.md, 2.1). */
+#include <assert.h>
+
+#include "store/store_internal.h"
+
+/* What each step waits for. */
+enum { STEP_SLOT_A, STEP_FLUSH_A, STEP_SLOT_B, STEP_FLUSH_B, STEP_END };
+
+static void writer_on_io(struct dev_io *io);
+
+static void writer_step(struct superblock_writer *w)
+{
+    struct dev *const dev = w->store->dev;
+
+    assert(w->step < STEP_END);
+    if (w->step == STEP_SLOT_A || w->step == STEP_SLOT_B) {
+        const unsigned slot = w->step == STEP_SLOT_A ? 0 : 1;
+        dev_write(dev, &w->io, superblock_offset(slot),
+                  (struct const_span) { w->block, SUPERBLOCK_BYTES }, false, writer_on_io);
+        return;
+    }
+    dev_flush(dev, &w->io, writer_on_io);
+}
+
+static void writer_on_io(struct dev_io *io)
+{
+    struct superblock_writer *const w = CONTAINER_OF(io, struct superblock_writer, io);
+
+    assert(w->done != NULL);
+    w->step++;
+    if (status_ok(io->status) && w->step < STEP_END) {
+        writer_step(w);
+        return;
+    }
+    void (*const done)(struct store *, struct status) = w->done;
+    w->done = NULL;
+    done(w->store, io->status);
+}
+
+void superblock_write(struct store *store, const struct superblock *sb,
+                      void (*done)(struct store *store, struct status status))
+{
+    struct superblock_writer *const w = &store->sb_writer;
+
+    assert(w->done == NULL);
+    assert(sb->sequence > store->sb.sequence);
+    superblock_encode(sb, (struct span) { w->block, SUPERBLOCK_BYTES });
+    w->store = store;
+    w->done = done;
+    w->step = STEP_SLOT_A;
+    writer_step(w);
+}

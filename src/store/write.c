@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writes.  A block that has a place in its layer is overwritten there; any other gets one, and a
+ * WRITE record (first touch).  One command may do both.
+ *
+ *     admit: all that it needs is there ----> records appended, data submitted
+ *                                               |            |
+ *                                               v            v
+ *                                          journal written, data written --> map and checksums
+ *                                                            |
+ *                                     FUA with records: --> flushed
+ *
+ * S1, F9: it completes only after its data and all journal blocks up to its records'.
+ */
+#include <assert.h>
+
+#include "store/store_internal.h"
+
+#define RECORD_SHARD_BYTES 48
+#define RECORD_WRITE_FIXED 28
+
+/* A grain that a command touches. */
+struct touch {
+    uint32_t grain;
+    uint32_t first; /* Block of the grain. */
+    uint32_t count;
+    uint32_t io_block; /* Block of the command. */
+};
+
+/* What a write needs before it can go. */
+struct need {
+    size_t record_bytes;
+    uint32_t places;
+    uint32_t items;
+    bool wait;
+};
+
+static uint32_t touch_count(const struct store_io *io)
+{
+    const uint64_t first = io->offset / STORE_GRAIN_BYTES;
+    const uint64_t last = (io->offset + io->bytes - 1) / STORE_GRAIN_BYTES;
+
+    assert(last - first < STORE_IO_GRAINS_MAX);
+    return (uint32_t)(last - first + 1);
+}
+
+static struct touch touch_at(const struct store_io *io, uint32_t index)
+{
+    const uint64_t begin = io->offset / STORE_BLOCK_BYTES;
+    const uint64_t end = begin + io->bytes / STORE_BLOCK_BYTES;
+    const uint64_t grain = begin / GRAIN_BLOCKS + index;
+    const uint64_t from = max_u64(begin, grain * GRAIN_BLOCKS);
+    const uint64_t to = min_u64(end, (grain + 1) * GRAIN_BLOCKS);
+
+    assert(from < to);
+    return (struct touch) { .grain = (uint32_t)grain,
+                            .first = (uint32_t)(from % GRAIN_BLOCKS),
+                            .count = (uint32_t)(to - from),
+                            .io_block = (uint32_t)(from - begin) };
+}
+
+/* The next run of set bits at or after *at; false if there is none. */
+static bool next_run(uint32_t mask, uint32_t *at, uint32_t *out_count)
+{
+    while (*at < GRAIN_BLOCKS && (mask >> *at & 1) == 0)
+        ++*at;
+    uint32_t end = *at;
+    while (end < GRAIN_BLOCKS && (mask >> end & 1) != 0)
+        end++;
+    *out_count = end - *at;
+    return *out_count > 0;
+}
+
+/* The layer that a write goes to: its own generation's, also when a newer one exists (S8). */
+static uint64_t write_generation(const struct store_io *io, const struct shard *shard)
+{
+    if (MUTATION(S8_NEWEST_LAYER) && shard != NULL && shard->map.layer_count > 0)
+        return max_u64(io->generation, shard->map.layers[0].generation);
+    return io->generation;
+}
+
+/* ---- What it needs ---- */
+
+static void need_overwrite(struct store *store, struct shard *shard, const struct touch *t,
+                           const struct grain *g, struct need *need)
+{
+    const struct journal_marks marks = journal_get_marks(store->journal);
+
+    /* F14: its first touch must be durably settled. */
+    if (!grain_is_settled(g, marks.durably_settled) && !MUTATION(S2_OVERWRITE_UNSETTLED)) {
+        journal_settle(store->journal, store->last_record);
+        need->wait = true;
+    }
+    /* F16. */
+    if (!region_ensure_open(store, shard, t->grain / REGION_GRAINS))
+        need->wait = true;
+}
+
+static void need_first_touch(struct store *store, const struct grain *g, uint32_t mask,
+                             struct need *need)
+{
+    const uint64_t flushed = journal_get_marks(store->journal).flushed;
+    uint32_t at = 0, count;
+
+    if (g == NULL || grain_place(g) == SPACE_NONE)
+        need->places++;
+    if (g == NULL || (g->data | g->zero) == 0)
+        need->items++;
+    /* F19: freed blocks of the grain are not durably free yet. */
+    if (g != NULL && grain_has_freed(g) && !grain_is_settled(g, flushed) &&
+        !MUTATION(J2_REUSE_EARLY)) {
+        journal_settle(store->journal, store->last_record);
+        need->wait = true;
+    }
+    while (next_run(mask, &at, &count)) {
+        need->record_bytes += RECORD_WRITE_FIXED + (size_t)count * 4;
+        at += count;
+    }
+}
+
+static struct need write_needs(struct store_io *io, struct shard *shard)
+{
+    struct store *const store = io->session->store;
+    const struct layer *const layer =
+        shard != NULL ? map_layer(&shard->map, write_generation(io, shard)) : NULL;
+    struct need need = { .record_bytes = shard == NULL ? RECORD_SHARD_BYTES : 0 };
+
+    for (uint32_t i = 0; i < touch_count(io); i++) {
+        const struct touch t = touch_at(io, i);
+        const struct grain *const g = layer != NULL ? &layer->grains[t.grain] : NULL;
+        const uint32_t mask = grain_mask(t.first, t.count);
+        const uint32_t present = g != NULL ? g->data & mask : 0;
+        if (present != 0)
+            need_overwrite(store, shard, &t, g, &need);
+        if (present != mask)
+            need_first_touch(store, g, mask & ~present, &need);
+        io->overwrites[i] = present;
+    }
+    return need;
+}
+
+/* S6: a full disk refuses what needs space, and nothing else. */
+static struct status MUST_CHECK write_check_space(struct store *store, struct need *need)
+{
+    const struct catalog *const c = &store->catalog;
+
+    if (c->map_items + need->items > c->limits.map_items && need->items > 0)
+        return STATUS(NO_SPACE);
+    const uint32_t places = MUTATION(S6_FULL_REFUSES_ALL) ? need->places + 1 : need->places;
+    if (places <= store_free_grains(store) || places == 0)
+        return STATUS(OK);
+    if (store->space.gathering + store->space.waiting == 0)
+        return STATUS(NO_SPACE);
+    /* Freed places are on their way back. */
+    journal_settle(store->journal, store->last_record);
+    need->wait = true;
+    return STATUS(OK);
+}
+
+/* ---- Going ---- */
+
+static struct status MUST_CHECK write_create_shard(struct store_io *io, struct shard **out_shard)
+{
+    struct store *const store = io->session->store;
+    struct catalog_volume *const v = io->session->volume;
+    const struct record rec = {
+        .type = RECORD_SHARD,
+        .u.shard = { .id = store->catalog.next_shard_id,
+                     .volume = v->id,
+                     .index = io->shard,
+                     .group = io->session->group,
+                     .epoch = io->session->epoch,
+                     .generation = io->generation,
+                     .bytes = v->desc.shard_bytes },
+    };
+    uint64_t sequence;
+
+    /* S5: the volume's descriptor was durable before the session was confirmed. */
+    TRY(catalog_add_shard(&store->catalog, v, &rec.u.shard, out_shard));
+    record_encode(&rec, journal_append(store->journal, RECORD_SHARD_BYTES, &sequence));
+    return STATUS(OK);
+}
+
+/* Appends the records of one grain's first touches. */
+static void write_record_grain(struct store_io *io, struct shard *shard, const struct touch *t,
+                               struct grain *g, uint32_t fresh)
+{
+    struct store *const store = io->session->store;
+    uint32_t at = 0, count;
+
+    while (next_run(fresh, &at, &count)) {
+        const struct record rec = {
+            .type = RECORD_WRITE,
+            .items = count,
+            .u.write = { .shard = shard->id,
+                         .generation = write_generation(io, shard),
+                         .grain = t->grain,
+                         .place = grain_place(g),
+                         .first = at,
+                         .count = count },
+        };
+        const struct span out =
+            journal_append(store->journal, record_bytes(RECORD_WRITE, count), &io->last);
+        record_encode(&rec, out);
+        for (uint32_t i = 0; i < count; i++)
+            record_put_crc(out, i, io->crcs[t->io_block + at - t->first + i]);
+        if (io->sequence == 0)
+            io->sequence = io->last;
+        at += count;
+    }
+    g->sequence = grain_sequence_of(io->last);
+    grain_set_freed(g, false);
+}
+
+/* Takes places and appends the records of all first touches. */
+static void write_record(struct store_io *io, struct shard *shard, struct layer *layer)
+{
+    struct store *const store = io->session->store;
+
+    for (uint32_t i = 0; i < touch_count(io); i++) {
+        const struct touch t = touch_at(io, i);
+        const uint32_t fresh = grain_mask(t.first, t.count) & ~io->overwrites[i];
+        struct grain *const g = &layer->grains[t.grain];
+        if (fresh == 0)
+            continue;
+        if (grain_place(g) == SPACE_NONE) {
+            const uint32_t before =
+                t.grain > 0 ? grain_place(&layer->grains[t.grain - 1]) : SPACE_NONE;
+            const uint32_t place =
+                space_alloc(&store->space, before == SPACE_NONE ? SPACE_NONE : before + 1);
+            assert(place != SPACE_NONE);
+            grain_set_place(g, place);
+        }
+        write_record_grain(io, shard, &t, g, fresh);
+    }
+    if (io->sequence == 0)
+        return;
+    /* One count for the whole command, at its first block, holds the settled mark back. */
+    journal_data_begin(store->journal, io->sequence);
+    store_note_record(store, io->last);
+}
+
+/* Counts the command in (or out of) the regions that it overwrites. */
+static void write_enter_regions(struct store_io *io, bool enter)
+{
+    struct store *const store = io->session->store;
+
+    for (uint32_t i = 0; i < touch_count(io); i++) {
+        if (io->overwrites[i] == 0)
+            continue;
+        const uint32_t region = touch_at(io, i).grain / REGION_GRAINS;
+        struct intent *const intent = intent_find(&store->intents, io->target, region);
+        assert(intent != NULL);
+        if (enter) {
+            assert(intent_is_usable(intent));
+            intent->in_flight++;
+            continue;
+        }
+        assert(intent->in_flight > 0);
+        intent->in_flight--;
+        intent->last_ns = reactor_now_ns(store->reactor);
+        if (!status_ok(io->outcome))
+            intent_set_suspect(&store->intents, intent, true);
+        if (intent->state == INTENT_OPEN)
+            intent_move(&store->intents, intent, INTENT_OPEN); /* To the end of the list. */
+    }
+}
+
+/* Updates checksums and map: the write has happened. */
+static void write_apply(struct store_io *io)
+{
+    struct store *const store = io->session->store;
+    struct map *const map = &io->target->map;
+    struct layer *const layer = map_layer(map, write_generation(io, io->target));
+
+    assert(layer != NULL);
+    for (uint32_t i = 0; i < touch_count(io); i++) {
+        const struct touch t = touch_at(io, i);
+        struct grain *const g = &layer->grains[t.grain];
+        const uint32_t place = grain_place(g);
+        assert(place != SPACE_NONE);
+        for (uint32_t b = 0; b < t.count; b++)
+            sums_set(&store->sums, (uint64_t)place * GRAIN_BLOCKS + t.first + b,
+                     io->crcs[t.io_block + b]);
+        map_set_data(map, g, place, grain_mask(t.first, t.count));
+    }
+}
+
+/* F15: the first touches of a write whose data failed are taken back. */
+static void write_take_back(struct store_io *io)
+{
+    struct store *const store = io->session->store;
+    const struct layer *const layer = map_layer(&io->target->map, write_generation(io, io->target));
+
+    for (uint32_t i = 0; i < touch_count(io); i++) {
+        const struct touch t = touch_at(io, i);
+        const struct grain *const g = &layer->grains[t.grain];
+        for (uint32_t b = t.first; b < t.first + t.count; b++) {
+            if ((io->overwrites[i] >> b & 1) != 0)
+                continue;
+            const struct record rec = {
+                .type = RECORD_ZERO,
+                .u.zero = { .shard = io->target->id,
+                            .generation = layer->generation,
+                            .first = (uint64_t)t.grain * GRAIN_BLOCKS + b,
+                            .count = 1,
+                            .zero = (g->zero >> b & 1) != 0 },
+            };
+            const size_t bytes = record_bytes(RECORD_ZERO, 0);
+            uint64_t sequence;
+            if (!journal_has_room(store->journal, bytes, true)) {
+                store_fail(store, STATUS(MEDIA_WRITE));
+                return;
+            }
+            record_encode(&rec, journal_append(store->journal, bytes, &sequence));
+            store_note_record(store, sequence);
+        }
+    }
+}
+
+static void write_on_flushed(struct journal_waiter *waiter, struct status status)
+{
+    struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
+
+    command_finish(io, status_ok(status) ? status : STATUS(MEDIA_WRITE));
+}
+
+/* All parts have ended. */
+static void write_end(struct store_io *io)
+{
+    struct store *const store = io->session->store;
+    const bool recorded = io->sequence != 0;
+
+    assert(io->pending == 0);
+    if (status_ok(io->outcome))
+        write_apply(io);
+    else if (recorded && !store->failed)
+        write_take_back(io);
+    write_enter_regions(io, false);
+    if (recorded)
+        journal_data_end(store->journal, io->sequence);
+    if (!status_ok(io->outcome) || !io->fua || !recorded) {
+        command_finish(io, io->outcome);
+        return;
+    }
+    io->waiter = (struct journal_waiter) { .sequence = io->last, .fn = write_on_flushed };
+    journal_wait_flushed(store->journal, &io->waiter);
+}
+
+static void write_part_ended(struct store_io *io, struct status status)
+{
+    if (!status_ok(status) && status_ok(io->outcome))
+        io->outcome = STATUS(MEDIA_WRITE);
+    if (io->pending == 0 && io->cursor == io->bytes / STORE_BLOCK_BYTES)
+        write_end(io);
+}
+
+static void write_on_segment(struct dev_io *dev_io)
+{
+    struct segment *const s = CONTAINER_OF(dev_io, struct segment, io);
+    struct store_io *const io = s->owner;
+
+    assert(io->opcode == STORE_OP_WRITE);
+    segment_put(io->session->store, s);
+    write_part_ended(io, dev_io->status);
+}
+
+static void write_on_journal(struct journal_waiter *waiter, struct status status)
+{
+    struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
+
+    assert(io->pending > 0);
+    io->pending--;
+    write_part_ended(io, status);
+}
+
+/* Where a block of the command lies. */
+static uint64_t write_place(const struct layer *layer, uint64_t block)
+{
+    const uint32_t place = grain_place(&layer->grains[block / GRAIN_BLOCKS]);
+
+    assert(place != SPACE_NONE);
+    return (uint64_t)place * GRAIN_BLOCKS + block % GRAIN_BLOCKS;
+}
+
+void write_advance(struct store_io *io)
+{
+    struct store *const store = io->session->store;
+    const struct layer *const layer = map_layer(&io->target->map, write_generation(io, io->target));
+    const uint32_t blocks = (uint32_t)(io->bytes / STORE_BLOCK_BYTES);
+    const uint64_t first = io->offset / STORE_BLOCK_BYTES;
+
+    io->pending++; /* Held until all parts are on their way. */
+    while (io->cursor < blocks) {
+        struct segment *const s = segment_get(store, io);
+        if (s == NULL)
+            break; /* segment_put() resumes. */
+        s->first = io->cursor;
+        s->place = write_place(layer, first + io->cursor);
+        s->count = 1;
+        while (s->first + s->count < blocks &&
+               write_place(layer, first + s->first + s->count) == s->place + s->count)
+            s->count++;
+        io->cursor += s->count;
+        /* With records, FUA ends with a flush of everything instead. */
+        dev_write(store->dev, &s->io, store_data_offset(store, s->place),
+                  span_const(span_sub(io->data, (size_t)s->first * STORE_BLOCK_BYTES,
+                                      (size_t)s->count * STORE_BLOCK_BYTES)),
+                  io->fua && io->sequence == 0, write_on_segment);
+    }
+    io->pending--;
+}
+
+static void write_go(struct store_io *io, struct shard *shard)
+{
+    struct store *const store = io->session->store;
+    struct layer *layer;
+    struct status st = STATUS(OK);
+
+    if (shard == NULL)
+        st = write_create_shard(io, &shard);
+    if (status_ok(st))
+        st = map_layer_make(&shard->map, write_generation(io, shard), &layer);
+    if (!status_ok(st)) {
+        command_finish(io, st);
+        return;
+    }
+    command_activate(io, shard);
+    write_record(io, shard, layer);
+    write_enter_regions(io, true);
+    if (io->sequence != 0) {
+        io->pending++;
+        io->waiter = (struct journal_waiter) { .sequence = io->last, .fn = write_on_journal };
+        journal_wait_written(store->journal, &io->waiter);
+    }
+    write_advance(io);
+}
+
+bool write_admit(struct store_io *io)
+{
+    struct store *const store = io->session->store;
+    struct shard *const shard = catalog_shard_by_index(io->session->volume, io->shard);
+
+    assert(io->crcs != NULL);
+    if (shard == NULL && !io->create) {
+        command_finish(io, STATUS(UNKNOWN_SHARD));
+        return true;
+    }
+    if (shard != NULL && (!range_is_settled(store, shard, io->offset, io->bytes) ||
+                          command_conflicts(shard, io, true)))
+        return false;
+    struct need need = write_needs(io, shard);
+    const struct status st = write_check_space(store, &need);
+    if (!status_ok(st)) {
+        command_finish(io, st);
+        return true;
+    }
+    if (need.wait || !journal_has_room(store->journal, need.record_bytes, false))
+        return false;
+    write_go(io, shard);
+    return true;
+}

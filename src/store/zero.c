@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Write Zeroes and Deallocate, and the deletion of a volume: one record each, and the places come
+ * back once it is durable (J2, F19).
+ */
+#include <assert.h>
+
+#include "store/store_internal.h"
+
+/* One grain of a range of blocks: which of its blocks the range has. */
+static uint32_t range_mask(uint64_t first, uint64_t end, uint64_t grain)
+{
+    const uint64_t from = max_u64(first, grain * GRAIN_BLOCKS);
+    const uint64_t to = min_u64(end, (grain + 1) * GRAIN_BLOCKS);
+
+    assert(from < to);
+    return grain_mask((uint32_t)(from % GRAIN_BLOCKS), (uint32_t)(to - from));
+}
+
+void zero_apply(struct store *store, struct shard *shard, const struct record_zero *zero,
+                uint64_t sequence, bool replay)
+{
+    const uint64_t end = zero->first + zero->count;
+    struct layer *const layer = map_layer(&shard->map, zero->generation);
+
+    assert(layer != NULL);
+    assert(end <= (uint64_t)shard->map.grain_count * GRAIN_BLOCKS);
+    for (uint64_t i = zero->first / GRAIN_BLOCKS; i * GRAIN_BLOCKS < end; i++) {
+        struct grain *const g = &layer->grains[i];
+        uint32_t freed;
+        const bool kept =
+            map_set_zero(&shard->map, g, range_mask(zero->first, end, i), zero->zero, &freed);
+        if (replay)
+            continue;
+        if (kept) {
+            grain_set_freed(g, true);
+            g->sequence = grain_sequence_of(sequence);
+        }
+        if (freed != SPACE_NONE) {
+            space_free_later(&store->space, freed);
+            store->gathered_sequence = max_u64(store->gathered_sequence, sequence);
+        }
+    }
+}
+
+static struct record_zero zero_record(const struct store_io *io, const struct shard *shard)
+{
+    return (struct record_zero) {
+        .shard = shard->id,
+        .generation = io->generation,
+        .first = io->offset / STORE_BLOCK_BYTES,
+        .count = io->bytes / STORE_BLOCK_BYTES,
+        /* Where nothing lies beneath, absent reads as zeros too (F6). */
+        .zero = !map_layer_is_oldest(&shard->map, io->generation),
+    };
+}
+
+static void zero_on_flushed(struct journal_waiter *waiter, struct status status)
+{
+    struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
+
+    command_finish(io, status_ok(status) ? status : STATUS(MEDIA_WRITE));
+}
+
+static void zero_on_written(struct journal_waiter *waiter, struct status status)
+{
+    struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
+    struct store *const store = io->session->store;
+
+    if (!status_ok(status)) {
+        command_finish(io, STATUS(MEDIA_WRITE));
+        return;
+    }
+    const struct record_zero zero = zero_record(io, io->target);
+    zero_apply(store, io->target, &zero, io->last, false);
+    if (!io->fua) {
+        command_finish(io, STATUS(OK));
+        return;
+    }
+    io->waiter = (struct journal_waiter) { .sequence = io->last, .fn = zero_on_flushed };
+    journal_wait_flushed(store->journal, &io->waiter);
+}
+
+/* Whether the command would change nothing: no data in its layer, and nothing to hide. */
+static bool zero_is_void(const struct store_io *io, const struct shard *shard)
+{
+    const struct layer *const layer = map_layer(&shard->map, io->generation);
+    const uint64_t last = (io->offset + io->bytes - 1) / STORE_GRAIN_BYTES;
+
+    if (!map_layer_is_oldest(&shard->map, io->generation))
+        return false;
+    for (uint64_t i = io->offset / STORE_GRAIN_BYTES; layer != NULL && i <= last; i++) {
+        if (layer->grains[i].data != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Zeros over older layers take map items; NO_SPACE if a checkpoint could not hold them. */
+static struct status MUST_CHECK zero_make_layer(struct store_io *io, struct shard *shard)
+{
+    const struct catalog *const c = &io->session->store->catalog;
+    const uint64_t grains = io->bytes / STORE_GRAIN_BYTES + 2;
+    struct layer *layer;
+
+    if (!map_layer_is_oldest(&shard->map, io->generation) &&
+        c->map_items + grains > c->limits.map_items)
+        return STATUS(NO_SPACE);
+    return map_layer_make(&shard->map, io->generation, &layer);
+}
+
+static void zero_go(struct store_io *io, struct shard *shard)
+{
+    struct store *const store = io->session->store;
+    const struct record rec = { .type = RECORD_ZERO, .u.zero = zero_record(io, shard) };
+
+    command_activate(io, shard);
+    record_encode(&rec, journal_append(store->journal, record_bytes(RECORD_ZERO, 0), &io->last));
+    store_note_record(store, io->last);
+    io->waiter = (struct journal_waiter) { .sequence = io->last, .fn = zero_on_written };
+    journal_wait_written(store->journal, &io->waiter);
+}
+
+bool zero_admit(struct store_io *io)
+{
+    struct store *const store = io->session->store;
+    struct shard *const shard = catalog_shard_by_index(io->session->volume, io->shard);
+
+    if (shard == NULL) {
+        command_finish(io, STATUS(UNKNOWN_SHARD));
+        return true;
+    }
+    if (!range_is_settled(store, shard, io->offset, io->bytes) ||
+        command_conflicts(shard, io, false))
+        return false;
+    struct status st = STATUS(OK);
+    const bool is_void = zero_is_void(io, shard);
+    if (!is_void)
+        st = zero_make_layer(io, shard);
+    if (!status_ok(st) && io->opcode == STORE_OP_DEALLOCATE)
+        st = STATUS(OK); /* Advice. */
+    else if (status_ok(st) && !is_void) {
+        if (!journal_has_room(store->journal, record_bytes(RECORD_ZERO, 0), false))
+            return false;
+        zero_go(io, shard);
+        return true;
+    }
+    command_finish(io, st);
+    return true;
+}
+
+/* ---- Deleting a volume ---- */
+
+static void drop_shard(struct store *store, struct shard *shard, bool replay, uint64_t sequence)
+{
+    for (unsigned l = 0; l < shard->map.layer_count && !replay; l++) {
+        for (uint32_t i = 0; i < shard->map.grain_count; i++) {
+            const uint32_t place = grain_place(&shard->map.layers[l].grains[i]);
+            if (place == SPACE_NONE)
+                continue;
+            space_free_later(&store->space, place);
+            store->gathered_sequence = max_u64(store->gathered_sequence, sequence);
+        }
+    }
+    intents_drop_shard(&store->intents, shard);
+    catalog_remove_shard(&store->catalog, shard);
+}
+
+void store_drop_volume(struct store *store, struct catalog_volume *volume, bool replay,
+                       uint64_t sequence)
+{
+    for (uint32_t i = 0; i < volume->shards_count; i++) {
+        if (volume->shards[i] != NULL)
+            drop_shard(store, volume->shards[i], replay, sequence);
+    }
+    sessions_forget_volume(volume);
+    catalog_remove_volume(&store->catalog, volume);
+}
+
+static void delete_on_flushed(struct journal_waiter *waiter, struct status status)
+{
+    struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
+    struct store *const store = io->session->store;
+
+    if (status_ok(status)) {
+        store_drop_volume(store, io->session->volume, false, io->last);
+        store_note_record(store, io->last);
+    }
+    command_finish(io, status_ok(status) ? status : STATUS(MEDIA_WRITE));
+}
+
+/* Whether nothing of the volume is under way but the command that deletes it. */
+static bool volume_is_quiet(const struct store *store, const struct store_io *io)
+{
+    uint32_t commands = 0;
+
+    LIST_FOR_EACH (n, &io->session->volume->sessions)
+        commands += CONTAINER_OF(n, struct store_session, link)->commands;
+    for (unsigned i = 0; i < SETTLERS; i++) {
+        const struct intent *const intent = store->settlers[i].intent;
+        if (intent != NULL && intent->shard->volume == io->session->volume)
+            return false;
+    }
+    return commands == 1;
+}
+
+bool delete_admit(struct store_io *io)
+{
+    struct store *const store = io->session->store;
+    const struct record rec = { .type = RECORD_VOLUME_DELETE,
+                                .u.volume_id = io->session->volume->id };
+    const size_t bytes = record_bytes(RECORD_VOLUME_DELETE, 0);
+
+    if (!volume_is_quiet(store, io) || !journal_has_room(store->journal, bytes, true))
+        return false;
+    io->session->volume->deleting = true;
+    command_activate(io, NULL);
+    record_encode(&rec, journal_append(store->journal, bytes, &io->last));
+    io->waiter = (struct journal_waiter) { .sequence = io->last, .fn = delete_on_flushed };
+    journal_wait_flushed(store->journal, &io->waiter);
+    return true;
+}
