@@ -45,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     if (!status_ok(superblock_choose((struct const_span) { slots, sizeof slots }, &sb, &bad)))
         return 0;
     assert(bad < 3);
-    assert(status_ok(layout_check(&sb.layout, sb.device_bytes)));
+    assert(status_ok(disk_layout_check(&sb.layout, sb.device_bytes)));
     superblock_encode(&sb, (struct span) { again, sizeof again });
     assert(status_ok(superblock_decode((struct const_span) { again, sizeof again }, &same)));
     assert(same.sequence == sb.sequence);
