@@ -110,14 +110,14 @@ static void conn_on_timer(struct io_timer *timer)
 {
     struct nvme_conn *conn = CONTAINER_OF(timer, struct nvme_conn, timer);
     struct reactor *r = conn->shard->reactor;
-    const char *who = io_addr_format(&conn->peer).s;
+    const struct io_addr_text who = io_addr_format(&conn->peer);
 
     if (conn->sm.now == CONN_TERM) {
         conn_close(conn);
         return;
     }
     if (conn->sm.now != CONN_LIVE) {
-        log_warning(r->log, "%s: no ICReq and Connect in time; closed", who);
+        log_warning(r->log, "%s: no ICReq and Connect in time; closed", who.s);
         conn_close(conn);
         return;
     }
@@ -128,7 +128,7 @@ static void conn_on_timer(struct io_timer *timer)
         io_timer_arm(timer, r, since + NVME_STALL_NS);
         return;
     }
-    log_warning(r->log, "%s: takes no responses or sends no data; closed", who);
+    log_warning(r->log, "%s: takes no responses or sends no data; closed", who.s);
     conn_close(conn);
 }
 

@@ -216,7 +216,7 @@ static void connect_io(struct nvme_cmd *cmd, const struct connect *c)
         return refuse(cmd, c, invalid_data(cmd, offsetof(struct nvme_connect_data_spec, host_id)));
     if (c->qid > ctrl->io_queues_max)
         return refuse(cmd, c, invalid_command(cmd, offsetof(struct nvme_connect_spec, qid)));
-    if ((ctrl_csts(ctrl) & NVME_CSTS_RDY) == 0 || ctrl->shutdown)
+    if ((ctrl_csts(ctrl) & NVME_CSTS_RDY) == 0 || ctrl->shutdown != SHUTDOWN_NONE)
         return refuse(cmd, c, NVME_SC_DNR | NVME_SC_COMMAND_SEQUENCE);
     if (has_queue(ctrl, c->qid))
         return refuse(cmd, c, NVME_SC_CONNECT_BUSY);

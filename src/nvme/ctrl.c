@@ -32,6 +32,7 @@ static void ctrl_free(struct nvme_ctrl *ctrl)
     list_remove(&ctrl->link);
     free(ctrl);
     subsys_check_removed(subsys);
+    target_check_stopped(subsys->target);
 }
 
 void ctrl_kill(struct nvme_ctrl *ctrl, const char *why)
@@ -79,7 +80,13 @@ void ctrl_remove_queue(struct nvme_conn *conn)
     ctrl->bytes_read += counter_get(&conn->counters.bytes_read);
     ctrl->bytes_written += counter_get(&conn->counters.bytes_written);
     ctrl->media_errors += counter_get(&conn->counters.media_errors);
-    if (ctrl->dying && list_empty(&ctrl->queues))
+    ctrl_shutdown_step(ctrl);
+    ctrl_check_gone(ctrl); /* ctrl may be gone. */
+}
+
+void ctrl_check_gone(struct nvme_ctrl *ctrl)
+{
+    if (ctrl->dying && list_empty(&ctrl->queues) && ctrl->shutdown != SHUTDOWN_FLUSHING)
         ctrl_free(ctrl);
 }
 

@@ -16,12 +16,57 @@ uint32_t ctrl_csts(const struct nvme_ctrl *ctrl)
 {
     uint32_t csts = 0;
 
-    /* Disabling and shutting down are over when no I/O queue is left. */
+    /* Disabling is over when no I/O queue is left. */
     if ((ctrl->cc & NVME_CC_EN) != 0 || ctrl->io_queues > 0)
         csts |= NVME_CSTS_RDY;
-    if (ctrl->shutdown)
-        csts |= ctrl->io_queues == 0 ? NVME_CSTS_SHST_COMPLETE : NVME_CSTS_SHST_COMPLETE >> 1;
+    if (ctrl->shutdown == SHUTDOWN_COMPLETE)
+        csts |= NVME_CSTS_SHST_COMPLETE;
+    else if (ctrl->shutdown != SHUTDOWN_NONE)
+        csts |= NVME_CSTS_SHST_OCCURRING;
     return csts;
+}
+
+/* ---- Shutdown: the I/O queues end, then what the volatile cache holds becomes durable ---- */
+
+static void shutdown_on_flush(struct nvme_ns_req *req)
+{
+    struct nvme_ctrl *ctrl = CONTAINER_OF(req, struct nvme_ctrl, shutdown_flush);
+    struct nvme_target *target = ctrl->subsys->target;
+
+    if (!status_ok(req->status))
+        log_error(target->home->log, "'%s': flush at the shutdown of controller %u: %s",
+                  ctrl->subsys->nqn.s, ctrl->cntlid, status_text(req->status));
+    ctrl->shutdown = SHUTDOWN_COMPLETE;
+    ctrl_check_gone(ctrl); /* ctrl may be gone. */
+    home_retry_connects(target);
+}
+
+void ctrl_shutdown_step(struct nvme_ctrl *ctrl)
+{
+    struct nvme_ns *ns = ctrl->subsys->ns;
+
+    if (ctrl->shutdown != SHUTDOWN_DRAINING || ctrl->io_queues > 0)
+        return;
+    if (ns == NULL) {
+        ctrl->shutdown = SHUTDOWN_COMPLETE;
+        return;
+    }
+    ctrl->shutdown = SHUTDOWN_FLUSHING;
+    list_node_init(&ctrl->shutdown_flush.link);
+    ctrl->shutdown_flush.opcode = NVME_NS_FLUSH;
+    ctrl->shutdown_flush.reactor = ctrl->subsys->target->home;
+    ctrl->shutdown_flush.done = shutdown_on_flush;
+    ctrl->shutdown_flush.status = STATUS(OK);
+    ns->ops->submit(ns, &ctrl->shutdown_flush);
+}
+
+static void shutdown_start(struct nvme_ctrl *ctrl)
+{
+    if (ctrl->shutdown != SHUTDOWN_NONE)
+        return;
+    ctrl->shutdown = SHUTDOWN_DRAINING;
+    ctrl_kill_io_queues(ctrl);
+    ctrl_shutdown_step(ctrl);
 }
 
 static uint64_t cap_value(void)
@@ -88,12 +133,14 @@ uint16_t ctrl_property_set(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd)
     if ((cc & NVME_CC_EN) != 0 && (ctrl->cc & NVME_CC_EN) == 0 && !cc_is_supported(ctrl, cc))
         return NVME_SC_DNR | NVME_SC_INVALID_FIELD;
 
-    if ((cc & NVME_CC_SHN_MASK) != 0)
-        ctrl->shutdown = true;
-    else if ((cc & NVME_CC_EN) != 0 && (ctrl->cc & NVME_CC_EN) == 0)
-        ctrl->shutdown = false; /* Enabling anew ends a shutdown. */
+    const bool enables = (cc & NVME_CC_EN) != 0 && (ctrl->cc & NVME_CC_EN) == 0;
+
     ctrl->cc = cc;
-    if (ctrl->shutdown || (cc & NVME_CC_EN) == 0)
+    if ((cc & NVME_CC_SHN_MASK) != 0)
+        shutdown_start(ctrl);
+    else if (enables && ctrl->shutdown == SHUTDOWN_COMPLETE)
+        ctrl->shutdown = SHUTDOWN_NONE; /* Enabling anew ends a shutdown. */
+    if ((cc & NVME_CC_EN) == 0)
         ctrl_kill_io_queues(ctrl);
     return 0;
 }

@@ -110,27 +110,28 @@ enum nvme_property {
     NVME_PROP_CRTO = 0x68,
 };
 
-#define NVME_CAP_MQES_MASK      UINT64_C(0xffff) /* 0's based. */
-#define NVME_CAP_CQR            (UINT64_C(1) << 16)
-#define NVME_CAP_TO_SHIFT       24 /* In 500 ms. */
-#define NVME_CAP_CSS_NVM        (UINT64_C(1) << 37)
-#define NVME_CAP_MPSMIN_SHIFT   48
+#define NVME_CAP_MQES_MASK       UINT64_C(0xffff) /* 0's based. */
+#define NVME_CAP_CQR             (UINT64_C(1) << 16)
+#define NVME_CAP_TO_SHIFT        24 /* In 500 ms. */
+#define NVME_CAP_CSS_NVM         (UINT64_C(1) << 37)
+#define NVME_CAP_MPSMIN_SHIFT    48
 
-#define NVME_VS_2_0             UINT32_C(0x00020000)
+#define NVME_VS_2_0              UINT32_C(0x00020000)
 
-#define NVME_CC_EN              UINT32_C(1)
-#define NVME_CC_CSS_MASK        (UINT32_C(7) << 4)
-#define NVME_CC_MPS_SHIFT       7
-#define NVME_CC_MPS_MASK        (UINT32_C(0xf) << 7)
-#define NVME_CC_AMS_MASK        (UINT32_C(7) << 11)
-#define NVME_CC_SHN_MASK        (UINT32_C(3) << 14)
-#define NVME_CC_IOSQES_SHIFT    16
-#define NVME_CC_IOCQES_SHIFT    20
+#define NVME_CC_EN               UINT32_C(1)
+#define NVME_CC_CSS_MASK         (UINT32_C(7) << 4)
+#define NVME_CC_MPS_SHIFT        7
+#define NVME_CC_MPS_MASK         (UINT32_C(0xf) << 7)
+#define NVME_CC_AMS_MASK         (UINT32_C(7) << 11)
+#define NVME_CC_SHN_MASK         (UINT32_C(3) << 14)
+#define NVME_CC_IOSQES_SHIFT     16
+#define NVME_CC_IOCQES_SHIFT     20
 
-#define NVME_CSTS_RDY           UINT32_C(1)
-#define NVME_CSTS_CFS           UINT32_C(2)
-#define NVME_CSTS_SHST_MASK     (UINT32_C(3) << 2)
-#define NVME_CSTS_SHST_COMPLETE (UINT32_C(2) << 2)
+#define NVME_CSTS_RDY            UINT32_C(1)
+#define NVME_CSTS_CFS            UINT32_C(2)
+#define NVME_CSTS_SHST_MASK      (UINT32_C(3) << 2)
+#define NVME_CSTS_SHST_OCCURRING (UINT32_C(1) << 2)
+#define NVME_CSTS_SHST_COMPLETE  (UINT32_C(2) << 2)
 
 /* ---- Discovery log ---- */
 

@@ -65,6 +65,7 @@ static bool is_printable(const char *text, size_t bytes_max)
     return bytes > 0 && bytes <= bytes_max;
 }
 
+/* The LBA size is fixed from the first call on: other reactors read it. */
 static struct status MUST_CHECK take_ns_size(struct nvme_subsys *subsys)
 {
     struct nvme_ns_info info;
@@ -74,8 +75,12 @@ static struct status MUST_CHECK take_ns_size(struct nvme_subsys *subsys)
         return STATUS(INVALID);
     if (info.bytes == 0 || info.bytes % info.lba_bytes != 0)
         return STATUS(INVALID);
-    subsys->lba_shift = info.lba_bytes == 512 ? 9 : 12;
-    atomic_store_explicit(&subsys->blocks, info.bytes >> subsys->lba_shift, memory_order_relaxed);
+    const unsigned lba_shift = info.lba_bytes == 512 ? 9 : 12;
+    if (subsys->lba_shift == 0)
+        subsys->lba_shift = lba_shift;
+    if (subsys->lba_shift != lba_shift)
+        return STATUS(INVALID);
+    atomic_store_explicit(&subsys->blocks, info.bytes >> lba_shift, memory_order_relaxed);
     return STATUS(OK);
 }
 
@@ -178,6 +183,29 @@ void nvme_subsys_ns_changed(struct nvme_subsys *subsys)
         ctrl->ns_changed = true;
         ctrl_event(ctrl, NVME_AEN_NS_CHANGED);
     }
+}
+
+static bool is_listed(const struct nqn_text *nqns, unsigned count, const struct nqn_text *nqn)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (strcmp(nqns[i].s, nqn->s) == 0)
+            return true;
+    }
+    return false;
+}
+
+unsigned nvme_subsys_connected_hosts(const struct nvme_subsys *subsys, struct nqn_text *out_nqns,
+                                     unsigned max)
+{
+    unsigned count = 0;
+
+    LIST_FOR_EACH (node, &subsys->ctrls) {
+        const struct nvme_ctrl *ctrl = CONTAINER_OF(node, struct nvme_ctrl, link);
+
+        if (count < max && !is_listed(out_nqns, count, &ctrl->host_nqn))
+            out_nqns[count++] = ctrl->host_nqn;
+    }
+    return count;
 }
 
 void nvme_subsys_stats(const struct nvme_subsys *subsys, struct nvme_subsys_stats *out_stats)

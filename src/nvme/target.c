@@ -162,9 +162,20 @@ static void target_on_stopped(struct io_task *task)
     stopped(target->stopped_ctx); /* target may be gone. */
 }
 
+/* A controller outlives its connections while it flushes for a shutdown. */
+static bool has_controllers(const struct nvme_target *target)
+{
+    LIST_FOR_EACH (node, &target->subsystems) {
+        if (!list_empty(&CONTAINER_OF(node, struct nvme_subsys, link)->ctrls))
+            return true;
+    }
+    return false;
+}
+
 void target_check_stopped(struct nvme_target *target)
 {
-    if (!target->stopping || target->stopped == NULL || !list_empty(&target->conns))
+    if (!target->stopping || target->stopped == NULL || !list_empty(&target->conns) ||
+        has_controllers(target))
         return;
     for (unsigned i = 0; i < target->port_count; i++) {
         if (target->ports[i].fd >= 0)

@@ -90,6 +90,11 @@ void nvme_subsys_ns_changed(struct nvme_subsys *subsys);
  */
 void nvme_subsys_remove(struct nvme_subsys *subsys, void (*done)(void *ctx), void *ctx);
 
+/* Writes the NQNs of the hosts that have a controller, each once, and returns how many: at most
+ * max. */
+unsigned nvme_subsys_connected_hosts(const struct nvme_subsys *subsys, struct nqn_text *out_nqns,
+                                     unsigned max);
+
 /* For status displays. */
 struct nvme_subsys_stats {
     unsigned controllers;

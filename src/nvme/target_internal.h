@@ -80,6 +80,14 @@ struct nvme_subsys {
 
 /* ---- Controllers ---- */
 
+/* How far a shutdown has come: what is awaited. */
+enum nvme_shutdown {
+    SHUTDOWN_NONE,
+    SHUTDOWN_DRAINING, /* For the I/O queues. */
+    SHUTDOWN_FLUSHING, /* For the namespace. */
+    SHUTDOWN_COMPLETE,
+};
+
 struct nvme_ctrl {
     struct list_node link; /* In subsys->ctrls. */
     struct nvme_subsys *subsys;
@@ -93,7 +101,8 @@ struct nvme_ctrl {
     bool dying;
 
     uint32_t cc;
-    bool shutdown;
+    enum nvme_shutdown shutdown;
+    struct nvme_ns_req shutdown_flush; /* In flight in SHUTDOWN_FLUSHING. */
     uint32_t kato_ms;
     struct io_timer kato_timer;
     bool kato_grace; /* The timeout has passed once: late input may still be on its way. */
@@ -152,6 +161,9 @@ void ctrl_remove_queue(struct nvme_conn *conn);
 /* A queue ends: the admin queue takes its controller with it. */
 void ctrl_on_queue_closing(struct nvme_conn *conn);
 
+/* Frees a controller that is dying when nothing of it is left. */
+void ctrl_check_gone(struct nvme_ctrl *ctrl);
+
 /* Ends all I/O queues. */
 void ctrl_kill_io_queues(struct nvme_ctrl *ctrl);
 
@@ -170,6 +182,9 @@ uint16_t ctrl_identify(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd);
 uint16_t ctrl_get_features(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd);
 uint16_t ctrl_set_features(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd);
 uint16_t ctrl_get_log_page(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd);
+
+/* Goes on with a shutdown when the last I/O queue has gone. */
+void ctrl_shutdown_step(struct nvme_ctrl *ctrl);
 
 /* CSTS as a host would read it. */
 uint32_t ctrl_csts(const struct nvme_ctrl *ctrl);

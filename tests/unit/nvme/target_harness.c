@@ -88,11 +88,19 @@ void th_set_flag(void *th)
     ((struct th *)th)->flag = true;
 }
 
-void th_stop(struct th *th)
+void th_stop_target(struct th *th)
 {
+    th->stopped = true;
     th->flag = false;
     nvme_target_stop(th->target, th_set_flag, th);
-    th_wait(th, &th->flag);
+    if (!th->mem.hold)
+        th_wait(th, &th->flag);
+}
+
+void th_stop(struct th *th)
+{
+    if (!th->stopped)
+        th_stop_target(th);
     nvme_target_destroy(th->target);
     for (unsigned i = 0; i < th->reactor_count; i++) {
         assert_int_equal(buf_pool_used(th->pools[i]), 0);

@@ -42,6 +42,7 @@ struct th {
     struct nvme_subsys *subsys;
     struct mem_ns mem;
     struct io_addr addr;
+    bool stopped;
     bool flag; /* Set by th_set_flag(). */
 };
 
@@ -58,6 +59,9 @@ struct th_options {
 
 void th_start(struct th *th, const struct th_options *options);
 void th_stop(struct th *th);
+
+/* Stops the target alone, and waits for it unless the namespace holds requests back. */
+void th_stop_target(struct th *th);
 
 /* A done callback for stop and remove: sets th->flag. */
 void th_set_flag(void *th);

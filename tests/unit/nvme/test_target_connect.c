@@ -416,7 +416,7 @@ static void test_reset_drains(void **state)
     th_stop(&th);
 }
 
-/* "CC.SHN ... CSTS.SHST: shutdown processing complete". */
+/* "CC.SHN ... CSTS.SHST": complete only when the volatile cache has been flushed. */
 static void test_shutdown(void **state)
 {
     (void)state;
@@ -425,13 +425,51 @@ static void test_shutdown(void **state)
     th_start(&th, NULL);
     struct th_host *admin = th_admin(&th, &cntlid);
     struct th_host *io = th_io_queue(&th, cntlid, 1);
+    th.mem.hold = true;
     assert_int_equal(th_property_set_cc(admin, TH_CC_ENABLED | 1u << 14).status, 0);
     assert_true(th_closed(io));
     th_run(&th, NS_PER_S);
+    assert_int_equal(th.mem.flushes, 0);
+    assert_int_equal(th_property_get(admin, NVME_PROP_CSTS, false) & NVME_CSTS_SHST_MASK,
+                     NVME_CSTS_SHST_OCCURRING);
+    mem_ns_release(&th.mem);
+    th_run(&th, NS_PER_S);
+    assert_int_equal(th.mem.flushes, 1);
     assert_int_equal(th_property_get(admin, NVME_PROP_CSTS, false) & NVME_CSTS_SHST_MASK,
                      NVME_CSTS_SHST_COMPLETE);
     th_host_close(io);
     th_host_close(admin);
+    th_stop(&th);
+}
+
+/* A host that goes away in the middle of its shutdown is waited for like any other. */
+static void test_gone_while_shutting_down(void **state)
+{
+    (void)state;
+    uint16_t cntlid;
+
+    th_start(&th, NULL);
+    struct th_host *admin = th_admin(&th, &cntlid);
+    th.mem.hold = true;
+    assert_int_equal(th_property_set_cc(admin, TH_CC_ENABLED | 1u << 14).status, 0);
+    th_host_close(admin);
+    struct nqn_text hosts[2];
+    assert_int_equal(nvme_subsys_connected_hosts(th.subsys, hosts, 2), 1);
+    assert_string_equal(hosts[0].s, TH_HOST_NQN);
+    mem_ns_release(&th.mem);
+    th_run(&th, NS_PER_S);
+    assert_int_equal(nvme_subsys_connected_hosts(th.subsys, hosts, 2), 0);
+
+    /* So does a stop. */
+    admin = th_admin(&th, &cntlid);
+    th.mem.hold = true;
+    assert_int_equal(th_property_set_cc(admin, TH_CC_ENABLED | 1u << 14).status, 0);
+    th_host_close(admin);
+    th_stop_target(&th);
+    th_run(&th, NS_PER_S);
+    assert_false(th.flag);
+    mem_ns_release(&th.mem);
+    th_wait(&th, &th.flag);
     th_stop(&th);
 }
 
@@ -513,6 +551,7 @@ int main(void)
         cmocka_unit_test(test_other_hosts_stay),
         cmocka_unit_test(test_reset_drains),
         cmocka_unit_test(test_shutdown),
+        cmocka_unit_test(test_gone_while_shutting_down),
         cmocka_unit_test(test_remove_subsystem),
         cmocka_unit_test(test_stop_under_way),
     };
