@@ -31,6 +31,7 @@ struct initiator_ctrl_info {
     uint32_t in_capsule_bytes;  /* Of a write on an I/O queue. */
     uint16_t queue_entries_max; /* Of an I/O queue. */
     uint16_t io_queues;         /* Granted: their ids are 1 to io_queues. */
+    uint32_t events;            /* Optional asynchronous events: NVME_AEN_*. */
     bool has_volatile_cache;
     bool can_write_zeroes;
     bool can_deallocate;

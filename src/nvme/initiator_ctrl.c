@@ -17,10 +17,12 @@
 
 /*
  *  IDLE -> QUEUE -> CAP -> ENABLE -> RDY -> IDENTIFY -> SET_QUEUES -> NS_LIST -> NS -> NS_ID
- *                                    ^ |       |                                         |
- *                                    +-+       +--(discovery, administrative)--> READY <-+
- *                                                                                  |
- *                               ENDED <- CLOSING <- SHUTDOWN <---------------------+
+ *                                    ^ |      | |                                      | |
+ *                                    +-+      | +-> SET_EVENTS (if they are wanted) <--+ |
+ *                                             |         |                                |
+ *                                             +---------+---------> READY <--------------+
+ *                                                                     |
+ *                               ENDED <- CLOSING <- SHUTDOWN <--------+
  *
  * From QUEUE on every state but READY awaits one admin command (c->cmd), RDY also the timer
  * between two of them, and CLOSING the end of the queue.  Any failure leads to CLOSING.
@@ -36,6 +38,7 @@ enum ctrl_state {
     CTRL_NS_LIST,
     CTRL_NS,
     CTRL_NS_ID,
+    CTRL_SET_EVENTS,
     CTRL_READY,
     CTRL_SHUTDOWN,
     CTRL_CLOSING,
@@ -50,11 +53,13 @@ static const struct sm_state ctrl_states[] = {
     [CTRL_CAP] = { "cap", SM_TO(CTRL_ENABLE) | TO_CLOSING },
     [CTRL_ENABLE] = { "enable", SM_TO(CTRL_RDY) | TO_CLOSING },
     [CTRL_RDY] = { "rdy", SM_TO(CTRL_RDY) | SM_TO(CTRL_IDENTIFY) | TO_CLOSING },
-    [CTRL_IDENTIFY] = { "identify", SM_TO(CTRL_SET_QUEUES) | SM_TO(CTRL_READY) | TO_CLOSING },
+    [CTRL_IDENTIFY] = { "identify", SM_TO(CTRL_SET_QUEUES) | SM_TO(CTRL_SET_EVENTS) |
+                                        SM_TO(CTRL_READY) | TO_CLOSING },
     [CTRL_SET_QUEUES] = { "set queues", SM_TO(CTRL_NS_LIST) | TO_CLOSING },
     [CTRL_NS_LIST] = { "ns list", SM_TO(CTRL_NS) | TO_CLOSING },
     [CTRL_NS] = { "ns", SM_TO(CTRL_NS_ID) | TO_CLOSING },
-    [CTRL_NS_ID] = { "ns id", SM_TO(CTRL_READY) | TO_CLOSING },
+    [CTRL_NS_ID] = { "ns id", SM_TO(CTRL_SET_EVENTS) | SM_TO(CTRL_READY) | TO_CLOSING },
+    [CTRL_SET_EVENTS] = { "set events", SM_TO(CTRL_READY) | TO_CLOSING },
     [CTRL_READY] = { "ready", SM_TO(CTRL_SHUTDOWN) | TO_CLOSING },
     [CTRL_SHUTDOWN] = { "shutdown", TO_CLOSING },
     [CTRL_CLOSING] = { "closing", SM_TO(CTRL_ENDED) },
@@ -252,6 +257,21 @@ static void become_ready(struct initiator_ctrl *c)
     c->config.ops->ready(c);
 }
 
+/* Asks for the notices that we know and the controller has; then all is set up. */
+static void set_events(struct initiator_ctrl *c)
+{
+    const uint32_t events = c->info.events & (NVME_AEN_NS_CHANGED | NVME_AEN_DISCOVERY_CHANGED);
+
+    if (c->config.ops->event == NULL || events == 0) {
+        become_ready(c);
+        return;
+    }
+    send(c, CTRL_SET_EVENTS,
+         (struct nvme_sqe) {
+             .opcode = NVME_ADMIN_SET_FEATURES, .cdw10 = NVME_FEAT_ASYNC_EVENT, .cdw11 = events },
+         0);
+}
+
 /* ---- The machine ---- */
 
 static struct status MUST_CHECK step_rdy(struct initiator_ctrl *c)
@@ -270,7 +290,7 @@ static struct status MUST_CHECK step_identify(struct initiator_ctrl *c)
 {
     TRY(initiator_parse_ctrl(c->page, &c->info));
     if (c->info.is_discovery || c->config.io_queues == 0) {
-        become_ready(c);
+        set_events(c);
         return STATUS(OK);
     }
     send(c, CTRL_SET_QUEUES,
@@ -310,6 +330,9 @@ static struct status MUST_CHECK ctrl_advance(struct initiator_ctrl *c)
         return STATUS(OK);
     case CTRL_NS_ID:
         initiator_parse_ns_descriptors(c->page, &c->ns);
+        set_events(c);
+        return STATUS(OK);
+    case CTRL_SET_EVENTS:
         become_ready(c);
         return STATUS(OK);
     case CTRL_SHUTDOWN:

@@ -53,6 +53,7 @@ struct status initiator_parse_ctrl(const uint8_t raw[NVME_IDENTIFY_BYTES],
 
     info->data_bytes_max = data_bytes_max(id.mdts);
     info->in_capsule_bytes = in_capsule_bytes(&id);
+    info->events = le32_get(id.oaes);
     info->has_volatile_cache = (id.vwc & NVME_CTRL_VWC_PRESENT) != 0;
     info->can_write_zeroes = (le16_get(id.oncs) & NVME_CTRL_ONCS_ZEROES) != 0;
     info->can_deallocate = (le16_get(id.oncs) & NVME_CTRL_ONCS_DSM) != 0;
