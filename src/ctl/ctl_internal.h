@@ -7,11 +7,11 @@
 #ifndef CTL_CTL_INTERNAL_H
 #define CTL_CTL_INTERNAL_H
 
-#include "rpc/arena.h"
 #include "ctl/ctl.h"
 #include "ctl/limits.h"
 #include "ctl/validate.h"
 #include "meta/records.h"
+#include "rpc/arena.h"
 #include "rpc/decode.h"
 #include "trilith/v1/disk.pb-c.h"
 #include "trilith/v1/node.pb-c.h"

@@ -25,6 +25,7 @@ VIOLATIONS = {
                            ("src/store/x.h", '#include "store/y.h"\n#include "volume/v.h"\n'),
                            ("src/nvme/x.c", '#include "io/uring_internal.h"\n'),
                            ("src/nvme/x.c", '#include "pdu.h"\n'),
+                           ("src/ctl/x.c", '#include "nvme/pdu.h"\n'),
                            ("src/stuff/x.c", "int x;\n")],
     rules.banned_calls: [("src/cmd/x.c", FUNCTION % "    sprintf(a, b);\n"),
                          ("tests/unit/x.c", FUNCTION % "    x = rand ();\n")],
@@ -46,6 +47,7 @@ INNOCENT = [
      HEAD + '#include "nvme/pdu.h"\n\n/* read(fd) and printf() in a comment */\n'
      + FUNCTION % ('    ops->read(fd);\n    io.close(1);\n    dev_read(1);\n'
                    '    log("write(2) sprintf()");\n')),
+    ("src/ctl/x.c", HEAD + '#include "nvme/nqn.h"\n'),
     ("src/cmd/x.c", HEAD + FUNCTION % '    printf("%d", open("x", 0));\n'),
     ("src/nvme/y.c", HEAD + "static int send(int a)\n{\n    return send(a - 1);\n}\n"),
     ("src/io/x.c", HEAD + FUNCTION % "    return close(fd);\n"),
