@@ -7,11 +7,17 @@ SEEDS ?= 200
 SECONDS ?= 60
 NAME ?=
 
-.PHONY: bench build test check check-fresh fuzz format clean
+.PHONY: bench build demo test check check-fresh fuzz format clean
 
 build:
 	@tools/install-deps build
 	@tools/build build
+
+# A server, a volume, verified I/O, SIGKILL, and everything still there.
+demo:
+	@tools/install-deps build
+	@tools/build build
+	@tools/demo
 
 test:
 	@tools/install-deps test

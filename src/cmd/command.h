@@ -35,6 +35,7 @@ int command_dispatch(const char *prefix, const struct command *table, unsigned c
 int cmd_disk(int argc, char **argv);
 int cmd_perf(int argc, char **argv);
 int cmd_status(int argc, char **argv);
+int cmd_up(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 int cmd_volume(int argc, char **argv);
 

@@ -7,6 +7,7 @@
 
 static const struct command commands[] = {
     { "perf", "measure and verify a volume over NVMe/TCP", cmd_perf },
+    { "up", "run a controller and a node: a whole cluster on this machine", cmd_up },
     { "version", "print the version", cmd_version },
 };
 

@@ -30,7 +30,7 @@ static const struct cli_option up_option_table[] = {
     { "disk-size", OPT_DISK_SIZE, "SIZE", "size of each of them (10G); they take space as needed" },
     { "disk", OPT_DISK, "PATH",
       "use this file, partition or device instead; may be\n"
-      "repeated; mem:SIZE is memory, for benchmarks" },
+      "repeated; mem:SIZE is memory, fault:... misbehaves" },
     { "listen", OPT_LISTEN, "ADDR", "address for hosts (0.0.0.0)" },
     { "advertise", OPT_ADVERTISE, "ADDR",
       "address that discovery reports (the one that the\n"
@@ -38,9 +38,9 @@ static const struct cli_option up_option_table[] = {
     { "port", OPT_PORT, "PORT", "NVMe/TCP port (4420); 0 takes a free one" },
     { "api", OPT_API, "ADDR:PORT", "address of the API (127.0.0.1:7420)" },
     { "reactors", OPT_REACTORS, "N", "threads for I/O (one per CPU)" },
-    { "spin", OPT_SPIN, "off|auto|MICROSECONDS",
+    { "spin", OPT_SPIN, "off|auto|US",
       "how long a reactor looks for work before it\n"
-      "sleeps (auto)" },
+      "sleeps, in microseconds (auto)" },
     { "buffers", OPT_BUFFERS, "SIZE", "memory for data in flight, per reactor (64M)" },
     { "checksum-memory", OPT_CHECKSUM_MEMORY, "SIZE", "memory for checksums, per disk (all)" },
     { "force", OPT_FORCE, NULL,

@@ -28,7 +28,7 @@ static struct status read_one(void *ctx, const struct meta_item *item)
         r->revisions = revisions;
         r->room = room;
     }
-    TRY(record_decode(item->value, reading->type, &r->items[r->count]));
+    TRY(record_unpack(item->value, reading->type, &r->items[r->count]));
     r->revisions[r->count++] = item->revision;
     return STATUS(OK);
 }

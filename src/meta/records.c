@@ -61,7 +61,7 @@ struct status key_uuid(const char *key, const char *prefix, struct uuid *out_uui
 
 /* ---- Records ---- */
 
-struct status record_decode(struct const_span value, const ProtobufCMessageDescriptor *type,
+struct status record_unpack(struct const_span value, const ProtobufCMessageDescriptor *type,
                             ProtobufCMessage **out_record)
 {
     if (value.bytes < 1)
@@ -83,7 +83,7 @@ struct status record_get(struct meta *m, const char *key, const ProtobufCMessage
     TRY(meta_get(m, key, &value));
     const uint64_t revision = value.revision;
     const struct const_span bytes = { value.data, value.bytes };
-    const struct status st = record_decode(bytes, type, out_record);
+    const struct status st = record_unpack(bytes, type, out_record);
     meta_value_free(&value);
     if (status_ok(st) && out_revision != NULL)
         *out_revision = revision;

@@ -45,7 +45,7 @@ struct status record_get(struct meta *m, const char *key, const ProtobufCMessage
                          ProtobufCMessage **out_record, uint64_t *out_revision) MUST_CHECK;
 
 /* The value of a record as a walk shows it. */
-struct status record_decode(struct const_span value, const ProtobufCMessageDescriptor *type,
+struct status record_unpack(struct const_span value, const ProtobufCMessageDescriptor *type,
                             ProtobufCMessage **out_record) MUST_CHECK;
 
 /* NULL is allowed. */

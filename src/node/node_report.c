@@ -50,7 +50,7 @@ void node_fill_report(struct node *n, struct node_report *out_report)
         node_disk_refresh(d); /* For the next report: reports come every few seconds. */
     }
     LIST_FOR_EACH (link, &n->volumes) {
-        const struct node_volume *v = CONTAINER_OF(link, struct node_volume, link);
+        struct node_volume *v = CONTAINER_OF(link, struct node_volume, link);
         node_volume_report(v, &m->volumes[out_report->volume_count++]);
     }
 }

@@ -376,15 +376,19 @@ void node_volume_drop(struct node_volume *v)
     volume_step(v);
 }
 
-void node_volume_report(const struct node_volume *v, struct node_volume_report *out_report)
+void node_volume_report(struct node_volume *v, struct node_volume_report *out_report)
 {
     *out_report = (struct node_volume_report) {
         .uuid = v->desc.uuid,
         .state = NODE_VOLUME_OPENING,
         .epoch = v->epoch,
     };
-    if (v->sm.now == VOL_READY)
+    if (v->sm.now == VOL_READY) {
         out_report->state = NODE_VOLUME_READY;
+        out_report->connected_hosts = v->connected;
+        out_report->connected_host_count =
+            nvme_subsys_connected_hosts(v->subsys, v->connected, NODE_VOLUME_HOSTS_MAX);
+    }
     if (v->sm.now == VOL_DELETED)
         out_report->state = NODE_VOLUME_DELETED;
     if (v->sm.now == VOL_FAILED || (v->reason[0] != '\0' && v->sm.now != VOL_READY)) {

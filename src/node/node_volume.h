@@ -17,6 +17,9 @@
 #define NODE_VOLUME_RETRY_MIN_NS NS_PER_S
 #define NODE_VOLUME_RETRY_MAX_NS (5 * NS_PER_S)
 
+/* Connected hosts that a report names; more are left out of it. */
+#define NODE_VOLUME_HOSTS_MAX 16
+
 struct node_volume {
     struct node *node;
     struct list_node link; /* node.volumes */
@@ -40,6 +43,7 @@ struct node_volume {
     struct volume *volume;
     struct nvme_subsys *subsys; /* While it is served. */
     char reason[NODE_REASON_BYTES];
+    struct nqn_text connected[NODE_VOLUME_HOSTS_MAX]; /* As of the last report. */
     struct io_timer retry;
     uint64_t retry_ns;
 };
@@ -54,7 +58,7 @@ void node_volume_want(struct node_volume *v, const struct node_desired *desired,
 /* It is not wanted any more (its data is kept).  The volume may be gone afterwards. */
 void node_volume_drop(struct node_volume *v);
 
-/* What to tell the controller. */
-void node_volume_report(const struct node_volume *v, struct node_volume_report *out_report);
+/* What to tell the controller; the hosts are kept in the volume until it is asked again. */
+void node_volume_report(struct node_volume *v, struct node_volume_report *out_report);
 
 #endif

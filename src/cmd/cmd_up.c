@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `trilith up`: a controller and a node in one process.  They know each other by the API alone,
+ * so that they could as well be two.
+ *
+ *   options -> directory -> disks -> ports -> controller -> node -> wait for a signal -> stop
+ *
+ * Threading: the main thread sets up, waits for signals, and tears down; all work is done by the
+ *            controller's threads and the node's reactors, which wake it with SIGUSR1.
+ * Memory:    one struct up for the life of the process.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "cmd/cli.h"
+#include "cmd/command.h"
+#include "cmd/up_dir.h"
+#include "cmd/up_disks.h"
+#include "cmd/up_node.h"
+#include "cmd/up_options.h"
+#include "cmd/version.h"
+#include "ctl/controller.h"
+#include "rpc/call.h"
+
+struct up {
+    struct up_options options;
+    struct up_dir dir;
+    struct up_disks disks;
+    struct controller *controller;
+    struct up_node node;
+    struct log log;
+    struct up_run run;
+    char api_text[IO_ADDR_TEXT_BYTES]; /* Where the node's agent finds the API. */
+    pthread_t main_thread;
+};
+
+/* ---- The process ---- */
+
+static void log_to_stderr(struct log *log, enum log_level level, const char *line)
+{
+    (void)log;
+    if (level == LOG_LEVEL_INFO)
+        fprintf(stderr, "trilith: %s\n", line);
+    else
+        fprintf(stderr, "trilith: %s: %s\n", log_level_name(level), line);
+}
+
+/* Every connection, disk and ring takes descriptors. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static void wake_main(void *ctx)
+{
+    const struct up *up = ctx;
+
+    pthread_kill(up->main_thread, SIGUSR1);
+}
+
+/* Blocks, in this thread and those that it makes, what the main thread waits for. */
+static void block_signals(sigset_t *out_set)
+{
+    sigemptyset(out_set);
+    sigaddset(out_set, SIGTERM);
+    sigaddset(out_set, SIGINT);
+    sigaddset(out_set, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, out_set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* ---- Ports ---- */
+
+union any_sockaddr {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
+static socklen_t to_sockaddr(const struct io_addr *addr, union any_sockaddr *out)
+{
+    memset(out, 0, sizeof *out);
+    if (addr->family == IO_FAMILY_IPV4) {
+        out->v4.sin_family = AF_INET;
+        out->v4.sin_port = htons(addr->port);
+        memcpy(&out->v4.sin_addr, addr->ip, sizeof out->v4.sin_addr);
+        return sizeof out->v4;
+    }
+    out->v6.sin6_family = AF_INET6;
+    out->v6.sin6_port = htons(addr->port);
+    out->v6.sin6_scope_id = addr->scope_id;
+    memcpy(&out->v6.sin6_addr, addr->ip, sizeof out->v6.sin6_addr);
+    return sizeof out->v6;
+}
+
+static void fd_close(const int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+}
+
+/*
+ * Sees whether the address can be listened on, and chooses its port if that is 0.  The target
+ * listens later, when the disks are open; this is for a clear message before anything is made,
+ * and because the controller is told the port first.
+ */
+static struct status check_port(const char *option, struct io_addr *addr)
+{
+    union any_sockaddr sa;
+    socklen_t bytes = to_sockaddr(addr, &sa);
+    const int on = 1;
+    CLEANUP(fd_close) int fd = socket(sa.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd >= 0)
+        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (fd < 0 || bind(fd, &sa.any, bytes) != 0 || listen(fd, 1) != 0) {
+        const int err = errno;
+        (void)cli_fail("cannot listen on %s: %s; %s chooses another", io_addr_format(addr).s,
+                       strerror(err), option);
+        return status_from_errno(err);
+    }
+    if (getsockname(fd, &sa.any, &bytes) != 0)
+        return status_from_errno(errno);
+    addr->port = ntohs(addr->family == IO_FAMILY_IPV4 ? sa.v4.sin_port : sa.v6.sin6_port);
+    return STATUS(OK);
+}
+
+/* An address under which this machine reaches a service that listens on addr. */
+static struct io_addr reachable(const struct io_addr *addr)
+{
+    struct io_addr to = *addr;
+
+    if (!io_addr_is_any(addr))
+        return to;
+    memset(to.ip, 0, sizeof to.ip);
+    if (addr->family == IO_FAMILY_IPV4)
+        memcpy(to.ip, (const uint8_t[]) { 127, 0, 0, 1 }, 4);
+    else
+        to.ip[15] = 1;
+    return to;
+}
+
+static struct status choose_addresses(struct up *up)
+{
+    struct up_options *o = &up->options;
+
+    TRY(check_port("--listen or --port", &o->listen));
+    up->run.listen = o->listen;
+    up->run.advertise = o->has_advertise ? o->advertise : reachable(&o->listen);
+    if (up->run.advertise.port == 0)
+        up->run.advertise.port = o->listen.port;
+    o->advertise = up->run.advertise;
+    return check_port("--api", &o->api);
+}
+
+/* ---- Starting ---- */
+
+static struct status start_controller(struct up *up)
+{
+    char meta[PATH_MAX];
+    char problem[CONTROLLER_PROBLEM_BYTES] = "";
+    const struct io_addr_text listen = io_addr_format(&up->options.api);
+    const struct controller_config config = {
+        .meta_path = meta,
+        .listen = listen.s,
+        .cluster_name = "trilith",
+        .version = TRILITH_VERSION,
+        .log = &up->log,
+    };
+
+    TRY(up_dir_path(&up->dir, "meta.db", meta));
+    const struct status st = controller_start(&config, problem, &up->controller);
+    if (!status_ok(st)) {
+        (void)cli_fail("%s", problem);
+        return st;
+    }
+    up->run.api = up->options.api;
+    up->run.api.port = controller_port(up->controller);
+    const struct io_addr api = reachable(&up->run.api);
+    snprintf(up->api_text, sizeof up->api_text, "%s", io_addr_format(&api).s);
+    return STATUS(OK);
+}
+
+static struct status start_node(struct up *up)
+{
+    struct up_node_config config = {
+        .options = &up->options,
+        .disks = up->disks.config,
+        .disk_count = up->disks.count,
+        .listen = up->run.listen,
+        .advertise = up->run.advertise,
+        .api = up->api_text,
+        .log = &up->log,
+        .wake = wake_main,
+        .ctx = up,
+    };
+
+    TRY(up_dir_node_uuid(&up->dir, &config.uuid));
+    return up_node_start(&up->node, &config);
+}
+
+static void print_start(const struct up *up)
+{
+    printf("Trilith %s in '%s', process %ld\n", TRILITH_VERSION, up->dir.path, (long)getpid());
+    printf("  API       %s\n", io_addr_format(&up->run.api).s);
+    printf("  NVMe/TCP  %s\n", io_addr_format(&up->run.listen).s);
+    for (unsigned i = 0; i < up->disks.count; i++)
+        printf("  %-9s %s\n", i == 0 ? "disks" : "", up->disks.config[i].path);
+    printf("A volume is made with: trilith volume create db1 --size 1G --api %s\n", up->api_text);
+    fflush(stdout);
+}
+
+/* ---- Running ---- */
+
+/* Waits until the node's state is neither of the two, or a signal to end comes. */
+static bool wait_for_end_signal(struct up *up, const sigset_t *signals,
+                                enum up_node_state while_state)
+{
+    while (up_node_state(&up->node) == while_state) {
+        int signal_number = 0;
+        if (sigwait(signals, &signal_number) == 0 && signal_number != SIGUSR1)
+            return true;
+    }
+    return false;
+}
+
+/* Serves until it is told to end; the exit status. */
+static int serve(struct up *up, const sigset_t *signals)
+{
+    if (wait_for_end_signal(up, signals, UP_NODE_STARTING))
+        return COMMAND_OK;
+    if (up_node_state(&up->node) == UP_NODE_FAILED)
+        return cli_fail("the node cannot serve: %s", up_node_problem(&up->node));
+    if (!status_ok(up_dir_write_run(&up->dir, &up->run)))
+        return COMMAND_FAILED;
+    print_start(up);
+    (void)wait_for_end_signal(up, signals, UP_NODE_UP);
+    log_info(&up->log, "stopping");
+    return COMMAND_OK;
+}
+
+/* A second signal means now: the disks survive it like any other kill. */
+static void stop_node(struct up *up, const sigset_t *signals)
+{
+    const enum up_node_state before = up_node_state(&up->node);
+
+    up_node_stop(&up->node);
+    for (enum up_node_state now = before; now != UP_NODE_STOPPED; now = up_node_state(&up->node))
+        if (wait_for_end_signal(up, signals, now))
+            _exit(COMMAND_FAILED);
+    up_node_destroy(&up->node);
+}
+
+static int run(struct up *up, const sigset_t *signals)
+{
+    int exit_status = COMMAND_FAILED;
+
+    if (!status_ok(choose_addresses(up)) || !status_ok(start_controller(up)))
+        return exit_status;
+    if (status_ok(start_node(up))) {
+        exit_status = serve(up, signals);
+        stop_node(up, signals);
+    } else {
+        up_node_destroy(&up->node);
+    }
+    controller_stop(up->controller);
+    return exit_status;
+}
+
+static int run_in_dir(struct up *up)
+{
+    sigset_t signals;
+
+    if (!status_ok(up_dir_open(up->options.data, &up->dir)))
+        return COMMAND_FAILED;
+    const struct status st = up_disks_prepare(&up->options, &up->dir, &up->disks);
+    int exit_status = status_is(st, STATUS_INVALID) ? COMMAND_USAGE : COMMAND_FAILED;
+    if (status_ok(st)) {
+        block_signals(&signals);
+        rpc_library_init();
+        exit_status = run(up, &signals);
+        rpc_library_fini();
+    }
+    up_dir_close(&up->dir);
+    return exit_status;
+}
+
+int cmd_up(int argc, char **argv)
+{
+    int exit_status = COMMAND_OK;
+    struct up *up = calloc(1, sizeof *up);
+
+    if (up == NULL)
+        return cli_fail("%s", status_text(STATUS(NO_MEMORY)));
+    if (up_options_parse(argc, argv, &up->options, &exit_status)) {
+        up->log = (struct log) { .level = up->options.log_level, .sink = log_to_stderr };
+        up->main_thread = pthread_self();
+        raise_descriptors();
+        exit_status = run_in_dir(up);
+    }
+    free(up);
+    return exit_status;
+}

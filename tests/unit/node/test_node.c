@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/node.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "io/sim.h"
+
+#define M           ((uint64_t)1 << 20)
+#define DISKS       3
+#define DISK_BYTES  (64 * M)
+#define SHARD_BYTES (4 * M)
+#define SHARDS      4
+#define VOLUMES_MAX 2
+#define LIMIT_NS    (60 * NS_PER_S)
+
+/* A simulated machine with a node on two reactors, and the test in the place of a controller. */
+struct fixture {
+    struct sim_world *world;
+    struct sim_machine *machine;
+    struct sim_disk *disks[DISKS];
+    struct sim_process *process;
+    struct reactor *reactors[2];
+    struct log log;
+    char last_log[LOG_LINE_BYTES];
+
+    struct node *node;
+    struct node_config config;
+    struct node_disk_config disk_configs[DISKS];
+    char paths[DISKS][16];
+    struct node_membership membership;
+    struct status opened;
+    char problem[256];
+    bool is_open;
+    bool is_stopped;
+
+    struct node_desired desired;
+    struct node_desired_volume volumes[VOLUMES_MAX];
+    struct uuid disk_uuids[DISKS];
+    uint32_t placement[SHARDS];
+
+    struct status epoch_status; /* What TakeEpoch answers. */
+    uint64_t epoch;
+};
+
+static void on_opened(void *ctx, struct status status, const char *problem)
+{
+    struct fixture *f = ctx;
+    f->opened = status;
+    f->is_open = true;
+    snprintf(f->problem, sizeof f->problem, "%s", problem);
+}
+
+static void on_changed(void *ctx)
+{
+    (void)ctx;
+}
+
+/* An epoch that is being taken. */
+struct taking {
+    struct io_msg msg;
+    struct fixture *f;
+    node_agent_epoch_fn *done;
+    void *ctx;
+};
+
+static void taking_deliver(struct io_msg *msg)
+{
+    struct taking *t = CONTAINER_OF(msg, struct taking, msg);
+    t->done(t->ctx, t->f->epoch_status, ++t->f->epoch);
+    free(t);
+}
+
+static void on_take_epoch(void *ctx, struct uuid volume, node_agent_epoch_fn *done, void *done_ctx)
+{
+    struct fixture *f = ctx;
+    struct taking *t = calloc(1, sizeof *t);
+    (void)volume;
+    *t = (struct taking) { { .deliver = taking_deliver }, f, done, done_ctx };
+    reactor_post(f->reactors[0], &t->msg);
+}
+
+static const struct node_ops test_ops = { on_opened, on_changed, on_take_epoch };
+
+static struct status open_disk(void *ctx, struct reactor *r, struct dev **out_dev)
+{
+    return dev_file_open(r, ctx, 0, true, out_dev);
+}
+
+static void log_sink(struct log *log, enum log_level level, const char *line)
+{
+    struct fixture *f = log->ctx;
+    if (level <= LOG_LEVEL_WARNING)
+        snprintf(f->last_log, sizeof f->last_log, "%s", line);
+}
+
+static void set_up_world(struct fixture *f)
+{
+    const struct sim_config config = { .seed = 1 };
+    const struct sim_disk_config disk = {
+        .bytes = DISK_BYTES,
+        .align_bytes = 4096,
+        .atomic_bytes = 4096,
+        .reports_atomic = true,
+        .volatile_cache = true,
+    };
+
+    f->world = sim_world_create(&config);
+    f->machine = sim_machine_create(f->world, "node-1");
+    for (unsigned i = 0; i < DISKS; i++) {
+        snprintf(f->paths[i], sizeof f->paths[i], "/disk-%u", i + 1);
+        f->disks[i] = sim_disk_create(f->machine, f->paths[i], &disk);
+        f->disk_configs[i].open = open_disk;
+        f->disk_configs[i].ctx = f->paths[i];
+        snprintf(f->disk_configs[i].name, sizeof f->disk_configs[i].name, "node-1/disk-%u", i + 1);
+        snprintf(f->disk_configs[i].path, sizeof f->disk_configs[i].path, "%s", f->paths[i]);
+    }
+    f->log = (struct log) { .level = LOG_LEVEL_INFO, .sink = log_sink, .ctx = f };
+    memset(f->membership.cluster.b, 0xc1, 16);
+    snprintf(f->membership.cluster_name, sizeof f->membership.cluster_name, "test");
+    f->membership.node_index = 1;
+}
+
+static struct fixture *fixture_create(void)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    set_up_world(f);
+    return f;
+}
+
+/* The process: creates the node and lets it join. */
+static void program_main(struct sim_process *p, void *ctx)
+{
+    struct fixture *f = ctx;
+
+    for (unsigned i = 0; i < 2; i++)
+        f->reactors[i] = sim_process_reactor(p, i);
+    f->config = (struct node_config) {
+        .reactors = f->reactors,
+        .reactor_count = 2,
+        .listen = sim_machine_addr(f->machine, 4420),
+        .buffer_bytes = 8 * M,
+        .checksum_memory = UINT64_MAX,
+        .commands_max = 32,
+        .disks = f->disk_configs,
+        .disk_count = DISKS,
+        .log = &f->log,
+        .ops = &test_ops,
+        .ctx = f,
+    };
+    assert_true(status_ok(node_create(&f->config, &f->node)));
+    node_join(f->node, &f->membership);
+}
+
+static void start(struct fixture *f)
+{
+    const struct sim_program program = {
+        .name = "node",
+        .reactors = 2,
+        .main = program_main,
+        .ctx = f,
+    };
+
+    f->is_open = false;
+    f->is_stopped = false;
+    f->process = sim_spawn(f->machine, &program);
+    const uint64_t limit = sim_world_now_ns(f->world) + LIMIT_NS;
+    while (!f->is_open && sim_world_now_ns(f->world) < limit)
+        assert_true(sim_world_step(f->world));
+    assert_true(f->is_open);
+}
+
+/* Calls fn on the node's home reactor. */
+struct errand {
+    struct io_msg msg;
+    struct fixture *f;
+    void (*fn)(struct fixture *f);
+    bool done;
+};
+
+static void errand_deliver(struct io_msg *msg)
+{
+    struct errand *e = CONTAINER_OF(msg, struct errand, msg);
+    e->fn(e->f);
+    e->done = true;
+}
+
+static void at_home(struct fixture *f, void (*fn)(struct fixture *f))
+{
+    struct errand e = { .msg.deliver = errand_deliver, .f = f, .fn = fn };
+    reactor_post(f->reactors[0], &e.msg);
+    while (!e.done)
+        assert_true(sim_world_step(f->world));
+}
+
+static struct node_report report; /* Of the last get_report(). */
+
+static void get_report(struct fixture *f)
+{
+    node_fill_report(f->node, &report);
+}
+
+static void apply(struct fixture *f)
+{
+    f->desired.revision++;
+    node_apply(f->node, &f->desired);
+}
+
+static void on_stopped(void *ctx)
+{
+    struct fixture *f = ctx;
+    f->is_stopped = true;
+    for (unsigned i = 0; i < 2; i++)
+        reactor_stop(f->reactors[i]);
+}
+
+static void begin_stop(struct fixture *f)
+{
+    node_stop(f->node, on_stopped, f);
+}
+
+static void stop(struct fixture *f)
+{
+    at_home(f, begin_stop);
+    const uint64_t limit = sim_world_now_ns(f->world) + LIMIT_NS;
+    while (!f->is_stopped && sim_world_now_ns(f->world) < limit)
+        assert_true(sim_world_step(f->world));
+    assert_true(f->is_stopped);
+    sim_world_run(f->world, NS_PER_S);
+}
+
+static void fixture_destroy(struct fixture *f)
+{
+    sim_world_destroy(f->world);
+    free(f);
+}
+
+/* Wants the first count of two volumes that lie on the disks that the node has reported. */
+static void want_volumes(struct fixture *f, uint32_t count)
+{
+    at_home(f, get_report);
+    for (uint32_t i = 0; i < report.disk_count; i++)
+        f->disk_uuids[i] = report.disks[i].uuid;
+    for (uint32_t i = 0; i < SHARDS; i++)
+        f->placement[i] = i % report.disk_count;
+    for (uint32_t i = 0; i < VOLUMES_MAX; i++) {
+        struct node_desired_volume *v = &f->volumes[i];
+        *v = (struct node_desired_volume) {
+            .volume = { .bytes = SHARDS * SHARD_BYTES,
+                        .shard_bytes = SHARD_BYTES,
+                        .lba_bytes = 4096,
+                        .stripe_unit_bytes = 256 << 10,
+                        .stripe_width = 2,
+                        .replicas = 1,
+                        .min_in_sync = 1 },
+            .shard_count = SHARDS,
+            .placement = f->placement,
+        };
+        memset(v->volume.uuid.b, (int)i + 1, 16);
+        snprintf(v->volume.name, sizeof v->volume.name, "db%u", i + 1);
+        assert_true(status_ok(nqn_for_volume(v->volume.name, &v->nqn)));
+    }
+    f->desired.disks = f->disk_uuids;
+    f->desired.disk_count = report.disk_count;
+    f->desired.volumes = f->volumes;
+    f->desired.volume_count = count;
+}
+
+static bool volumes_are(struct fixture *f, uint32_t count, enum node_volume_state state)
+{
+    at_home(f, get_report);
+    if (report.volume_count != count)
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        if (report.volumes[i].state != state)
+            return false;
+    return true;
+}
+
+static void wait_for_volumes(struct fixture *f, uint32_t count, enum node_volume_state state)
+{
+    const uint64_t limit = sim_world_now_ns(f->world) + LIMIT_NS;
+    while (!volumes_are(f, count, state) && sim_world_now_ns(f->world) < limit)
+        sim_world_run(f->world, 100 * NS_PER_MS);
+    assert_true(volumes_are(f, count, state));
+}
+
+/* Blank disks are formatted once; the next start finds them as they were. */
+static void blank_disks_are_formatted_once(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_create();
+    start(f);
+    assert_true(status_ok(f->opened));
+    at_home(f, get_report);
+    assert_int_equal(report.disk_count, DISKS);
+    assert_int_equal(report.problem_count, 0);
+    assert_string_equal(report.disks[1].name, "node-1/disk-2");
+    const struct uuid first = report.disks[0].uuid;
+    stop(f);
+    start(f);
+    at_home(f, get_report);
+    assert_true(uuid_equal(report.disks[0].uuid, first));
+    stop(f);
+    fixture_destroy(f);
+}
+
+/* A disk of another cluster, and one that holds something else, are refused; the rest serves. */
+static void strange_disks_are_refused(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_create();
+    start(f);
+    stop(f);
+    uint8_t other[4096];
+    memset(other, 0x5a, sizeof other);
+    for (uint64_t at = 0; at < M; at += sizeof other)
+        sim_disk_poke(f->disks[2], at, (struct const_span) { other, sizeof other });
+    f->membership.cluster.b[0] ^= 0xff;
+    start(f);
+    assert_true(status_ok(f->opened));
+    at_home(f, get_report);
+    assert_int_equal(report.disk_count, 0);
+    assert_int_equal(report.problem_count, DISKS);
+    assert_non_null(strstr(report.problems[0].text, "test")); /* The cluster's name. */
+    assert_non_null(strstr(report.problems[2].text, "--force"));
+    stop(f);
+    f->membership.cluster.b[0] ^= 0xff;
+    start(f);
+    at_home(f, get_report);
+    assert_int_equal(report.disk_count, 2);
+    assert_int_equal(report.problem_count, 1);
+    stop(f);
+    f->disk_configs[2].force = true;
+    start(f);
+    at_home(f, get_report);
+    assert_int_equal(report.disk_count, DISKS);
+    stop(f);
+    fixture_destroy(f);
+}
+
+/* What is wanted gets served; what is not wanted any more is closed, and can come back. */
+static void volumes_follow_the_desired_state(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_create();
+    start(f);
+    want_volumes(f, 2);
+    at_home(f, apply);
+    wait_for_volumes(f, 2, NODE_VOLUME_READY);
+    assert_int_equal(report.revision, f->desired.revision);
+    at_home(f, apply); /* The same again: nothing happens. */
+    assert_true(volumes_are(f, 2, NODE_VOLUME_READY));
+    f->desired.volume_count = 0;
+    at_home(f, apply);
+    wait_for_volumes(f, 0, NODE_VOLUME_READY);
+    f->desired.volume_count = 1;
+    at_home(f, apply);
+    wait_for_volumes(f, 1, NODE_VOLUME_READY);
+    stop(f);
+    fixture_destroy(f);
+}
+
+/* A volume that is to be deleted is deleted, stays reported so, and goes when it is forgotten. */
+static void deleted_volumes_are_reported_until_forgotten(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_create();
+    start(f);
+    want_volumes(f, 1);
+    at_home(f, apply);
+    wait_for_volumes(f, 1, NODE_VOLUME_READY);
+    f->volumes[0].deleting = true;
+    at_home(f, apply);
+    wait_for_volumes(f, 1, NODE_VOLUME_DELETED);
+    f->desired.volume_count = 0;
+    at_home(f, apply);
+    wait_for_volumes(f, 0, NODE_VOLUME_DELETED);
+    stop(f);
+    fixture_destroy(f);
+}
+
+/* Without an epoch a volume is reported failed with the reason, and tried again. */
+static void a_volume_without_an_epoch_is_retried(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_create();
+    start(f);
+    want_volumes(f, 1);
+    f->epoch_status = STATUS(UNAVAILABLE);
+    at_home(f, apply);
+    wait_for_volumes(f, 1, NODE_VOLUME_FAILED);
+    assert_non_null(strstr(report.volumes[0].reason, "epoch"));
+    f->epoch_status = STATUS(OK);
+    wait_for_volumes(f, 1, NODE_VOLUME_READY);
+    stop(f);
+    fixture_destroy(f);
+}
+
+/* A volume whose disks are partly missing is served; one whose disks all are is not. */
+static void a_volume_needs_a_disk(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_create();
+    start(f);
+    want_volumes(f, 1);
+    memset(f->disk_uuids[1].b, 0xee, 16);
+    at_home(f, apply);
+    wait_for_volumes(f, 1, NODE_VOLUME_READY);
+    assert_non_null(strstr(f->last_log, "eeeeeeee")); /* Named as far as it is known. */
+    f->desired.volume_count = 0;
+    at_home(f, apply);
+    wait_for_volumes(f, 0, NODE_VOLUME_READY);
+    memset(f->disk_uuids, 0xee, sizeof f->disk_uuids);
+    f->desired.volume_count = 1;
+    at_home(f, apply);
+    wait_for_volumes(f, 1, NODE_VOLUME_FAILED);
+    stop(f);
+    fixture_destroy(f);
+}
+
+/* A node may be stopped while it opens its disks. */
+static void stopping_while_opening(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_create();
+    const struct sim_program program = {
+        .name = "node",
+        .reactors = 2,
+        .main = program_main,
+        .ctx = f,
+    };
+    f->process = sim_spawn(f->machine, &program);
+    while (f->node == NULL)
+        assert_true(sim_world_step(f->world));
+    assert_false(f->is_open);
+    stop(f);
+    fixture_destroy(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(blank_disks_are_formatted_once),
+        cmocka_unit_test(strange_disks_are_refused),
+        cmocka_unit_test(volumes_follow_the_desired_state),
+        cmocka_unit_test(deleted_volumes_are_reported_until_forgotten),
+        cmocka_unit_test(a_volume_without_an_epoch_is_retried),
+        cmocka_unit_test(a_volume_needs_a_disk),
+        cmocka_unit_test(stopping_while_opening),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
