@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures the target beside the echo server and prints ratios.
 
-    bench/bench.py [--build DIR] [--seconds S] [--spin off|auto|US] [--server NAME]... [-o json]
+    bench/bench.py [--build DIR] [--seconds S] [--spin off|auto|US] [--server NAME]... [--workload TEXT]
+                   [-o json]
 
 Servers, one after the other, each with `trilith perf` as its host on the same machine:
 
     echo    the reactor alone: answers every read with zeros (bench/echo.c)
     memory  the target over a namespace in memory (bench/target.c)
-    up      all of it: `trilith up` on three disks, which are files in memory (/dev/shm)
+    node    target, engine and stores over three disks in memory, one reactor (bench/node.c)
+    files   the same over three files in /dev/shm
+    up      all of it: `trilith up` on such files, with a reactor per core
 
 An absolute figure says more about the machine than about Trilith; a ratio to the echo server, of
 the same minute on the same cores, says what the layers above the reactor cost.
@@ -27,8 +30,9 @@ import tempfile
 import time
 
 SOURCE = pathlib.Path(__file__).resolve().parent.parent
-NQN = "nqn.2024-01.io.trilith:bench"
+NQN = "nqn.2026-01.io.trilith:volume:bench"
 START_SECONDS_MAX = 20
+SERVERS = ["echo", "memory", "node", "files", "up"]
 
 # name, arguments of perf.
 WORKLOADS = [
@@ -64,27 +68,50 @@ def cpu_us(pid):
 
 
 class Small:
-    """One of the servers in this folder, started anew for each workload."""
+    """One of the servers in this folder.  It reports what it has done so far on SIGUSR1."""
 
-    def __init__(self, build, name, program, spin):
+    def __init__(self, build, name, program, spin, folder=None, fill=False):
         self.name = name
-        self.command = [str(build / "bench" / program), "--spin", spin]
+        self.folder = folder
+        command = [str(build / "bench" / program), "--spin", spin]
+        if folder:
+            command += ["--disks", folder]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            line = self.process.stdout.readline()
+            if not line:
+                raise BenchError(f"{program} did not start")
+            self.perf_args = ["--to", line.split()[-1], "--volume", NQN]
+            if fill:
+                write_once(build / "trilith", self.perf_args, subprocess.DEVNULL)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self):
-        pass
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def stats(self):
+        self.process.send_signal(signal.SIGUSR1)
+        return json.loads(self.process.stdout.readline())
 
     def measure(self, perf):
-        with subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True) as process:
-            try:
-                address = process.stdout.readline().split()[-1]
-                result = perf(["--to", address, "--volume", NQN])
-            finally:
-                process.send_signal(signal.SIGTERM)
-            stats = json.loads(process.stdout.read().splitlines()[-1])
-        ios = max(stats["ios"], 1)
-        result["server_cpu_us"] = stats["cpu_us"] / ios
-        result["server_syscalls"] = stats["syscalls"] / ios
+        before = self.stats()
+        result = perf(self.perf_args)
+        after = self.stats()
+        for key, stat in (("server_cpu_us", "cpu_us"), ("server_syscalls", "syscalls"),
+                          ("server_device_writes", "device_writes")):
+            result[key] = (after[stat] - before[stat]) / max(result["ios"], 1)
         return result
+
+
+def write_once(trilith, perf_args, output):
+    """Writes all of a volume, so that later reads find data and later writes overwrite."""
+    subprocess.run([str(trilith), "perf", *perf_args, "--rw", "write", "--block-size", "128K",
+                    "--depth", "16", "--bytes", "1G"], check=True, stdout=output, stderr=output)
 
 
 class Up:
@@ -92,7 +119,7 @@ class Up:
 
     name = "up"
 
-    def __init__(self, build, spin):
+    def __init__(self, build):
         self.trilith = str(build / "trilith")
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="trilith-bench-", dir="/dev/shm"))
         self.log = open(self.folder / "log", "w", encoding="utf-8")
@@ -105,7 +132,6 @@ class Up:
         except BaseException:
             self.close()
             raise
-        del spin  # The daemon's own default is what is measured.
 
     def start(self):
         run_json = self.folder / "data" / "run.json"
@@ -114,9 +140,7 @@ class Up:
         self.api = find(self.run, "api")
         wait_for("the volume", self.create)
         self.perf_args = ["--api", self.api, "--volume", "bench"]
-        subprocess.run([self.trilith, "perf", *self.perf_args, "--rw", "write", "--block-size",
-                        "128K", "--depth", "16", "--bytes", "1G"], check=True,
-                       stdout=self.log, stderr=self.log)
+        write_once(self.trilith, self.perf_args, self.log)
 
     def alive(self):
         if self.process.poll() is not None:
@@ -219,7 +243,12 @@ def print_workload(name, results):
 
 def open_server(name, build, spin):
     if name == "up":
-        return Up(build, spin)
+        return Up(build)
+    if name == "node":
+        return Small(build, name, "bench_node", spin, fill=True)
+    if name == "files":
+        folder = tempfile.mkdtemp(prefix="trilith-bench-", dir="/dev/shm")
+        return Small(build, name, "bench_node", spin, folder, fill=True)
     program = {"echo": "bench_echo", "memory": "bench_target"}[name]
     return Small(build, name, program, spin)
 
@@ -229,13 +258,13 @@ def main():
     parser.add_argument("--build", type=pathlib.Path, default=SOURCE / "build")
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
     parser.add_argument("--spin", default="off", help="of both sides: off, auto or microseconds")
-    parser.add_argument("--server", action="append", choices=["echo", "memory", "up"])
+    parser.add_argument("--server", action="append", choices=SERVERS)
     parser.add_argument("--workload", default="", help="only those whose name contains this")
     parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
     args = parser.parse_args()
 
     trilith = str(args.build / "trilith")
-    names = args.server or ["echo", "memory", "up"]
+    names = args.server or SERVERS
     everything = {}
     servers = []
     try:

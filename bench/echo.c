@@ -173,7 +173,6 @@ static void command(struct conn *c, const struct nvme_sqe *sqe)
         admin(c, sqe);
         return;
     }
-    c->serve->ios++;
     if (sqe->opcode == NVME_IO_READ)
         add_data(c, sqe->cid, zeros, sqe->sgl_bytes);
     else
@@ -294,6 +293,7 @@ int main(int argc, char **argv)
     serve_init(&serve, argc, argv);
     serve_check(io_listen(serve.reactor, &serve.listen, &listener, &bound), "listen");
     io_op_accept(&accepting, serve.reactor, listener, on_accept);
-    serve_run(&serve, &bound);
+    serve_listening(&bound);
+    serve_run(&serve);
     return 0;
 }

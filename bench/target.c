@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The target over a namespace in memory: what the protocol costs, without a store below it.
- * Compare with echo, which has the reactor alone, and with `trilith up`, which has everything.
+ * Compare with echo, which has the reactor alone, and with node, which has a store below.
  *
  * Threading: one reactor.   Memory: 256 MiB for the namespace.
  */
@@ -15,7 +15,7 @@
 
 #define NAMESPACE_BYTES ((uint64_t)256 << 20)
 #define POOL_BYTES      ((size_t)64 << 20)
-#define NQN             "nqn.2024-01.io.trilith:bench"
+#define NQN             "nqn.2026-01.io.trilith:volume:bench"
 
 /* Requests of a turn complete together at its end, with one copy each. */
 struct bench_ns {
@@ -55,7 +55,6 @@ static void bench_complete(struct io_task *task)
 static void bench_submit(struct nvme_ns *ns, struct nvme_ns_req *req)
 {
     (void)ns;
-    bench.serve.ios++;
     list_node_init(&req->link);
     list_push_back(&bench.pending, &req->link);
     reactor_defer(bench.serve.reactor, &bench.complete);
@@ -99,6 +98,7 @@ int main(int argc, char **argv)
                                                       .ns = &bench.ns };
     serve_check(nvme_subsys_add(target, &subsys_config, &subsys), "the subsystem");
     serve_check(nvme_target_listen(target, &bench.serve.listen, NULL, &bound), "listen");
-    serve_run(&bench.serve, &bound);
+    serve_listening(&bound);
+    serve_run(&bench.serve);
     return 0;
 }

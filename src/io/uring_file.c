@@ -6,6 +6,7 @@
 #include <libgen.h>
 #include <limits.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,8 +116,9 @@ static struct status MUST_CHECK describe_device(int fd, dev_t disk, struct io_fi
 }
 
 /*
- * A file has its disk's physical blocks as far as its file system's own blocks reach; where there
- * is no disk below (memory, network, several disks), nothing better than a sector is known.
+ * A file has its disk's physical blocks as far as its file system's own blocks reach.  In memory
+ * it has pages: power failure takes them all, and tears none.  Where there is anything else below
+ * (network, several disks), nothing better than a sector is known.
  */
 static uint32_t file_physical_bytes(int fd, dev_t disk)
 {
@@ -124,6 +126,8 @@ static uint32_t file_physical_bytes(int fd, dev_t disk)
     const uint32_t bytes = disk_number(disk, "queue/physical_block_size", PHYSICAL_BYTES_UNKNOWN);
     if (fstatfs(fd, &fs) != 0)
         return PHYSICAL_BYTES_UNKNOWN;
+    if (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC)
+        return (uint32_t)fs.f_bsize;
     return (uint32_t)min_u64(bytes, (uint64_t)fs.f_bsize);
 }
 
