@@ -13,6 +13,7 @@ static void mem_execute(struct mem_ns *mem, struct nvme_ns_req *req)
     req->status = mem->fail;
     if (!status_ok(req->status))
         return;
+    pthread_mutex_lock(&mem->lock);
     switch (req->opcode) {
     case NVME_NS_READ:
         memcpy(req->data.at, at, req->bytes);
@@ -28,6 +29,7 @@ static void mem_execute(struct mem_ns *mem, struct nvme_ns_req *req)
         memset(at, 0, req->bytes);
         break;
     }
+    pthread_mutex_unlock(&mem->lock);
     if (req->fua)
         mem->fuas++;
 }
@@ -80,6 +82,7 @@ struct status mem_ns_init(struct mem_ns *mem, uint64_t bytes, uint32_t lba_bytes
 
     memset(mem, 0, sizeof *mem);
     mem->ns.ops = &mem_ops;
+    pthread_mutex_init(&mem->lock, NULL);
     mem->memory = memory;
     mem->info = (struct nvme_ns_info) {
         .uuid = { "mem_ns test uuid" },
@@ -96,6 +99,7 @@ struct status mem_ns_init(struct mem_ns *mem, uint64_t bytes, uint32_t lba_bytes
 
 void mem_ns_fini(struct mem_ns *mem)
 {
+    pthread_mutex_destroy(&mem->lock);
     munmap(mem->memory, mem->info.bytes);
 }
 

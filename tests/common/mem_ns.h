@@ -8,11 +8,14 @@
 #ifndef TESTS_COMMON_MEM_NS_H
 #define TESTS_COMMON_MEM_NS_H
 
+#include <pthread.h>
+
 #include "nvme/ns.h"
 
 struct mem_ns {
     struct nvme_ns ns;
     struct nvme_ns_info info;
+    pthread_mutex_t lock; /* Of memory: hosts may race for a block, the namespace may not. */
     uint8_t *memory;
     bool hold; /* Requests wait in held. */
     struct list held;
