@@ -14,6 +14,7 @@
 
 #define OPTIONS_MAX 40
 #define ID_HELP     'h'
+#define HELP_COLUMN 30
 
 static bool id_is_letter(int id)
 {
@@ -31,12 +32,13 @@ static void print_option(const struct cli_option *o)
     snprintf(left, sizeof left, "%s--%s%s%s", letter, o->name, o->argument != NULL ? " " : "",
              o->argument != NULL ? o->argument : "");
 
-    /* The help starts in column 30, and so do its further lines. */
-    printf("  %-27s", left);
+    /* The help starts in column HELP_COLUMN, and so do its further lines. */
+    const bool fits = strlen(left) + 3 <= HELP_COLUMN;
+    printf("  %-*s%s", HELP_COLUMN - 2, left, fits ? "" : "\n");
     for (const char *line = o->help; line != NULL;) {
         const char *end = strchr(line, '\n');
         const int bytes = end != NULL ? (int)(end - line) : (int)strlen(line);
-        printf("%s%.*s\n", line == o->help ? " " : "                              ", bytes, line);
+        printf("%*s%.*s\n", line == o->help && fits ? 0 : HELP_COLUMN, "", bytes, line);
         line = end != NULL ? end + 1 : NULL;
     }
 }

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* trilith volume create | list | show | delete */
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/api.h"
+#include "cmd/command.h"
+#include "trilith/v1/volume.pb-c.h"
+
+#define HOSTS_MAX 128
+#define SERVICE   (&trilith__v1__volume_service__descriptor)
+
+enum {
+    OPT_SIZE = 256,
+    OPT_ALLOW_HOST,
+    OPT_SHARD_SIZE,
+    OPT_STRIPE_WIDTH,
+    OPT_STRIPE_UNIT,
+    OPT_UNFLUSHED_LOSS,
+    OPT_WAIT,
+    OPT_FORCE,
+};
+
+#define OPTION_WAIT                                                                 \
+    {                                                                               \
+        "wait", OPT_WAIT, "SECONDS", "how long to wait for the node, 1 to 300 (30)" \
+    }
+
+struct volume_options {
+    const char *api;
+    enum cli_format format;
+    uint64_t wait_s;
+    bool force;
+    Trilith__V1__VolumeSpec spec;
+    char *hosts[HOSTS_MAX];
+};
+
+static const struct cli_column show_columns[] = {
+    { "name", "name", CLI_KIND_TEXT },
+    { "state", "state", CLI_KIND_TEXT },
+    { "reason", "reason", CLI_KIND_TEXT },
+    { "size", "bytes", CLI_KIND_SIZE },
+    { "used", "used_bytes", CLI_KIND_SIZE },
+    { "uuid", "uuid", CLI_KIND_TEXT },
+    { "nqn", "nqn", CLI_KIND_TEXT },
+    { "shards", "shards", CLI_KIND_COUNT },
+    { "shard size", "shard_bytes", CLI_KIND_SIZE },
+    { "stripe width", "stripe_width", CLI_KIND_COUNT },
+    { "stripe unit", "stripe_unit_bytes", CLI_KIND_SIZE },
+    { "on unflushed loss", "on_unflushed_loss", CLI_KIND_TEXT },
+    { "disks", "disks", CLI_KIND_LIST },
+    { "allowed hosts", "allowed_hosts", CLI_KIND_LIST },
+    { "connected hosts", "connected_hosts", CLI_KIND_LIST },
+    { "connect with", "connect", CLI_KIND_TEXT },
+};
+
+/* ---- A volume as users see it ---- */
+
+static void add_connect(json_t *volume, const Trilith__V1__Volume *v)
+{
+    char line[512];
+
+    if (v->n_targets == 0 || v->targets[0]->port == 0)
+        return;
+    snprintf(line, sizeof line, "nvme connect -t tcp -a %s -s %u -n %s", v->targets[0]->address,
+             v->targets[0]->port, v->nqn);
+    json_object_set_new(volume, "connect", json_string(line));
+}
+
+/* The specification's members beside the others: users do not care which is which. */
+static json_t *volume_json(const Trilith__V1__Volume *v)
+{
+    json_t *volume = api_json(&v->base);
+    json_t *spec = json_object_get(volume, "spec");
+
+    if (json_is_object(spec))
+        json_object_update(volume, spec);
+    json_object_del(volume, "spec");
+    add_connect(volume, v);
+    return volume;
+}
+
+static void print_volume(enum cli_format format, const Trilith__V1__Volume *v)
+{
+    json_t *volume = volume_json(v);
+    cli_print_record(format, volume, show_columns, ARRAY_COUNT(show_columns));
+    json_decref(volume);
+}
+
+static bool is_ready(const Trilith__V1__Volume *v)
+{
+    return v->state == TRILITH__V1__VOLUME_STATE__VOLUME_STATE_READY;
+}
+
+/* ---- Options ---- */
+
+static bool take_host(struct cli_args *args, struct volume_options *o)
+{
+    if (!nqn_is_valid(args->value)) {
+        (void)cli_usage(args,
+                        "--allow-host '%s' is not an NQN; the host has its own in "
+                        "/etc/nvme/hostnqn",
+                        args->value);
+        return false;
+    }
+    if (o->spec.n_allowed_hosts == HOSTS_MAX) {
+        (void)cli_usage(args, "--allow-host is given more than %d times", HOSTS_MAX);
+        return false;
+    }
+    o->hosts[o->spec.n_allowed_hosts++] = (char *)(uintptr_t)args->value;
+    return true;
+}
+
+static bool take_loss(struct cli_args *args, struct volume_options *o)
+{
+    if (strcmp(args->value, "error") == 0) {
+        o->spec.on_unflushed_loss = TRILITH__V1__UNFLUSHED_LOSS__UNFLUSHED_LOSS_ERROR;
+    } else if (strcmp(args->value, "continue") == 0) {
+        o->spec.on_unflushed_loss = TRILITH__V1__UNFLUSHED_LOSS__UNFLUSHED_LOSS_CONTINUE;
+    } else {
+        (void)cli_usage(args, "--on-unflushed-loss '%s' is neither error nor continue",
+                        args->value);
+        return false;
+    }
+    return true;
+}
+
+static bool take_unit(struct cli_args *args, struct volume_options *o)
+{
+    uint64_t bytes;
+    if (!cli_size(args, "stripe-unit", &bytes))
+        return false;
+    /* What is too large for the field is too large for the API, which then says the limits. */
+    o->spec.stripe_unit_bytes = (uint32_t)min_u64(bytes, UINT32_MAX);
+    return true;
+}
+
+static bool take_option(struct cli_args *args, int id, struct volume_options *o)
+{
+    uint64_t number = 0;
+
+    switch (id) {
+    case API_OPTION_ID:
+        o->api = args->value;
+        return true;
+    case 'o':
+        return cli_output(args, &o->format);
+    case OPT_SIZE:
+        return cli_size(args, "size", &o->spec.bytes);
+    case OPT_ALLOW_HOST:
+        return take_host(args, o);
+    case OPT_SHARD_SIZE:
+        return cli_size(args, "shard-size", &o->spec.shard_bytes);
+    case OPT_STRIPE_UNIT:
+        return take_unit(args, o);
+    case OPT_STRIPE_WIDTH:
+        if (!cli_number(args, "stripe-width", 1, 64, &number))
+            return false;
+        o->spec.stripe_width = (uint32_t)number;
+        return true;
+    case OPT_UNFLUSHED_LOSS:
+        return take_loss(args, o);
+    case OPT_WAIT:
+        return cli_number(args, "wait", 1, 300, &o->wait_s);
+    case OPT_FORCE:
+        o->force = true;
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* False: the command ends with args->exit_status. */
+static bool parse(const struct cli_syntax *syntax, int argc, char **argv, struct cli_args *args,
+                  struct volume_options *o)
+{
+    int id;
+
+    *o = (struct volume_options) { .wait_s = 30 };
+    trilith__v1__volume_spec__init(&o->spec);
+    o->spec.allowed_hosts = o->hosts;
+    cli_begin(args, syntax, argc, argv);
+    while ((id = cli_next(args)) != CLI_END)
+        if (id == CLI_EXIT || !take_option(args, id, o))
+            return false;
+    return true;
+}
+
+/* ---- create ---- */
+
+static const struct cli_option create_options[] = {
+    { "size", OPT_SIZE, "SIZE", "how large it is, such as 10G; a multiple of 4K" },
+    { "allow-host", OPT_ALLOW_HOST, "NQN", "host that may connect; may be repeated (every\nhost)" },
+    { "shard-size", OPT_SHARD_SIZE, "SIZE", "size of its shards, 64M to 64G (1G, or what fits)" },
+    { "stripe-width", OPT_STRIPE_WIDTH, "N", "shards that one stripe runs over (one per disk)" },
+    { "stripe-unit", OPT_STRIPE_UNIT, "SIZE", "piece of a stripe on one shard, 4K to 1M (256K)" },
+    { "on-unflushed-loss", OPT_UNFLUSHED_LOSS, "error|continue",
+      "whether a flush fails once after power loss took\nunflushed writes (error)" },
+    OPTION_WAIT,
+    CLI_OPTION_OUTPUT,
+    API_OPTION,
+};
+
+static const struct cli_syntax create_syntax = {
+    .command = "trilith volume create",
+    .operands = "NAME --size SIZE",
+    .about = "Creates a volume and waits until hosts can connect to it.  Space is taken when it\n"
+             "is written (thin).  Creating it again with the same options does nothing.",
+    .options = create_options,
+    .option_count = ARRAY_COUNT(create_options),
+    .operands_min = 1,
+    .operands_max = 1,
+};
+
+static int create_report(const struct volume_options *o, const ProtobufCMessage *reply)
+{
+    const Trilith__V1__CreateVolumeResponse *r =
+        (const Trilith__V1__CreateVolumeResponse *)(const void *)reply;
+
+    if (r->volume == NULL || r->volume->spec == NULL)
+        return cli_fail("the API answered without a volume");
+    for (size_t i = 0; i < r->n_warnings; i++)
+        fprintf(stderr, "trilith: volume '%s': warning: %s\n", o->spec.name, r->warnings[i]);
+    print_volume(o->format, r->volume);
+    if (is_ready(r->volume))
+        return COMMAND_OK;
+    return cli_fail("volume '%s': it was created, but is not ready: %s; 'trilith volume show %s' "
+                    "says when it is",
+                    o->spec.name, r->volume->reason, o->spec.name);
+}
+
+static int volume_create(int argc, char **argv)
+{
+    Trilith__V1__CreateVolumeRequest request = TRILITH__V1__CREATE_VOLUME_REQUEST__INIT;
+    ProtobufCMessage *reply = NULL;
+    struct volume_options o;
+    struct cli_args args;
+    struct api api;
+    int status = COMMAND_FAILED;
+
+    if (!parse(&create_syntax, argc, argv, &args, &o))
+        return args.exit_status;
+    o.spec.name = (char *)(uintptr_t)args.operands[0];
+    if (!volume_name_is_valid(o.spec.name))
+        return cli_usage(&args, "volume '%s': a name has %s", o.spec.name, VOLUME_NAME_RULE);
+    if (o.spec.bytes == 0)
+        return cli_usage(&args, "volume '%s': --size is missing, such as --size 10G", o.spec.name);
+    request.spec = &o.spec;
+    request.wait_ms = (uint32_t)(o.wait_s * 1000);
+    if (!api_open(&api, o.api))
+        return COMMAND_FAILED;
+    if (api_call(&api, SERVICE, "CreateVolume", &request.base, request.wait_ms + API_TIMEOUT_MS,
+                 &reply))
+        status = create_report(&o, reply);
+    rpc_message_free(reply);
+    api_close(&api);
+    return status;
+}
+
+/* ---- list ---- */
+
+static const struct cli_option list_options[] = { CLI_OPTION_OUTPUT, API_OPTION };
+
+static const struct cli_syntax list_syntax = {
+    .command = "trilith volume list",
+    .operands = "",
+    .about = "Lists all volumes.",
+    .options = list_options,
+    .option_count = ARRAY_COUNT(list_options),
+};
+
+static const struct cli_column list_columns[] = {
+    { "NAME", "name", CLI_KIND_TEXT },         { "SIZE", "bytes", CLI_KIND_SIZE },
+    { "USED", "used_bytes", CLI_KIND_SIZE },   { "STATE", "state", CLI_KIND_TEXT },
+    { "HOSTS", "host_count", CLI_KIND_COUNT }, { "NQN", "nqn", CLI_KIND_TEXT },
+};
+
+static void list_print(enum cli_format format, const ProtobufCMessage *reply)
+{
+    const Trilith__V1__ListVolumesResponse *r =
+        (const Trilith__V1__ListVolumesResponse *)(const void *)reply;
+    json_t *rows = json_array();
+
+    for (size_t i = 0; i < r->n_volumes; i++) {
+        json_t *volume = volume_json(r->volumes[i]);
+        json_object_set_new(volume, "host_count",
+                            json_integer((json_int_t)r->volumes[i]->n_connected_hosts));
+        json_array_append_new(rows, volume);
+    }
+    cli_print_rows(format, rows, list_columns, ARRAY_COUNT(list_columns));
+    json_decref(rows);
+}
+
+static int volume_list(int argc, char **argv)
+{
+    Trilith__V1__ListVolumesRequest request = TRILITH__V1__LIST_VOLUMES_REQUEST__INIT;
+    ProtobufCMessage *reply = NULL;
+    struct volume_options o;
+    struct cli_args args;
+    struct api api;
+
+    if (!parse(&list_syntax, argc, argv, &args, &o))
+        return args.exit_status;
+    if (!api_open(&api, o.api))
+        return COMMAND_FAILED;
+    const bool ok = api_call(&api, SERVICE, "ListVolumes", &request.base, API_TIMEOUT_MS, &reply);
+    if (ok)
+        list_print(o.format, reply);
+    rpc_message_free(reply);
+    api_close(&api);
+    return ok ? COMMAND_OK : COMMAND_FAILED;
+}
+
+/* ---- show ---- */
+
+static const struct cli_syntax show_syntax = {
+    .command = "trilith volume show",
+    .operands = "NAME",
+    .about = "Shows one volume, named by its name, NQN or UUID, with the command that connects\n"
+             "a Linux host to it.",
+    .options = list_options,
+    .option_count = ARRAY_COUNT(list_options),
+    .operands_min = 1,
+    .operands_max = 1,
+};
+
+static int volume_show(int argc, char **argv)
+{
+    Trilith__V1__GetVolumeRequest request = TRILITH__V1__GET_VOLUME_REQUEST__INIT;
+    ProtobufCMessage *reply = NULL;
+    struct volume_options o;
+    struct cli_args args;
+    struct api api;
+
+    if (!parse(&show_syntax, argc, argv, &args, &o))
+        return args.exit_status;
+    request.name = (char *)(uintptr_t)args.operands[0];
+    if (!api_open(&api, o.api))
+        return COMMAND_FAILED;
+    const bool ok = api_call(&api, SERVICE, "GetVolume", &request.base, API_TIMEOUT_MS, &reply);
+    const Trilith__V1__GetVolumeResponse *r =
+        (const Trilith__V1__GetVolumeResponse *)(const void *)reply;
+    if (ok && r->volume != NULL)
+        print_volume(o.format, r->volume);
+    rpc_message_free(reply);
+    api_close(&api);
+    return ok ? COMMAND_OK : COMMAND_FAILED;
+}
+
+/* ---- delete ---- */
+
+static const struct cli_option delete_options[] = {
+    { "force", OPT_FORCE, NULL, "also if hosts are connected" },
+    OPTION_WAIT,
+    API_OPTION,
+};
+
+static const struct cli_syntax delete_syntax = {
+    .command = "trilith volume delete",
+    .operands = "NAME",
+    .about = "Deletes a volume with all its data and waits until its space is free.",
+    .options = delete_options,
+    .option_count = ARRAY_COUNT(delete_options),
+    .operands_min = 1,
+    .operands_max = 1,
+};
+
+static int delete_report(const char *name, const ProtobufCMessage *reply)
+{
+    const Trilith__V1__DeleteVolumeResponse *r =
+        (const Trilith__V1__DeleteVolumeResponse *)(const void *)reply;
+
+    if (r->gone)
+        return COMMAND_OK;
+    return cli_fail("volume '%s': it will be deleted, but is not gone yet: %s", name, r->reason);
+}
+
+static int volume_delete(int argc, char **argv)
+{
+    Trilith__V1__DeleteVolumeRequest request = TRILITH__V1__DELETE_VOLUME_REQUEST__INIT;
+    ProtobufCMessage *reply = NULL;
+    struct volume_options o;
+    struct cli_args args;
+    struct api api;
+    int status = COMMAND_FAILED;
+
+    if (!parse(&delete_syntax, argc, argv, &args, &o))
+        return args.exit_status;
+    request.name = (char *)(uintptr_t)args.operands[0];
+    request.wait_ms = (uint32_t)(o.wait_s * 1000);
+    request.force = o.force;
+    if (!api_open(&api, o.api))
+        return COMMAND_FAILED;
+    if (api_call(&api, SERVICE, "DeleteVolume", &request.base, request.wait_ms + API_TIMEOUT_MS,
+                 &reply))
+        status = delete_report(request.name, reply);
+    rpc_message_free(reply);
+    api_close(&api);
+    return status;
+}
+
+static const struct command volume_commands[] = {
+    { "create", "create a volume", volume_create },
+    { "list", "list all volumes", volume_list },
+    { "show", "show one volume, and how to connect to it", volume_show },
+    { "delete", "delete a volume with its data", volume_delete },
+};
+
+int cmd_volume(int argc, char **argv)
+{
+    return command_dispatch("trilith volume", volume_commands, ARRAY_COUNT(volume_commands), argc,
+                            argv);
+}
