@@ -7,7 +7,7 @@ SEEDS ?= 200
 SECONDS ?= 60
 NAME ?=
 
-.PHONY: bench build demo test check check-fresh fuzz format clean
+.PHONY: bench build demo test check check-fresh fuzz sim format clean
 
 build:
 	@tools/install-deps build
@@ -40,6 +40,12 @@ fuzz:
 	@tools/build build-fuzz
 	@tests/fuzz/run --seconds $(SECONDS) $(NAME)
 
+# Simulated nodes from SEEDS seeds; a failure prints the command that replays it.
+sim:
+	@tools/install-deps build
+	@tools/build build
+	@build/tests/sim/trilith-sim --seeds $(SEEDS)
+
 # The target beside the echo server, as ratios.
 bench:
 	@tools/install-deps build
@@ -51,4 +57,4 @@ format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
 clean:
-	rm -rf build build-asan build-clang build-release build-tsan build-fuzz demo
+	rm -rf build build-asan build-clang build-release build-tsan build-fuzz build-tests demo
