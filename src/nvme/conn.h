@@ -115,9 +115,6 @@ struct nvme_conn {
     struct pdu_format format;
     struct io_timer timer; /* Handshake, then stalls, then the linger of TERM. */
     struct span rx_buffer;
-    bool rx_stopped;
-    bool tx_stopped;
-    bool dropped; /* In CLOSING: the commands that will never execute have been freed. */
 
     struct nvme_cmd *cmds; /* cmd_count of them; NULL before Connect. */
     unsigned cmd_count;
@@ -132,17 +129,20 @@ struct nvme_conn {
     uint16_t sq_entries;
     uint16_t sq_head;
     bool sq_flow_off;
+    bool rx_stopped;
+    bool tx_stopped;
+    bool dropped; /* In CLOSING: the commands that will never execute have been freed. */
+    bool data_waiting;
+    bool r2t_waiting;
+    uint16_t r2ts_outstanding;
 
     size_t data_bytes; /* Of the pool, without those of R2Ts. */
     size_t r2t_bytes;
     struct buf_waiter data_waiter; /* Registered while data_waiting. */
     struct buf_waiter r2t_waiter;  /* Likewise. */
-    bool data_waiting;
-    bool r2t_waiting;
-    size_t data_wanted;  /* While data_waiting. */
-    struct span granted; /* What the wait has brought, until the header is asked again. */
+    size_t data_wanted;            /* While data_waiting. */
+    struct span granted;           /* What the wait has brought, until the header is asked again. */
     struct list r2t_queue;
-    unsigned r2ts_outstanding;
     uint64_t r2t_progress_ns; /* When the first was sent, or the last data came. */
 
     struct pdu_tx_entry term_entry;
@@ -151,7 +151,6 @@ struct nvme_conn {
     uint8_t term_culprit_bytes;
     struct pdu_tx_entry icresp_entry;
     struct io_op discard; /* In TERM. */
-    struct pdu_ic icreq;
 
     /* Of an I/O queue, set when Connect succeeds; the subsystem outlives the connection. */
     struct nvme_subsys *subsys;

@@ -302,7 +302,7 @@ static void test_queues_on_all_reactors(void **state)
 {
     (void)state;
     struct worker workers[QUEUES];
-    uint16_t cntlid;
+    uint16_t cntlid = 0;
 
     server_start();
     const int admin = open_queue(0, 1, &cntlid);
@@ -334,7 +334,7 @@ static void test_reconnect_storm(void **state)
                                       .sgl_id = NVME_SGL_TRANSPORT,
                                       .sgl_bytes = 65536,
                                       .cdw12 = 15 };
-        uint16_t cntlid;
+        uint16_t cntlid = 0;
 
         fds[2 * i] = open_queue(0, 1, &cntlid);
         assert_true(fds[2 * i] >= 0 && enable(fds[2 * i]));
