@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures the target beside the echo server and prints ratios.
 
-    bench/bench.py [--build DIR] [--seconds S] [--spin off|auto|US] [--server NAME]... [--workload TEXT]
-                   [-o json]
+    bench/bench.py [--build DIR] [--seconds S] [--spin off|auto|US] [--server NAME]...
+                   [--workload TEXT] [-o json]
 
 Servers, one after the other, each with `trilith perf` as its host on the same machine:
 
