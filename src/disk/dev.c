@@ -11,18 +11,19 @@ static bool dev_contains(const struct dev *dev, uint64_t offset, uint64_t bytes)
     return offset <= dev->info.bytes && bytes <= dev->info.bytes - offset;
 }
 
-static void dev_io_start(struct dev *dev, struct dev_io *io, const struct dev_io *filled)
+/* Fields are set one by one: a request is large, and most of it is the backend's. */
+static void dev_io_start(struct dev *dev, struct dev_io *io, uint64_t offset, uint64_t bytes,
+                         dev_io_fn *done)
 {
-    const uint64_t bytes = filled->data.bytes + filled->bytes;
-
     assert(reactor_is_current(dev->reactor));
-    assert(filled->done != NULL);
-    assert(filled->offset % dev->info.align_bytes == 0);
+    assert(done != NULL);
+    assert(offset % dev->info.align_bytes == 0);
     assert(bytes % dev->info.align_bytes == 0);
-    assert(dev_contains(dev, filled->offset, bytes));
+    assert(dev_contains(dev, offset, bytes));
 
-    *io = *filled;
     io->dev = dev;
+    io->done = done;
+    io->offset = offset;
     list_node_init(&io->link);
     dev->ops->start(dev, io);
 }
@@ -32,9 +33,9 @@ void dev_read(struct dev *dev, struct dev_io *io, uint64_t offset, struct span d
 {
     dev->stats.reads++;
     dev->stats.read_bytes += data.bytes;
-    dev_io_start(
-        dev, io,
-        &(struct dev_io) { .kind = DEV_KIND_READ, .offset = offset, .data = data, .done = done });
+    io->kind = DEV_KIND_READ;
+    io->data = data;
+    dev_io_start(dev, io, offset, data.bytes, done);
 }
 
 void dev_write(struct dev *dev, struct dev_io *io, uint64_t offset, struct const_span data,
@@ -42,27 +43,28 @@ void dev_write(struct dev *dev, struct dev_io *io, uint64_t offset, struct const
 {
     dev->stats.writes++;
     dev->stats.write_bytes += data.bytes;
-    dev_io_start(dev, io,
-                 &(struct dev_io) { .kind = DEV_KIND_WRITE,
-                                    .offset = offset,
-                                    .data = { (uint8_t *)(uintptr_t)data.at, data.bytes },
-                                    .fua = fua,
-                                    .done = done });
+    io->kind = DEV_KIND_WRITE;
+    io->data = (struct span) { (uint8_t *)(uintptr_t)data.at, data.bytes }; /* Only read. */
+    io->fua = fua;
+    dev_io_start(dev, io, offset, data.bytes, done);
 }
 
 void dev_flush(struct dev *dev, struct dev_io *io, dev_io_fn *done)
 {
     dev->stats.flushes++;
-    dev_io_start(dev, io, &(struct dev_io) { .kind = DEV_KIND_FLUSH, .done = done });
+    io->kind = DEV_KIND_FLUSH;
+    io->data = (struct span) { 0 };
+    dev_io_start(dev, io, 0, 0, done);
 }
 
 void dev_discard(struct dev *dev, struct dev_io *io, uint64_t offset, uint64_t bytes,
                  dev_io_fn *done)
 {
     dev->stats.discards++;
-    dev_io_start(dev, io,
-                 &(struct dev_io) {
-                     .kind = DEV_KIND_DISCARD, .offset = offset, .bytes = bytes, .done = done });
+    io->kind = DEV_KIND_DISCARD;
+    io->data = (struct span) { 0 };
+    io->bytes = bytes;
+    dev_io_start(dev, io, offset, bytes, done);
 }
 
 void dev_io_finish(struct dev_io *io, struct status st)

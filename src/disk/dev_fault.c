@@ -30,7 +30,7 @@ static struct dev_fault_dev *fault_of(struct dev *dev)
 
 static uint64_t io_bytes(const struct dev_io *io)
 {
-    return io->data.bytes + io->bytes;
+    return io->kind == DEV_KIND_DISCARD ? io->bytes : io->data.bytes;
 }
 
 static uint64_t fault_end(const struct dev_fault *f)

@@ -12,8 +12,20 @@ static void op_prepare(struct io_op *op, struct reactor *r, enum io_kind kind, i
     assert(reactor_is_current(r));
     assert(done != NULL);
 
-    *op = (struct io_op) { .reactor = r, .done = done, .kind = kind, .fd = fd };
+    /* One by one: an address and an iovec are not every operation's. */
+    op->reactor = r;
+    op->done = done;
+    op->kind = kind;
+    op->result = 0;
     list_node_init(&op->link);
+    op->canceled = false;
+    op->flags = 0;
+    op->fd = fd;
+    op->offset = 0;
+    op->bytes = 0;
+    op->progress = 0;
+    op->backend[0] = 0;
+    op->backend[1] = 0;
 }
 
 static void op_start(struct io_op *op)

@@ -86,7 +86,8 @@ void segment_put(struct store *store, struct segment *segment)
     assert(!list_node_linked(&segment->link));
     segment->owner->pending--;
     segment->owner = NULL;
-    list_push_back(&store->free_segments, &segment->link);
+    /* In front: the one that was used last is still in the cache. */
+    list_push_front(&store->free_segments, &segment->link);
     if (!list_empty(&store->segment_waiters))
         store_kick(store);
 }
