@@ -22,7 +22,7 @@
 #include "base/rng.h"
 #include "store/store.h"
 
-#define RIG_DEVICE_BYTES ((uint64_t)24 << 20)
+#define RIG_DEVICE_BYTES ((uint64_t)16 << 20)
 #define RIG_UNIT         4096
 
 enum rig_event_kind { RIG_SUBMIT, RIG_COMPLETE, RIG_FLUSH_SUBMIT, RIG_FLUSH_COMPLETE };
@@ -51,6 +51,7 @@ struct rig {
     struct log log;
     struct dev dev;
     uint8_t *content;
+    bool borrowed;
     uint8_t *initial;
     struct list pending;
     struct rng rng;
@@ -239,8 +240,8 @@ static inline void rig_pass(struct rig *rig, uint64_t ns)
     rig_run(rig);
 }
 
-/* A rig over a device with this content (copied), or with zeros. */
-static inline void rig_init(struct rig *rig, const uint8_t *content, uint64_t seed)
+/* A rig over a device with this content, which it changes, or with zeros. */
+static inline void rig_init(struct rig *rig, uint8_t *content, uint64_t seed)
 {
     memset(rig, 0, sizeof *rig);
     fake_reactor_init(&rig->reactor);
@@ -250,9 +251,8 @@ static inline void rig_init(struct rig *rig, const uint8_t *content, uint64_t se
     rng_init(&rig->rng, seed);
     rig->boot.b[0] = 1;
     rig->fail_write_to = UINT64_MAX;
-    rig->content = calloc(1, RIG_DEVICE_BYTES);
-    if (content != NULL)
-        memcpy(rig->content, content, RIG_DEVICE_BYTES);
+    rig->borrowed = content != NULL;
+    rig->content = content != NULL ? content : calloc(1, RIG_DEVICE_BYTES);
     rig->dev = (struct dev) {
         .ops = &rig_dev_ops,
         .reactor = &rig->reactor.base,
@@ -282,7 +282,8 @@ static inline void rig_fini(struct rig *rig)
     free(rig->writes);
     free(rig->events);
     free(rig->flushes);
-    free(rig->content);
+    if (!rig->borrowed)
+        free(rig->content);
     free(rig->initial);
 }
 
@@ -302,12 +303,13 @@ static inline bool rig_is_durable(const struct rig *rig, const struct rig_write 
 }
 
 /*
- * The disk after a crash before event index.  power: completed but unflushed writes may be gone.
- * mode 0: everything that may be lost is; 1: nothing is; others: each block as the seed decides.
+ * The disk after a crash before event index, into image.  power: completed but unflushed writes may
+ * be gone. mode 0: everything that may be lost is; 1: nothing is; others: each block as the seed
+ * decides.
  */
-static inline uint8_t *rig_image(struct rig *rig, size_t index, bool power, uint64_t mode)
+static inline void rig_image(const struct rig *rig, size_t index, bool power, uint64_t mode,
+                             uint8_t *image)
 {
-    uint8_t *const image = malloc(RIG_DEVICE_BYTES);
     struct rng rng;
 
     memcpy(image, rig->initial, RIG_DEVICE_BYTES);
@@ -323,7 +325,6 @@ static inline uint8_t *rig_image(struct rig *rig, size_t index, bool power, uint
                 memcpy(image + w->offset + at, w->data + at, min_u64(RIG_UNIT, w->bytes - at));
         }
     }
-    return image;
 }
 
 /* ---- The store's calls, waited for ---- */
