@@ -43,11 +43,21 @@ static void on_flush(struct initiator_io *io)
     perf_run_on_idle(run);
 }
 
+/*
+ * Whether the connection takes commands.  It may be ending while its session still counts as up:
+ * then it fails what is submitted at once, and a slot that tried again would try for ever.
+ */
+static bool can_submit(const struct perf_run *run, unsigned connection)
+{
+    return perf_session_is_up(run->session) &&
+           initiator_queue_is_ready(perf_session_queue(run->session, connection));
+}
+
 /* Flushes if enough was written, on the connection that has just written. */
 static void flush_if_due(struct perf_run *run, unsigned connection)
 {
     if (run->config.flush_every == 0 || run->flush_busy ||
-        run->writes_since_flush < run->config.flush_every || !perf_session_is_up(run->session))
+        run->writes_since_flush < run->config.flush_every || !can_submit(run, connection))
         return;
     if (run->verify != NULL && !perf_verify_flush_begin(run->verify))
         return;
@@ -179,7 +189,7 @@ static struct status MUST_CHECK choose(struct perf_slot *slot)
 /* Whether anything may be submitted. */
 static bool may_submit(struct perf_run *run, const struct perf_slot *slot)
 {
-    if (!perf_session_is_up(run->session))
+    if (!can_submit(run, slot->connection))
         return false;
     /* What a run of so many bytes has begun it finishes. */
     if (slot->again && run->sm.now == PERF_RUN_DRAINING)
