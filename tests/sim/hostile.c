@@ -23,7 +23,8 @@ struct attack {
     int fd;
     bool sending;
     bool receiving;
-    bool term_due; /* The bytes are wrong in a way that asks for a C2HTermReq. */
+    uint64_t deaths; /* Of the target, when this connection began. */
+    bool term_due;   /* The bytes are wrong in a way that asks for a C2HTermReq. */
     size_t in_bytes;
     size_t out_bytes;
     uint8_t in[4096];
@@ -163,12 +164,12 @@ static void attack_judge(struct attack *a, bool orderly)
     struct pdu_common_spec ch;
 
     a->hostile->attacks++;
-    /* A connection that broke by itself proves nothing. */
-    if (!orderly || !a->term_due)
+    /* A connection that broke by itself, or with its target, proves nothing. */
+    if (!orderly || !a->term_due || a->deaths != a->hostile->target_deaths)
         return;
     /* ICResp comes first. */
     if (a->in_bytes < sizeof(struct pdu_ic_spec) + sizeof ch)
-        return;
+        run_fail(a->hostile->run, "a malformed PDU is not answered");
     memcpy(&ch, a->in + sizeof(struct pdu_ic_spec), sizeof ch);
     if (ch.type != PDU_C2H_TERM)
         run_fail(a->hostile->run, "a malformed PDU is answered with PDU type %#x", ch.type);
@@ -238,6 +239,7 @@ static void attack_on_connect(struct io_op *op)
         return;
     }
     a->fd = (int)op->result;
+    a->deaths = a->hostile->target_deaths;
     attack_choose(a);
     io_timer_init(&a->timer, attack_on_patience);
     io_timer_arm(&a->timer, a->reactor, reactor_now_ns(a->reactor) + PATIENCE_NS);

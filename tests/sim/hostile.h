@@ -15,8 +15,9 @@
 struct hostile {
     struct run *run;
     struct io_addr target;
-    uint64_t attacks;  /* That have ended. */
-    uint64_t answered; /* Those that got the termination PDU they must get. */
+    uint64_t target_deaths; /* The script counts them. */
+    uint64_t attacks;       /* That have ended. */
+    uint64_t answered;      /* Those that got the termination PDU they must get. */
 };
 
 /* Starts the process; *hostile is the caller's and outlives it. */

@@ -171,6 +171,7 @@ static void trouble(void *ctx)
     const uint64_t what = rng_below(&run->rng, 10);
 
     if (what == 0) {
+        work->hostile.target_deaths++;
         sim_process_kill(work->server);
         sim_world_after(run->world, later_ns, server_spawn, work);
     } else if (what == 1) {
