@@ -10,14 +10,21 @@
 
 #define IN_FLIGHT UINT64_MAX
 #define STILL_NOW UINT64_MAX
+#define NEVER     UINT64_MAX
 
 struct version {
     uint64_t content;
     uint64_t submitted;
     uint64_t ended;    /* When it completed or failed; IN_FLIGHT. */
     uint64_t left_now; /* When it left the set; STILL_NOW. */
+    /* When it was overtaken by what a flush can make durable; NEVER.  The same as left_now, but
+     * for failed flushes. */
+    uint64_t overtaken;
     bool in_power;
-    bool was_now; /* Before the last power loss. */
+    /* Zeros where nothing lay beneath: the layer may have kept nothing of it, and so let later
+     * writes of older generations through. */
+    bool weak;
+    bool was_now; /* When the last power loss came; true for what is younger. */
 };
 
 /* The versions of one block in one generation. */
@@ -80,6 +87,8 @@ struct history *history_create(uint64_t blocks, uint32_t generations)
     for (uint64_t i = 0; i < blocks * generations; i++)
         cell_add(&h->cells[i], (struct version) { .content = HISTORY_ABSENT,
                                                   .left_now = STILL_NOW,
+                                                  .overtaken = NEVER,
+                                                  .was_now = true,
                                                   .in_power = true });
     memory_enter(owner);
     return h;
@@ -102,15 +111,35 @@ uint64_t history_content(struct history *h)
 
 /* ---- Writes ---- */
 
+/* Whether nothing may lie beneath a generation of a block. */
+static bool may_be_bare(const struct history *h, uint32_t generation, uint64_t block)
+{
+    for (uint32_t g = 0; g < generation; g++) {
+        const struct cell *const c = cell_at(h, g, block);
+        bool absent = false;
+        for (size_t i = 0; i < c->count; i++)
+            absent |= c->versions[i].left_now == STILL_NOW &&
+                      (c->versions[i].content == HISTORY_ABSENT || c->versions[i].weak);
+        if (!absent)
+            return false;
+    }
+    return true;
+}
+
 void history_write_start(struct history *h, struct history_op *op)
 {
     op->submitted = h->clock++;
     for (uint64_t b = op->block; b < op->block + op->count; b++)
-        cell_add(cell_at(h, op->generation, b), (struct version) { .content = op->content,
-                                                                   .submitted = op->submitted,
-                                                                   .ended = IN_FLIGHT,
-                                                                   .left_now = STILL_NOW,
-                                                                   .in_power = true });
+        cell_add(cell_at(h, op->generation, b),
+                 (struct version) { .weak = op->content == HISTORY_ZERO &&
+                                            may_be_bare(h, op->generation, b),
+                                    .content = op->content,
+                                    .submitted = op->submitted,
+                                    .ended = IN_FLIGHT,
+                                    .left_now = STILL_NOW,
+                                    .overtaken = NEVER,
+                                    .was_now = true,
+                                    .in_power = true });
 }
 
 /* The version that this write made; NULL if a power loss or a death has settled it. */
@@ -139,6 +168,8 @@ static void cell_write_done(struct history *h, struct cell *c, uint64_t submitte
             continue;
         if (v->left_now == STILL_NOW)
             v->left_now = h->clock;
+        if (v->overtaken == NEVER)
+            v->overtaken = h->clock;
         if (fua)
             v->in_power = false;
     }
@@ -167,11 +198,18 @@ void history_flush_done(struct history *h, struct history_op *op, bool ok)
     for (uint64_t i = 0; i < h->blocks * h->generations; i++) {
         struct cell *const c = &h->cells[i];
         for (size_t k = 0; k < c->count; k++)
-            if (c->versions[k].left_now < op->submitted)
+            if (c->versions[k].overtaken < op->submitted)
                 c->versions[k].in_power = false;
         /* Half a thousand events is longer than any read takes in a harness. */
         cell_sweep(c, h->clock > 512 ? h->clock - 512 : 0);
     }
+}
+
+void history_flush_failed(struct history *h)
+{
+    for (uint64_t i = 0; i < h->blocks * h->generations; i++)
+        for (size_t k = 0; k < h->cells[i].count; k++)
+            h->cells[i].versions[k].overtaken = NEVER;
 }
 
 /* ---- Reads ---- */
@@ -202,7 +240,7 @@ static void cell_match(const struct cell *c, uint64_t submitted, uint64_t conten
         if (!version_visible(v, submitted))
             continue;
         *out_match |= v->content != HISTORY_ABSENT && v->content == content;
-        *out_through |= v->content == HISTORY_ABSENT;
+        *out_through |= v->content == HISTORY_ABSENT || v->weak;
     }
 }
 
@@ -217,8 +255,10 @@ static void cell_collapse(struct history *h, struct cell *c, uint64_t submitted,
             lost &= !v->was_now;
             continue;
         }
-        if (v->ended < submitted && v->left_now == STILL_NOW)
-            v->left_now = h->clock;
+        if (v->ended >= submitted || v->left_now != STILL_NOW)
+            continue;
+        v->left_now = h->clock;
+        v->overtaken = h->clock;
     }
     h->loss_seen |= h->loss_possible && lost;
     h->clock++; /* What comes now, comes after. */
@@ -261,6 +301,7 @@ static void version_power_lost(struct history *h, struct version *v)
     if (v->in_power && !v->was_now)
         h->loss_possible = true;
     v->left_now = v->in_power ? STILL_NOW : min_u64(v->left_now, h->clock);
+    v->overtaken = v->left_now;
 }
 
 void history_power_lost(struct history *h)

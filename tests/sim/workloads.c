@@ -3,4 +3,4 @@
 
 #include <stddef.h>
 
-const struct workload *const workloads[] = { &work_net, &work_target, NULL };
+const struct workload *const workloads[] = { &work_net, &work_store, &work_target, NULL };

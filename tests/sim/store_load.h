@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Commands at random for an open store, straight through store.h, each checked against a history.
+ *
+ * Two commands in flight never share a block: keeping them apart is the engine's work (R8).
+ *
+ * Threading: the store's reactor.
+ * Memory:    the world's, so that it outlives the store's process.
+ */
+#ifndef TESTS_SIM_STORE_LOAD_H
+#define TESTS_SIM_STORE_LOAD_H
+
+#include "history.h"
+#include "run.h"
+#include "store/store.h"
+
+#define LOAD_SLOTS_MAX    12
+#define LOAD_BLOCKS_MAX   48 /* Of one command: more than a grain. */
+#define LOAD_SHARD_BLOCKS 256u
+
+struct store_load;
+
+struct load_slot {
+    struct store_load *load;
+    struct store_io io;
+    struct history_op op;
+    uint8_t *data;
+    uint32_t crcs[LOAD_BLOCKS_MAX];
+    bool busy;
+    bool stale; /* Sent to a session that was superseded: must change nothing (S4). */
+};
+
+struct store_load {
+    struct run *run;
+    struct history *history;
+    struct sim_disk *disk;
+    struct store_volume volume;
+    uint32_t shards;
+    uint32_t generations; /* In use; the history has as many or more. */
+    unsigned slots_count;
+    uint64_t window_blocks; /* Commands concentrate on so many blocks ... */
+    uint64_t window_first;  /* ... from here on. */
+    bool errors;            /* Anything may fail. */
+    bool media_errors;      /* Reads may. */
+    bool may_fill;          /* Writes of new blocks may find the disk full. */
+
+    /* Of the current life. */
+    struct reactor *reactor;
+    struct store_session *session;
+    struct store_session *old_session; /* Superseded; for stale commands. */
+    uint64_t incarnation;
+    uint64_t ops_left;
+    uint64_t verify_next; /* Blocks from here on are still to be read. */
+    bool verifying;
+    bool superseding; /* Another session is being opened. */
+    bool broken;      /* The store refuses to go on: open it again. */
+    unsigned busy;
+    uint64_t disk_errors; /* That have been taken note of. */
+    struct io_timer pause;
+    /* Called when ops_left and verify are done and nothing is in flight, or when broken. */
+    void (*idle)(struct store_load *load);
+
+    struct load_slot slots[LOAD_SLOTS_MAX];
+};
+
+/* Makes the slots; the fields above have been set. */
+void load_init(struct store_load *load);
+
+/* Begins a life: ops commands, then, if verify, every block is read. */
+void load_start(struct store_load *load, struct reactor *r, uint64_t ops, bool verify);
+
+/* Whether commands of a session are in flight: none may be when a newer one is confirmed. */
+bool load_is_busy_on(const struct store_load *load, const struct store_session *session);
+
+/* Starts what it can. */
+void load_pump(struct store_load *load);
+
+/* The process is dead: nothing is in flight any more. */
+void load_died(struct store_load *load);
+
+#endif
