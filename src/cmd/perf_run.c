@@ -317,6 +317,8 @@ static void on_down(struct perf_session *s, struct status why)
     if (run->sm.now == PERF_RUN_CLOSING)
         return;
     run->down_since_ns = now_ns(run);
+    if (run->config.reconnect_ns == 0)
+        run->failed = true;
     perf_run_message(run, "connection to %s lost: %s%s",
                      io_addr_format(&run->config.endpoint.addr).s, status_text(why),
                      run->config.reconnect_ns > 0 ? "; trying again" : "");

@@ -22,6 +22,13 @@ static struct perf_extent extent_of(const struct perf_run *run, const struct per
     };
 }
 
+/* Whether a lost connection, not the controller, ended the I/O. */
+static bool is_loss(struct status st)
+{
+    return status_is(st, STATUS_LOST) || status_is(st, STATUS_UNAVAILABLE) ||
+           status_is(st, STATUS_CANCELED);
+}
+
 /* ---- Flush ---- */
 
 static void on_flush(struct initiator_io *io)
@@ -36,7 +43,7 @@ static void on_flush(struct initiator_io *io)
         perf_verify_flush_end(run->verify, completed);
     if (completed) {
         hist_add(&run->stats.flushes.latency_ns, run->end_ns - run->flush_start_ns);
-    } else if (perf_session_is_up(run->session)) {
+    } else if (!is_loss(io->status)) {
         run->stats.errors++;
         perf_run_message(run, "flush: %s (NVMe status %03xh)", status_text(io->status), io->sc);
     }
@@ -104,8 +111,7 @@ static void on_failure(struct perf_slot *slot)
     const struct initiator_io *io = &slot->io;
 
     /* After a loss a read is made good later.  A write may have happened or not: it is history. */
-    if (status_is(io->status, STATUS_LOST) || status_is(io->status, STATUS_UNAVAILABLE) ||
-        status_is(io->status, STATUS_CANCELED)) {
+    if (is_loss(io->status)) {
         run->stats.lost += status_is(io->status, STATUS_LOST);
         slot->again = slot->op.is_read;
         return;
@@ -148,7 +154,7 @@ static void on_io(struct initiator_io *io)
         park(slot);
     if (run->sm.now != PERF_RUN_RUNNING)
         perf_run_on_idle(run);
-    else if (!list_empty(&run->parked) && perf_session_is_up(run->session))
+    else if (!list_empty(&run->parked) && can_submit(run, slot->connection))
         perf_slots_start(run); /* Those that wait for a place to write to have a chance now. */
 }
 
