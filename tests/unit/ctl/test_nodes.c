@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "ctl_fixture.h"
+
+#define READY TRILITH__V1__VOLUME_REPORT_STATE__VOLUME_REPORT_STATE_READY
+
+/* Each node has an index of its own, the same whenever it comes back. */
+static void indexes(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_node one, two;
+
+    node_init(&one, 1, 0, 0);
+    node_init(&two, 2, 0, 0);
+    assert_int_equal(node_join(f, &one)->node_index, 1);
+    assert_int_equal(node_join(f, &two)->node_index, 2);
+    fixture_restart(f);
+    assert_int_equal(node_join(f, &one)->node_index, 1);
+    const Trilith__V1__JoinClusterResponse *r = node_join(f, &two);
+    assert_int_equal(r->node_index, 2);
+    assert_string_equal(r->cluster_name, "test");
+    const struct uuid cluster = ctl_cluster_uuid(f->ctl);
+    assert_memory_equal(r->cluster_uuid.data, cluster.b, sizeof cluster.b);
+}
+
+static void join_request(struct fixture *f, Trilith__V1__JoinClusterRequest *request,
+                         const char *name, uint8_t number)
+{
+    const struct uuid uuid = { { 0x40, number } };
+    trilith__v1__join_cluster_request__init(request);
+    request->node_uuid = arena_uuid_bytes(&f->arena, uuid);
+    request->name = arena_text(&f->arena, name);
+    request->address = arena_text(&f->arena, "192.0.2.1");
+}
+
+/* A node with another's name, of another cluster, or without an identity is refused by name. */
+static void strangers(void **state)
+{
+    struct fixture *f = *state;
+    const struct uuid other = { { 7 } };
+    Trilith__V1__JoinClusterRequest request;
+    struct fake_node one;
+
+    node_init(&one, 1, 0, 0);
+    (void)node_join(f, &one);
+    join_request(f, &request, "node-1", 2);
+    const char *text = call_text(f, CTL_SERVICE_NODE, JOIN, &request.base, RPC_ALREADY_EXISTS);
+    assert_non_null(strstr(text, "another node has this name"));
+
+    join_request(f, &request, "node-3", 3);
+    request.cluster_uuid = arena_uuid_bytes(&f->arena, other);
+    text = call_text(f, CTL_SERVICE_NODE, JOIN, &request.base, RPC_FAILED_PRECONDITION);
+    assert_non_null(strstr(text, "its disks belong to cluster 07000000"));
+
+    join_request(f, &request, "node-3", 3);
+    request.node_uuid.len = 15;
+    (void)call_text(f, CTL_SERVICE_NODE, JOIN, &request.base, RPC_INVALID_ARGUMENT);
+}
+
+static void watch_start(struct fixture *f, const struct fake_node *n, uint64_t revision,
+                        struct rpc_sim_call *call)
+{
+    Trilith__V1__WatchNodeRequest request = TRILITH__V1__WATCH_NODE_REQUEST__INIT;
+    request.node_uuid = arena_uuid_bytes(&f->arena, n->uuid);
+    request.known_revision = revision;
+    request.wait_ms = 60000;
+    call_start(f, CTL_SERVICE_NODE, WATCH, &request.base, call);
+}
+
+static const Trilith__V1__WatchNodeResponse *watched(const struct rpc_sim_call *call)
+{
+    assert_true(call->ended);
+    assert_string_equal(call->text, "");
+    return (const Trilith__V1__WatchNodeResponse *)(const void *)call->reply;
+}
+
+/* A watch is held while nothing changes, and answered with the whole part when it does. */
+static void watch(void **state)
+{
+    struct fixture *f = *state;
+    struct rpc_sim_call call, create;
+    struct fake_node n;
+
+    node_init(&n, 1, 2, 100 * GIB);
+    (void)node_join(f, &n);
+    node_report(f, &n);
+    const uint64_t revision = node_part(f, &n)->revision;
+    watch_start(f, &n, revision, &call);
+    rpc_sim_advance(&f->sim, 5000 * MS);
+    node_report(f, &n); /* Status makes no new revision. */
+    assert_false(call.ended);
+    create_start(f, "db1", GIB, &create);
+    assert_true(watched(&call)->revision > revision);
+    assert_int_equal(watched(&call)->n_volumes, 1);
+    rpc_sim_call_fini(&call);
+    rpc_sim_cancel(&f->sim, &create);
+    rpc_sim_call_fini(&create);
+}
+
+/* A watch that nothing happens to ends with the known revision; a newer one ends an older. */
+static void watch_ends(void **state)
+{
+    struct fixture *f = *state;
+    struct rpc_sim_call first, second;
+    struct fake_node n;
+
+    node_init(&n, 1, 0, 0);
+    (void)node_join(f, &n);
+    const uint64_t revision = node_part(f, &n)->revision;
+    watch_start(f, &n, revision, &first);
+    watch_start(f, &n, revision, &second);
+    assert_int_equal(first.code, RPC_ABORTED);
+    rpc_sim_call_fini(&first);
+    rpc_sim_advance(&f->sim, 60001 * MS);
+    assert_int_equal(watched(&second)->revision, revision);
+    rpc_sim_call_fini(&second);
+}
+
+/* A node that never joined must do so before it watches or reports. */
+static void unknown_node(void **state)
+{
+    struct fixture *f = *state;
+    struct rpc_sim_call call;
+    struct fake_node n;
+    Trilith__V1__ReportStatusRequest report = TRILITH__V1__REPORT_STATUS_REQUEST__INIT;
+
+    node_init(&n, 1, 0, 0);
+    watch_start(f, &n, 0, &call);
+    assert_int_equal(call.code, RPC_NOT_FOUND);
+    rpc_sim_call_fini(&call);
+    report.node_uuid = arena_uuid_bytes(&f->arena, n.uuid);
+    (void)call_text(f, CTL_SERVICE_NODE, REPORT, &report.base, RPC_NOT_FOUND);
+}
+
+/* Each taking of an epoch is one higher, also after a restart, and only for the volume's node. */
+static void epochs(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__TakeEpochRequest request = TRILITH__V1__TAKE_EPOCH_REQUEST__INIT;
+    struct fake_node n, other;
+    struct uuid nobody = { { 1 } };
+
+    node_init(&n, 1, 1, 100 * GIB);
+    node_init(&other, 2, 0, 0);
+    (void)node_join(f, &n);
+    (void)node_join(f, &other);
+    node_report(f, &n);
+    create_ready(f, &n, "db1", GIB);
+    request.node_uuid = arena_uuid_bytes(&f->arena, n.uuid);
+    request.volume_uuid = node_part(f, &n)->volumes[0]->uuid;
+    for (uint64_t epoch = 1; epoch <= 5; epoch++) {
+        const Trilith__V1__TakeEpochResponse *r =
+            call_reply(f, CTL_SERVICE_NODE, TAKE_EPOCH, &request.base);
+        assert_int_equal(r->epoch, epoch);
+        if (epoch == 3)
+            fixture_restart(f);
+    }
+    request.node_uuid = arena_uuid_bytes(&f->arena, other.uuid);
+    (void)call_text(f, CTL_SERVICE_NODE, TAKE_EPOCH, &request.base, RPC_FAILED_PRECONDITION);
+    request.volume_uuid = arena_uuid_bytes(&f->arena, nobody);
+    (void)call_text(f, CTL_SERVICE_NODE, TAKE_EPOCH, &request.base, RPC_NOT_FOUND);
+    request.group = 1;
+    (void)call_text(f, CTL_SERVICE_NODE, TAKE_EPOCH, &request.base, RPC_INVALID_ARGUMENT);
+}
+
+static const Trilith__V1__GetStatusResponse *status(struct fixture *f)
+{
+    Trilith__V1__GetStatusRequest request = TRILITH__V1__GET_STATUS_REQUEST__INIT;
+    return call_reply(f, CTL_SERVICE_STATUS, 0, &request.base);
+}
+
+static void expect_problem(struct fixture *f, const char *text)
+{
+    const Trilith__V1__GetStatusResponse *s = status(f);
+    for (size_t i = 0; i < s->n_problems; i++)
+        if (strcmp(s->problems[i], text) == 0)
+            return;
+    fail_msg("'%s' is not among %zu problems, such as '%s'", text, s->n_problems,
+             s->n_problems > 0 ? s->problems[0] : "");
+}
+
+/* The status counts what is there, and names what is wrong, in words. */
+static void status_in_words(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_node n;
+
+    expect_problem(f, "no node has joined yet");
+    node_init(&n, 1, 2, 100 * GIB);
+    (void)node_join(f, &n);
+    expect_problem(f, "node 'node-1' has not reported since the controller started");
+    node_report(f, &n);
+    create_ready(f, &n, "db1", GIB);
+    const Trilith__V1__GetStatusResponse *s = status(f);
+    assert_int_equal(s->n_problems, 0);
+    assert_int_equal(s->n_nodes, 1);
+    assert_int_equal(s->disks_ready, 2);
+    assert_int_equal(s->volumes_ready, 1);
+    assert_int_equal(s->bytes, 200 * GIB);
+    assert_int_equal(s->planned_bytes, GIB);
+    assert_string_equal(s->controllers[0], "127.0.0.1:7420");
+
+    n.disk_failed[1] = true;
+    node_report(f, &n);
+    expect_problem(f, "disk 'node-1/disk-2': it smokes");
+    n.disk_count = 1;
+    node_report(f, &n);
+    expect_problem(f, "disk 'node-1/disk-2': its node does not have it");
+    rpc_sim_advance(&f->sim, 12000 * MS);
+    expect_problem(f, "node 'node-1' has not reported for 12 s");
+    expect_problem(f, "volume 'db1': node 'node-1' does not report");
+}
+
+/* Disks are listed by name with what is planned on them, and found by name or UUID. */
+static void disks(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__ListDisksRequest list = TRILITH__V1__LIST_DISKS_REQUEST__INIT;
+    Trilith__V1__GetDiskRequest get = TRILITH__V1__GET_DISK_REQUEST__INIT;
+    struct fake_node n;
+
+    node_init(&n, 1, 3, 100 * GIB);
+    (void)node_join(f, &n);
+    node_report(f, &n);
+    create_ready(f, &n, "db1", 6 * GIB);
+    const Trilith__V1__ListDisksResponse *r = call_reply(f, CTL_SERVICE_DISK, 0, &list.base);
+    assert_int_equal(r->n_disks, 3);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(r->disks[i]->shards, 2);
+        assert_int_equal(r->disks[i]->planned_bytes, 2 * GIB);
+        assert_int_equal(r->disks[i]->state, TRILITH__V1__DISK_STATE__DISK_STATE_READY);
+    }
+    get.name = r->disks[1]->uuid;
+    const Trilith__V1__GetDiskResponse *one = call_reply(f, CTL_SERVICE_DISK, 1, &get.base);
+    assert_string_equal(one->disk->name, "node-1/disk-2");
+    get.name = arena_text(&f->arena, "disk-9");
+    (void)call_text(f, CTL_SERVICE_DISK, 1, &get.base, RPC_NOT_FOUND);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(indexes),      TEST(strangers), TEST(watch),           TEST(watch_ends),
+        TEST(unknown_node), TEST(epochs),    TEST(status_in_words), TEST(disks),
+    };
+    return cmocka_run_group_tests_name("nodes", tests, NULL, NULL);
+}
