@@ -119,13 +119,13 @@ class Up:
 
     name = "up"
 
-    def __init__(self, build):
+    def __init__(self, build, spin):
         self.trilith = str(build / "trilith")
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="trilith-bench-", dir="/dev/shm"))
         self.log = open(self.folder / "log", "w", encoding="utf-8")
         self.process = subprocess.Popen(
             [self.trilith, "up", "--data", str(self.folder / "data"), "--disks", "3",
-             "--disk-size", "1G", "--listen", "127.0.0.1", "--port", "0", "--api", "127.0.0.1:0"],
+             "--disk-size", "2G", "--listen", "127.0.0.1", "--port", "0", "--api", "127.0.0.1:0", "--spin", spin],
             stdout=self.log, stderr=self.log)
         try:
             self.start()
@@ -136,10 +136,10 @@ class Up:
     def start(self):
         run_json = self.folder / "data" / "run.json"
         wait_for("trilith up", lambda: self.alive() and run_json.exists())
-        self.run = json.loads(run_json.read_text())
-        self.api = find(self.run, "api")
+        run = json.loads(run_json.read_text())
+        self.api = run["api"]
         wait_for("the volume", self.create)
-        self.perf_args = ["--api", self.api, "--volume", "bench"]
+        self.perf_args = ["--to", run["listen"], "--volume", NQN]
         write_once(self.trilith, self.perf_args, self.log)
 
     def alive(self):
@@ -167,18 +167,6 @@ class Up:
         result = perf(self.perf_args)
         result["server_cpu_us"] = (cpu_us(self.process.pid) - before) / max(result["ios"], 1)
         return result
-
-
-def find(tree, key):
-    """The value of the first member called key, however deep."""
-    if isinstance(tree, dict):
-        if key in tree:
-            return tree[key]
-        for value in tree.values():
-            found = find(value, key)
-            if found is not None:
-                return found
-    return None
 
 
 def host(trilith, workload, seconds, spin):
@@ -243,7 +231,7 @@ def print_workload(name, results):
 
 def open_server(name, build, spin):
     if name == "up":
-        return Up(build)
+        return Up(build, spin)
     if name == "node":
         return Small(build, name, "bench_node", spin, fill=True)
     if name == "files":

@@ -12,11 +12,6 @@
 
 #include "io/uring_internal.h"
 
-#define SPIN_CHECKS_PER_CLOCK 32               /* A look costs a nanosecond, a clock thirty. */
-#define SPIN_AUTO_NS          (50 * NS_PER_US) /* A sleep and its wake-up cost a tenth of it. */
-#define SPIN_CREDIT_NEEDED    8
-#define SPIN_CREDIT_MAX       16
-
 /* ---- Clocks and identities ---- */
 
 static uint64_t clock_read(clockid_t id)
@@ -262,7 +257,7 @@ static uint64_t wait_max_ns(const struct uring *u)
     return t->deadline_ns > now_ns ? t->deadline_ns - now_ns : 0;
 }
 
-static bool called_from_outside(struct uring *u)
+bool uring_is_called(const struct uring *u)
 {
     return atomic_load(&u->inbox) != NULL || atomic_load(&u->stop);
 }
@@ -270,93 +265,34 @@ static bool called_from_outside(struct uring *u)
 static void sleep_for(struct uring *u, uint64_t timeout_ns)
 {
     atomic_store(&u->sleeping, true);
-    if (called_from_outside(u)) {
+    if (uring_is_called(u)) {
         atomic_store(&u->sleeping, false);
         uring_submit(u);
         return;
     }
     u->base.stats.sleeps++;
+    const uint64_t from_ns = uring_spin_learns(u) ? clock_read(CLOCK_BOOTTIME) : 0;
     uring_submit_and_wait(u, timeout_ns);
     atomic_store(&u->sleeping, false);
-}
-
-/* Whether a turn has something to do: a completion, or work of the kernel that makes one. */
-static bool ring_has_news(const struct uring *u)
-{
-    return io_uring_cq_ready(&u->ring) > 0 || uring_wants_enter(u);
-}
-
-static void cpu_pause(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
-/* Watches the ring's memory, without system calls, for at most spin_ns.  True if it paid. */
-static bool spin(struct uring *u, uint64_t spin_ns)
-{
-    const uint64_t end_ns = clock_read(CLOCK_BOOTTIME) + spin_ns;
-
-    do {
-        for (unsigned i = 0; i < SPIN_CHECKS_PER_CLOCK; i++) {
-            if (ring_has_news(u) || called_from_outside(u))
-                return true;
-            cpu_pause();
-        }
-    } while (clock_read(CLOCK_BOOTTIME) < end_ns);
-    return false;
-}
-
-/* ---- Spinning by itself: only while the recent waits were shorter than a spin ---- */
-
-static uint64_t spin_now_ns(const struct uring *u)
-{
-    if (u->spin_ns != URING_SPIN_AUTO)
-        return u->spin_ns;
-    return u->spin_credit >= SPIN_CREDIT_NEEDED ? SPIN_AUTO_NS : 0;
-}
-
-static void spin_learn(struct uring *u, bool would_have_paid)
-{
-    if (would_have_paid)
-        u->spin_credit += u->spin_credit < SPIN_CREDIT_MAX;
-    else
-        u->spin_credit /= 2; /* An idle loop has none left after a few sleeps. */
-}
-
-static void sleep_and_learn(struct uring *u, uint64_t timeout_ns)
-{
-    if (u->spin_ns != URING_SPIN_AUTO) {
-        sleep_for(u, timeout_ns);
-        return;
-    }
-    const uint64_t from_ns = clock_read(CLOCK_BOOTTIME);
-    sleep_for(u, timeout_ns);
-    spin_learn(u, clock_read(CLOCK_BOOTTIME) - from_ns < SPIN_AUTO_NS);
+    if (uring_spin_learns(u))
+        uring_spin_slept(u, clock_read(CLOCK_BOOTTIME) - from_ns);
 }
 
 /* Everything is submitted and, where possible, waited for in the same system call. */
 static void submit_and_wait(struct uring *u)
 {
     const uint64_t timeout_ns = wait_max_ns(u);
-    const uint64_t spin_ns = min_u64(spin_now_ns(u), timeout_ns);
+    const uint64_t spin_ns = min_u64(uring_spin_ns(u), timeout_ns);
 
     if (timeout_ns == 0 || spin_ns > 0)
         uring_submit(u);
     if (timeout_ns == 0)
         return;
-    if (spin_ns > 0) {
-        const bool paid = spin(u, spin_ns);
-        spin_learn(u, paid);
-        if (paid) {
-            uring_submit(u); /* Lets the kernel's pending work make the completion. */
-            return;
-        }
+    if (spin_ns > 0 && uring_spin(u, spin_ns)) {
+        uring_submit(u); /* Lets the kernel's pending work make the completion. */
+        return;
     }
-    sleep_and_learn(u, wait_max_ns(u));
+    sleep_for(u, wait_max_ns(u));
 }
 
 static void uring_run(struct reactor *r)

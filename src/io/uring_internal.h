@@ -3,6 +3,7 @@
  * What the files of the io_uring backend share:
  *
  *   uring.c        the loop: turns, tasks, timers, messages, sleeping and spinning
+ *   uring_spin.c   how long to spin, and spinning
  *   uring_ring.c   the ring: set-up by features, submission queue entries, submission
  *   uring_op.c     operations: into an entry, and out of a completion
  *   uring_fd.c     descriptors: registered files, closing, adopting
@@ -84,6 +85,7 @@ struct uring {
 
     uint64_t spin_ns;
     unsigned spin_credit; /* For URING_SPIN_AUTO: how well spinning would have paid lately. */
+    unsigned spin_pause;  /* ... and how many sleeps to stay away from it. */
     struct uuid boot_id;
 };
 
@@ -91,6 +93,27 @@ static inline struct uring *uring_of(struct reactor *r)
 {
     return CONTAINER_OF(r, struct uring, base);
 }
+
+/* ---- uring.c ---- */
+
+/* Whether another thread has left a message or asked for a stop. */
+bool uring_is_called(const struct uring *u);
+
+/* ---- uring_spin.c ---- */
+
+/* How long the loop is to spin before it sleeps; 0: not at all. */
+uint64_t uring_spin_ns(const struct uring *u);
+
+/* Watches the ring for at most spin_ns.  True if something came: there is no need to sleep. */
+bool uring_spin(struct uring *u, uint64_t spin_ns);
+
+/* With URING_SPIN_AUTO, each sleep and its length teach whether spinning would have paid. */
+static inline bool uring_spin_learns(const struct uring *u)
+{
+    return u->spin_ns == URING_SPIN_AUTO;
+}
+
+void uring_spin_slept(struct uring *u, uint64_t slept_ns);
 
 /* ---- uring_ring.c ---- */
 
