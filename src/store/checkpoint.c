@@ -204,8 +204,10 @@ static void checkpoint_begin_state(struct store *store)
 
 static void checkpoint_on_superblock(struct store *store, struct status status)
 {
-    if (status_ok(status))
+    if (status_ok(status)) {
         store->sb = store->checkpoint.sb;
+        store->sb_is_ours = true;
+    }
     checkpoint_step(store, status);
 }
 

@@ -460,6 +460,8 @@ static void opening_new_life(struct opening *o)
 
 static void opening_on_written(struct store *store, struct status status)
 {
+    if (status_ok(status))
+        store->sb_is_ours = true;
     opening_step(store->opening, status);
 }
 

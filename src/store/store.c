@@ -39,6 +39,7 @@ struct status store_create(struct dev *dev, const struct superblock *sb, struct 
     s->dev = dev;
     s->reactor = dev->reactor;
     s->sb = *sb;
+    s->sb_before = *sb;
     s->incarnation = sb->incarnation;
     s->zero_crc = crc32c(zeros, sizeof zeros);
     s->next_ticket = 1;
@@ -190,8 +191,9 @@ static void store_record_failure(struct store *store)
         return;
     store->failure_recorded = true;
     store->sb.sequence++;
-    struct superblock sb = store->sb;
-    sb.sequence++;
+    /* What is on the disk goes together: of this life, or still of the one before. */
+    struct superblock sb = store->sb_is_ours ? store->sb : store->sb_before;
+    sb.sequence = store->sb.sequence + 1;
     sb.incarnation = store->incarnation;
     sb.failed = true;
     sb.clean = false;

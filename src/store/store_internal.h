@@ -97,7 +97,9 @@ struct settler {
 struct store {
     struct dev *dev;
     struct reactor *reactor;
-    struct superblock sb; /* As last written. */
+    struct superblock sb;        /* As last written, or as this life will write it first. */
+    struct superblock sb_before; /* As it was found at open. */
+    bool sb_is_ours;             /* One of this life has been written. */
 
     struct journal *journal;
     struct space space;

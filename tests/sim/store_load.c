@@ -197,8 +197,11 @@ static bool slot_may_fail(const struct load_slot *s, struct status st)
         return s->io.opcode != STORE_OP_WRITE; /* Never created: zeros. */
     if (status_is(st, STATUS_STALE_EPOCH))
         return load->superseding || s->stale;
-    if (status_is(st, STATUS_NO_SPACE)) /* S6: overwrites work on a full disk. */
-        return load->may_fill && s->io.opcode == STORE_OP_WRITE && !slot_overwrites(s);
+    /* S6: overwrites and deletes work on a full disk; zeros above an older generation take room. */
+    if (status_is(st, STATUS_NO_SPACE) && s->io.opcode == STORE_OP_WRITE)
+        return load->may_fill && !slot_overwrites(s);
+    if (status_is(st, STATUS_NO_SPACE))
+        return load->may_fill && s->op.generation > 0;
     return load->errors;
 }
 
