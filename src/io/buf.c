@@ -221,6 +221,11 @@ void buf_wait_cancel(struct buf_pool *pool, struct buf_waiter *waiter)
         reactor_defer(pool->reactor, &pool->serve);
 }
 
+size_t buf_pool_free(const struct buf_pool *pool)
+{
+    return pool->arena_bytes - pool->used_bytes;
+}
+
 size_t buf_pool_used(const struct buf_pool *pool)
 {
     return pool->used_bytes;

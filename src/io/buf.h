@@ -50,6 +50,9 @@ void buf_put(struct buf_pool *pool, struct span buf);
 void buf_wait(struct buf_pool *pool, struct buf_waiter *waiter);
 void buf_wait_cancel(struct buf_pool *pool, struct buf_waiter *waiter);
 
+/* Bytes that are not in use now, whatever sizes they are cut into. */
+size_t buf_pool_free(const struct buf_pool *pool);
+
 /* Bytes in use now. */
 size_t buf_pool_used(const struct buf_pool *pool);
 

@@ -6,6 +6,10 @@
  * when the capsule is handled; if there is none, the connection receives nothing more until
  * there is.  Data that come by R2T arrive behind such capsules, so their buffers come out of a
  * pool of their own; while a command waits for one, receiving goes on.
+ *
+ * W2: of each pool a connection may hold a part of what it leaves free, up to its quota: the more
+ * connections take no responses, or send no data, the less each of them gets, and whoever holds
+ * nothing finds a buffer.
  */
 #include <assert.h>
 
@@ -45,6 +49,16 @@ void conn_buf_init(struct nvme_conn *conn)
     list_init(&conn->r2t_queue);
 }
 
+/* Whether a connection that holds so much of a pool may have more; its next put asks again. */
+static bool within_share(const struct nvme_conn *conn, const struct buf_pool *pool, size_t held,
+                         size_t bytes)
+{
+    if (held == 0)
+        return true;
+    return held + bytes <=
+           min_u64(conn->target->quota_bytes, buf_pool_free(pool) / NVME_POOL_SHARE);
+}
+
 bool cmd_buf_get(struct nvme_cmd *cmd, size_t bytes)
 {
     struct nvme_conn *conn = cmd->conn;
@@ -52,8 +66,9 @@ bool cmd_buf_get(struct nvme_cmd *cmd, size_t bytes)
     assert(bytes > 0 && bytes <= NVME_DATA_BYTES_MAX);
     assert(cmd->data.at == NULL);
 
-    /* Over its quota, it waits for itself: cmd_buf_put() resumes. */
-    if (conn->data_waiting || conn->data_bytes + bytes > conn->target->quota_bytes)
+    if (conn->data_waiting)
+        return false;
+    if (conn->granted.at == NULL && !within_share(conn, conn->shard->pool, conn->data_bytes, bytes))
         return false;
     if (conn->granted.at != NULL) {
         assert(conn->granted.bytes == bytes); /* The same header is asked again. */
@@ -96,8 +111,8 @@ static bool r2t_take(struct nvme_conn *conn, struct nvme_cmd *cmd)
 {
     const size_t bytes = cmd->sqe.sgl_bytes;
 
-    if (conn->r2t_bytes + bytes > conn->target->quota_bytes)
-        return false; /* cmd_buf_put() pumps. */
+    if (!within_share(conn, conn->shard->r2t_pool, conn->r2t_bytes, bytes))
+        return false;
     cmd->data = buf_get(conn->shard->r2t_pool, bytes);
     if (cmd->data.at == NULL) {
         conn->r2t_waiting = true;

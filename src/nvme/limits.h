@@ -79,7 +79,10 @@ static_assert(NVME_TX_HEADER_BYTES >= 4 * NVME_TX_ENTRY_BYTES, "a send gathers s
 /* What one connection may hold of a buffer pool: enough to keep a 25 Gbit/s link busy for a
  * millisecond, little enough that one peer does not take a pool. */
 #define NVME_CONNECTION_QUOTA_BYTES (4u << 20)
-#define NVME_R2T_POOL_BYTES         (64u << 20)
+/* ... and at most this part of what is left free.  With n connections that hold what they can, a
+ * pool still has 1 / (1 + n / NVME_POOL_SHARE) of itself. */
+#define NVME_POOL_SHARE     4
+#define NVME_R2T_POOL_BYTES (64u << 20)
 static_assert(NVME_CONNECTION_QUOTA_BYTES >= NVME_DATA_BYTES_MAX, "the largest command fits");
 
 /* ---- One controller ---- */
