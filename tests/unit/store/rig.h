@@ -500,6 +500,32 @@ static inline uint8_t rig_read_block(struct rig *rig, uint64_t block, struct sta
     return fill;
 }
 
+/* What store_check() says of the device, whose store is closed. */
+struct rig_check {
+    struct store_check_report report;
+    char first[256]; /* The first problem. */
+};
+
+static inline void rig_on_problem(void *ctx, const char *text)
+{
+    struct rig_check *const c = ctx;
+    if (c->first[0] == 0)
+        strncpy(c->first, text, sizeof c->first - 1);
+}
+
+static inline struct status rig_check(struct rig *rig, struct rig_check *c)
+{
+    const uint64_t writes = rig->dev.stats.writes;
+    memset(c, 0, sizeof *c);
+    c->report.problem = rig_on_problem;
+    c->report.ctx = c;
+    rig->done = false;
+    store_check(&rig->dev, &c->report, rig_on_status, rig);
+    rig_wait(rig);
+    assert(rig->dev.stats.writes == writes);
+    return rig->status;
+}
+
 /* Ends a rig whose store is open, as a killed process does: nothing is written any more. */
 static inline void rig_abandon(struct rig *rig)
 {

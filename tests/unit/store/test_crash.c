@@ -184,12 +184,23 @@ static bool is_allowed(const struct history *h, uint64_t block, uint8_t fill, si
     return allowed;
 }
 
+/* F1 to F8 hold right after the crash, and after the recovery. */
+static void check_at_rest(struct rig *rig, size_t index)
+{
+    struct rig_check c;
+
+    assert_true(status_ok(rig_check(rig, &c)));
+    if (c.report.problems > 0)
+        fail_msg("event %zu: check: %s", index, c.first);
+}
+
 static void check_image(struct history *h, uint8_t *image, size_t index, bool power, uint64_t seed)
 {
     struct rig after;
 
     rig_init(&after, image, seed);
     after.boot.b[0] = power ? 2 : 1;
+    check_at_rest(&after, index);
     const struct status opened = rig_open(&after);
     if (!status_ok(opened))
         fail_msg("event %zu, power %d: %s", index, power, after.opened.problem);
@@ -203,6 +214,9 @@ static void check_image(struct history *h, uint8_t *image, size_t index, bool po
             fail_msg("event %zu, power %d, seed %d: block %d reads %d (%s)", index, power,
                      (int)seed, (int)block, fill, status_name(st));
     }
+    store_session_close(after.session.session);
+    assert_true(status_ok(rig_close_store(&after)));
+    check_at_rest(&after, index);
     rig_abandon(&after);
 }
 

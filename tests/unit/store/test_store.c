@@ -332,6 +332,105 @@ static void one_superblock_is_enough(void **state)
     assert_non_null(strstr(rig.opened.problem, "superblocks"));
 }
 
+static uint64_t device_find(uint8_t fill)
+{
+    for (uint64_t at = 0; at < RIG_DEVICE_BYTES; at += 4096) {
+        if (rig.content[at] == fill && memcmp(&rig.content[at], &rig.content[at + 1], 4095) == 0)
+            return at;
+    }
+    fail_msg("no block of 0x%x", fill);
+    return 0;
+}
+
+/* A check finds each damage by place, and nothing on a sound disk; it never writes. */
+static void check_names_each_damage(void **state)
+{
+    (void)state;
+    struct disk_layout layout;
+    struct rig_check c;
+    assert_status(disk_layout_make(RIG_DEVICE_BYTES, &layout), STATUS_OK);
+    assert_status(rig_do(&rig, STORE_OP_WRITE, 0, 256 * K, 0x5a), STATUS_OK);
+    store_session_close(rig.session.session);
+    assert_status(rig_close_store(&rig), STATUS_OK);
+    rig.store = NULL;
+    rig.session.session = NULL;
+    assert_status(rig_check(&rig, &c), STATUS_OK);
+    assert_int_equal(c.report.problems, 0);
+    assert_int_equal(c.report.info.shards, 1);
+
+    const struct {
+        uint64_t offset;
+        const char *text;
+        uint64_t problems;
+    } damages[] = {
+        { 4096 + 50, "superblock at 4096", 1 },
+        { device_find(0x5a) + 4096 + 7, "offset 4096", 1 },
+        /* The checkpoint that the close has written is the second one. */
+        { layout.part[LAYOUT_CHECKPOINT_1].offset + 80, "checkpoint block 0", 1 },
+        /* 64 blocks lose their checksums, and the slot is damaged. */
+        { layout.part[LAYOUT_SUMS].offset + 4096 + 200, "checksum table block 0, slot 1", 65 },
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(damages); i++) {
+        rig.content[damages[i].offset] ^= 0x10;
+        assert_status(rig_check(&rig, &c), STATUS_OK);
+        assert_int_equal(c.report.problems, damages[i].problems);
+        if (strstr(c.first, damages[i].text) == NULL)
+            fail_msg("%s", c.first);
+        rig.content[damages[i].offset] ^= 0x10;
+    }
+    memset(rig.content, 0, 8192);
+    assert_status(rig_check(&rig, &c), STATUS_OK);
+    assert_int_equal(c.report.problems, 1);
+}
+
+/* A table block that is lost makes its blocks media errors until they are written again (S3). */
+static void lost_checksums_are_media_errors(void **state)
+{
+    (void)state;
+    struct disk_layout layout;
+    struct status st;
+    assert_status(disk_layout_make(RIG_DEVICE_BYTES, &layout), STATUS_OK);
+    assert_status(rig_do(&rig, STORE_OP_WRITE, 0, 8 * K, 0x5a), STATUS_OK);
+    store_session_close(rig.session.session);
+    assert_status(rig_close_store(&rig), STATUS_OK);
+    memset(&rig.content[layout.part[LAYOUT_SUMS].offset], 0xff, 8192);
+    assert_status(rig_open(&rig), STATUS_OK);
+    assert_status(rig_session(&rig, 1), STATUS_OK);
+    (void)rig_read_block(&rig, 0, &st);
+    assert_status(st, STATUS_MEDIA_READ);
+    assert_status(rig_do(&rig, STORE_OP_WRITE, 0, 4 * K, 0x66), STATUS_OK);
+    assert_block(0, 0x66);
+    reopen();
+    assert_block(0, 0x66);
+    (void)rig_read_block(&rig, 1, &st);
+    assert_status(st, STATUS_MEDIA_READ);
+}
+
+/* J3: a hole in the durable part of the journal is damage, and the place is named. */
+static void hole_in_durable_journal_is_damage(void **state)
+{
+    (void)state;
+    struct disk_layout layout;
+    assert_status(disk_layout_make(RIG_DEVICE_BYTES, &layout), STATUS_OK);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_status(rig_do(&rig, STORE_OP_WRITE, i * 4 * K, 4 * K, 0x11), STATUS_OK);
+        assert_status(rig_do(&rig, STORE_OP_FLUSH, 0, 0, 0), STATUS_OK);
+    }
+    struct rig after;
+    uint8_t *const image = malloc(RIG_DEVICE_BYTES);
+    memcpy(image, rig.content, RIG_DEVICE_BYTES);
+    image[layout.part[LAYOUT_JOURNAL].offset + 2 * 4096 + 99] ^= 1; /* Block 2. */
+    rig_init(&after, image, 1);
+    after.boot = rig.boot;
+    assert_status(rig_open(&after), STATUS_CORRUPT);
+    assert_non_null(strstr(after.opened.problem, "journal block 2 at"));
+    struct rig_check c;
+    assert_status(rig_check(&after, &c), STATUS_OK);
+    assert_int_equal(c.report.problems, 1);
+    rig_fini(&after);
+    free(image);
+}
+
 /* The journal ring goes round many times; checkpoints make room in the background. */
 static void journal_goes_round(void **state)
 {
@@ -365,6 +464,9 @@ int main(void)
         TEST(failed_first_touch_is_taken_back),
         TEST(foreign_disk_is_refused_by_name),
         TEST(one_superblock_is_enough),
+        TEST(check_names_each_damage),
+        TEST(lost_checksums_are_media_errors),
+        TEST(hole_in_durable_journal_is_damage),
         TEST(journal_goes_round),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Verifies a disk at rest: F1 to F8 of docs/disk-format.md.  It reads; it never writes.
+ *
+ *   load the metadata, going on where that is possible --> read all data --> report
+ */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/crc32c.h"
+#include "store/load.h"
+
+#define CHECK_DEPTH 8
+
+struct check {
+    struct dev *dev;
+    struct store_check_report *report;
+    store_done_fn *done;
+    void *ctx;
+    struct load load;
+    struct sweep sweep;
+    struct walk walk;
+    uint64_t bytes_all;
+    uint64_t bytes_done;
+    struct io_task task;
+    struct status outcome;
+};
+
+static void check_problem(void *ctx, const char *text)
+{
+    struct check *const c = ctx;
+
+    c->report->problems++;
+    if (c->report->problem != NULL)
+        c->report->problem(c->report->ctx, text);
+}
+
+static struct check *check_of(struct sweep *sweep)
+{
+    return CONTAINER_OF(sweep, struct check, sweep);
+}
+
+/* ---- All data ---- */
+
+static bool check_next(struct sweep *sweep, struct sweep_slot *slot)
+{
+    struct check *const c = check_of(sweep);
+    struct store *const store = c->load.store;
+    struct shard *s;
+    struct layer *layer;
+    const struct grain *const g = store_walk_next(store, &c->walk, &s, &layer);
+
+    if (g == NULL)
+        return false;
+    slot->arg[0] = s->id;
+    slot->arg[1] = layer->generation;
+    slot->arg[2] = (uint64_t)(g - layer->grains);
+    slot->offset = store_data_offset(store, (uint64_t)grain_place(g) * GRAIN_BLOCKS);
+    slot->bytes = STORE_GRAIN_BYTES;
+    return true;
+}
+
+/* Blocks that need not match: a crash may have left them, and opening the disk settles them. */
+static uint32_t check_excused(const struct check *c, const struct shard *s, uint64_t grain,
+                              const struct grain *g)
+{
+    const struct intent *const i =
+        intent_find(&c->load.store->intents, s, (uint32_t)(grain / REGION_GRAINS));
+
+    if (i != NULL)
+        return UINT32_MAX;
+    return c->load.apply.unsettled[grain_place(g)];
+}
+
+/* F8. */
+static void check_grain(struct check *c, const struct sweep_slot *slot)
+{
+    struct store *const store = c->load.store;
+    const struct shard *const s = catalog_shard_by_id(&store->catalog, (uint32_t)slot->arg[0]);
+    const struct grain *const g = &map_layer(&s->map, slot->arg[1])->grains[slot->arg[2]];
+    const uint32_t lost = store_load_blocks_without_sum(&c->load, g);
+    const uint32_t excused = check_excused(c, s, slot->arg[2], g) & ~lost;
+
+    for (uint32_t b = 0; b < GRAIN_BLOCKS; b++) {
+        const uint8_t *const at = slot->buffer + (size_t)b * STORE_BLOCK_BYTES;
+        const uint64_t block = (uint64_t)grain_place(g) * GRAIN_BLOCKS + b;
+        const char *what = NULL;
+        if ((g->data >> b & 1) == 0)
+            continue;
+        if (!status_ok(slot->status))
+            what = "cannot be read";
+        else if ((lost >> b & 1) != 0)
+            what = "has lost its checksum";
+        else if ((excused >> b & 1) == 0 &&
+                 crc32c(at, STORE_BLOCK_BYTES) != sums_get(&store->sums, block))
+            what = "does not match its checksum";
+        if (what != NULL)
+            store_load_problem(&c->load,
+                               "volume '%s', shard %" PRIu32 ", offset %" PRIu64 " (device %" PRIu64
+                               "): block %s",
+                               s->volume->desc.name, s->index,
+                               (slot->arg[2] * GRAIN_BLOCKS + b) * STORE_BLOCK_BYTES,
+                               store_data_offset(store, block), what);
+    }
+}
+
+static struct status check_item(struct sweep *sweep, struct sweep_slot *slot)
+{
+    struct check *const c = check_of(sweep);
+
+    check_grain(c, slot);
+    c->bytes_done += slot->bytes;
+    if (c->report->progress != NULL)
+        c->report->progress(c->report->ctx, c->bytes_done, c->bytes_all);
+    return STATUS(OK);
+}
+
+static void check_on_data(struct sweep *sweep, struct status status)
+{
+    struct check *const c = check_of(sweep);
+
+    c->outcome = status;
+    reactor_defer(c->dev->reactor, &c->task);
+}
+
+static const struct sweep_ops check_ops = {
+    .next = check_next,
+    .item = check_item,
+    .done = check_on_data,
+};
+
+/* ---- Metadata ---- */
+
+static void check_on_loaded(void *ctx, struct status status)
+{
+    struct check *const c = ctx;
+
+    if (!status_ok(status)) {
+        /* What cannot be loaded and was told is the disk's fault, and the check has worked. */
+        c->outcome = c->report->problems > 0 ? STATUS(OK) : status;
+        reactor_defer(c->dev->reactor, &c->task);
+        return;
+    }
+    for (unsigned i = 0; i < SUPERBLOCK_SLOTS; i++) {
+        if ((c->load.slots_bad >> i & 1) != 0)
+            store_load_problem(&c->load, "the superblock at %" PRIu64 " is damaged",
+                               superblock_offset(i));
+    }
+    const struct space *const space = &c->load.store->space;
+    c->bytes_all = (space->grains - space->free) * STORE_GRAIN_BYTES;
+    c->sweep.ops = &check_ops;
+    c->sweep.dev = c->dev;
+    c->sweep.depth = CHECK_DEPTH;
+    c->sweep.buffer_bytes = STORE_GRAIN_BYTES;
+    sweep_start(&c->sweep);
+}
+
+static void check_end(struct io_task *task)
+{
+    struct check *const c = CONTAINER_OF(task, struct check, task);
+    store_done_fn *const done = c->done;
+    void *const ctx = c->ctx;
+    const struct status st = c->outcome;
+
+    if (c->load.store != NULL)
+        store_get_info(c->load.store, &c->report->info);
+    store_destroy(c->load.store);
+    store_load_fini(&c->load);
+    free(c);
+    done(ctx, st);
+}
+
+void store_check(struct dev *dev, struct store_check_report *report, store_done_fn *done, void *ctx)
+{
+    struct check *const c = calloc(1, sizeof *c);
+
+    assert(reactor_is_current(dev->reactor));
+    assert(done != NULL);
+    if (c == NULL)
+        abort(); /* Not even the answer could be remembered. */
+    report->problems = 0;
+    report->info = (struct store_info) { 0 };
+    *c = (struct check) { .dev = dev, .report = report, .done = done, .ctx = ctx };
+    c->load = (struct load) {
+        .dev = dev, .go_on = true, .problem = check_problem, .done = check_on_loaded, .ctx = c
+    };
+    io_task_init(&c->task, check_end);
+    store_load_start(&c->load);
+}

@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reads a disk's metadata into a store's state; writes nothing.
+ *
+ *   SUPERBLOCK -> CHECKPOINT -> SCAN -> REPLAY -> SUMS -> END
+ *                     |                            ^
+ *                     +---- (closed cleanly) ------+
+ *
+ * Each state waits for one thing; any failure goes to END.
+ */
+#include "store/load.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { LOAD_SUPERBLOCK, LOAD_CHECKPOINT, LOAD_SCAN, LOAD_REPLAY, LOAD_SUMS, LOAD_END };
+
+static const struct sm_state states[] = {
+    [LOAD_SUPERBLOCK] = { "superblock", SM_TO(LOAD_CHECKPOINT) | SM_TO(LOAD_END) },
+    [LOAD_CHECKPOINT] = { "checkpoint", SM_TO(LOAD_SCAN) | SM_TO(LOAD_SUMS) | SM_TO(LOAD_END) },
+    [LOAD_SCAN] = { "scan", SM_TO(LOAD_REPLAY) | SM_TO(LOAD_END) },
+    [LOAD_REPLAY] = { "replay", SM_TO(LOAD_SUMS) | SM_TO(LOAD_END) },
+    [LOAD_SUMS] = { "sums", SM_TO(LOAD_END) },
+    [LOAD_END] = { "end", 0 },
+};
+
+#define LOAD_BLOCKS 32
+#define SUMS_DEPTH  16
+
+static void load_step(struct load *l, struct status status);
+
+void store_load_problem(struct load *l, const char *format, ...)
+{
+    char text[LOAD_PROBLEM_BYTES];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    l->told = true;
+    l->problem(l->ctx, text);
+}
+
+static struct load *load_of(struct sweep *sweep)
+{
+    return CONTAINER_OF(sweep, struct load, sweep);
+}
+
+static void load_on_io(struct dev_io *io)
+{
+    load_step(CONTAINER_OF(io, struct load, io), io->status);
+}
+
+static void load_on_sweep(struct sweep *sweep, struct status status)
+{
+    load_step(load_of(sweep), status);
+}
+
+static void load_sweep(struct load *l, const struct sweep_ops *ops, unsigned depth,
+                       size_t buffer_bytes)
+{
+    l->sweep.ops = ops;
+    l->sweep.dev = l->dev;
+    l->sweep.depth = depth;
+    l->sweep.buffer_bytes = buffer_bytes;
+    l->next = 0;
+    sweep_start(&l->sweep);
+}
+
+/* ---- SUPERBLOCK ---- */
+
+static struct status MUST_CHECK load_check_identity(struct load *l)
+{
+    const struct superblock *const sb = &l->sb;
+
+    if (!uuid_is_nil(l->cluster) && !uuid_equal(l->cluster, sb->cluster)) {
+        store_load_problem(l, "disk '%s' belongs to cluster '%s' (%s)", sb->disk_name,
+                           sb->cluster_name, uuid_format(sb->cluster).s);
+        return STATUS(FOREIGN);
+    }
+    if (sb->device_bytes > l->dev->info.bytes) {
+        store_load_problem(l, "the device has %" PRIu64 " bytes, but was formatted with %" PRIu64,
+                           l->dev->info.bytes, sb->device_bytes);
+        return STATUS(CORRUPT);
+    }
+    return STATUS(OK);
+}
+
+static struct status MUST_CHECK load_make_store(struct load *l)
+{
+    const uint64_t grains = l->sb.layout.data_grains;
+    const uint64_t table_blocks = disk_layout_sums_blocks(grains);
+
+    TRY(store_create(l->dev, &l->sb, &l->store));
+    l->apply = (struct apply) {
+        .store = l->store,
+        .checkpoint = true,
+        .known = calloc(grains, sizeof(uint32_t)),
+        .unsettled = calloc(grains, sizeof(uint32_t)),
+        .was_zero = calloc(grains, sizeof(uint32_t)),
+    };
+    l->bad_sums =
+        (struct bitmap) { calloc(BITMAP_WORDS(table_blocks), sizeof(uint64_t)), table_blocks };
+    if (l->apply.known == NULL || l->apply.unsettled == NULL || l->apply.was_zero == NULL ||
+        l->bad_sums.words == NULL)
+        return STATUS(NO_MEMORY);
+    return STATUS(OK);
+}
+
+static struct status MUST_CHECK load_on_superblock(struct load *l)
+{
+    const struct status st = superblock_choose(
+        (struct const_span) { l->slots, (size_t)2 * SUPERBLOCK_BYTES }, &l->sb, &l->slots_bad);
+
+    if (status_is(st, STATUS_NOT_FOUND))
+        store_load_problem(l, "there is no superblock at 0 or 4096: not a Trilith disk");
+    else if (!status_ok(st))
+        store_load_problem(l, "the superblocks at 0 and 4096: %s", status_text(st));
+    TRY(st);
+    TRY(load_check_identity(l));
+    return load_make_store(l);
+}
+
+/* ---- CHECKPOINT ---- */
+
+static bool load_next(struct sweep *sweep, struct sweep_slot *slot)
+{
+    struct load *const l = load_of(sweep);
+    const uint64_t count = min_u64(LOAD_BLOCKS, l->sb.checkpoint_blocks - l->next);
+    const unsigned area = LAYOUT_CHECKPOINT_0 + l->sb.checkpoint_area;
+
+    slot->offset = l->sb.layout.part[area].offset + l->next * DISK_BLOCK_BYTES;
+    slot->bytes = count * DISK_BLOCK_BYTES;
+    slot->arg[0] = l->next;
+    l->next += count;
+    return count > 0;
+}
+
+/* F3. */
+static struct status MUST_CHECK load_block(struct load *l, struct const_span block, uint64_t index)
+{
+    struct metablock head;
+
+    TRY(metablock_open(block, METABLOCK_CHECKPOINT, &head));
+    if (head.tag != l->sb.tag || head.owner != l->sb.checkpoint_sequence || head.sequence != index)
+        return STATUS(CORRUPT);
+    return apply_records(&l->apply, metablock_payload(block, &head));
+}
+
+static struct status load_item(struct sweep *sweep, struct sweep_slot *slot)
+{
+    struct load *const l = load_of(sweep);
+
+    TRY(slot->status);
+    for (uint64_t i = 0; i * DISK_BLOCK_BYTES < slot->bytes; i++) {
+        const struct const_span block = { slot->buffer + i * DISK_BLOCK_BYTES, DISK_BLOCK_BYTES };
+        const struct status st = load_block(l, block, slot->arg[0] + i);
+        if (status_ok(st))
+            continue;
+        store_load_problem(l, "checkpoint block %" PRIu64 " at %" PRIu64 ": %s", slot->arg[0] + i,
+                           slot->offset + i * DISK_BLOCK_BYTES, status_text(st));
+        return STATUS(CORRUPT);
+    }
+    return STATUS(OK);
+}
+
+static const struct sweep_ops load_ops = {
+    .next = load_next,
+    .item = load_item,
+    .done = load_on_sweep,
+};
+
+/* ---- SCAN and REPLAY ---- */
+
+static struct status load_on_block(void *ctx, const struct metablock *head,
+                                   struct const_span payload, struct const_span data)
+{
+    struct load *const l = ctx;
+
+    (void)data;
+    l->apply.sequence = head->sequence;
+    const struct status st = apply_records(&l->apply, payload);
+    if (!status_ok(st))
+        store_load_problem(l, "journal block %" PRIu64 ": a record that cannot be: %s",
+                           head->sequence, status_text(st));
+    return st;
+}
+
+static void load_on_scan(void *ctx, struct status status)
+{
+    struct load *const l = ctx;
+
+    l->log = journal_scan_get_result(l->scan);
+    if (status_is(status, STATUS_CORRUPT) && !l->told)
+        store_load_problem(l,
+                           "journal block %" PRIu64 " at %" PRIu64
+                           " is damaged; everything up to block %" PRIu64 " was durable",
+                           l->log.end, l->log.bad_offset, l->log.flushed);
+    load_step(l, status);
+}
+
+static struct status MUST_CHECK load_scan(struct load *l, bool replay)
+{
+    const struct journal_scan_config config = {
+        .dev = l->dev,
+        .ring = l->sb.layout.part[LAYOUT_JOURNAL],
+        .tag = l->sb.tag,
+        .life = l->sb.life,
+        .start = l->sb.journal_start,
+        .flushed = l->sb.journal_flushed,
+        .block = replay ? load_on_block : NULL,
+        .done = load_on_scan,
+        .ctx = l,
+    };
+    const struct journal_scan_result known = l->log;
+
+    l->apply.checkpoint = false;
+    l->apply.settled = known.settled;
+    return journal_scan_start(&config, replay ? &known : NULL, &l->scan);
+}
+
+/* ---- The map is complete ---- */
+
+struct grain *store_walk_next(struct store *store, struct walk *w, struct shard **out_shard,
+                              struct layer **out_layer)
+{
+    struct shard *s;
+
+    while ((s = catalog_next_shard(&store->catalog, w->shard_id)) != NULL) {
+        if (s->id != w->shard_id)
+            *w = (struct walk) { .shard_id = s->id };
+        while (w->layer < s->map.layer_count) {
+            struct layer *const layer = &s->map.layers[w->layer];
+            while (w->grain < s->map.grain_count) {
+                struct grain *const g = &layer->grains[w->grain++];
+                if (g->data == 0)
+                    continue;
+                *out_shard = s;
+                *out_layer = layer;
+                return g;
+            }
+            w->layer++;
+            w->grain = 0;
+        }
+        *w = (struct walk) { .shard_id = s->id + 1 };
+    }
+    return NULL;
+}
+
+/* F5: who owns what is known only now. */
+static struct status MUST_CHECK load_claim_places(struct load *l)
+{
+    struct walk w = { 0 };
+    struct shard *s;
+    struct layer *layer;
+    struct grain *g;
+    struct status st = STATUS(OK);
+
+    while ((g = store_walk_next(l->store, &w, &s, &layer)) != NULL) {
+        if (space_claim(&l->store->space, grain_place(g)))
+            continue;
+        store_load_problem(l,
+                           "data grain %" PRIu32 " is used twice, by shard %" PRIu32 " of '%s' too",
+                           grain_place(g), s->index, s->volume->desc.name);
+        st = STATUS(CORRUPT);
+    }
+    return l->go_on ? STATUS(OK) : st;
+}
+
+uint32_t store_load_blocks_without_sum(const struct load *l, const struct grain *g)
+{
+    const uint32_t place = grain_place(g);
+
+    assert(g->data != 0);
+    if (!bitmap_get(&l->bad_sums, sums_table_block_of(place)))
+        return 0;
+    return g->data & ~l->apply.known[place];
+}
+
+/* ---- SUMS ---- */
+
+static bool sums_next(struct sweep *sweep, struct sweep_slot *slot)
+{
+    struct load *const l = load_of(sweep);
+    const uint64_t place = bitmap_next_set(&l->store->space.used, l->next * SUMS_GRAINS_PER_BLOCK);
+
+    if (place == BITMAP_NONE)
+        return false;
+    slot->arg[0] = sums_table_block_of(place);
+    slot->offset = l->sb.layout.part[LAYOUT_SUMS].offset + slot->arg[0] * SUMS_PAIR_BYTES;
+    slot->bytes = SUMS_PAIR_BYTES;
+    l->next = slot->arg[0] + 1;
+    return true;
+}
+
+/* A slot that was written and is damaged, even if the other one will do. */
+static void sums_report_slots(struct load *l, const struct sweep_slot *slot)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        const struct const_span at = { slot->buffer + i * DISK_BLOCK_BYTES, DISK_BLOCK_BYTES };
+        uint64_t sequence;
+        const struct status st = sums_slot_check(at, l->sb.tag, slot->arg[0], &sequence);
+        if (!status_ok(slot->status) || status_is(st, STATUS_CORRUPT))
+            store_load_problem(l,
+                               "checksum table block %" PRIu64 ", slot %u at %" PRIu64 ": damaged",
+                               slot->arg[0], i, slot->offset + i * DISK_BLOCK_BYTES);
+    }
+}
+
+static struct status sums_item(struct sweep *sweep, struct sweep_slot *slot)
+{
+    struct load *const l = load_of(sweep);
+    bool valid = false;
+
+    if (status_ok(slot->status))
+        sums_decode(&l->store->sums, slot->arg[0],
+                    (struct const_span) { slot->buffer, slot->bytes }, l->apply.known, &valid);
+    if (!valid)
+        bitmap_set(&l->bad_sums, slot->arg[0]);
+    if (l->go_on)
+        sums_report_slots(l, slot);
+    return STATUS(OK);
+}
+
+static const struct sweep_ops sums_ops = {
+    .next = sums_next,
+    .item = sums_item,
+    .done = load_on_sweep,
+};
+
+/* ---- The machine ---- */
+
+/* Starts what the next state waits for. */
+static struct status MUST_CHECK load_advance(struct load *l)
+{
+    switch (l->sm.now) {
+    case LOAD_SUPERBLOCK:
+        TRY(load_on_superblock(l));
+        sm_move(&l->sm, LOAD_CHECKPOINT);
+        load_sweep(l, &load_ops, 1, (size_t)LOAD_BLOCKS * DISK_BLOCK_BYTES);
+        return STATUS(OK);
+    case LOAD_CHECKPOINT:
+        if (!l->sb.clean) {
+            sm_move(&l->sm, LOAD_SCAN);
+            return load_scan(l, false);
+        }
+        break;
+    case LOAD_SCAN:
+        sm_move(&l->sm, LOAD_REPLAY);
+        return load_scan(l, true);
+    case LOAD_REPLAY:
+        break;
+    default:
+        sm_bug(&l->sm);
+    }
+    TRY(load_claim_places(l));
+    sm_move(&l->sm, LOAD_SUMS);
+    load_sweep(l, &sums_ops, SUMS_DEPTH, SUMS_PAIR_BYTES);
+    return STATUS(OK);
+}
+
+static void load_end(struct load *l, struct status status)
+{
+    sm_move(&l->sm, LOAD_END);
+    l->outcome = status;
+    reactor_defer(l->dev->reactor, &l->task);
+}
+
+static void load_report(struct io_task *task)
+{
+    struct load *const l = CONTAINER_OF(task, struct load, task);
+
+    l->done(l->ctx, l->outcome);
+}
+
+/* What the current state waited for has ended. */
+static void load_step(struct load *l, struct status status)
+{
+    struct status st = status;
+
+    if (status_ok(st) && l->sm.now == LOAD_SUMS) {
+        load_end(l, st);
+        return;
+    }
+    if (status_ok(st))
+        st = load_advance(l);
+    if (!status_ok(st))
+        load_end(l, st);
+}
+
+void store_load_start(struct load *l)
+{
+    assert(l->problem != NULL && l->done != NULL);
+    assert(l->store == NULL);
+
+    sm_init(&l->sm, states, LOAD_SUPERBLOCK);
+    io_task_init(&l->task, load_report);
+    l->slots = aligned_alloc(SUPERBLOCK_BYTES, (size_t)2 * SUPERBLOCK_BYTES);
+    if (l->slots == NULL) {
+        load_end(l, STATUS(NO_MEMORY));
+        return;
+    }
+    dev_read(l->dev, &l->io, 0, (struct span) { l->slots, (size_t)2 * SUPERBLOCK_BYTES },
+             load_on_io);
+}
+
+void store_load_fini(struct load *l)
+{
+    free(l->apply.known);
+    free(l->apply.unsettled);
+    free(l->apply.was_zero);
+    free(l->bad_sums.words);
+    free(l->slots);
+}

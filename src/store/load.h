@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A disk's metadata, read into the state of a store that does not serve: for opening it, and for
+ * checking it.  docs/disk-format.md, section 5, steps 2 to 4.
+ *
+ * Threading: belongs to the device's reactor.
+ * Memory:    embedded; three words per grain of the disk until store_load_fini().
+ */
+#ifndef STORE_LOAD_H
+#define STORE_LOAD_H
+
+#include "disk/journal_scan.h"
+#include "store/store_internal.h"
+
+#define LOAD_PROBLEM_BYTES 256
+
+struct load {
+    /* The caller's. */
+    struct dev *dev;
+    struct uuid cluster; /* FOREIGN if the disk belongs to another one; nil takes any. */
+    bool go_on;          /* Report places that are used twice, and go on. */
+    void (*problem)(void *ctx, const char *text);
+    void (*done)(void *ctx, struct status status);
+    void *ctx;
+
+    /* What was found. */
+    struct superblock sb;
+    unsigned slots_bad;  /* Bit 0 or 1: that superblock is not valid. */
+    struct store *store; /* Owned by the caller from done() on; NULL if it got not so far. */
+    struct apply apply;
+    struct journal_scan_result log;
+    struct bitmap bad_sums; /* Table blocks of which no slot is valid. */
+
+    /* Private to load.c. */
+    struct sm sm;
+    struct status outcome;
+    bool told; /* A problem. */
+    struct journal_scan *scan;
+    struct sweep sweep;
+    uint64_t next;
+    struct dev_io io;
+    struct io_task task;
+    uint8_t *slots;
+};
+
+/* Every outcome arrives through done(), from the loop's top. */
+void store_load_start(struct load *l);
+void store_load_fini(struct load *l);
+
+/* Reports a problem to the caller. */
+void store_load_problem(struct load *l, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* A walk over all grains with data, of all layers. */
+struct walk {
+    uint32_t shard_id;
+    unsigned layer;
+    uint32_t grain;
+};
+
+/* The next grain with data; NULL at the end. */
+struct grain *store_walk_next(struct store *store, struct walk *w, struct shard **out_shard,
+                              struct layer **out_layer);
+
+/* The blocks of a grain that have no checksum: nobody can say what they should hold. */
+uint32_t store_load_blocks_without_sum(const struct load *l, const struct grain *g);
+
+#endif
