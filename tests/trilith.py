@@ -45,14 +45,15 @@ class Server:
 
     # ---- The process ----
 
-    def start(self):
+    def start(self, healthy=True):
+        """Returns when it serves; without healthy, also if it has problems to report."""
         command = [str(PROGRAM), "up", "--data", str(self.data), "--port", str(self.port),
                    "--api", f"127.0.0.1:{self.api_port}", *self.options]
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, env=ENVIRONMENT)
         deadline = time.monotonic() + START_LIMIT_S
-        while not self.is_up():
+        while not self.is_up(healthy):
             if self.process.poll() is not None:
                 raise Failed(f"'trilith up' ended with {self.process.returncode}:\n{self.log()}")
             if time.monotonic() > deadline:
@@ -61,8 +62,9 @@ class Server:
             time.sleep(0.05)
         return self
 
-    def is_up(self):
-        """Whether the process that runs now has written its ports and answers."""
+    def is_up(self, healthy=True):
+        """Whether the process that runs now has written its ports and answers, and reports no
+        problems if it shall be healthy."""
         try:
             run = json.loads((self.data / "run.json").read_text())
         except (OSError, ValueError):
@@ -70,7 +72,8 @@ class Server:
         if run.get("pid") != self.process.pid:
             return False
         self.port, self.api_port = run["port"], run["api_port"]
-        return self.try_cli("status").returncode == 0
+        question = ["status"] if healthy else ["volume", "list"]
+        return self.try_cli(*question).returncode == 0
 
     def kill(self):
         """SIGKILL, as a crash would end it."""

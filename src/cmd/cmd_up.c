@@ -30,6 +30,10 @@
 #include "ctl/controller.h"
 #include "rpc/call.h"
 
+/* How long a port is waited for that a killed process may have had. */
+#define PORT_TRIES    200
+#define PORT_PAUSE_US 20000
+
 struct up {
     struct up_options options;
     struct up_dir dir;
@@ -112,12 +116,8 @@ static void fd_close(const int *fd)
         close(*fd);
 }
 
-/*
- * Sees whether the address can be listened on, and chooses its port if that is 0.  The target
- * listens later, when the disks are open; this is for a clear message before anything is made,
- * and because the controller is told the port first.
- */
-static struct status check_port(const char *option, struct io_addr *addr)
+/* Listens on the address for a moment, and takes over the port that it gave; 0 or an errno. */
+static int try_port(struct io_addr *addr)
 {
     union any_sockaddr sa;
     socklen_t bytes = to_sockaddr(addr, &sa);
@@ -126,16 +126,34 @@ static struct status check_port(const char *option, struct io_addr *addr)
 
     if (fd >= 0)
         (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (fd < 0 || bind(fd, &sa.any, bytes) != 0 || listen(fd, 1) != 0) {
-        const int err = errno;
-        (void)cli_fail("cannot listen on %s: %s; %s chooses another", io_addr_format(addr).s,
-                       strerror(err), option);
-        return status_from_errno(err);
-    }
-    if (getsockname(fd, &sa.any, &bytes) != 0)
-        return status_from_errno(errno);
+    if (fd < 0 || bind(fd, &sa.any, bytes) != 0 || listen(fd, 1) != 0 ||
+        getsockname(fd, &sa.any, &bytes) != 0)
+        return errno;
     addr->port = ntohs(addr->family == IO_FAMILY_IPV4 ? sa.v4.sin_port : sa.v6.sin6_port);
-    return STATUS(OK);
+    return 0;
+}
+
+/*
+ * Sees whether the address can be listened on, and chooses its port if that is 0.  The target
+ * listens later, when the disks are open; this is for a clear message before anything is made,
+ * and because the controller is told the port first.
+ *
+ * The port of a process that was killed is free only when the kernel has let go of its rings: it
+ * is worth waiting for that.
+ */
+static struct status check_port(const char *option, bool patient, struct io_addr *addr)
+{
+    int err = try_port(addr);
+
+    for (unsigned i = 0; i < PORT_TRIES && patient && err == EADDRINUSE; i++) {
+        usleep(PORT_PAUSE_US);
+        err = try_port(addr);
+    }
+    if (err == 0)
+        return STATUS(OK);
+    (void)cli_fail("cannot listen on %s: %s; %s chooses another", io_addr_format(addr).s,
+                   strerror(err), option);
+    return status_from_errno(err);
 }
 
 /* An address under which this machine reaches a service that listens on addr. */
@@ -157,13 +175,13 @@ static struct status choose_addresses(struct up *up)
 {
     struct up_options *o = &up->options;
 
-    TRY(check_port("--listen or --port", &o->listen));
+    TRY(check_port("--listen or --port", up->dir.was_killed, &o->listen));
     up->run.listen = o->listen;
     up->run.advertise = o->has_advertise ? o->advertise : reachable(&o->listen);
     if (up->run.advertise.port == 0)
         up->run.advertise.port = o->listen.port;
     o->advertise = up->run.advertise;
-    return check_port("--api", &o->api);
+    return check_port("--api", up->dir.was_killed, &o->api);
 }
 
 /* ---- Starting ---- */

@@ -106,8 +106,11 @@ struct status up_dir_open(const char *path, struct up_dir *out_dir)
     /* That of a process that was killed: nobody shall take it for ours. */
     if (status_ok(st))
         st = up_dir_path(&dir, "run.json", sub);
-    if (status_ok(st) && unlink(sub) != 0 && errno != ENOENT)
-        st = dir_failed("cannot remove", sub);
+    if (status_ok(st)) {
+        dir.was_killed = unlink(sub) == 0;
+        if (!dir.was_killed && errno != ENOENT)
+            st = dir_failed("cannot remove", sub);
+    }
     if (!status_ok(st)) {
         up_dir_close(&dir);
         return st;

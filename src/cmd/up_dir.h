@@ -22,7 +22,8 @@
 struct up_dir {
     char path[PATH_MAX];
     int lock_fd;
-    bool running; /* run.json is written. */
+    bool running;    /* run.json is written. */
+    bool was_killed; /* An earlier process has left its run.json. */
 };
 
 /*

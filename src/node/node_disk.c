@@ -6,21 +6,30 @@
 #include <stdlib.h>
 
 /*
- *   CLOSED --> STORE ----------------------------------> OPEN --> CLOSING --> CLOSED
- *     ^        |  ^ \ (no superblock)                     ^
- *     |        |  |  +--> CHECK --> FORMAT --+            |
- *     |        |  |        |          |      |            |
- *     |        |  +--------|----------|------+            |
- *     |        v           v          v                   |
- *     +------ the device is closed: refused               (second STORE)
+ *   CLOSED --> BUSY --> STORE ---------------------------------> OPEN --> CLOSING --> CLOSED
+ *     ^         |       |  ^ \ (no superblock)                    ^
+ *     |         |       |  |  +--> CHECK --> FORMAT --+           |
+ *     |         |       |  |         |          |     |           |
+ *     |         |       |  +---------|----------|-----+ (second STORE)
+ *     |         v       v            v          v
+ *     +-------- the device is closed: refused
  *
- * STORE waits for store_open(), CHECK for a read, FORMAT for store_format(), CLOSING for
- * store_close(); all on the disk's reactor.
+ * BUSY waits for a timer, STORE for store_open(), CHECK for a read, FORMAT for store_format(),
+ * CLOSING for store_close(); all on the disk's reactor.
  */
-enum disk_state { DISK_CLOSED, DISK_STORE, DISK_CHECK, DISK_FORMAT, DISK_OPEN, DISK_CLOSING };
+enum disk_state {
+    DISK_CLOSED,
+    DISK_BUSY,
+    DISK_STORE,
+    DISK_CHECK,
+    DISK_FORMAT,
+    DISK_OPEN,
+    DISK_CLOSING,
+};
 
 static const struct sm_state disk_states[] = {
-    [DISK_CLOSED] = { "closed", SM_TO(DISK_STORE) },
+    [DISK_CLOSED] = { "closed", SM_TO(DISK_BUSY) | SM_TO(DISK_STORE) },
+    [DISK_BUSY] = { "busy", SM_TO(DISK_BUSY) | SM_TO(DISK_STORE) | SM_TO(DISK_CLOSED) },
     [DISK_STORE] = { "opening", SM_TO(DISK_CHECK) | SM_TO(DISK_FORMAT) | SM_TO(DISK_OPEN) |
                                     SM_TO(DISK_CLOSED) },
     [DISK_CHECK] = { "checking", SM_TO(DISK_FORMAT) | SM_TO(DISK_CLOSED) },
@@ -181,16 +190,38 @@ static void disk_open_store(struct node_disk *d)
     store_open(d->dev, &config, disk_on_store, d);
 }
 
-static void disk_open_deliver(struct io_msg *msg)
+static bool disk_may_retry(struct node_disk *d)
 {
-    struct node_disk *d = CONTAINER_OF(msg, struct node_disk, msg);
+    const uint64_t now_ns = reactor_now_ns(d->reactor);
+
+    if (d->busy_until_ns == 0)
+        d->busy_until_ns = now_ns + NODE_DISK_BUSY_NS;
+    return now_ns < d->busy_until_ns;
+}
+
+static void disk_open_device(struct node_disk *d)
+{
     const struct status st = d->config.open(d->config.ctx, d->reactor, &d->dev);
 
-    if (!status_ok(st)) {
-        disk_refuse(d, "cannot be opened", status_text(st));
-        return;
+    if (status_ok(st)) {
+        disk_open_store(d);
+    } else if (status_is(st, STATUS_BUSY) && disk_may_retry(d)) {
+        sm_move(&d->sm, DISK_BUSY);
+        io_timer_arm(&d->retry, d->reactor, reactor_now_ns(d->reactor) + NODE_DISK_RETRY_NS);
+    } else {
+        disk_refuse(d, "cannot be opened",
+                    status_is(st, STATUS_BUSY) ? "another process has it open" : status_text(st));
     }
-    disk_open_store(d);
+}
+
+static void disk_on_retry(struct io_timer *timer)
+{
+    disk_open_device(CONTAINER_OF(timer, struct node_disk, retry));
+}
+
+static void disk_open_deliver(struct io_msg *msg)
+{
+    disk_open_device(CONTAINER_OF(msg, struct node_disk, msg));
 }
 
 void node_disk_open(struct node_disk *d)
@@ -198,6 +229,7 @@ void node_disk_open(struct node_disk *d)
     assert(reactor_is_current(d->home));
 
     sm_init(&d->sm, disk_states, DISK_CLOSED);
+    io_timer_init(&d->retry, disk_on_retry);
     d->msg.deliver = disk_open_deliver;
     reactor_post(d->reactor, &d->msg);
 }

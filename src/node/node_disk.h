@@ -17,6 +17,12 @@
 #include "store/store.h"
 
 #define NODE_DISK_BLANK_BYTES ((size_t)1 << 20)
+/*
+ * A device that somebody else has open is tried again for so long: when a process is killed, the
+ * kernel ends the requests of its rings, and lets go of their files, only after the process.
+ */
+#define NODE_DISK_BUSY_NS     (10 * NS_PER_S)
+#define NODE_DISK_RETRY_NS    (20 * NS_PER_MS)
 #define NODE_DISK_CHECK_BYTES ((size_t)64 << 10) /* Read at a time, while it is checked. */
 
 struct node_disk {
@@ -43,6 +49,8 @@ struct node_disk {
     struct dev *dev;
     struct store *opened_store;
     struct dev_io io;
+    struct io_timer retry;
+    uint64_t busy_until_ns; /* 0: was not busy yet. */
     uint8_t *check;
     uint64_t checked_bytes;
     bool formatted;

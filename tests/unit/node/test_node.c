@@ -426,6 +426,42 @@ static void a_volume_needs_a_disk(void **state)
     fixture_destroy(f);
 }
 
+/* A disk that is busy so many times. */
+struct busy_disk {
+    char *path;
+    unsigned times;
+};
+
+static struct status busy_open(void *ctx, struct reactor *r, struct dev **out_dev)
+{
+    struct busy_disk *b = ctx;
+    if (b->times > 0) {
+        b->times--;
+        return STATUS(BUSY);
+    }
+    return dev_file_open(r, b->path, 0, true, out_dev);
+}
+
+/* A disk that a dying process still holds is waited for; one that stays busy is refused. */
+static void a_busy_disk_is_tried_again(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_create();
+    struct busy_disk soon = { f->paths[0], 5 };
+    struct busy_disk never = { f->paths[1], UINT32_MAX };
+    f->disk_configs[0].open = busy_open;
+    f->disk_configs[0].ctx = &soon;
+    f->disk_configs[1].open = busy_open;
+    f->disk_configs[1].ctx = &never;
+    start(f);
+    at_home(f, get_report);
+    assert_int_equal(report.disk_count, 2);
+    assert_int_equal(report.problem_count, 1);
+    assert_non_null(strstr(report.problems[0].text, "another process"));
+    stop(f);
+    fixture_destroy(f);
+}
+
 /* A node may be stopped while it opens its disks. */
 static void stopping_while_opening(void **state)
 {
@@ -454,6 +490,7 @@ int main(void)
         cmocka_unit_test(deleted_volumes_are_reported_until_forgotten),
         cmocka_unit_test(a_volume_without_an_epoch_is_retried),
         cmocka_unit_test(a_volume_needs_a_disk),
+        cmocka_unit_test(a_busy_disk_is_tried_again),
         cmocka_unit_test(stopping_while_opening),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

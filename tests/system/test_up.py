@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`trilith up`: starting, dying, coming back, and what it refuses."""
+
+import json
+import os
+import socket
+import subprocess
+import time
+
+import nvmetcp
+import pytest
+import trilith
+
+BLOCK = 4096
+WRITE_S = 2
+
+
+@pytest.fixture
+def up(tmp_path):
+    """A function that makes servers on directories of their own; what still runs is killed."""
+    servers = []
+
+    def make(name="data", *options):
+        server = trilith.Server(tmp_path / name, *options)
+        servers.append(server)
+        return server
+
+    yield make
+    for server in servers:
+        if server.running():
+            server.kill()
+
+
+def small(up, name="data"):
+    return up(name, "--disks", "2", "--disk-size", "256M")
+
+
+def perf(server, *args):
+    return server.try_cli("perf", "--to", f"127.0.0.1:{server.port}", "--volume", "db", *args)
+
+
+def wait_ready(server, name="db"):
+    deadline = time.monotonic() + 30
+    while server.volume(name)["state"] != "ready":
+        assert time.monotonic() < deadline, server.log()
+        time.sleep(0.05)
+
+
+def disk(server, number=1):
+    return server.data / "node-1" / f"disk-{number}"
+
+
+def refused(*args):
+    """The message of a `trilith up` that must end at once."""
+    done = trilith.cli("up", *args)
+    assert done.returncode in (1, 2)
+    return done.returncode, done.stderr
+
+
+# ---- Dying and coming back ----
+
+@pytest.mark.parametrize("round_", range(2))
+def test_no_acknowledged_write_is_lost_by_sigkill(up, tmp_path, round_):
+    server = small(up).start()
+    server.create("db", "128M")
+    state = tmp_path / "state"
+    command = [str(trilith.PROGRAM), "perf", "--to", f"127.0.0.1:{server.port}", "--volume", "db",
+               "--rw", "randwrite", "--block-size", ["4K", "64K"][round_], "--depth", "16",
+               "--time", "30", "--flush-every", "100", "--verify", "--verify-state", str(state)]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL, env=trilith.ENVIRONMENT) as writer:
+        time.sleep(WRITE_S)
+        assert writer.poll() is None
+        server.kill()
+        assert writer.wait(60) == 1
+    server.start()
+    wait_ready(server)
+    done = perf(server, "--rw", "read", "--verify", "--verify-state", str(state))
+    assert done.returncode == 0, done.stdout + done.stderr
+    server.stop()
+
+
+def test_an_orderly_stop_leaves_nothing_but_data(up):
+    server = small(up).start()
+    assert (server.data / "run.json").exists()
+    server.stop()
+    assert not (server.data / "run.json").exists()
+    assert "warning" not in server.log()
+    server.start()
+    server.stop()
+
+
+def test_run_json_of_a_killed_process_is_replaced(up):
+    server = small(up).start()
+    server.kill()
+    assert (server.data / "run.json").exists()
+    server.start()
+    assert json.loads((server.data / "run.json").read_text())["pid"] == server.process.pid
+    server.stop()
+
+
+# ---- What it refuses ----
+
+def test_a_second_start_names_the_holder(up):
+    server = small(up).start()
+    status, message = refused("--data", str(server.data), "--port", "0", "--api", "127.0.0.1:0")
+    assert status == 1
+    assert str(server.process.pid) in message
+    assert server.is_up()
+    server.stop()
+
+
+def test_wrong_arguments_and_places(tmp_path):
+    file = tmp_path / "file"
+    file.write_bytes(b"x")
+    for status, word, args in [
+            (2, "--data", []),
+            (2, "IP address", ["--data", "d", "--listen", "nowhere"]),
+            (2, "16M", ["--data", "d", "--disk-size", "1M"]),
+            (1, "No such file", ["--data", str(tmp_path / "no" / "dir")]),
+            (1, "Not a directory", ["--data", str(file)]),
+            (1, "No such file", ["--data", str(tmp_path / "a"), "--disk", "/dev/no-such-disk"]),
+            (2, "neither a file", ["--data", str(tmp_path / "b"), "--disk", "/dev/null"])]:
+        got, message = refused(*args)
+        assert (got, word in message) == (status, True), message
+
+
+def test_a_port_in_use_is_named(up, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        status, message = refused("--data", str(tmp_path / "d"), "--listen", "127.0.0.1",
+                                  "--port", str(port), "--api", "127.0.0.1:0")
+        assert (status, str(port) in message, "in use" in message) == (1, True, True)
+        status, message = refused("--data", str(tmp_path / "d"), "--port", "0",
+                                  "--api", f"127.0.0.1:{port}")
+        assert (status, str(port) in message) == (1, True)
+
+
+def test_foreign_content_needs_force(up, tmp_path):
+    image = tmp_path / "swap"
+    with open(image, "wb") as file:
+        file.truncate(64 << 20)
+        # What mkswap leaves: a version, a size, and the signature at the end of the page.
+        file.seek(1024)
+        file.write((1).to_bytes(4, "little") + (16383).to_bytes(4, "little"))
+        file.seek(4086)
+        file.write(b"SWAPSPACE2")
+    options = ["--disk", str(image), "--port", "0", "--api", "127.0.0.1:0"]
+    status, message = refused("--data", str(tmp_path / "d"), *options)
+    assert (status, "swap" in message, "--force" in message) == (1, True, True)
+    server = up("d", "--disk", image, "--force").start()
+    assert len(server.cli("disk", "list")) == 1
+    server.stop()
+
+
+# ---- Damaged and strange disks ----
+
+def test_a_damaged_superblock_is_repaired(up):
+    server = small(up).start()
+    server.create("db", "64M")
+    assert perf(server, "--rw", "write", "--bytes", "16M", "--block-size", "64K").returncode == 0
+    server.stop()
+    for offset in (0, BLOCK):
+        with open(disk(server), "r+b") as file:
+            file.seek(offset)
+            file.write(os.urandom(BLOCK))
+        server.start()
+        wait_ready(server)
+        assert perf(server, "--rw", "read", "--bytes", "16M").returncode == 0
+        assert len(server.cli("disk", "list")) == 2
+        server.stop()
+        with open(disk(server), "rb") as file:
+            assert file.read(8) == b"TRILITH1"
+            file.seek(BLOCK)
+            assert file.read(8) == b"TRILITH1"
+
+
+def test_a_disk_that_lost_its_superblocks_is_not_formatted(up):
+    server = small(up).start()
+    server.create("db", "64M")
+    assert perf(server, "--rw", "write", "--bytes", "16M", "--block-size", "64K").returncode == 0
+    server.stop()
+    with open(disk(server), "r+b") as file:
+        file.write(bytes(2 * BLOCK))
+    server.start(healthy=False)
+    assert "disk-1" in server.log() and "--force" in server.log()
+    server.stop()
+
+
+def test_a_disk_of_another_cluster_is_refused_by_name(up):
+    first = small(up, "first").start()
+    first.stop()
+    other = up("other", "--disk", disk(first, 1), "--disk", disk(first, 2)).start(healthy=False)
+    assert other.cli("disk", "list") == []
+    assert "cluster" in other.log()
+    other.stop()
+    first.start()
+    assert len(first.cli("disk", "list")) == 2
+    first.stop()
+
+
+def test_a_full_disk_fails_writes_and_nothing_else(up):
+    server = up("data", "--disks", "1", "--disk-size", "64M").start()
+    volume = server.create("db", "128M")
+    wait_ready(server)
+    admin, cntlid = nvmetcp.open_admin(server.address, volume["nqn"])
+    queue = nvmetcp.open_io(admin, server.address, volume["nqn"], cntlid)
+    data = os.urandom(64 << 10)
+    blocks = len(data) // BLOCK
+    written = 0
+    while True:
+        response = queue.write_by_r2t(written * blocks, data)
+        if response.status != 0:
+            break
+        written += 1
+    assert response.status & 0x7FF == 0x081  # Generic: Capacity Exceeded.
+    assert written * len(data) > 32 << 20
+    response, read = queue.rw(nvmetcp.OP_READ, 0, blocks)
+    assert (response.status, read) == (0, data)
+    again = os.urandom(len(data))
+    assert queue.write_by_r2t(0, again).status == 0
+    assert queue.rw(nvmetcp.OP_FLUSH, 0, 1)[0].status == 0
+    response, read = queue.rw(nvmetcp.OP_READ, 0, blocks)
+    assert (response.status, read) == (0, again)
+    queue.close()
+    admin.close()
+    server.stop()
