@@ -125,7 +125,8 @@ class Up:
         self.log = open(self.folder / "log", "w", encoding="utf-8")
         self.process = subprocess.Popen(
             [self.trilith, "up", "--data", str(self.folder / "data"), "--disks", "3",
-             "--disk-size", "2G", "--listen", "127.0.0.1", "--port", "0", "--api", "127.0.0.1:0", "--spin", spin],
+             "--disk-size", "2G", "--listen", "127.0.0.1", "--port", "0", "--api", "127.0.0.1:0",
+             "--spin", spin],
             stdout=self.log, stderr=self.log)
         try:
             self.start()
