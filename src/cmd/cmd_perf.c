@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "cmd/api.h"
 #include "cmd/command.h"
 #include "cmd/perf_options.h"
 #include "cmd/perf_report.h"
@@ -236,6 +237,26 @@ static int run(struct perf_command *p)
     return exit_status;
 }
 
+/* Without --to, asks the API where the volume is. */
+static bool find_target(struct cli_args *args, struct perf_options *o)
+{
+    struct volume_name name;
+    struct api_volume volume;
+
+    if (o->has_to)
+        return true;
+    if (!status_ok(nqn_parse_volume(o->subsystem_nqn.s, &name))) {
+        (void)cli_usage(args, "--to is missing: the API knows no subsystem '%s'", o->volume);
+        return false;
+    }
+    args->exit_status = COMMAND_FAILED;
+    if (!api_find_volume(o->api, name.s, &volume))
+        return false;
+    o->to = volume.address;
+    o->subsystem_nqn = volume.nqn;
+    return true;
+}
+
 static void catch_signals(void)
 {
     const struct sigaction action = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND };
@@ -255,8 +276,8 @@ int cmd_perf(int argc, char **argv)
     int exit_status;
     if (!perf_options_parse(argc, argv, &args, &p->options)) {
         exit_status = args.exit_status;
-    } else if (!p->options.has_to) {
-        exit_status = cli_usage(&args, "--to is missing: the target's address");
+    } else if (!find_target(&args, &p->options)) {
+        exit_status = args.exit_status;
     } else {
         catch_signals();
         p->show_progress = isatty(STDERR_FILENO) != 0;

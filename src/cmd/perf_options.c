@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "cmd/api.h"
 #include "cmd/command.h"
 #include "cmd/perf_block.h"
 #include "cmd/perf_session.h"
@@ -20,7 +21,6 @@
 
 enum option_id {
     OPTION_TO = 1000,
-    OPTION_API,
     OPTION_VOLUME,
     OPTION_HOST_NQN,
     OPTION_RW,
@@ -46,7 +46,7 @@ enum option_id {
 
 static const struct cli_option options[] = {
     { "to", OPTION_TO, "ADDR:PORT", "the target's address; without it, the API is asked" },
-    { "api", OPTION_API, "ADDR:PORT", "the API (default $TRILITH_API, then 127.0.0.1:7420)" },
+    API_OPTION,
     { "volume", OPTION_VOLUME, "NAME|NQN", "the volume's name, or the NQN of any subsystem" },
     { "host-nqn", OPTION_HOST_NQN, "NQN", "who we say we are (default: a new host each time)" },
     { "rw", OPTION_RW, "KIND", "read, write, randread, randwrite or randrw (default read)" },
@@ -176,7 +176,7 @@ static bool take_other(struct cli_args *args, int id, struct perf_options *o)
     switch (id) {
     case OPTION_TO:
         return take_address(args, o);
-    case OPTION_API:
+    case API_OPTION_ID:
         o->api = args->value;
         return true;
     case OPTION_VOLUME:
