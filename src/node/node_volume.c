@@ -384,7 +384,10 @@ void node_volume_report(struct node_volume *v, struct node_volume_report *out_re
         .epoch = v->epoch,
     };
     if (v->sm.now == VOL_READY) {
+        struct nvme_ns_info info;
+        volume_ns(v->volume)->ops->info(volume_ns(v->volume), &info);
         out_report->state = NODE_VOLUME_READY;
+        out_report->used_bytes = info.used_bytes;
         out_report->connected_hosts = v->connected;
         out_report->connected_host_count =
             nvme_subsys_connected_hosts(v->subsys, v->connected, NODE_VOLUME_HOSTS_MAX);

@@ -152,7 +152,7 @@ struct status catalog_add_shard(struct catalog *c, struct catalog_volume *volume
                           .epoch = rec->epoch,
                           .generation = rec->generation,
                           .bytes = rec->bytes };
-    map_init(&s->map, rec->bytes, &c->map_items);
+    map_init(&s->map, rec->bytes, &c->map_items, &volume->blocks);
     list_init(&s->active);
     s->intents = calloc(shard_regions(s), sizeof *s->intents);
     if (s->intents == NULL || !status_ok(catalog_insert(c, s))) {

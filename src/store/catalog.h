@@ -23,6 +23,7 @@ struct catalog_volume {
     uint32_t id;
     struct store_volume desc;
     bool deleting;
+    uint64_t blocks;                   /* That have data, in all shards and layers. */
     bool loss;                         /* Unflushed writes may be gone, and nobody was told (S1). */
     uint64_t epochs[STORE_GROUPS_MAX]; /* 0: never opened. */
     struct shard **shards;             /* By index; NULL where there is none. */

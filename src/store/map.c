@@ -11,33 +11,44 @@ static bool grain_is_empty(const struct grain *g)
     return (g->data | g->zero) == 0;
 }
 
-/* Keeps the count of grains that a checkpoint must hold. */
-static void map_count(struct map *map, bool was_empty, const struct grain *g)
+static uint64_t grain_blocks(const struct grain *g)
 {
+    return (uint64_t)__builtin_popcount(g->data);
+}
+
+/* Keeps the counts of grains that a checkpoint must hold, and of blocks in use. */
+static void map_count(struct map *map, const struct grain *before, const struct grain *g)
+{
+    const bool was_empty = grain_is_empty(before);
     const bool empty = grain_is_empty(g);
 
     assert((g->data & g->zero) == 0); /* F6. */
+    assert(*map->blocks >= grain_blocks(before));
+    *map->blocks += grain_blocks(g) - grain_blocks(before);
     if (was_empty == empty)
         return;
     assert(was_empty || *map->items > 0);
     *map->items += was_empty ? 1 : UINT64_MAX;
 }
 
-void map_init(struct map *map, uint64_t bytes, uint64_t *items)
+void map_init(struct map *map, uint64_t bytes, uint64_t *items, uint64_t *blocks)
 {
     assert(bytes > 0);
     assert(bytes / STORE_GRAIN_BYTES < UINT32_MAX);
     *map = (struct map) {
         .grain_count = (uint32_t)((bytes + STORE_GRAIN_BYTES - 1) / STORE_GRAIN_BYTES),
         .items = items,
+        .blocks = blocks,
     };
 }
 
 void map_fini(struct map *map)
 {
     for (unsigned i = 0; i < map->layer_count; i++) {
-        for (uint32_t g = 0; g < map->grain_count; g++)
+        for (uint32_t g = 0; g < map->grain_count; g++) {
             *map->items -= grain_is_empty(&map->layers[i].grains[g]) ? 0 : 1;
+            *map->blocks -= grain_blocks(&map->layers[i].grains[g]);
+        }
         free(map->layers[i].grains);
     }
     free(map->layers);
@@ -124,7 +135,7 @@ struct map_run map_lookup(const struct map *map, uint64_t generation, uint64_t b
 
 void map_set_data(struct map *map, struct grain *g, uint32_t place, uint32_t mask)
 {
-    const bool was_empty = grain_is_empty(g);
+    const struct grain before = *g;
 
     assert(place != SPACE_NONE);
     if (grain_place(g) != place) {
@@ -134,12 +145,12 @@ void map_set_data(struct map *map, struct grain *g, uint32_t place, uint32_t mas
     }
     g->data |= mask;
     g->zero &= ~mask;
-    map_count(map, was_empty, g);
+    map_count(map, &before, g);
 }
 
 bool map_set_zero(struct map *map, struct grain *g, uint32_t mask, bool zero, uint32_t *out_freed)
 {
-    const bool was_empty = grain_is_empty(g);
+    const struct grain before = *g;
     const uint32_t lost = g->data & mask;
     uint32_t freed = SPACE_NONE;
 
@@ -149,14 +160,14 @@ bool map_set_zero(struct map *map, struct grain *g, uint32_t mask, bool zero, ui
         freed = grain_place(g);
         g->place_and_flag = 0;
     }
-    map_count(map, was_empty, g);
+    map_count(map, &before, g);
     *out_freed = freed;
     return lost != 0 && freed == SPACE_NONE;
 }
 
 void map_put(struct map *map, struct grain *g, uint32_t place, uint32_t data, uint32_t zero)
 {
-    const bool was_empty = grain_is_empty(g);
+    const struct grain before = *g;
 
     assert((data != 0) == (place != SPACE_NONE));
     g->place_and_flag = 0;
@@ -164,5 +175,5 @@ void map_put(struct map *map, struct grain *g, uint32_t place, uint32_t data, ui
         grain_set_place(g, place);
     g->data = data;
     g->zero = zero;
-    map_count(map, was_empty, g);
+    map_count(map, &before, g);
 }

@@ -45,7 +45,8 @@ struct map {
     struct layer *layers; /* Newest first. */
     unsigned layer_count;
     uint32_t grain_count;
-    uint64_t *items; /* Counts grains that are not empty, of all maps of the store. */
+    uint64_t *items;  /* Counts grains that are not empty, of all maps of the store. */
+    uint64_t *blocks; /* Counts blocks that have data, of all maps of the volume. */
 };
 
 /* A piece of a read: count blocks in a row of one kind. */
@@ -82,7 +83,7 @@ static inline uint32_t grain_mask(uint32_t first, uint32_t count)
     return count == GRAIN_BLOCKS ? UINT32_MAX : ((UINT32_C(1) << count) - 1) << first;
 }
 
-void map_init(struct map *map, uint64_t bytes, uint64_t *items);
+void map_init(struct map *map, uint64_t bytes, uint64_t *items, uint64_t *blocks);
 
 /* Frees the layers; places are the caller's to give back. */
 void map_fini(struct map *map);

@@ -52,6 +52,11 @@ void sessions_forget_volume(struct catalog_volume *volume)
     }
 }
 
+uint64_t store_session_used_bytes(const struct store_session *session)
+{
+    return session->volume == NULL ? 0 : session->volume->blocks * STORE_BLOCK_BYTES;
+}
+
 void store_session_loss_reported(struct store_session *session)
 {
     struct store *const store = session->store;

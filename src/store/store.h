@@ -146,6 +146,9 @@ void store_session_open(struct store *store, const struct store_session_config *
 /* The session's commands in flight have ended.  Frees it. */
 void store_session_close(struct store_session *session);
 
+/* Bytes that the session's volume takes on this disk: those of its blocks that have data. */
+uint64_t store_session_used_bytes(const struct store_session *session);
+
 /* The host was told of the loss (its Flush failed): forget it, durably with the next record. */
 void store_session_loss_reported(struct store_session *session);
 

@@ -22,6 +22,12 @@ void leg_init(struct leg *leg, struct store *store, struct reactor *reactor, boo
     };
 }
 
+static void leg_note_use(struct leg *leg)
+{
+    atomic_store_explicit(&leg->used_bytes, store_session_used_bytes(leg->session),
+                          memory_order_relaxed);
+}
+
 void leg_on_opened(struct leg *leg, const struct store_session_opened *opened)
 {
     assert(reactor_is_current(leg->reactor));
@@ -33,6 +39,7 @@ void leg_on_opened(struct leg *leg, const struct store_session_opened *opened)
     leg->session = opened->session;
     leg->incarnation = opened->incarnation;
     leg->generation = opened->generation;
+    leg_note_use(leg);
     /* Writes of an earlier session may still be unflushed: the first Flush asks the disk. */
     leg->written = 1;
     leg->flushed = 0;
@@ -176,5 +183,6 @@ static void leg_on_store(struct store_io *store_io)
         return;
     }
     io->status = leg_outcome(io);
+    leg_note_use(io->leg);
     leg_finish(io);
 }

@@ -41,6 +41,9 @@ struct leg {
     uint64_t incarnation;
     uint64_t written; /* Commands completed that a Flush must cover. */
     uint64_t flushed; /* The value of written that the last good Flush covered. */
+
+    /* Written on the store's reactor, read anywhere. */
+    _Atomic uint64_t used_bytes; /* What the volume takes there, as of the last command. */
 };
 
 struct leg_io {

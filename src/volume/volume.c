@@ -321,6 +321,15 @@ static void round_on_end(struct volume *v)
 
 /* ---- The interface ---- */
 
+static uint64_t volume_used_bytes(const struct volume *v)
+{
+    uint64_t used = 0;
+
+    for (uint32_t i = 0; i < v->leg_count; i++)
+        used += atomic_load_explicit(&v->legs[i].used_bytes, memory_order_relaxed);
+    return used;
+}
+
 static void volume_ns_info(struct nvme_ns *ns, struct nvme_ns_info *out_info)
 {
     const struct volume *v = CONTAINER_OF(ns, struct volume, ns);
@@ -328,7 +337,7 @@ static void volume_ns_info(struct nvme_ns *ns, struct nvme_ns_info *out_info)
     *out_info = (struct nvme_ns_info) {
         .uuid = v->desc.uuid,
         .bytes = v->desc.bytes,
-        .used_bytes = v->desc.bytes,
+        .used_bytes = volume_used_bytes(v),
         .lba_bytes = v->desc.lba_bytes,
         .optimal_io_bytes = v->desc.stripe_unit_bytes,
         .atomic_bytes = STORE_BLOCK_BYTES,

@@ -95,6 +95,7 @@ static void zeroes_give_space_back(void **state)
     assert_status(rig_do(&rig, STORE_OP_WRITE, 0, 512 * K, 0x11), STATUS_OK);
     store_get_info(rig.store, &full);
     assert_int_equal(before.free_bytes - full.free_bytes, 512 * K);
+    assert_int_equal(store_session_used_bytes(rig.session.session), 512 * K);
     assert_status(rig_do(&rig, STORE_OP_WRITE_ZEROES, 4 * K, 4 * K, 0), STATUS_OK);
     assert_status(rig_do(&rig, STORE_OP_DEALLOCATE, 128 * K, 384 * K, 0), STATUS_OK);
     assert_block(0, 0x11);
@@ -104,7 +105,10 @@ static void zeroes_give_space_back(void **state)
     rig_pass(&rig, 100 * NS_PER_MS);
     store_get_info(rig.store, &after);
     assert_int_equal(after.free_bytes - full.free_bytes, 384 * K);
+    /* 512 - 4 - 384: use is counted in blocks, and space in grains. */
+    assert_int_equal(store_session_used_bytes(rig.session.session), 124 * K);
     reopen();
+    assert_int_equal(store_session_used_bytes(rig.session.session), 124 * K);
     assert_block(0, 0x11);
     assert_block(1, 0);
     assert_block(2, 0x11);
