@@ -361,17 +361,17 @@ static void leases(void **state)
     uint64_t shorter, longer, next_ns;
     struct meta_txn txn;
 
-    must(meta_lease_grant(m, 40 * NS_PER_MS, &shorter));
+    must(meta_lease_grant(m, 500 * NS_PER_MS, &shorter));
     must(meta_lease_grant(m, 60000 * NS_PER_MS, &longer));
     put_leased(m, "l/short", shorter);
     put_leased(m, "l/kept", shorter);
     put_leased(m, "l/long", longer);
     put(m, "l/kept", "2");
     must(meta_dispatch(m, &next_ns));
-    assert_true(next_ns <= 40 * NS_PER_MS);
+    assert_true(next_ns <= 500 * NS_PER_MS);
     check_value(m, "l/short", "1");
 
-    f->backend->pass_ms(m, 50);
+    f->backend->pass_ms(m, 550);
     must_be(meta_lease_renew(m, shorter), STATUS_NOT_FOUND);
     must(meta_lease_renew(m, longer));
     must(meta_dispatch(m, &next_ns));
