@@ -6,13 +6,16 @@
 #include "base/crc32c.h"
 #include "disk/disk_format.h"
 
-#define STAGING_BLOCKS 128 /* 512 KiB: several turns' records while two writes are in flight. */
+/* 1 MiB: several turns' records while two writes are in flight, or one command's COPY data. */
+#define STAGING_BLOCKS 256
 #define WINDOW_BLOCKS  4096
 #define WRITES_MAX     2 /* More would pack fewer records into each block. */
 #define WRITE_BLOCKS   32
 #define FLUSH_SOON     512 /* Unflushed blocks at which the journal flushes by itself. */
 /* No records of one command are larger: a write of 512 KiB has five. */
 #define APPEND_BLOCKS_MAX 40
+/* With data: 512 KiB of it, in groups of 64 KiB and less. */
+#define COMMAND_BLOCKS_MAX 180
 
 static_assert(JOURNAL_UNSETTLED_MAX + JOURNAL_RESERVE + STAGING_BLOCKS < WINDOW_BLOCKS, "window");
 static_assert(JOURNAL_UNFLUSHED_MAX + JOURNAL_RESERVE + STAGING_BLOCKS < WINDOW_BLOCKS, "window");
@@ -186,11 +189,18 @@ bool journal_has_room(const struct journal *j, size_t bytes, bool urgent)
     return journal_has_blocks(j, blocks, urgent);
 }
 
-bool journal_has_room_for_data(const struct journal *j, size_t bytes, unsigned data_blocks)
+bool journal_has_room_for_data(const struct journal *j, size_t bytes, unsigned data_records,
+                               unsigned data_blocks)
 {
-    assert(bytes <= METABLOCK_PAYLOAD_MAX);
-    assert(data_blocks <= METABLOCK_DATA_BLOCKS_MAX);
-    return journal_has_blocks(j, 2 + (uint64_t)data_blocks, false);
+    const uint64_t blocks = 1 + 2 * ((bytes + METABLOCK_PAYLOAD_MAX - 1) / METABLOCK_PAYLOAD_MAX);
+
+    assert(data_blocks <= data_records * METABLOCK_DATA_BLOCKS_MAX);
+    return journal_has_blocks(j, blocks + data_records + data_blocks, false);
+}
+
+bool journal_ring_is_short(const struct journal *j)
+{
+    return j->next - j->tail + JOURNAL_RESERVE + COMMAND_BLOCKS_MAX > j->blocks;
 }
 
 /* The block that is being filled takes no more records. */

@@ -96,8 +96,15 @@ bool journal_has_room(const struct journal *j, size_t bytes, bool urgent);
  */
 struct span journal_append(struct journal *j, size_t bytes, uint64_t *out_sequence);
 
-/* Whether a record and so many data blocks behind it can be appended now. */
-bool journal_has_room_for_data(const struct journal *j, size_t bytes, unsigned data_blocks);
+/*
+ * Whether records of bytes bytes together can be appended now, data_records of which are followed
+ * by data_blocks data blocks together.
+ */
+bool journal_has_room_for_data(const struct journal *j, size_t bytes, unsigned data_records,
+                               unsigned data_blocks);
+
+/* Whether there may be no room because the ring is full: a checkpoint is due. */
+bool journal_ring_is_short(const struct journal *j);
 
 /*
  * Appends a record that data blocks follow (1 to METABLOCK_DATA_BLOCKS_MAX); they are copied

@@ -7,6 +7,7 @@
  * is passed over.
  */
 #include <assert.h>
+#include <stdlib.h>
 
 #include "store/store_internal.h"
 
@@ -88,6 +89,16 @@ static void apply_sums(struct apply *a, const struct record *rec)
         a->unsettled[w->place] &= ~mask;
 }
 
+/* A later record writes these blocks of the place: an older COPY must not undo it. */
+static void apply_outdate_copies(struct apply *a, const struct record_write *w)
+{
+    for (size_t i = 0; i < a->copies.count; i++) {
+        struct copy *const c = &a->copies.list[i];
+        if (c->place == w->place)
+            c->live &= ~grain_mask(w->first, w->count);
+    }
+}
+
 static struct status MUST_CHECK apply_write(struct apply *a, const struct record *rec)
 {
     const struct record_write *const w = &rec->u.write;
@@ -107,8 +118,51 @@ static struct status MUST_CHECK apply_write(struct apply *a, const struct record
     /* If J1 drops the block, it is again what it was: zero, or absent. */
     a->was_zero[w->place] = (a->was_zero[w->place] & ~mask) | (g->zero & mask);
     map_set_data(&s->map, g, w->place, mask);
+    apply_outdate_copies(a, w);
     apply_sums(a, rec);
     return STATUS(OK);
+}
+
+static struct status MUST_CHECK copies_add(struct copies *list, const struct record_write *w,
+                                           struct const_span data)
+{
+    if (list->count == list->room) {
+        const size_t room = list->room == 0 ? 64 : list->room * 2;
+        struct copy *const grown = realloc(list->list, room * sizeof *grown);
+        if (grown == NULL)
+            return STATUS(NO_MEMORY);
+        list->list = grown;
+        list->room = room;
+    }
+    uint8_t *const own = malloc(data.bytes);
+    if (own == NULL)
+        return STATUS(NO_MEMORY);
+    memcpy(own, data.at, data.bytes);
+    list->list[list->count++] = (struct copy) { .shard = w->shard,
+                                                .generation = w->generation,
+                                                .grain = w->grain,
+                                                .place = w->place,
+                                                .first = w->first,
+                                                .count = w->count,
+                                                .live = grain_mask(w->first, w->count),
+                                                .data = own };
+    return STATUS(OK);
+}
+
+/* F21: the checksums are the record's; the blocks go home again if that may be missing. */
+static struct status MUST_CHECK apply_copy(struct apply *a, const struct record *rec,
+                                           struct const_span data)
+{
+    const struct record_write *const w = &rec->u.write;
+
+    if (a->checkpoint || w->place >= a->store->space.grains ||
+        data.bytes != (size_t)w->count * STORE_BLOCK_BYTES)
+        return STATUS(CORRUPT);
+    if (catalog_shard_by_id(&a->store->catalog, w->shard) == NULL)
+        return missing(w->shard, a->store->catalog.next_shard_id);
+    apply_outdate_copies(a, w);
+    apply_sums(a, rec);
+    return a->sequence > a->settled ? copies_add(&a->copies, w, data) : STATUS(OK);
 }
 
 static struct status MUST_CHECK apply_zero(struct apply *a, const struct record_zero *z)
@@ -211,7 +265,8 @@ static struct status MUST_CHECK apply_loss(struct apply *a, uint32_t id)
     return STATUS(OK);
 }
 
-static struct status MUST_CHECK apply_record(struct apply *a, const struct record *rec)
+static struct status MUST_CHECK apply_record(struct apply *a, const struct record *rec,
+                                             struct const_span data)
 {
     switch (rec->type) {
     case RECORD_HEAD:
@@ -235,19 +290,19 @@ static struct status MUST_CHECK apply_record(struct apply *a, const struct recor
     case RECORD_LOSS:
         return apply_loss(a, rec->u.volume_id);
     case RECORD_COPY:
-        break;
+        return apply_copy(a, rec, data);
     }
     return STATUS(CORRUPT);
 }
 
-struct status apply_records(struct apply *a, struct const_span payload)
+struct status apply_records(struct apply *a, struct const_span payload, struct const_span data)
 {
     while (payload.bytes > 0) {
         struct record rec;
         TRY(record_decode(&payload, &rec));
         if (a->checkpoint && !a->head_seen && rec.type != RECORD_HEAD)
             return STATUS(CORRUPT); /* F3. */
-        TRY(apply_record(a, &rec));
+        TRY(apply_record(a, &rec, data));
     }
     return STATUS(OK);
 }

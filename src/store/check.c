@@ -144,7 +144,7 @@ static void check_on_loaded(void *ctx, struct status status)
         return;
     }
     for (unsigned i = 0; i < SUPERBLOCK_SLOTS; i++) {
-        if ((c->load.slots_bad >> i & 1) != 0)
+        if ((c->load.slots_bad >> i & 1) != 0 && !store_load_may_be_torn(&c->load))
             store_load_problem(&c->load, "the superblock at %" PRIu64 " is damaged",
                                superblock_offset(i));
     }

@@ -116,9 +116,7 @@ static struct status MUST_CHECK format_make_superblock(struct format *f,
     memcpy(sb->cluster_name, c->identity.cluster_name, STORE_NAME_BYTES);
     memcpy(sb->disk_name, c->identity.disk_name, STORE_NAME_BYTES);
     reactor_random(r, (struct span) { (uint8_t *)&sb->tag, sizeof sb->tag });
-    TRY(disk_layout_make(f->dev->info.bytes, &sb->layout));
-    /* Overwriting in place needs whole blocks to be atomic (S7). */
-    return sb->atomic_bytes >= DISK_BLOCK_BYTES ? STATUS(OK) : STATUS(UNSUPPORTED);
+    return disk_layout_make(f->dev->info.bytes, &sb->layout);
 }
 
 void store_format(struct dev *dev, const struct store_format_config *config, store_done_fn *done,

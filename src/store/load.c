@@ -147,7 +147,7 @@ static struct status MUST_CHECK load_block(struct load *l, struct const_span blo
     TRY(metablock_open(block, METABLOCK_CHECKPOINT, &head));
     if (head.tag != l->sb.tag || head.owner != l->sb.checkpoint_sequence || head.sequence != index)
         return STATUS(CORRUPT);
-    return apply_records(&l->apply, metablock_payload(block, &head));
+    return apply_records(&l->apply, metablock_payload(block, &head), (struct const_span) { 0 });
 }
 
 static struct status load_item(struct sweep *sweep, struct sweep_slot *slot)
@@ -180,9 +180,8 @@ static struct status load_on_block(void *ctx, const struct metablock *head,
 {
     struct load *const l = ctx;
 
-    (void)data;
     l->apply.sequence = head->sequence;
-    const struct status st = apply_records(&l->apply, payload);
+    const struct status st = apply_records(&l->apply, payload, data);
     if (!status_ok(st))
         store_load_problem(l, "journal block %" PRIu64 ": a record that cannot be: %s",
                            head->sequence, status_text(st));
@@ -320,7 +319,7 @@ static struct status sums_item(struct sweep *sweep, struct sweep_slot *slot)
                     (struct const_span) { slot->buffer, slot->bytes }, l->apply.known, &valid);
     if (!valid)
         bitmap_set(&l->bad_sums, slot->arg[0]);
-    if (l->go_on)
+    if (l->go_on && !store_load_may_be_torn(l))
         sums_report_slots(l, slot);
     return STATUS(OK);
 }
@@ -409,6 +408,9 @@ void store_load_start(struct load *l)
 
 void store_load_fini(struct load *l)
 {
+    for (size_t i = 0; i < l->apply.copies.count; i++)
+        free(l->apply.copies.list[i].data);
+    free(l->apply.copies.list);
     free(l->apply.known);
     free(l->apply.unsettled);
     free(l->apply.was_zero);

@@ -51,6 +51,12 @@ void store_load_fini(struct load *l);
 void store_load_problem(struct load *l, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Whether one slot of two may be torn without any fault: the crash came in the middle of it. */
+static inline bool store_load_may_be_torn(const struct load *l)
+{
+    return !l->sb.clean && l->sb.atomic_bytes < DISK_BLOCK_BYTES;
+}
+
 /* A walk over all grains with data, of all layers. */
 struct walk {
     uint32_t shard_id;

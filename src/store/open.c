@@ -2,7 +2,7 @@
 /*
  * From a device to a serving store: docs/disk-format.md, section 5.
  *
- *   FLUSH -> LOAD -> VERIFY -> WRITE -> END
+ *   FLUSH -> LOAD -> HOME -> VERIFY -> WRITE -> END
  *
  * Each state waits for one thing; any failure goes to END.
  */
@@ -13,11 +13,12 @@
 #include "base/crc32c.h"
 #include "store/load.h"
 
-enum { OPEN_FLUSH, OPEN_LOAD, OPEN_VERIFY, OPEN_WRITE, OPEN_END };
+enum { OPEN_FLUSH, OPEN_LOAD, OPEN_HOME, OPEN_VERIFY, OPEN_WRITE, OPEN_END };
 
 static const struct sm_state states[] = {
     [OPEN_FLUSH] = { "flush", SM_TO(OPEN_LOAD) | SM_TO(OPEN_END) },
-    [OPEN_LOAD] = { "load", SM_TO(OPEN_VERIFY) | SM_TO(OPEN_END) },
+    [OPEN_LOAD] = { "load", SM_TO(OPEN_HOME) | SM_TO(OPEN_END) },
+    [OPEN_HOME] = { "home", SM_TO(OPEN_VERIFY) | SM_TO(OPEN_END) },
     [OPEN_VERIFY] = { "verify", SM_TO(OPEN_WRITE) | SM_TO(OPEN_END) },
     [OPEN_WRITE] = { "write", SM_TO(OPEN_END) },
     [OPEN_END] = { "end", 0 },
@@ -34,6 +35,7 @@ struct opening {
     struct load load;
     struct sweep sweep;
     struct walk walk;
+    size_t next_copy;
     struct dev_io io;
     struct io_task task;
 };
@@ -67,6 +69,50 @@ static void opening_on_problem(void *ctx, const char *text)
 
     (void)snprintf(o->result.problem, sizeof o->result.problem, "%s", text);
 }
+
+/* ---- HOME: data of COPY records goes where it belongs (F21) ---- */
+
+/* Blocks of a copy that the map still has at its place. */
+static uint32_t copy_mapped(const struct opening *o, const struct copy *c)
+{
+    const struct shard *const s = catalog_shard_by_id(&o->load.store->catalog, c->shard);
+    const struct layer *const layer = s != NULL ? map_layer(&s->map, c->generation) : NULL;
+
+    if (layer == NULL || c->grain >= s->map.grain_count)
+        return 0;
+    const struct grain *const g = &layer->grains[c->grain];
+    return grain_place(g) == c->place ? g->data & c->live : 0;
+}
+
+static bool home_next(struct sweep *sweep, struct sweep_slot *slot)
+{
+    struct opening *const o = opening_of(sweep);
+    struct apply *const a = &o->load.apply;
+
+    while (o->next_copy < a->copies.count) {
+        struct copy *const c = &a->copies.list[o->next_copy];
+        const uint32_t mask = copy_mapped(o, c);
+        if (mask == 0) {
+            o->next_copy++;
+            continue;
+        }
+        const uint32_t first = (uint32_t)__builtin_ctz(mask);
+        uint32_t count = 1;
+        while (first + count < GRAIN_BLOCKS && (mask >> (first + count) & 1) != 0)
+            count++;
+        slot->write = true;
+        slot->bytes = (size_t)count * STORE_BLOCK_BYTES;
+        slot->offset = store_data_offset(o->load.store, (uint64_t)c->place * GRAIN_BLOCKS + first);
+        memcpy(slot->buffer, c->data + (size_t)(first - c->first) * STORE_BLOCK_BYTES, slot->bytes);
+        c->live &= ~grain_mask(first, count);
+        /* From here on it is there: no first touch to be judged by J1. */
+        a->unsettled[c->place] &= ~grain_mask(first, count);
+        return true;
+    }
+    return false;
+}
+
+static const struct sweep_ops home_ops = { .next = home_next, .done = opening_on_sweep };
 
 /* ---- VERIFY: unsettled first touches (J1), and blocks without a checksum ---- */
 
@@ -236,6 +282,15 @@ static void opening_end(struct opening *o, struct status status)
     reactor_defer(o->dev->reactor, &o->task);
 }
 
+static void opening_sweep(struct opening *o, const struct sweep_ops *ops, unsigned depth)
+{
+    o->sweep.ops = ops;
+    o->sweep.dev = o->dev;
+    o->sweep.depth = depth;
+    o->sweep.buffer_bytes = STORE_GRAIN_BYTES;
+    sweep_start(&o->sweep);
+}
+
 /* Starts what the next state waits for. */
 static struct status MUST_CHECK opening_advance(struct opening *o)
 {
@@ -245,12 +300,12 @@ static struct status MUST_CHECK opening_advance(struct opening *o)
         store_load_start(&o->load);
         return STATUS(OK);
     case OPEN_LOAD:
+        sm_move(&o->sm, OPEN_HOME);
+        opening_sweep(o, &home_ops, 1); /* In order. */
+        return STATUS(OK);
+    case OPEN_HOME:
         sm_move(&o->sm, OPEN_VERIFY);
-        o->sweep.ops = &verify_ops;
-        o->sweep.dev = o->dev;
-        o->sweep.depth = VERIFY_DEPTH;
-        o->sweep.buffer_bytes = STORE_GRAIN_BYTES;
-        sweep_start(&o->sweep);
+        opening_sweep(o, &verify_ops, VERIFY_DEPTH);
         return STATUS(OK);
     case OPEN_VERIFY:
         sm_move(&o->sm, OPEN_WRITE);

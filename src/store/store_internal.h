@@ -179,6 +179,12 @@ void command_activate(struct store_io *io, struct shard *shard);
 struct segment *segment_get(struct store *store, struct store_io *io);
 void segment_put(struct store *store, struct segment *segment);
 
+/* S7, F16, F21: whether blocks may be overwritten in place without the journal. */
+static inline bool store_overwrites_in_place(const struct store *store)
+{
+    return store->sb.atomic_bytes >= STORE_BLOCK_BYTES;
+}
+
 /* The device offset of a block of the data area. */
 static inline uint64_t store_data_offset(const struct store *store, uint64_t block)
 {
@@ -264,9 +270,28 @@ void sessions_forget_volume(struct catalog_volume *volume);
 
 /* ---- apply.c ---- */
 
+/* A COPY record whose home write may be missing or torn (F21). */
+struct copy {
+    uint32_t shard;
+    uint64_t generation;
+    uint32_t grain;
+    uint32_t place;
+    uint32_t first;
+    uint32_t count;
+    uint32_t live; /* Blocks that no later record has written. */
+    uint8_t *data;
+};
+
+struct copies {
+    struct copy *list; /* In order. */
+    size_t count;
+    size_t room;
+};
+
 /* What replay knows beyond the records: section 5 and F13. */
 struct apply {
     struct store *store;
+    struct copies copies;
     bool checkpoint; /* Records come from a checkpoint, not from the journal. */
     bool head_seen;
     uint64_t sequence;   /* Of the block that holds the record. */
@@ -276,7 +301,9 @@ struct apply {
     uint32_t *was_zero;  /* Per place: of those, what was zero before. */
 };
 
-struct status apply_records(struct apply *a, struct const_span payload) MUST_CHECK;
+/* data: the data blocks of a journal block, which belong to its last record, a COPY. */
+struct status apply_records(struct apply *a, struct const_span payload,
+                            struct const_span data) MUST_CHECK;
 
 /* ---- lifetime: store.c ---- */
 

@@ -30,6 +30,8 @@ struct touch {
 /* What a write needs before it can go. */
 struct need {
     size_t record_bytes;
+    uint32_t copies; /* COPY records, and the blocks that they carry (F21). */
+    uint32_t copy_blocks;
     uint32_t places;
     uint32_t items;
     bool wait;
@@ -82,10 +84,16 @@ static uint64_t write_generation(const struct store_io *io, const struct shard *
 /* ---- What it needs ---- */
 
 static void need_overwrite(struct store *store, struct shard *shard, const struct touch *t,
-                           const struct grain *g, struct need *need)
+                           const struct grain *g, uint32_t present, struct need *need)
 {
     const struct journal_marks marks = journal_get_marks(store->journal);
 
+    if (!store_overwrites_in_place(store)) {
+        need->copies += 1 + (uint32_t)__builtin_popcount(present) / METABLOCK_DATA_BLOCKS_MAX +
+                        (uint32_t)__builtin_popcount(present & ~(present << 1));
+        need->copy_blocks += (uint32_t)__builtin_popcount(present);
+        return;
+    }
     /* F14: its first touch must be durably settled. */
     if (!grain_is_settled(g, marks.durably_settled) && !MUTATION(S2_OVERWRITE_UNSETTLED)) {
         journal_settle(store->journal, store->last_record);
@@ -131,7 +139,7 @@ static struct need write_needs(struct store_io *io, struct shard *shard)
         const uint32_t mask = grain_mask(t.first, t.count);
         const uint32_t present = g != NULL ? g->data & mask : 0;
         if (present != 0)
-            need_overwrite(store, shard, &t, g, &need);
+            need_overwrite(store, shard, &t, g, present, &need);
         if (present != mask)
             need_first_touch(store, g, mask & ~present, &need);
         io->overwrites[i] = present;
@@ -212,6 +220,41 @@ static void write_record_grain(struct store_io *io, struct shard *shard, const s
     grain_set_freed(g, false);
 }
 
+/* F21: appends COPY records, with the data, of one grain's blocks that have a place. */
+static void write_copy_grain(struct store_io *io, struct shard *shard, const struct touch *t,
+                             const struct grain *g, uint32_t present)
+{
+    struct store *const store = io->session->store;
+    uint32_t at = 0, count;
+
+    while (next_run(present, &at, &count)) {
+        count = (uint32_t)min_u64(count, METABLOCK_DATA_BLOCKS_MAX);
+        const uint32_t io_block = t->io_block + at - t->first;
+        const struct record rec = {
+            .type = RECORD_COPY,
+            .items = count,
+            .u.write = { .shard = shard->id,
+                         .generation = write_generation(io, shard),
+                         .grain = t->grain,
+                         .place = grain_place(g),
+                         .first = at,
+                         .count = count },
+        };
+        const struct span data = span_sub(io->data, (size_t)io_block * STORE_BLOCK_BYTES,
+                                          (size_t)count * STORE_BLOCK_BYTES);
+        uint64_t sequence;
+        const struct span out =
+            journal_append_with_data(store->journal, record_bytes(RECORD_COPY, count),
+                                     span_const(data), &sequence, &io->last);
+        record_encode(&rec, out);
+        for (uint32_t i = 0; i < count; i++)
+            record_put_crc(out, i, io->crcs[io_block + i]);
+        if (io->sequence == 0)
+            io->sequence = sequence;
+        at += count;
+    }
+}
+
 /* Takes places and appends the records of all first touches. */
 static void write_record(struct store_io *io, struct shard *shard, struct layer *layer)
 {
@@ -221,6 +264,8 @@ static void write_record(struct store_io *io, struct shard *shard, struct layer 
         const struct touch t = touch_at(io, i);
         const uint32_t fresh = grain_mask(t.first, t.count) & ~io->overwrites[i];
         struct grain *const g = &layer->grains[t.grain];
+        if (!store_overwrites_in_place(store))
+            write_copy_grain(io, shard, &t, g, io->overwrites[i]);
         if (fresh == 0)
             continue;
         if (grain_place(g) == SPACE_NONE) {
@@ -245,7 +290,7 @@ static void write_enter_regions(struct store_io *io, bool enter)
 {
     struct store *const store = io->session->store;
 
-    for (uint32_t i = 0; i < touch_count(io); i++) {
+    for (uint32_t i = 0; i < touch_count(io) && store_overwrites_in_place(store); i++) {
         if (io->overwrites[i] == 0)
             continue;
         const uint32_t region = touch_at(io, i).grain / REGION_GRAINS;
@@ -411,6 +456,30 @@ void write_advance(struct store_io *io)
     io->pending--;
 }
 
+/* F21: the copies are durable: the data may go home. */
+static void write_on_copied(struct journal_waiter *waiter, struct status status)
+{
+    struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
+
+    assert(io->pending == 1);
+    io->pending--;
+    if (status_ok(status)) {
+        write_advance(io);
+        return;
+    }
+    io->cursor = (uint32_t)(io->bytes / STORE_BLOCK_BYTES);
+    write_part_ended(io, status);
+}
+
+static bool write_has_copies(const struct store_io *io)
+{
+    uint32_t any = 0;
+
+    for (uint32_t i = 0; i < touch_count(io); i++)
+        any |= io->overwrites[i];
+    return any != 0 && !store_overwrites_in_place(io->session->store);
+}
+
 static void write_go(struct store_io *io, struct shard *shard)
 {
     struct store *const store = io->session->store;
@@ -428,6 +497,12 @@ static void write_go(struct store_io *io, struct shard *shard)
     command_activate(io, shard);
     write_record(io, shard, layer);
     write_enter_regions(io, true);
+    if (write_has_copies(io)) {
+        io->pending++;
+        io->waiter = (struct journal_waiter) { .sequence = io->last, .fn = write_on_copied };
+        journal_wait_flushed(store->journal, &io->waiter);
+        return;
+    }
     if (io->sequence != 0) {
         io->pending++;
         io->waiter = (struct journal_waiter) { .sequence = io->last, .fn = write_on_journal };
@@ -455,7 +530,13 @@ bool write_admit(struct store_io *io)
         command_finish(io, st);
         return true;
     }
-    if (need.wait || !journal_has_room(store->journal, need.record_bytes, false))
+    if (!journal_has_room_for_data(store->journal, need.record_bytes, need.copies,
+                                   need.copy_blocks)) {
+        if (journal_ring_is_short(store->journal))
+            checkpoint_request(store);
+        return false;
+    }
+    if (need.wait)
         return false;
     write_go(io, shard);
     return true;

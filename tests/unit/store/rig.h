@@ -23,7 +23,6 @@
 #include "store/store.h"
 
 #define RIG_DEVICE_BYTES ((uint64_t)16 << 20)
-#define RIG_UNIT         4096
 
 enum rig_event_kind { RIG_SUBMIT, RIG_COMPLETE, RIG_FLUSH_SUBMIT, RIG_FLUSH_COMPLETE };
 
@@ -319,10 +318,11 @@ static inline void rig_image(const struct rig *rig, size_t index, bool power, ui
         if (w->submitted >= index)
             continue;
         const bool safe = power ? rig_is_durable(rig, w, index) : w->completed < index;
-        for (uint64_t at = 0; at < w->bytes; at += RIG_UNIT) {
+        const uint64_t unit = rig->dev.info.atomic_bytes; /* Torn below nothing else. */
+        for (uint64_t at = 0; at < w->bytes; at += unit) {
             const bool keep = safe || mode == 1 || (mode > 1 && rng_one_in(&rng, 2));
             if (keep)
-                memcpy(image + w->offset + at, w->data + at, min_u64(RIG_UNIT, w->bytes - at));
+                memcpy(image + w->offset + at, w->data + at, min_u64(unit, w->bytes - at));
         }
     }
 }

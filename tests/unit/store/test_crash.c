@@ -240,7 +240,8 @@ static void fill_disk(struct rig *rig)
 }
 
 /* Crashes at every stride-th event of one workload. */
-static void crash_everywhere(uint64_t seed, unsigned ops, size_t stride, bool full)
+static void crash_everywhere(uint64_t seed, unsigned ops, size_t stride, bool full,
+                             uint32_t atomic_bytes)
 {
     struct history *const h = calloc(1, sizeof *h);
     uint8_t *const image = malloc(RIG_DEVICE_BYTES);
@@ -249,6 +250,7 @@ static void crash_everywhere(uint64_t seed, unsigned ops, size_t stride, bool fu
 
     rng_init(&rng, seed);
     rig_init(&rig, NULL, seed);
+    rig.dev.info.atomic_bytes = atomic_bytes;
     assert_true(status_ok(rig_format(&rig)));
     assert_true(status_ok(rig_open(&rig)));
     assert_true(status_ok(rig_session(&rig, 1)));
@@ -275,7 +277,17 @@ static void every_crash_leaves_allowed_values(void **state)
     const char *const wanted = getenv("CRASH_SEEDS");
     const uint64_t seeds = wanted != NULL ? strtoull(wanted, NULL, 10) : CRASH_SEEDS;
     for (uint64_t seed = 1; seed <= seeds; seed++)
-        crash_everywhere(seed, 60, CRASH_STRIDE, seed % 2 == 0);
+        crash_everywhere(seed, 60, CRASH_STRIDE, seed % 2 == 0, 4096);
+}
+
+/* S7, F21: the same on a disk that tears a block; nothing is ever adopted there. */
+static void every_crash_of_a_512_byte_disk(void **state)
+{
+    (void)state;
+    const char *const wanted = getenv("CRASH_SEEDS");
+    const uint64_t seeds = wanted != NULL ? strtoull(wanted, NULL, 10) : CRASH_SEEDS;
+    for (uint64_t seed = 1; seed <= seeds; seed++)
+        crash_everywhere(seed, 60, CRASH_STRIDE, seed % 2 == 0, 512);
 }
 
 #ifdef TRILITH_MUTATIONS
@@ -303,6 +315,7 @@ int main(void)
     mutation_choose();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_crash_leaves_allowed_values),
+        cmocka_unit_test(every_crash_of_a_512_byte_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
