@@ -131,7 +131,8 @@ struct nvme_conn {
     bool sq_flow_off;
     bool rx_stopped;
     bool tx_stopped;
-    bool dropped; /* In CLOSING: the commands that will never execute have been freed. */
+    bool complained; /* A bad command was logged; one per connection is enough. */
+    bool dropped;    /* In CLOSING: the commands that will never execute have been freed. */
     bool data_waiting;
     bool r2t_waiting;
     uint16_t r2ts_outstanding;

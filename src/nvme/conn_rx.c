@@ -70,6 +70,21 @@ static uint16_t check_command(struct nvme_cmd *cmd, uint32_t capsule_bytes)
     return 0;
 }
 
+/* Says once per connection that its host sends what no host should. */
+static void complain(struct nvme_conn *conn, const struct nvme_cmd *cmd, uint16_t status)
+{
+    if (conn->complained)
+        return;
+    conn->complained = true;
+    log_warning(
+        conn->shard->reactor->log,
+        "%s: command %02xh, id %u, on queue %u: %s (status %03xh); more of the kind are not "
+        "logged",
+        io_addr_format(&conn->peer).s, cmd->sqe.opcode, cmd->sqe.cid, conn->qid,
+        status == NVME_SC_TRANSIENT_TRANSPORT ? "data digest error" : "refused",
+        status & NVME_SC_VALUE_MASK);
+}
+
 /* A capsule whose data follow: finds them a place, or has them discarded. */
 static struct status MUST_CHECK take_capsule_data(struct nvme_cmd *cmd, uint16_t status,
                                                   uint32_t bytes, struct span *out_data)
@@ -125,6 +140,8 @@ static struct status MUST_CHECK on_capsule(struct nvme_conn *conn, const struct 
     cmd->state = CMD_CAPSULE;
     const uint16_t status = check_command(cmd, pdu->data_bytes);
     const uint16_t head = conn->sq_head;
+    if (status != 0)
+        complain(conn, cmd, status);
     if (conn->sq_entries > 0)
         conn->sq_head = (uint16_t)(head + 1 < conn->sq_entries ? head + 1 : 0);
 
@@ -209,8 +226,10 @@ static struct status MUST_CHECK conn_rx_data(struct pdu_rx *rx, bool digest_ok)
     assert(cmd != NULL);
     conn->rx_cmd = NULL;
     /* "Data Digest Error": not fatal; the command fails with Transient Transport Error. */
-    if (!digest_ok)
+    if (!digest_ok) {
         cmd->status = NVME_SC_TRANSIENT_TRANSPORT;
+        complain(conn, cmd, cmd->status);
+    }
     if (cmd->state == CMD_CAPSULE) {
         data_complete(cmd, conn->rx_status != 0 ? conn->rx_status : cmd->status);
         return STATUS(OK);
