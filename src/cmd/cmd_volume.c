@@ -352,6 +352,7 @@ static int volume_show(int argc, char **argv)
 static const struct cli_option delete_options[] = {
     { "force", OPT_FORCE, NULL, "also if hosts are connected" },
     OPTION_WAIT,
+    CLI_OPTION_OUTPUT,
     API_OPTION,
 };
 
@@ -365,11 +366,20 @@ static const struct cli_syntax delete_syntax = {
     .operands_max = 1,
 };
 
-static int delete_report(const char *name, const ProtobufCMessage *reply)
+static const struct cli_column delete_columns[] = {
+    { "name", "name", CLI_KIND_TEXT },
+    { "gone", "gone", CLI_KIND_TEXT },
+};
+
+static int delete_report(const char *name, enum cli_format format, const ProtobufCMessage *reply)
 {
     const Trilith__V1__DeleteVolumeResponse *r =
         (const Trilith__V1__DeleteVolumeResponse *)(const void *)reply;
+    json_t *result = api_json(reply);
 
+    json_object_set_new(result, "name", json_string(name));
+    cli_print_record(format, result, delete_columns, ARRAY_COUNT(delete_columns));
+    json_decref(result);
     if (r->gone)
         return COMMAND_OK;
     return cli_fail("volume '%s': it will be deleted, but is not gone yet: %s", name, r->reason);
@@ -393,7 +403,7 @@ static int volume_delete(int argc, char **argv)
         return COMMAND_FAILED;
     if (api_call(&api, SERVICE, "DeleteVolume", &request.base, request.wait_ms + API_TIMEOUT_MS,
                  &reply))
-        status = delete_report(request.name, reply);
+        status = delete_report(request.name, o.format, reply);
     rpc_message_free(reply);
     api_close(&api);
     return status;

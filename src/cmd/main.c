@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/span.h"
+#include "cmd/cli.h"
 #include "cmd/command.h"
 #include "cmd/version.h"
 
@@ -14,17 +16,30 @@ static const struct command commands[] = {
     { "version", "print the version", cmd_version },
 };
 
+static const struct cli_option version_options[] = { CLI_OPTION_OUTPUT };
+
+static const struct cli_syntax version_syntax = {
+    .command = "trilith version",
+    .operands = "",
+    .about = "Prints the version of this program.",
+    .options = version_options,
+    .option_count = ARRAY_COUNT(version_options),
+};
+
 int cmd_version(int argc, char **argv)
 {
-    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-        printf("usage: trilith version\n\nPrints the version of this program.\n");
-        return COMMAND_OK;
-    }
-    if (argc > 1) {
-        fprintf(stderr, "trilith: 'version' takes no arguments, '%s' was given\n", argv[1]);
-        return COMMAND_USAGE;
-    }
-    printf("trilith %s\n", TRILITH_VERSION);
+    enum cli_format format = CLI_FORMAT_TABLE;
+    struct cli_args args;
+    int id;
+
+    cli_begin(&args, &version_syntax, argc, argv);
+    while ((id = cli_next(&args)) != CLI_END)
+        if (id == CLI_EXIT || !cli_output(&args, &format))
+            return args.exit_status;
+    if (format == CLI_FORMAT_TABLE)
+        printf("trilith %s\n", TRILITH_VERSION);
+    else
+        printf("{\n  \"version\": \"%s\"\n}\n", TRILITH_VERSION);
     return COMMAND_OK;
 }
 

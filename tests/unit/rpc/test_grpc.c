@@ -27,6 +27,7 @@ static struct rpc_call *kept;
 static struct rpc_timer timer;
 static atomic_uint canceled;
 static atomic_uint turns;
+static atomic_uint arrived;
 
 /* ---- Handlers ---- */
 
@@ -86,6 +87,7 @@ static void on_delete(void *ctx, struct rpc_call *call, const ProtobufCMessage *
     (void)request;
     kept = call;
     call->canceled = on_canceled;
+    arrived++;
 }
 
 static void on_turn_end(void *ctx)
@@ -217,23 +219,6 @@ static void kept_call(void **state)
     rpc_message_free(reply);
 }
 
-/* A caller whose deadline has passed is told so, and the handler that keeps its call too. */
-static void caller_gone(void **state)
-{
-    Trilith__V1__DeleteVolumeRequest request = TRILITH__V1__DELETE_VOLUME_REQUEST__INIT;
-    ProtobufCMessage *reply = NULL;
-    struct rpc_error error;
-    (void)state;
-    canceled = 0;
-    const struct status st = rpc_client_call(client, &trilith__v1__volume_service__descriptor,
-                                             DELETE, &request.base, 50, &reply, &error);
-    assert_true(status_is(st, STATUS_TIMED_OUT));
-    check_echo(); /* The server's thread is alive, and has heard of the cancellation by now ... */
-    for (unsigned i = 0; i < 1000 && canceled == 0; i++)
-        check_echo(); /* ... or soon. */
-    assert_int_equal(canceled, 1);
-}
-
 struct counted {
     struct rpc_request request;
     atomic_uint *done;
@@ -246,6 +231,47 @@ static void on_counted(struct rpc_request *request)
     c->code = request->error.code;
     rpc_message_free(request->reply);
     (*c->done)++;
+}
+
+/* Waits until a counter that another thread moves has this value. */
+static void wait_for(const atomic_uint *counter, unsigned value)
+{
+    for (unsigned i = 0; i < 20000 && *counter != value; i++) {
+        const struct timespec ms = { .tv_nsec = (long)NS_PER_MS };
+        nanosleep(&ms, NULL);
+    }
+    assert_int_equal(*counter, value);
+}
+
+/* When a caller goes away, the handler that keeps its call is told, once. */
+static void caller_gone(void **state)
+{
+    Trilith__V1__DeleteVolumeRequest request = TRILITH__V1__DELETE_VOLUME_REQUEST__INIT;
+    atomic_uint done = 0;
+    struct counted c = { .request = { .done = on_counted }, .done = &done };
+    (void)state;
+    canceled = 0;
+    arrived = 0;
+    rpc_client_start(client, &trilith__v1__volume_service__descriptor, DELETE, &request.base, 60000,
+                     &c.request);
+    wait_for(&arrived, 1);
+    rpc_client_cancel(client, &c.request);
+    wait_for(&done, 1);
+    wait_for(&canceled, 1);
+    check_echo();
+    assert_int_equal(canceled, 1);
+}
+
+/* A call whose time is over ends with that. */
+static void deadline(void **state)
+{
+    Trilith__V1__DeleteVolumeRequest request = TRILITH__V1__DELETE_VOLUME_REQUEST__INIT;
+    ProtobufCMessage *reply = NULL;
+    struct rpc_error error;
+    (void)state;
+    const struct status st = rpc_client_call(client, &trilith__v1__volume_service__descriptor,
+                                             DELETE, &request.base, 50, &reply, &error);
+    assert_true(status_is(st, STATUS_TIMED_OUT));
 }
 
 /* Closing a client ends what is under way, each call once. */
@@ -282,11 +308,7 @@ static void stopping_server(void **state)
     rpc_server_stop(server, stopping, NULL, 5000);
     rpc_server_destroy(server);
     server = NULL;
-    for (unsigned i = 0; i < 1000 && done == 0; i++) {
-        const struct timespec ms = { .tv_nsec = (long)NS_PER_MS };
-        nanosleep(&ms, NULL);
-    }
-    assert_int_equal(done, 1);
+    wait_for(&done, 1);
     /* Nobody is there now. */
     Trilith__V1__GetVolumeRequest get = TRILITH__V1__GET_VOLUME_REQUEST__INIT;
     ProtobufCMessage *reply = NULL;
@@ -343,6 +365,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(failure, setup, teardown),
         cmocka_unit_test_setup_teardown(kept_call, setup, teardown),
         cmocka_unit_test_setup_teardown(caller_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(deadline, setup, teardown),
         cmocka_unit_test_setup_teardown(closing_client, setup, teardown),
         cmocka_unit_test_setup_teardown(stopping_server, setup, teardown),
         cmocka_unit_test_setup_teardown(taken_port, setup, teardown),
