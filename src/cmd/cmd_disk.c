@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* trilith disk list | show */
+/* trilith disk list | show | check */
 #include <stdio.h>
 #include <string.h>
 
 #include "cmd/api.h"
 #include "cmd/command.h"
+#include "cmd/disk_check.h"
 #include "trilith/v1/disk.pb-c.h"
 
 #define SERVICE (&trilith__v1__disk_service__descriptor)
@@ -128,9 +129,36 @@ static int disk_show(int argc, char **argv)
     return ok ? COMMAND_OK : COMMAND_FAILED;
 }
 
+/* ---- check ---- */
+
+static const struct cli_option check_options[] = { CLI_OPTION_OUTPUT };
+
+static const struct cli_syntax check_syntax = {
+    .command = "trilith disk check",
+    .operands = "PATH",
+    .about = "Verifies everything on a disk that no 'trilith up' is using: structures, map and\n"
+             "the checksum of every block.  It changes nothing, and prints every problem.\n"
+             "Exit status 1: there are problems, or the disk could not be checked.",
+    .options = check_options,
+    .option_count = ARRAY_COUNT(check_options),
+    .operands_min = 1,
+    .operands_max = 1,
+};
+
+static int disk_check_command(int argc, char **argv)
+{
+    struct disk_options o;
+    struct cli_args args;
+
+    if (!parse(&check_syntax, argc, argv, &args, &o))
+        return args.exit_status;
+    return disk_check(args.operands[0], o.format);
+}
+
 static const struct command disk_commands[] = {
     { "list", "list all disks", disk_list },
     { "show", "show one disk", disk_show },
+    { "check", "verify a disk offline", disk_check_command },
 };
 
 int cmd_disk(int argc, char **argv)

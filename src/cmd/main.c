@@ -9,7 +9,7 @@
 
 static const struct command commands[] = {
     { "volume", "create, list, show and delete volumes", cmd_volume },
-    { "disk", "list and show disks", cmd_disk },
+    { "disk", "list, show and check disks", cmd_disk },
     { "status", "show the health of the cluster", cmd_status },
     { "perf", "measure and verify a volume over NVMe/TCP", cmd_perf },
     { "up", "run a controller and a node: a whole cluster on this machine", cmd_up },
