@@ -13,6 +13,12 @@
 #define RECONNECT_MS_MIN 100
 #define RECONNECT_MS_MAX 2000
 
+/*
+ * How long one attempt may take.  gRPC calls this the minimal backoff; a peer that is not there
+ * refuses at once, but one on a busy machine takes its time to greet.
+ */
+#define CONNECT_MS 5000
+
 /* gRPC's side of a request; ended by one event with the call as its tag. */
 struct rpc_pending {
     struct list_node link; /* In the client's. */
@@ -245,7 +251,7 @@ static grpc_channel *channel_create(const char *target)
     grpc_arg args[] = {
         grpc_adapter_integer(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)RPC_REPLY_BYTES_MAX),
         grpc_adapter_integer(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, RECONNECT_MS_MIN),
-        grpc_adapter_integer(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, RECONNECT_MS_MIN),
+        grpc_adapter_integer(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_MS),
         grpc_adapter_integer(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, RECONNECT_MS_MAX),
         /* A cluster's own traffic does not go through the user's web proxy. */
         grpc_adapter_integer(GRPC_ARG_ENABLE_HTTP_PROXY, 0),
