@@ -226,9 +226,11 @@ static void slot_take_answer(struct load_slot *s)
         for (uint64_t i = 0; (ok || unknown) && i < s->op.count; i++)
             slot_check_block(s, i, unknown);
         return;
+    case STORE_OP_DEALLOCATE: /* Advice, where it would take room. */
+        history_write_done(load->history, &s->op, ok && s->op.generation == 0, s->io.fua);
+        return;
     case STORE_OP_WRITE:
     case STORE_OP_WRITE_ZEROES:
-    case STORE_OP_DEALLOCATE:
         history_write_done(load->history, &s->op, ok, s->io.fua);
         return;
     case STORE_OP_FLUSH:

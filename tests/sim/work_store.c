@@ -278,6 +278,8 @@ static void faults_set(struct work *work)
     if (!work->load.errors)
         return;
     f->read_error_one_in = run_percent(run, 30) ? run_between(run, 10, 300) : 0;
+    /* A checksum that could not be read once is gone: its blocks are media errors. */
+    work->load.media_errors |= f->read_error_one_in > 0;
     f->write_error_one_in = run_percent(run, 50) ? run_between(run, 10, 300) : 0;
     f->flush_error_one_in = run_percent(run, 50) ? run_between(run, 2, 50) : 0;
 }
