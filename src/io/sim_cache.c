@@ -139,9 +139,9 @@ static void medium_unit(struct sim_disk *d, uint64_t at, struct const_span piece
     sim_image_write(&d->medium, at, piece);
 }
 
-void sim_disk_commit_some(struct sim_disk *d)
+/* What the cache holds reaches the medium, or not, unit by unit; FUA writes do. */
+static void cache_lose_some(struct sim_disk *d)
 {
-    struct sim_reactor *const before = sim_enter(d->machine->world, NULL);
     const uint64_t percent = survival_percent(d);
 
     while (!list_empty(&d->records)) {
@@ -150,7 +150,6 @@ void sim_disk_commit_some(struct sim_disk *d)
                        d->config.atomic_bytes, rec->durable ? 100 : percent, medium_unit);
         record_free(d, rec);
     }
-    sim_enter(d->machine->world, before);
 }
 
 /* current := medium, for the pages that either has. */
@@ -169,7 +168,7 @@ void sim_disk_lose_cache(struct sim_disk *d)
 {
     if (!d->config.volatile_cache)
         return;
-    sim_disk_commit_some(d);
+    cache_lose_some(d);
     current_reload(d);
 }
 

@@ -222,8 +222,7 @@ static void failed_effect(struct sim_request *q)
     q->disk->stats.errors++;
     if (q->op->kind == IO_KIND_WRITE)
         sim_disk_apply_some(q->disk, q->op->offset, request_data(q), q->disk->config.atomic_bytes);
-    if (q->op->kind == IO_KIND_FSYNC && q->disk->config.volatile_cache)
-        sim_disk_commit_some(q->disk);
+    /* A failed flush persists nothing for certain; the power loss decides about each unit. */
 }
 
 static void request_effect(struct sim_request *q)

@@ -58,9 +58,6 @@ void sim_disk_apply_some(struct sim_disk *d, uint64_t offset, struct const_span 
 /* Everything up to the record of that sequence reaches the medium. */
 void sim_disk_commit(struct sim_disk *d, uint64_t sequence);
 
-/* F15: a flush has failed; what will survive is decided now. */
-void sim_disk_commit_some(struct sim_disk *d);
-
 /* F9: the power is gone. */
 void sim_disk_lose_cache(struct sim_disk *d);
 

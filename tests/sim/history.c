@@ -10,16 +10,12 @@
 
 #define IN_FLIGHT UINT64_MAX
 #define STILL_NOW UINT64_MAX
-#define NEVER     UINT64_MAX
 
 struct version {
     uint64_t content;
     uint64_t submitted;
     uint64_t ended;    /* When it completed or failed; IN_FLIGHT. */
     uint64_t left_now; /* When it left the set; STILL_NOW. */
-    /* When it was overtaken by what a flush can make durable; NEVER.  The same as left_now, but
-     * for failed flushes. */
-    uint64_t overtaken;
     bool in_power;
     /* Zeros where nothing lay beneath: the layer may have kept nothing of it, and so let later
      * writes of older generations through. */
@@ -87,7 +83,6 @@ struct history *history_create(uint64_t blocks, uint32_t generations)
     for (uint64_t i = 0; i < blocks * generations; i++)
         cell_add(&h->cells[i], (struct version) { .content = HISTORY_ABSENT,
                                                   .left_now = STILL_NOW,
-                                                  .overtaken = NEVER,
                                                   .was_now = true,
                                                   .in_power = true });
     memory_enter(owner);
@@ -137,7 +132,6 @@ void history_write_start(struct history *h, struct history_op *op)
                                     .submitted = op->submitted,
                                     .ended = IN_FLIGHT,
                                     .left_now = STILL_NOW,
-                                    .overtaken = NEVER,
                                     .was_now = true,
                                     .in_power = true });
 }
@@ -168,8 +162,6 @@ static void cell_write_done(struct history *h, struct cell *c, uint64_t submitte
             continue;
         if (v->left_now == STILL_NOW)
             v->left_now = h->clock;
-        if (v->overtaken == NEVER)
-            v->overtaken = h->clock;
         if (fua)
             v->in_power = false;
     }
@@ -198,18 +190,11 @@ void history_flush_done(struct history *h, struct history_op *op, bool ok)
     for (uint64_t i = 0; i < h->blocks * h->generations; i++) {
         struct cell *const c = &h->cells[i];
         for (size_t k = 0; k < c->count; k++)
-            if (c->versions[k].overtaken < op->submitted)
+            if (c->versions[k].left_now < op->submitted)
                 c->versions[k].in_power = false;
         /* Half a thousand events is longer than any read takes in a harness. */
         cell_sweep(c, h->clock > 512 ? h->clock - 512 : 0);
     }
-}
-
-void history_flush_failed(struct history *h)
-{
-    for (uint64_t i = 0; i < h->blocks * h->generations; i++)
-        for (size_t k = 0; k < h->cells[i].count; k++)
-            h->cells[i].versions[k].overtaken = NEVER;
 }
 
 /* ---- Reads ---- */
@@ -258,7 +243,6 @@ static void cell_collapse(struct history *h, struct cell *c, uint64_t submitted,
         if (v->ended >= submitted || v->left_now != STILL_NOW)
             continue;
         v->left_now = h->clock;
-        v->overtaken = h->clock;
     }
     h->loss_seen |= h->loss_possible && lost;
     h->clock++; /* What comes now, comes after. */
@@ -301,7 +285,6 @@ static void version_power_lost(struct history *h, struct version *v)
     if (v->in_power && !v->was_now)
         h->loss_possible = true;
     v->left_now = v->in_power ? STILL_NOW : min_u64(v->left_now, h->clock);
-    v->overtaken = v->left_now;
 }
 
 void history_power_lost(struct history *h)

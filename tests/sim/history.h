@@ -58,12 +58,6 @@ void history_write_done(struct history *h, struct history_op *op, bool ok, bool 
 void history_flush_start(struct history *h, struct history_op *op);
 void history_flush_done(struct history *h, struct history_op *op, bool ok);
 
-/*
- * A flush of the device failed (F15): whatever is not durable by now may be lost at power loss,
- * whichever flush succeeds later; only what is written from now on can be made durable.
- */
-void history_flush_failed(struct history *h);
-
 void history_read_start(struct history *h, struct history_op *op);
 
 /* Whether a read may have returned content for the block; if so, takes note of it. */

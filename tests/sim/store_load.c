@@ -205,16 +205,6 @@ static bool slot_may_fail(const struct load_slot *s, struct status st)
     return load->errors;
 }
 
-/* F15: errors that the simulator has injected since we last looked. */
-static void load_note_errors(struct store_load *load)
-{
-    const uint64_t errors = sim_disk_stats(load->disk).errors;
-
-    if (errors != load->disk_errors)
-        history_flush_failed(load->history);
-    load->disk_errors = errors;
-}
-
 static void slot_take_answer(struct load_slot *s)
 {
     struct store_load *const load = s->load;
@@ -252,7 +242,6 @@ static void slot_on_done(struct store_io *io)
     load->busy--;
     sim_trace(load->run->world, "store done", io->opcode + 10 * s->op.generation, s->op.block,
               st.code);
-    load_note_errors(load);
     if (s->stale && status_ok(st))
         run_fail(load->run, "a command of a superseded session succeeds (S4)");
     if (!s->stale) {
@@ -337,7 +326,6 @@ void load_died(struct store_load *load)
     load->busy = 0;
     load->session = NULL;
     load->old_session = NULL;
-    load_note_errors(load);
 }
 
 void load_init(struct store_load *load)

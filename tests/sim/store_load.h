@@ -55,7 +55,6 @@ struct store_load {
     bool superseding; /* Another session is being opened. */
     bool broken;      /* The store refuses to go on: open it again. */
     unsigned busy;
-    uint64_t disk_errors; /* That have been taken note of. */
     struct io_timer pause;
     /* Called when ops_left and verify are done and nothing is in flight, or when broken. */
     void (*idle)(struct store_load *load);

@@ -184,25 +184,6 @@ static void failed_flush_promises_nothing(void **state)
     assert_true(may_read(HISTORY_ZERO));
 }
 
-/* After a flush of the device failed, a later one makes good nothing but what is newer. */
-static void device_flush_failed(void **state)
-{
-    (void)state;
-    write_done(1);
-    flush();
-    write_done(2);
-    history_flush_failed(h);
-    flush();
-    history_power_lost(h);
-    assert_true(may_read(1));
-    write_done(3);
-    flush();
-    history_power_lost(h);
-    assert_false(may_read(1));
-    assert_false(may_read(2));
-    assert_true(may_read(3));
-}
-
 /* FUA is durable by itself. */
 static void fua_is_durable(void **state)
 {
@@ -285,7 +266,6 @@ int main(void)
         TEST(power_keeps_flushed),
         TEST(flush_covers_the_past),
         TEST(failed_flush_promises_nothing),
-        TEST(device_flush_failed),
         TEST(fua_is_durable),
         TEST(flush_after_power_loss),
         TEST(generations_hide),
