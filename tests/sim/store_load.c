@@ -6,6 +6,8 @@
 
 #include "base/crc32c.h"
 
+#define LOAD_GRAIN_BLOCKS (STORE_GRAIN_BYTES / STORE_BLOCK_BYTES)
+
 static void slot_on_done(struct store_io *io);
 
 /* ---- Choosing ---- */
@@ -30,11 +32,17 @@ static bool slot_is_alone(const struct load_slot *s)
     return true;
 }
 
-/* A range inside one shard. */
+/* A range that was written before, or one inside a shard. */
 static void slot_choose_range(struct load_slot *s)
 {
     struct store_load *const load = s->load;
     struct run *const run = load->run;
+
+    if (load->recent_count > 0 && run_percent(run, 25)) {
+        const uint64_t known = min_u64(load->recent_count, LOAD_RECENT);
+        s->op = load->recent[rng_below(&run->rng, known)];
+        return;
+    }
     const bool hot = run_percent(run, 80);
     const uint64_t first = hot ? load->window_first : 0;
     const uint64_t count = hot ? load->window_blocks : blocks_all(load);
@@ -42,6 +50,10 @@ static void slot_choose_range(struct load_slot *s)
     s->op.block = (first + rng_below(&run->rng, count)) % blocks_all(load);
     const uint64_t left = LOAD_SHARD_BLOCKS - s->op.block % LOAD_SHARD_BLOCKS;
     s->op.count = run_between(run, 1, min_u64(left, run_percent(run, 75) ? 4 : LOAD_BLOCKS_MAX));
+    if (run_percent(run, 10)) { /* A grain, so that its place comes free when it is zeroed. */
+        s->op.block -= s->op.block % LOAD_GRAIN_BLOCKS;
+        s->op.count = LOAD_GRAIN_BLOCKS;
+    }
     s->op.generation = (uint32_t)rng_below(&run->rng, load->generations);
 }
 
@@ -222,6 +234,8 @@ static void slot_take_answer(struct load_slot *s)
     case STORE_OP_WRITE:
     case STORE_OP_WRITE_ZEROES:
         history_write_done(load->history, &s->op, ok, s->io.fua);
+        if (s->io.opcode == STORE_OP_WRITE && ok)
+            load->recent[load->recent_count++ % LOAD_RECENT] = s->op;
         return;
     case STORE_OP_FLUSH:
         history_flush_done(load->history, &s->op, ok);

@@ -17,6 +17,7 @@
 #define LOAD_SLOTS_MAX    12
 #define LOAD_BLOCKS_MAX   48 /* Of one command: more than a grain. */
 #define LOAD_SHARD_BLOCKS 256u
+#define LOAD_RECENT       16
 
 struct store_load;
 
@@ -55,6 +56,8 @@ struct store_load {
     bool superseding; /* Another session is being opened. */
     bool broken;      /* The store refuses to go on: open it again. */
     unsigned busy;
+    struct history_op recent[LOAD_RECENT]; /* Ranges that were written: to be written again. */
+    uint64_t recent_count;
     struct io_timer pause;
     /* Called when ops_left and verify are done and nothing is in flight, or when broken. */
     void (*idle)(struct store_load *load);
