@@ -16,7 +16,7 @@ static struct status MUST_CHECK store_make_parts(struct store *s)
     const uint64_t grains = s->sb.layout.data_grains;
 
     TRY(space_init(&s->space, grains));
-    TRY(sums_init(&s->sums, grains, s->sb.tag));
+    TRY(sums_init(&s->sums, grains, s->sb.tag, s->sb.sequence));
     TRY(intents_init(&s->intents));
     s->segments = calloc(SEGMENTS_MAX, sizeof *s->segments);
     s->sb_writer.block = aligned_alloc(SUPERBLOCK_BYTES, SUPERBLOCK_BYTES);

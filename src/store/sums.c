@@ -10,7 +10,14 @@
 
 #define GRAIN_CRCS 32
 
-struct status sums_init(struct sums *s, uint64_t grains, uint64_t tag)
+/*
+ * A table block without data is not read at open, and yet what is written to it then must be newer
+ * than what any earlier life wrote there.  No life writes a table block a million times without
+ * writing a superblock.
+ */
+#define LIFE_SHIFT 20
+
+struct status sums_init(struct sums *s, uint64_t grains, uint64_t tag, uint64_t life)
 {
     const uint64_t table_blocks = disk_layout_sums_blocks(grains);
 
@@ -19,6 +26,8 @@ struct status sums_init(struct sums *s, uint64_t grains, uint64_t tag)
     /* Rounded up to whole table blocks, so that the last is like all others. */
     s->crcs = calloc(table_blocks * SUMS_CRCS_PER_BLOCK, sizeof *s->crcs);
     s->sequences = calloc(table_blocks, sizeof *s->sequences);
+    for (uint64_t i = 0; s->sequences != NULL && i < table_blocks; i++)
+        s->sequences[i] = life << LIFE_SHIFT;
     s->dirty =
         (struct bitmap) { calloc(BITMAP_WORDS(table_blocks), sizeof(uint64_t)), table_blocks };
     if (s->crcs == NULL || s->sequences == NULL || s->dirty.words == NULL) {
@@ -122,8 +131,9 @@ void sums_decode(struct sums *s, uint64_t table_block, struct const_span pair,
         best = sequence;
     }
     *out_valid = best != 0;
+    if (best == 0)
+        return;
     s->sequences[table_block] = best;
-    if (best != 0)
-        sums_take(s, table_block,
-                  const_span_sub(pair, (best & 1) * DISK_BLOCK_BYTES, DISK_BLOCK_BYTES), known);
+    sums_take(s, table_block, const_span_sub(pair, (best & 1) * DISK_BLOCK_BYTES, DISK_BLOCK_BYTES),
+              known);
 }

@@ -23,11 +23,12 @@ struct sums {
     uint64_t blocks;       /* Of the data area. */
     uint64_t table_blocks; /* Pairs on the disk. */
     uint64_t tag;
-    uint64_t *sequences; /* Per pair: of the newest valid slot; 0: never written. */
+    uint64_t *sequences; /* Per pair: of the newest valid slot, or above all that may be there. */
     struct bitmap dirty; /* Per pair. */
 };
 
-struct status sums_init(struct sums *s, uint64_t grains, uint64_t tag) MUST_CHECK;
+/* life: the sequence of the superblock that was found; it grows from opening to opening. */
+struct status sums_init(struct sums *s, uint64_t grains, uint64_t tag, uint64_t life) MUST_CHECK;
 void sums_fini(struct sums *s);
 
 static inline uint32_t sums_get(const struct sums *s, uint64_t block)

@@ -315,12 +315,9 @@ static bool work_finished(void *ctx)
 static void disk_make(struct work *work)
 {
     struct run *const run = work->run;
-    struct sim_disk_config config =
+    const struct sim_disk_config config =
         sim_disk_config_random(run->world, run_between(run, 16, 24) << 20);
 
-    /* What the format cannot do yet: blocks that are not atomic (S7). */
-    if (config.atomic_bytes < STORE_BLOCK_BYTES)
-        config.atomic_bytes = STORE_BLOCK_BYTES;
     work->disk = sim_disk_create(work->machine, DISK_PATH, &config);
 }
 
