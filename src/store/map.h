@@ -8,8 +8,8 @@
  *     read at generation 7:     D3  D7  zeros                    zeros below the oldest
  *
  * A read at generation g sees the layers up to g, the newest first; a write of generation g goes
- * to the layer g, and is hidden where a newer one has the block (S8).  In the oldest layer zero
- * means the same as absent, and is not stored (F6).
+ * to the layer g, and is hidden where a newer one has the block (S8).  In generation 0 zero means
+ * the same as absent, and is not stored (F6).
  *
  * Threading: the owner's.   Memory: 16 bytes per grain and layer, allocated with the layer.
  */
@@ -95,9 +95,13 @@ struct layer *map_layer(const struct map *map, uint64_t generation);
 struct status map_layer_make(struct map *map, uint64_t generation,
                              struct layer **out_layer) MUST_CHECK;
 
-static inline bool map_layer_is_oldest(const struct map *map, uint64_t generation)
+/*
+ * Whether zeros of this generation must be stored: something lies beneath, or a late write of an
+ * older generation may yet come to lie there, and must stay hidden (S8).
+ */
+static inline bool map_generation_keeps_zeros(uint64_t generation)
 {
-    return map->layer_count == 0 || generation <= map->layers[map->layer_count - 1].generation;
+    return generation > 0;
 }
 
 /* What a read at generation sees from block on: at most max blocks of one kind, in a row. */

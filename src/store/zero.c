@@ -50,8 +50,7 @@ static struct record_zero zero_record(const struct store_io *io, const struct sh
         .generation = io->generation,
         .first = io->offset / STORE_BLOCK_BYTES,
         .count = io->bytes / STORE_BLOCK_BYTES,
-        /* Where nothing lies beneath, absent reads as zeros too (F6). */
-        .zero = !map_layer_is_oldest(&shard->map, io->generation),
+        .zero = map_generation_keeps_zeros(io->generation),
     };
 }
 
@@ -87,7 +86,7 @@ static bool zero_is_void(const struct store_io *io, const struct shard *shard)
     const struct layer *const layer = map_layer(&shard->map, io->generation);
     const uint64_t last = (io->offset + io->bytes - 1) / STORE_GRAIN_BYTES;
 
-    if (!map_layer_is_oldest(&shard->map, io->generation))
+    if (map_generation_keeps_zeros(io->generation))
         return false;
     for (uint64_t i = io->offset / STORE_GRAIN_BYTES; layer != NULL && i <= last; i++) {
         if (layer->grains[i].data != 0)
@@ -103,8 +102,7 @@ static struct status MUST_CHECK zero_make_layer(struct store_io *io, struct shar
     const uint64_t grains = io->bytes / STORE_GRAIN_BYTES + 2;
     struct layer *layer;
 
-    if (!map_layer_is_oldest(&shard->map, io->generation) &&
-        c->map_items + grains > c->limits.map_items)
+    if (map_generation_keeps_zeros(io->generation) && c->map_items + grains > c->limits.map_items)
         return STATUS(NO_SPACE);
     return map_layer_make(&shard->map, io->generation, &layer);
 }
@@ -137,9 +135,7 @@ bool zero_admit(struct store_io *io)
     const bool is_void = zero_is_void(io, shard);
     if (!is_void)
         st = zero_make_layer(io, shard);
-    if (!status_ok(st) && io->opcode == STORE_OP_DEALLOCATE)
-        st = STATUS(OK); /* Advice. */
-    else if (status_ok(st) && !is_void) {
+    if (status_ok(st) && !is_void) {
         if (!journal_has_room(store->journal, record_bytes(RECORD_ZERO, 0), false))
             return false;
         zero_go(io, shard);
