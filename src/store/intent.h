@@ -30,6 +30,8 @@ struct intent {
     bool settling;      /* Being read. */
     uint32_t in_flight; /* Overwrites. */
     uint64_t last_ns;   /* When the last of them ended. */
+    bool by_block;      /* A read failed: the next attempt reads block by block. */
+    uint64_t retry_ns;  /* Until then commands pass although it is suspect. */
 };
 
 struct intents {
@@ -53,10 +55,10 @@ struct intent *intent_add(struct intents *t, struct shard *shard, uint32_t regio
 
 void intent_move(struct intents *t, struct intent *i, enum intent_state state);
 
-/* Overwrites may go to it now. */
+/* Overwrites may go to it, as far as the log is concerned. */
 static inline bool intent_is_usable(const struct intent *i)
 {
-    return i != NULL && i->state == INTENT_OPEN && !i->suspect && !i->closing;
+    return i != NULL && i->state == INTENT_OPEN && !i->closing;
 }
 
 void intent_set_suspect(struct intents *t, struct intent *i, bool suspect);

@@ -8,7 +8,8 @@
 #include "base/crc32c.h"
 #include "store/store_internal.h"
 
-#define SETTLE_DEPTH 4
+#define SETTLE_DEPTH    4
+#define SETTLE_RETRY_NS NS_PER_S
 
 /* The next grain of the region that has data, in any layer. */
 static const struct grain *settler_next_grain(struct settler *s)
@@ -29,30 +30,57 @@ static const struct grain *settler_next_grain(struct settler *s)
     return NULL;
 }
 
+/* The next block of a region that is read block by block. */
+static bool settle_next_block(struct settler *s, struct sweep_slot *slot)
+{
+    for (;;) {
+        if (s->block == GRAIN_BLOCKS) {
+            s->current = settler_next_grain(s);
+            s->block = 0;
+        }
+        if (s->current == NULL)
+            return false;
+        const uint32_t b = s->block++;
+        if ((s->current->data >> b & 1) == 0)
+            continue;
+        slot->arg[0] = (uint64_t)grain_place(s->current) * GRAIN_BLOCKS + b;
+        slot->arg[1] = 1;
+        slot->bytes = STORE_BLOCK_BYTES;
+        return true;
+    }
+}
+
 static bool settle_next(struct sweep *sweep, struct sweep_slot *slot)
 {
     struct settler *const s = CONTAINER_OF(sweep, struct settler, sweep);
-    const struct grain *const g = settler_next_grain(s);
 
-    if (g == NULL)
-        return false;
-    slot->arg[0] = grain_place(g);
-    slot->arg[1] = g->data;
-    slot->offset = store_data_offset(s->store, slot->arg[0] * GRAIN_BLOCKS);
-    slot->bytes = STORE_GRAIN_BYTES;
+    if (s->intent->by_block) {
+        if (!settle_next_block(s, slot))
+            return false;
+    } else {
+        const struct grain *const g = settler_next_grain(s);
+        if (g == NULL)
+            return false;
+        slot->arg[0] = (uint64_t)grain_place(g) * GRAIN_BLOCKS;
+        slot->arg[1] = g->data;
+        slot->bytes = STORE_GRAIN_BYTES;
+    }
+    slot->offset = store_data_offset(s->store, slot->arg[0]);
     return true;
 }
 
 static struct status settle_item(struct sweep *sweep, struct sweep_slot *slot)
 {
-    struct store *const store = CONTAINER_OF(sweep, struct settler, sweep)->store;
+    struct settler *const s = CONTAINER_OF(sweep, struct settler, sweep);
+    struct store *const store = s->store;
 
     if (!status_ok(slot->status)) {
-        store->media_errors++; /* Each block tells when it is read. */
+        store->media_errors++;
+        s->failed = true;
         return STATUS(OK);
     }
-    for (uint32_t b = 0; b < GRAIN_BLOCKS; b++) {
-        const uint64_t block = slot->arg[0] * GRAIN_BLOCKS + b;
+    for (uint32_t b = 0; b * STORE_BLOCK_BYTES < slot->bytes; b++) {
+        const uint64_t block = slot->arg[0] + b;
         if ((slot->arg[1] >> b & 1) == 0)
             continue;
         const uint32_t crc = crc32c(slot->buffer + b * STORE_BLOCK_BYTES, STORE_BLOCK_BYTES);
@@ -73,7 +101,11 @@ static void settle_done(struct sweep *sweep, struct status status)
     assert(i != NULL && i->settling);
     s->intent = NULL;
     i->settling = false;
-    if (status_ok(status)) {
+    if (!status_ok(status) || s->failed) {
+        /* It stays suspect; what could not be read is a media error until the next attempt. */
+        i->by_block = true;
+        i->retry_ns = reactor_now_ns(store->reactor) + SETTLE_RETRY_NS;
+    } else {
         intent_set_suspect(&store->intents, i, false);
         i->last_ns = reactor_now_ns(store->reactor);
         intent_move(&store->intents, i, INTENT_OPEN); /* To the end of the list. */
@@ -89,11 +121,13 @@ static const struct sweep_ops settle_ops = {
 
 static struct intent *settle_pick(struct store *store)
 {
+    const uint64_t now = reactor_now_ns(store->reactor);
+
     if (store->intents.suspects == 0)
         return NULL;
     LIST_FOR_EACH (n, &store->intents.open) {
         struct intent *const i = CONTAINER_OF(n, struct intent, link);
-        if (i->suspect && !i->settling && i->in_flight == 0)
+        if (i->suspect && !i->settling && i->in_flight == 0 && i->retry_ns <= now)
             return i;
     }
     return NULL;
@@ -112,6 +146,9 @@ void settle_run(struct store *store)
         s->store = store;
         s->intent = i;
         s->layer = 0;
+        s->block = GRAIN_BLOCKS;
+        s->current = NULL;
+        s->failed = false;
         s->grain = i->region * REGION_GRAINS;
         s->sweep.ops = &settle_ops;
         s->sweep.dev = store->dev;
@@ -124,6 +161,7 @@ void settle_run(struct store *store)
 bool range_is_settled(struct store *store, struct shard *shard, uint64_t offset, uint64_t bytes)
 {
     const uint64_t last = (offset + bytes - 1) / REGION_BYTES;
+    const uint64_t now = reactor_now_ns(store->reactor);
     bool settled = true;
 
     assert(bytes > 0);
@@ -131,7 +169,7 @@ bool range_is_settled(struct store *store, struct shard *shard, uint64_t offset,
         return true;
     for (uint64_t region = offset / REGION_BYTES; region <= last; region++) {
         struct intent *const i = intent_find(&store->intents, shard, (uint32_t)region);
-        if (i == NULL || !i->suspect)
+        if (i == NULL || !i->suspect || (!i->settling && i->retry_ns > now))
             continue;
         settled = false;
         if (i->settling || i->state != INTENT_OPEN)

@@ -92,6 +92,9 @@ struct settler {
     struct sweep sweep;
     unsigned layer;
     uint32_t grain;
+    const struct grain *current;
+    uint32_t block; /* Of current, when blocks are read one by one. */
+    bool failed;    /* Something could not be read. */
 };
 
 struct store {
