@@ -18,8 +18,7 @@ static void sweep_end(struct sweep *s, struct status st)
 static void slot_submit(struct sweep *s, struct sweep_slot *slot)
 {
     assert(slot->bytes > 0 && slot->bytes <= s->buffer_bytes);
-    slot->busy = true;
-    s->busy++;
+    slot->reads += slot->write ? 0 : 1;
     if (slot->write)
         dev_write(s->dev, &slot->io, slot->offset,
                   (struct const_span) { slot->buffer, slot->bytes }, false, sweep_on_io);
@@ -36,10 +35,14 @@ static void sweep_run(struct io_task *task)
     for (unsigned i = 0; i < s->depth && !s->ended; i++) {
         if (s->slots[i].busy)
             continue;
-        if (s->ops->next(s, &s->slots[i]))
-            slot_submit(s, &s->slots[i]);
-        else
+        if (!s->ops->next(s, &s->slots[i])) {
             sweep_end(s, STATUS(OK));
+            break;
+        }
+        s->slots[i].busy = true;
+        s->slots[i].reads = 0;
+        s->busy++;
+        slot_submit(s, &s->slots[i]);
     }
     if (!s->ended || s->busy > 0)
         return;
@@ -55,6 +58,10 @@ static void sweep_on_io(struct dev_io *io)
 
     assert(slot->busy);
     assert(s->busy > 0);
+    if (!status_ok(io->status) && !slot->write && slot->reads < SWEEP_READS_MAX) {
+        slot_submit(s, slot);
+        return;
+    }
     slot->busy = false;
     s->busy--;
     slot->status = io->status;

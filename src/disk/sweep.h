@@ -16,6 +16,8 @@
 #include "disk/dev.h"
 
 #define SWEEP_DEPTH_MAX 16
+#define SWEEP_READS_MAX 4 /* A read that fails is tried so often: what it says may last for ever. \
+                           */
 
 struct sweep;
 
@@ -32,6 +34,7 @@ struct sweep_slot {
     /* Private to sweep.c. */
     struct sweep *sweep;
     struct dev_io io;
+    unsigned reads; /* Of this transfer. */
     bool busy;
 };
 
