@@ -49,7 +49,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 
     if (bytes < 3 || bytes > INPUT_BYTES_MAX)
         return 0;
-    th_start(&th, &(struct th_options) { .reactors = 1, .segment_max = 1 + 16u * data[1] });
+    th_start(&th, &(struct th_options) { .reactors = 1,
+                                         .segment_max = 1 + 16u * data[1],
+                                         .pool_bytes = NVME_DATA_BYTES_MAX,
+                                         .r2t_pool_bytes = NVME_DATA_BYTES_MAX });
     struct th_host *admin = th_admin(&th, &cntlid);
     struct th_host *h = th_host_open(&th);
     prepare(h, data[0], cntlid);

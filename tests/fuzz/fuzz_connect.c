@@ -40,7 +40,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 
     if (bytes < INPUT_SQE_BYTES)
         return 0;
-    th_start(&th, &(struct th_options) { .reactors = 1 });
+    th_start(&th, &(struct th_options) { .reactors = 1,
+                                         .pool_bytes = NVME_DATA_BYTES_MAX,
+                                         .r2t_pool_bytes = NVME_DATA_BYTES_MAX });
     struct th_host *h = th_host_open(&th);
     th_handshake(h, false, false);
     th_send(h, raw, make_capsule(data, bytes, raw));
