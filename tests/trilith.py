@@ -130,6 +130,19 @@ class Server:
         self.cli("volume", "create", name, "--size", size, *options)
         return self.volume(name)
 
+    def wait_for(self, name, condition, timeout_s=30):
+        """Waits until a volume's record is as it shall be: nodes report every few seconds."""
+        deadline = time.monotonic() + timeout_s
+        while not condition(self.volume(name)):
+            if time.monotonic() > deadline:
+                raise Failed(f"after {timeout_s} s volume '{name}' is still {self.volume(name)}")
+            time.sleep(0.2)
+
+    def delete(self, name):
+        """Deletes a volume, from which all hosts have disconnected."""
+        self.wait_for(name, lambda volume: not volume["connected_hosts"])
+        self.cli("volume", "delete", name)
+
     def volume(self, name):
         return self.cli("volume", "show", name)
 

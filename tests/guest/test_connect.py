@@ -30,7 +30,7 @@ def test_discovery_names_every_volume_and_where_it_is(guest, server, volume):
         assert records[nqn]["subtype"] == "nvme subsystem"
         assert records[nqn]["traddr"] == boot.HOST
         assert records[nqn]["trsvcid"] == str(server.port)
-    server.cli("volume", "delete", "second")
+    server.delete("second")
     assert other["nqn"] not in discovered(guest, server)
 
 

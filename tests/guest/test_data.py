@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data: verified I/O of many shapes, a file system, space that comes back."""
 
-import time
-
 import pytest
 
 import host
@@ -13,20 +11,6 @@ MIB = 1 << 20
 @pytest.fixture(scope="module")
 def volume(server):
     return server.create("data", "512M")
-
-
-def used_bytes(server, volume):
-    return server.volume(volume["name"])["used_bytes"]
-
-
-def wait_for(condition, timeout_s=30):
-    """The node reports usage every few seconds."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.2)
-    return True
 
 
 def test_fio_verifies_mixed_io(guest, server, volume):
@@ -64,7 +48,7 @@ def test_unwritten_and_zeroed_blocks_read_as_zeros(guest, server, volume):
 def test_ext4_keeps_files_and_discard_gives_space_back(guest, server, volume):
     device = host.connect(guest, server, volume["nqn"])
     guest.run(f"blkdiscard {device}", 60)
-    assert wait_for(lambda: used_bytes(server, volume) < MIB)
+    server.wait_for("data", lambda v: v["used_bytes"] < MIB)
     guest.run(f"""
         mkfs.ext4 -q {device}
         mount {device} /mnt
@@ -75,11 +59,11 @@ def test_ext4_keeps_files_and_discard_gives_space_back(guest, server, volume):
         e2fsck -fn {device}
         mount {device} /mnt
         sha256sum -c /tmp/sum </mnt/file""", 180)
-    assert wait_for(lambda: used_bytes(server, volume) >= 40 * MIB)
+    server.wait_for("data", lambda v: v["used_bytes"] >= 40 * MIB)
     guest.run("rm /mnt/file; sync; fstrim /mnt; umount /mnt", 60)
-    assert wait_for(lambda: used_bytes(server, volume) < 30 * MIB)
+    server.wait_for("data", lambda v: v["used_bytes"] < 30 * MIB)
     guest.run(f"e2fsck -fn {device}; blkdiscard {device}", 60)
-    assert wait_for(lambda: used_bytes(server, volume) < MIB), used_bytes(server, volume)
+    server.wait_for("data", lambda v: v["used_bytes"] < MIB)
 
 
 def test_two_volumes_do_not_mix(guest, server, volume):
@@ -96,4 +80,4 @@ def test_two_volumes_do_not_mix(guest, server, volume):
         cmp -n $((8 << 20)) {first} /tmp/pattern1
         cmp -n $((8 << 20)) {second} /tmp/pattern2""", 60)
     guest.run(f"nvme disconnect -n {other['nqn']}")
-    server.cli("volume", "delete", "other")
+    server.delete("other")

@@ -91,7 +91,8 @@ def test_pages_are_complete(page):
 def test_check_can_fail():
     """An option that is only in one of the two is found, on either side."""
     text = "options:\n  -o, --output FORMAT  x\n      --api ADDR  y, not --this\n"
-    roff = ".SH OPTIONS\n.TP\n.BI \\-\\-api \\ ADDR\nSee\n.B \\-\\-other\n.TP\n.B \\-\\-only\\-man\n"
+    roff = (".SH OPTIONS\n.TP\n.BI \\-\\-api \\ ADDR\nSee\n.B \\-\\-other\n"
+            ".TP\n.B \\-\\-only\\-man\n")
     assert help_options(text) == {"output", "api"}
     assert man_options(roff) == {"api", "only-man"}
     assert differences(help_options(text), man_options(roff)) == [
