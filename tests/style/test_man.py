@@ -37,9 +37,9 @@ def plain(roff):
 
 
 def man_options(roff):
-    """The long options that a man page describes: those in the tag after a .TP."""
+    """The long options that a man page describes: those in the tags after .TP and .TQ."""
     found = set()
-    for tag in re.findall(r"^\.TP.*\n(.*)$", plain(roff), re.MULTILINE):
+    for tag in re.findall(r"^\.T[PQ].*\n(.*)$", plain(roff), re.MULTILINE):
         found |= set(re.findall(r"--([a-z][a-z-]*)", tag))
     return found
 
