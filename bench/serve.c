@@ -2,6 +2,7 @@
 #include "serve.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -11,20 +12,30 @@
 
 #include "io/uring.h"
 
-static struct serve *served; /* For the signals' handlers, which are given nothing. */
-
-/* Stopping and posting are a few atomics and a write(): safe in a handler. */
-static void on_stop(int number)
+static void watched_signals(sigset_t *out_set)
 {
-    (void)number;
-    reactor_stop(served->reactor);
+    sigemptyset(out_set);
+    sigaddset(out_set, SIGTERM);
+    sigaddset(out_set, SIGINT);
+    sigaddset(out_set, SIGUSR1);
 }
 
-static void on_report(int number)
+/* Waits for signals, so that the reactor's thread is not interrupted and no handler is needed. */
+static void *wait_for_signals(void *arg)
 {
-    (void)number;
-    if (!atomic_exchange(&served->reporting, true))
-        reactor_post(served->reactor, &served->report);
+    struct serve *const s = arg;
+    sigset_t set;
+    int number;
+
+    watched_signals(&set);
+    while (sigwait(&set, &number) == 0) {
+        if (number != SIGUSR1)
+            break;
+        if (!atomic_exchange(&s->reporting, true))
+            reactor_post(s->reactor, &s->report);
+    }
+    reactor_stop(s->reactor);
+    return NULL;
 }
 
 static void report(struct io_msg *msg)
@@ -51,6 +62,18 @@ static void log_to_stderr(struct log *log, enum log_level level, const char *lin
 {
     (void)log;
     fprintf(stderr, "%s: %s\n", log_level_name(level), line);
+}
+
+static void start_signals(struct serve *s)
+{
+    sigset_t set;
+    pthread_t thread;
+
+    watched_signals(&set);
+    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0 ||
+        pthread_create(&thread, NULL, wait_for_signals, s) != 0)
+        abort();
+    pthread_detach(thread);
 }
 
 void serve_check(struct status st, const char *what)
@@ -87,10 +110,7 @@ void serve_init(struct serve *s, int argc, char **argv)
     }
     serve_check(io_addr_parse(address, 0, &s->listen), address);
     serve_check(uring_reactor_create(&config, &s->reactor), "the reactor");
-    served = s;
-    (void)signal(SIGTERM, on_stop);
-    (void)signal(SIGINT, on_stop);
-    (void)signal(SIGUSR1, on_report);
+    start_signals(s);
 }
 
 void serve_listening(const struct io_addr *bound)

@@ -51,11 +51,11 @@ struct io_op {
     io_op_fn *done;
     enum io_kind kind;
     bool in_flight;
+    bool canceled;  /* Private to src/io/, as are all from link on. */
     int64_t result; /* Bytes, or a descriptor; -errno on failure.  Valid in done. */
 
     /* Private to src/io/. */
     struct list_node link;
-    bool canceled;
     unsigned flags;
     int fd;
     uint64_t offset;

@@ -242,7 +242,7 @@ static struct status MUST_CHECK file_prepare(int fd, const char *path, unsigned 
 struct status uring_file_open(struct reactor *r, const char *path, unsigned flags,
                               uint64_t create_bytes, int *out_fd, struct io_file_info *out_info)
 {
-    struct io_file_info info;
+    struct io_file_info info = { 0 };
     const int fd = open(path, open_mode(flags), 0600);
     if (fd < 0)
         return status_from_errno(errno);

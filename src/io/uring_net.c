@@ -71,7 +71,7 @@ void uring_socket_no_delay(int fd)
 
 struct status uring_peer_addr(struct reactor *r, int fd, struct io_addr *out_addr)
 {
-    struct sockaddr_storage sa;
+    struct sockaddr_storage sa = { 0 };
     socklen_t bytes = sizeof sa;
 
     (void)r;
@@ -82,7 +82,7 @@ struct status uring_peer_addr(struct reactor *r, int fd, struct io_addr *out_add
 
 struct status uring_local_addr(struct reactor *r, int fd, struct io_addr *out_addr)
 {
-    struct sockaddr_storage sa;
+    struct sockaddr_storage sa = { 0 };
     socklen_t bytes = sizeof sa;
 
     (void)r;
