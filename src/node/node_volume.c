@@ -183,6 +183,13 @@ static void volume_drain(struct node_volume *v)
 
 /* ---- Opening ---- */
 
+static void volume_on_hosts_changed(void *ctx)
+{
+    const struct node_volume *v = ctx;
+
+    node_changed(v->node);
+}
+
 static struct status volume_serve(struct node_volume *v)
 {
     const char *hosts[NVME_ALLOWED_HOSTS_MAX];
@@ -194,6 +201,8 @@ static struct status volume_serve(struct node_volume *v)
         .ns = volume_ns(v->volume),
         .hosts = hosts,
         .host_count = v->host_count,
+        .hosts_changed = volume_on_hosts_changed,
+        .ctx = v,
     };
 
     /* The first and the last part of the UUID: 8 + 12 digits. */

@@ -7,6 +7,12 @@
 
 static void ctrl_on_kato(struct io_timer *timer);
 
+static void tell_hosts_changed(const struct nvme_subsys *subsys)
+{
+    if (subsys->hosts_changed != NULL)
+        subsys->hosts_changed(subsys->hosts_ctx);
+}
+
 struct nvme_ctrl *ctrl_create(struct nvme_subsys *subsys, uint16_t cntlid)
 {
     struct nvme_ctrl *ctrl = calloc(1, sizeof *ctrl);
@@ -20,6 +26,7 @@ struct nvme_ctrl *ctrl_create(struct nvme_subsys *subsys, uint16_t cntlid)
     list_node_init(&ctrl->link);
     io_timer_init(&ctrl->kato_timer, ctrl_on_kato);
     list_push_back(&subsys->ctrls, &ctrl->link);
+    tell_hosts_changed(subsys);
     return ctrl;
 }
 
@@ -31,6 +38,7 @@ static void ctrl_free(struct nvme_ctrl *ctrl)
     io_timer_disarm(&ctrl->kato_timer);
     list_remove(&ctrl->link);
     free(ctrl);
+    tell_hosts_changed(subsys);
     subsys_check_removed(subsys);
     target_check_stopped(subsys->target);
 }

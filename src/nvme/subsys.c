@@ -131,6 +131,8 @@ struct status nvme_subsys_add(struct nvme_target *target, const struct nvme_subs
     if (subsys == NULL)
         return STATUS(NO_MEMORY);
     subsys->ns = config->ns;
+    subsys->hosts_changed = config->hosts_changed;
+    subsys->hosts_ctx = config->ctx;
     struct status st = take_ns_size(subsys);
     if (status_ok(st))
         st = copy_hosts(config->hosts, config->host_count, &subsys->hosts);

@@ -68,6 +68,9 @@ struct nvme_subsys_config {
     struct nvme_ns *ns;       /* Borrowed until the subsystem is removed; becomes NSID 1. */
     const char *const *hosts; /* NQNs of the hosts allowed; copied. */
     unsigned host_count;      /* 0: any host. */
+    /* A host's controller has come or gone; from the loop.  NULL is allowed. */
+    void (*hosts_changed)(void *ctx);
+    void *ctx;
 };
 
 /*

@@ -67,6 +67,8 @@ struct nvme_subsys {
     struct nvme_ns *ns; /* NULL in the discovery subsystem. */
     struct nqn_text *hosts;
     unsigned host_count;
+    void (*hosts_changed)(void *ctx); /* Of the configuration. */
+    void *hosts_ctx;
     struct list ctrls;
     bool removing;
     struct io_task removed_task;

@@ -39,11 +39,15 @@ def perf(server, *args):
     return server.try_cli("perf", "--to", f"127.0.0.1:{server.port}", "--volume", "db", *args)
 
 
-def wait_ready(server, name="db"):
-    deadline = time.monotonic() + 30
-    while server.volume(name)["state"] != "ready":
-        assert time.monotonic() < deadline, server.log()
+def wait_for(condition, limit_s=30):
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def wait_ready(server, name="db"):
+    wait_for(lambda: server.volume(name)["state"] == "ready")
 
 
 def disk(server, number=1):
@@ -77,6 +81,19 @@ def test_no_acknowledged_write_is_lost_by_sigkill(up, tmp_path, round_):
     wait_ready(server)
     done = perf(server, "--rw", "read", "--verify", "--verify-state", str(state))
     assert done.returncode == 0, done.stdout + done.stderr
+    server.stop()
+
+
+def test_hosts_are_reported_as_they_come_and_go(up):
+    server = small(up).start()
+    volume = server.create("db", "64M")
+    wait_ready(server)
+    admin, _ = nvmetcp.open_admin(server.address, volume["nqn"])
+    wait_for(lambda: server.volume("db")["connected_hosts"] == [admin.host_nqn])
+    admin.close()
+    wait_for(lambda: server.volume("db")["connected_hosts"] == [])
+    server.cli("volume", "delete", "db")
+    wait_for(lambda: server.cli("volume", "list") == [])
     server.stop()
 
 
