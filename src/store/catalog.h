@@ -42,6 +42,7 @@ struct shard {
     struct map map;
     uint16_t *intents;  /* Per region: index + 1 of its entry in the intent table, or 0. */
     struct list active; /* Commands under way that change the map or its data. */
+    uint32_t zeroing;   /* Of these, Write Zeroes and Deallocate. */
 };
 
 struct catalog {

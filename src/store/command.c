@@ -42,8 +42,10 @@ void command_activate(struct store_io *io, struct shard *shard)
     io->ticket = store->next_ticket++;
     io->target = shard;
     list_push_back(&store->active, &io->link);
-    if (io->opcode != STORE_OP_READ && shard != NULL)
-        list_push_back(&shard->active, &io->shard_link);
+    if (io->opcode == STORE_OP_READ || shard == NULL)
+        return;
+    list_push_back(&shard->active, &io->shard_link);
+    shard->zeroing += io->opcode == STORE_OP_WRITE ? 0 : 1;
 }
 
 void command_finish(struct store_io *io, struct status status)
@@ -55,7 +57,10 @@ void command_finish(struct store_io *io, struct status status)
     assert(!list_node_linked(&io->segment_link));
     assert(store->commands > 0);
     list_remove(&io->link);
-    list_remove(&io->shard_link);
+    if (list_node_linked(&io->shard_link)) {
+        list_remove(&io->shard_link);
+        io->target->zeroing -= io->opcode == STORE_OP_WRITE ? 0 : 1;
+    }
     store->commands--;
     io->status = status;
     session_put(session);
@@ -118,6 +123,8 @@ bool command_conflicts(const struct shard *shard, const struct store_io *io, boo
     const uint64_t first = io->offset / STORE_GRAIN_BYTES;
     const uint64_t last = (io->offset + io->bytes - 1) / STORE_GRAIN_BYTES;
 
+    if (zeroing && shard->zeroing == 0)
+        return false;
     LIST_FOR_EACH (n, &shard->active) {
         const struct store_io *const other = CONTAINER_OF(n, struct store_io, shard_link);
         if (zeroing && other->opcode == STORE_OP_WRITE)
