@@ -16,8 +16,9 @@
 #include "disk/dev.h"
 
 #define SWEEP_DEPTH_MAX 16
-#define SWEEP_READS_MAX 4 /* A read that fails is tried so often: what it says may last for ever. \
-                           */
+#define SWEEP_READS_MAX                                                       \
+    4 /* A read that fails is tried so often: what it says may last for ever. \
+       */
 
 struct sweep;
 
