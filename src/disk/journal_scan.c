@@ -183,8 +183,8 @@ static void scan_on_read(struct dev_io *io)
         scan_read(s);
         return;
     }
-    if (s->blocks - s->at % s->blocks <= METABLOCK_DATA_BLOCKS_MAX)
-        scan_read_wrapped(s);
+    if ((s->chunk_first + s->chunk_count) % s->blocks == 0)
+        scan_read_wrapped(s); /* Everything up to the end of the ring is here already. */
     else
         scan_read(s);
 }
