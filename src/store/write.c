@@ -154,7 +154,7 @@ static struct status MUST_CHECK write_check_space(struct store *store, struct ne
 
     if (c->map_items + need->items > c->limits.map_items && need->items > 0)
         return STATUS(NO_SPACE);
-    const uint32_t places = MUTATION(S6_FULL_REFUSES_ALL) ? need->places + 1 : need->places;
+    const uint32_t places = need->places == 0 && MUTATION(S6_FULL_REFUSES_ALL) ? 1 : need->places;
     if (places <= store_free_grains(store) || places == 0)
         return STATUS(OK);
     if (store->space.gathering + store->space.waiting == 0)

@@ -95,6 +95,21 @@ static pid_t hunt_start(const char *only, enum mutation m, uint64_t seeds_max, s
     _exit(0);
 }
 
+/* Whether the seed fails without any mutation: then it proves nothing. */
+static bool fails_anyway(const struct progress *p)
+{
+    fflush(NULL);
+    const pid_t pid = fork();
+    int status = 0;
+
+    if (pid == 0) {
+        mutation_active = MUTATION_NONE;
+        run_seed(workloads[p->workload], p->seed, false);
+        _exit(0);
+    }
+    return pid < 0 || waitpid(pid, &status, 0) != pid || status != 0;
+}
+
 static bool report(enum mutation m, const struct progress *p, int status)
 {
     const struct mutant *const it = &mutants[m];
@@ -106,6 +121,11 @@ static bool report(enum mutation m, const struct progress *p, int status)
     if (status == 0) {
         printf("%-24s %-3s NOT FOUND in %" PRIu64 " seeds (%s)\n", it->name, it->rule, p->seeds,
                it->text);
+        return false;
+    }
+    if (fails_anyway(p)) {
+        printf("%-24s %-3s PROVES NOTHING: %s, seed %" PRIu64 " fails without it too\n", it->name,
+               it->rule, workloads[p->workload]->name, p->seed);
         return false;
     }
     printf("%-24s %-3s found by %-6s after %4" PRIu64 " seeds (%s)\n", it->name, it->rule,

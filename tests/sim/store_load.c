@@ -50,7 +50,7 @@ static void slot_choose_range(struct load_slot *s)
     s->op.block = (first + rng_below(&run->rng, count)) % blocks_all(load);
     const uint64_t left = LOAD_SHARD_BLOCKS - s->op.block % LOAD_SHARD_BLOCKS;
     s->op.count = run_between(run, 1, min_u64(left, run_percent(run, 75) ? 4 : LOAD_BLOCKS_MAX));
-    if (run_percent(run, 10)) { /* A grain, so that its place comes free when it is zeroed. */
+    if (run_percent(run, load->grain_percent)) { /* So that places come free when zeroed. */
         s->op.block -= s->op.block % LOAD_GRAIN_BLOCKS;
         s->op.count = LOAD_GRAIN_BLOCKS;
     }
@@ -234,7 +234,7 @@ static void slot_take_answer(struct load_slot *s)
     case STORE_OP_WRITE:
     case STORE_OP_WRITE_ZEROES:
         history_write_done(load->history, &s->op, ok, s->io.fua);
-        if (s->io.opcode == STORE_OP_WRITE && ok)
+        if (ok)
             load->recent[load->recent_count++ % LOAD_RECENT] = s->op;
         return;
     case STORE_OP_FLUSH:

@@ -17,7 +17,7 @@
 #define LOAD_SLOTS_MAX    12
 #define LOAD_BLOCKS_MAX   48 /* Of one command: more than a grain. */
 #define LOAD_SHARD_BLOCKS 256u
-#define LOAD_RECENT       16
+#define LOAD_RECENT       6
 
 struct store_load;
 
@@ -41,6 +41,7 @@ struct store_load {
     unsigned slots_count;
     uint64_t window_blocks; /* Commands concentrate on so many blocks ... */
     uint64_t window_first;  /* ... from here on. */
+    unsigned grain_percent; /* Of the commands take a grain, whole. */
     bool errors;            /* Anything may fail. */
     bool media_errors;      /* Reads may. */
     bool may_fill;          /* Writes of new blocks may find the disk full. */
@@ -56,7 +57,7 @@ struct store_load {
     bool superseding; /* Another session is being opened. */
     bool broken;      /* The store refuses to go on: open it again. */
     unsigned busy;
-    struct history_op recent[LOAD_RECENT]; /* Ranges that were written: to be written again. */
+    struct history_op recent[LOAD_RECENT]; /* Ranges that were changed: to be used again. */
     uint64_t recent_count;
     struct io_timer pause;
     /* Called when ops_left and verify are done and nothing is in flight, or when broken. */

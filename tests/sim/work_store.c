@@ -315,8 +315,8 @@ static bool work_finished(void *ctx)
 static void disk_make(struct work *work)
 {
     struct run *const run = work->run;
-    const struct sim_disk_config config =
-        sim_disk_config_random(run->world, run_between(run, 16, 24) << 20);
+    const struct sim_disk_config config = sim_disk_config_random(
+        run->world, run_between(run, 16, work->mode == MODE_FULL ? 16 : 24) << 20);
 
     work->disk = sim_disk_create(work->machine, DISK_PATH, &config);
 }
@@ -334,6 +334,7 @@ static void load_make(struct work *work)
     load->window_blocks = run_between(run, 1, 200);
     load->window_first = rng_below(&run->rng, load->shards * LOAD_SHARD_BLOCKS);
     load->may_fill = work->mode == MODE_FULL;
+    load->grain_percent = work->mode == MODE_FULL ? 45 : 10;
     if (work->mode == MODE_FULL)
         load->window_blocks = load->shards * LOAD_SHARD_BLOCKS;
     load->idle = life_on_idle;
