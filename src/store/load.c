@@ -397,6 +397,13 @@ void store_load_start(struct load *l)
 
     sm_init(&l->sm, states, LOAD_SUPERBLOCK);
     io_task_init(&l->task, load_report);
+    if (l->dev->info.bytes < LAYOUT_DEVICE_BYTES_MIN) {
+        store_load_problem(
+            l, "it has %" PRIu64 " bytes, a disk has at least %" PRIu64 ": not a Trilith disk",
+            l->dev->info.bytes, LAYOUT_DEVICE_BYTES_MIN);
+        load_end(l, STATUS(NOT_FOUND));
+        return;
+    }
     l->slots = aligned_alloc(SUPERBLOCK_BYTES, (size_t)2 * SUPERBLOCK_BYTES);
     if (l->slots == NULL) {
         load_end(l, STATUS(NO_MEMORY));

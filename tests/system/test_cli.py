@@ -262,4 +262,7 @@ def test_disk_check_of_no_disk(tmp_path):
     file.write_bytes(bytes(64 << 20))
     done = trilith.cli("disk", "check", file)
     assert done.returncode == 1
+    file.write_bytes(bytes(5000))
+    done = trilith.cli("disk", "check", file)
+    assert done.returncode == 1 and "not a Trilith disk" in done.stdout
     fails(trilith.cli("disk", "check", tmp_path / "none"), 1, "none", "not found")
