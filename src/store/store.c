@@ -187,7 +187,12 @@ static void failure_on_recorded(struct store *store, struct status status)
 /* Records the failure and the new incarnation, once, when nobody else writes the superblock. */
 static void store_record_failure(struct store *store)
 {
-    if (store->failure_recorded || checkpoint_is_busy(store) || store->sb_writer.done != NULL)
+    /*
+     * Before it serves, the superblock on the disk still names the journal that recovery needs,
+     * and the one in memory does not any more.
+     */
+    if (!store->serving || store->failure_recorded || checkpoint_is_busy(store) ||
+        store->sb_writer.done != NULL)
         return;
     store->failure_recorded = true;
     store->sb.sequence++;

@@ -435,6 +435,40 @@ static void hole_in_durable_journal_is_damage(void **state)
     free(image);
 }
 
+/* A recovery that fails half way has changed nothing: the next one finds everything (section 5). */
+static void failed_recovery_changes_nothing(void **state)
+{
+    (void)state;
+    struct disk_layout layout;
+    uint8_t *const image = malloc(RIG_DEVICE_BYTES);
+    assert_status(disk_layout_make(RIG_DEVICE_BYTES, &layout), STATUS_OK);
+    for (unsigned i = 0; i < 4; i++)
+        assert_status(rig_do(&rig, STORE_OP_WRITE, i * 4 * K, 4 * K, 0x11), STATUS_OK);
+    memcpy(image, rig.content, RIG_DEVICE_BYTES); /* As after a kill. */
+    for (unsigned fails = 1; fails < 6; fails++) {
+        struct rig after;
+        rig_init(&after, image, fails);
+        after.boot = rig.boot;
+        after.fail_write = fails;
+        const struct status st = rig_open(&after);
+        if (!status_ok(st)) {
+            rig_run(&after);
+            rig_fini(&after);
+            continue;
+        }
+        assert_status(rig_session(&after, 1), STATUS_OK);
+        for (unsigned i = 0; i < 4; i++) {
+            struct status read;
+            assert_int_equal(rig_read_block(&after, i, &read), 0x11);
+            assert_status(read, STATUS_OK);
+        }
+        assert_true(fails > 1);
+        rig_abandon(&after);
+        break;
+    }
+    free(image);
+}
+
 /* The journal ring goes round many times; checkpoints make room in the background. */
 static void journal_goes_round(void **state)
 {
@@ -471,6 +505,7 @@ int main(void)
         TEST(check_names_each_damage),
         TEST(lost_checksums_are_media_errors),
         TEST(hole_in_durable_journal_is_damage),
+        TEST(failed_recovery_changes_nothing),
         TEST(journal_goes_round),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
