@@ -166,7 +166,7 @@ static bool slot_may_fail(const struct host_slot *s, struct status st)
     if (status_is(st, STATUS_NO_SPACE))
         return c->no_space && s->io.opcode == INITIATOR_WRITE;
     if (status_is(st, STATUS_MEDIA_WRITE)) /* Once after a loss (S1). */
-        return history_loss_possible(c->history) && (s->io.opcode == INITIATOR_FLUSH || s->io.fua);
+        return s->host->loss_due && (s->io.opcode == INITIATOR_FLUSH || s->io.fua);
     return false;
 }
 
@@ -188,6 +188,8 @@ static void slot_take_answer(struct host_slot *s)
         history_write_done(history, &s->op, false, false);
         return;
     case INITIATOR_FLUSH:
+        s->host->flushed |= ok;
+        s->host->loss_due &= !ok;
         history_flush_done(history, &s->op, ok);
         return;
     }
@@ -210,9 +212,10 @@ static void slot_on_done(struct initiator_io *io)
     slot_take_answer(s);
     if (h->verifying && !status_ok(io->status) && status_is_loss(io->status))
         h->verify_next = min_u64(h->verify_next, s->op.block); /* Again. */
-    if (status_is_loss(io->status))
-        return; /* The queue's end follows. */
-    host_pump(h);
+    if (!status_is_loss(io->status))
+        host_pump(h);
+    else if (h->state == HOST_UP) /* The queue's end follows; or the target asks for patience. */
+        io_timer_arm(&h->retry, h->reactor, reactor_now_ns(h->reactor) + RETRY_NS_MAX);
 }
 
 /* ---- Going on ---- */
@@ -373,6 +376,8 @@ static void host_connect(struct io_timer *t)
         host_pump(h);
         return;
     }
+    if (h->state != HOST_DOWN)
+        return;
     struct initiator_ctrl_config config = {
         .ops = &ctrl_ops,
         .ctx = h,

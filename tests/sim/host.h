@@ -64,7 +64,9 @@ struct host {
     uint64_t verify_next; /* Blocks from here on are still to be read. */
     bool verifying;
     bool resting;   /* Everything is answered and verified. */
-    bool loss_told; /* A Flush has failed with Write Fault since the last power loss. */
+    bool loss_told; /* A Flush has failed with Write Fault since the script reset it. */
+    bool loss_due;  /* The power was lost: Flush and FUA may fail once. */
+    bool flushed;   /* A Flush has succeeded since then. */
     uint64_t connects;
 };
 

@@ -6,6 +6,7 @@
 #include "run.h"
 
 extern const struct workload work_net;
+extern const struct workload work_node;
 extern const struct workload work_store;
 extern const struct workload work_target;
 

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Workload "node": a whole node (target, engine, stores, disks) and a host that uses it through
+ * the real initiator, while the node is killed, stopped and loses its power, and connections
+ * break.  The script plays the controller.
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "host.h"
+#include "node/node.h"
+#include "workloads.h"
+
+#define DISKS_MAX    3
+#define REACTORS_MAX 3
+#define SHARDS       6
+#define SHARD_BYTES  ((uint64_t)2 << 20)
+#define BLOCKS       96
+#define GROUP_BLOCKS 16
+#define PORT         4420
+
+static const char volume_name[] = "sim";
+
+struct work {
+    struct run *run;
+    struct sim_machine *node_machine;
+    struct sim_machine *host_machine;
+    struct history *history;
+    struct host *host;
+    unsigned disk_count;
+    unsigned reactor_count;
+    unsigned troubles;
+    struct node_disk_config disks[DISKS_MAX];
+    struct uuid disk_uuids[DISKS_MAX];
+    bool disks_known; /* From the first opening on, the placement is fixed. */
+    uint32_t placement[SHARDS];
+    uint64_t epoch;
+    uint64_t connects_at_loss; /* The host's, when the power was lost last. */
+
+    /* Of the current life of the node. */
+    struct sim_process *process;
+    struct reactor *home;
+    struct node *node;
+};
+
+/* ---- The node's process, and its controller ---- */
+
+struct errand {
+    struct io_msg msg;
+    struct work *work;
+    node_agent_epoch_fn *done;
+    void *ctx;
+};
+
+static void epoch_deliver(struct io_msg *msg)
+{
+    struct errand *const e = CONTAINER_OF(msg, struct errand, msg);
+    e->done(e->ctx, STATUS(OK), ++e->work->epoch);
+    free(e);
+}
+
+static void on_take_epoch(void *ctx, struct uuid volume, node_agent_epoch_fn *done, void *done_ctx)
+{
+    struct work *const work = ctx;
+    struct errand *const e = calloc(1, sizeof *e);
+
+    (void)volume;
+    assert(e != NULL);
+    *e = (struct errand) { { .deliver = epoch_deliver }, work, done, done_ctx };
+    reactor_post(work->home, &e->msg);
+}
+
+static void learn_disks(struct work *work)
+{
+    struct node_report report;
+
+    node_fill_report(work->node, &report);
+    if (report.disk_count != work->disk_count)
+        run_fail(work->run, "%u disks are served, of %u", report.disk_count, work->disk_count);
+    for (unsigned i = 0; i < work->disk_count && !work->disks_known; i++)
+        work->disk_uuids[i] = report.disks[i].uuid;
+    work->disks_known = true;
+}
+
+static void apply_deliver(struct io_msg *msg)
+{
+    struct errand *const e = CONTAINER_OF(msg, struct errand, msg);
+    struct work *const work = e->work;
+    struct node_desired_volume v = {
+        .volume = { .uuid = { { 5 } },
+                    .bytes = SHARDS * SHARD_BYTES,
+                    .shard_bytes = SHARD_BYTES,
+                    .lba_bytes = 4096,
+                    .stripe_unit_bytes = 64 << 10,
+                    .stripe_width = work->disk_count > 1 ? 2 : 1,
+                    .replicas = 1,
+                    .min_in_sync = 1 },
+        .shard_count = SHARDS,
+        .placement = work->placement,
+    };
+    const struct node_desired desired = { .revision = 1,
+                                          .disks = work->disk_uuids,
+                                          .disk_count = work->disk_count,
+                                          .volumes = &v,
+                                          .volume_count = 1 };
+
+    free(e);
+    learn_disks(work);
+    snprintf(v.volume.name, sizeof v.volume.name, "%s", volume_name);
+    const struct status st = nqn_for_volume(volume_name, &v.nqn);
+    assert(status_ok(st));
+    node_apply(work->node, &desired);
+}
+
+static void on_opened(void *ctx, struct status status, const char *problem)
+{
+    struct work *const work = ctx;
+    struct errand *const e = calloc(1, sizeof *e);
+
+    if (!status_ok(status))
+        run_fail(work->run, "the node does not start: %s: %s", status_text(status), problem);
+    assert(e != NULL);
+    *e = (struct errand) { .msg.deliver = apply_deliver, .work = work };
+    reactor_post(work->home, &e->msg);
+}
+
+static void on_changed(void *ctx)
+{
+    (void)ctx;
+}
+
+static const struct node_ops ops = { on_opened, on_changed, on_take_epoch };
+
+static struct status open_disk(void *ctx, struct reactor *r, struct dev **out_dev)
+{
+    return dev_file_open(r, ((const struct node_disk_config *)ctx)->path, 0, true, out_dev);
+}
+
+static void node_main(struct sim_process *p, void *ctx)
+{
+    struct work *const work = ctx;
+    struct reactor *reactors[REACTORS_MAX];
+    const struct node_membership membership = { .cluster = { { 1 } },
+                                                .cluster_name = "sim",
+                                                .node_index = 1 };
+
+    for (unsigned i = 0; i < work->reactor_count; i++)
+        reactors[i] = sim_process_reactor(p, i);
+    work->home = reactors[0];
+    const struct node_config config = {
+        .reactors = reactors,
+        .reactor_count = work->reactor_count,
+        .listen = sim_machine_addr(work->node_machine, PORT),
+        .buffer_bytes = (size_t)8 << 20,
+        .checksum_memory = UINT64_MAX,
+        .commands_max = 32,
+        .disks = work->disks,
+        .disk_count = work->disk_count,
+        .log = reactors[0]->log,
+        .ops = &ops,
+        .ctx = work,
+    };
+    const struct status st = node_create(&config, &work->node);
+    if (!status_ok(st))
+        run_fail(work->run, "node_create: %s", status_text(st));
+    node_join(work->node, &membership);
+}
+
+static void node_ended(struct sim_process *p, enum sim_exit how, void *ctx)
+{
+    struct work *const work = ctx;
+
+    (void)p;
+    if (how != SIM_EXIT_POWER || work->history == NULL)
+        return; /* What was in flight ends when the host loses its connections. */
+    history_power_lost(work->history);
+    work->host->loss_told = false;
+    work->host->loss_due = true;
+    work->host->flushed = false;
+    work->connects_at_loss = work->host->connects;
+}
+
+static void node_spawn(void *ctx)
+{
+    struct work *const work = ctx;
+    const struct sim_program program = { .name = "node",
+                                         .reactors = work->reactor_count,
+                                         .main = node_main,
+                                         .ended = node_ended,
+                                         .ctx = work };
+
+    if (work->process != NULL && sim_process_is_alive(work->process))
+        return;
+    sim_machine_power_on(work->node_machine);
+    work->process = sim_spawn(work->node_machine, &program);
+}
+
+/* ---- Troubles ---- */
+
+static void node_resume(void *ctx)
+{
+    sim_process_resume(((struct work *)ctx)->process);
+}
+
+static void trouble(void *ctx);
+
+static void trouble_later(struct work *work, uint64_t after_ns)
+{
+    if (--work->troubles > 0)
+        sim_world_after(work->run->world, after_ns + run_between(work->run, 0, 200 * NS_PER_MS),
+                        trouble, work);
+}
+
+static void trouble(void *ctx)
+{
+    struct work *const work = ctx;
+    struct run *const run = work->run;
+    const uint64_t later_ns = run_between(run, 0, 100 * NS_PER_MS);
+
+    /* A disk that was formatted half is the store's own workload. */
+    if (!work->disks_known) {
+        sim_world_after(run->world, 50 * NS_PER_MS, trouble, work);
+        return;
+    }
+    switch (rng_below(&run->rng, 5)) {
+    case 0:
+        sim_process_kill(work->process);
+        sim_world_after(run->world, later_ns, node_spawn, work);
+        break;
+    case 1:
+    case 2:
+        sim_machine_power_off(work->node_machine);
+        sim_world_after(run->world, later_ns, node_spawn, work);
+        break;
+    case 3:
+        sim_process_pause(work->process);
+        sim_world_after(run->world, later_ns, node_resume, work);
+        break;
+    default:
+        sim_net_cut(work->host_machine, 2);
+        break;
+    }
+    trouble_later(work, later_ns);
+}
+
+/* S1: what was lost must have been told before a Flush of the new life succeeds. */
+static void check_loss(struct work *work)
+{
+    const struct host *const h = work->host;
+
+    if (history_loss_seen(work->history) && h->flushed && !h->loss_told &&
+        h->connects > work->connects_at_loss)
+        run_fail(work->run, "completed writes were lost, and a Flush succeeds (S1)");
+}
+
+static void disks_make(struct work *work)
+{
+    work->disk_count = (unsigned)run_between(work->run, 1, DISKS_MAX);
+    for (unsigned i = 0; i < work->disk_count; i++) {
+        struct node_disk_config *const d = &work->disks[i];
+        struct sim_disk_config config = sim_disk_config_random(work->run->world, 24 << 20);
+        config.reports_atomic = true;
+        snprintf(d->name, sizeof d->name, "node-1/disk-%u", i + 1);
+        snprintf(d->path, sizeof d->path, "/dev/sim%u", i + 1);
+        d->open = open_disk;
+        d->ctx = d;
+        sim_disk_create(work->node_machine, d->path, &config);
+    }
+    for (unsigned i = 0; i < SHARDS; i++)
+        work->placement[i] = i % work->disk_count;
+}
+
+static void node_act(struct run *run)
+{
+    struct work *const work = sim_world_alloc(run->world, sizeof *work);
+    struct nqn_text nqn;
+
+    work->run = run;
+    work->history = history_create(BLOCKS, 1);
+    work->node_machine = sim_machine_create(run->world, "node");
+    work->host_machine = sim_machine_create(run->world, "host");
+    work->reactor_count = (unsigned)run_between(run, 1, REACTORS_MAX);
+    work->troubles = (unsigned)run_between(run, 1, 6);
+    disks_make(work);
+    const struct status st = nqn_for_volume(volume_name, &nqn);
+    assert(status_ok(st));
+    const struct host_config config = {
+        .run = run,
+        .history = work->history,
+        .machine = work->host_machine,
+        .target = sim_machine_addr(work->node_machine, PORT),
+        .nqn = nqn.s,
+        .blocks = BLOCKS,
+        .group_blocks = GROUP_BLOCKS,
+        .group_stride = SHARDS * SHARD_BYTES / HOST_BLOCK_BYTES / (BLOCKS / GROUP_BLOCKS),
+        .ops = run_between(run, 20, 250),
+        .slots = (unsigned)run_between(run, 1, 12),
+        .queues = (unsigned)run_between(run, 1, HOST_QUEUES_MAX),
+        .io_blocks_max = GROUP_BLOCKS,
+    };
+    work->host = host_create(&config);
+    work->host->verifying = true;
+    node_spawn(work);
+    sim_world_after(run->world, run_between(run, 0, 300 * NS_PER_MS), trouble, work);
+    run_until(run, host_is_resting, work->host, 900 * NS_PER_S, "the host");
+    check_loss(work);
+    history_destroy(work->history);
+    work->history = NULL; /* What dies with the world is of no interest. */
+}
+
+const struct workload work_node = {
+    .name = "node", .rules = "S1 S3 W3 R8", .text = "a whole node and its host", .act = node_act
+};
