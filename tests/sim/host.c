@@ -189,7 +189,6 @@ static void slot_take_answer(struct host_slot *s)
         return;
     case INITIATOR_FLUSH:
         s->host->flushed |= ok;
-        s->host->loss_due &= !ok;
         history_flush_done(history, &s->op, ok);
         return;
     }
@@ -207,8 +206,10 @@ static void slot_on_done(struct initiator_io *io)
     if (!status_ok(io->status) && !slot_may_fail(s, io->status))
         run_fail(run, "command %d at block %" PRIu64 ": %s (status %#x)", (int)io->opcode,
                  s->op.block, status_text(io->status), io->sc);
-    if (status_is(io->status, STATUS_MEDIA_WRITE))
+    if (status_is(io->status, STATUS_MEDIA_WRITE)) {
         h->loss_told = true;
+        h->loss_due = false; /* Once. */
+    }
     slot_take_answer(s);
     if (h->verifying && !status_ok(io->status) && status_is_loss(io->status))
         h->verify_next = min_u64(h->verify_next, s->op.block); /* Again. */

@@ -172,7 +172,11 @@ static void node_ended(struct sim_process *p, enum sim_exit how, void *ctx)
     struct work *const work = ctx;
 
     (void)p;
-    if (how != SIM_EXIT_POWER || work->history == NULL)
+    if (work->history == NULL)
+        return;
+    /* That the host was told may be forgotten: telling it twice does no harm. */
+    work->host->loss_due |= work->host->loss_told;
+    if (how != SIM_EXIT_POWER)
         return; /* What was in flight ends when the host loses its connections. */
     history_power_lost(work->history);
     work->host->loss_told = false;
