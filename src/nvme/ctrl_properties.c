@@ -54,6 +54,7 @@ void ctrl_shutdown_step(struct nvme_ctrl *ctrl)
     ctrl->shutdown = SHUTDOWN_FLUSHING;
     list_node_init(&ctrl->shutdown_flush.link);
     ctrl->shutdown_flush.opcode = NVME_NS_FLUSH;
+    ctrl->shutdown_flush.no_host = true;
     ctrl->shutdown_flush.reactor = ctrl->subsys->target->home;
     ctrl->shutdown_flush.done = shutdown_on_flush;
     ctrl->shutdown_flush.status = STATUS(OK);

@@ -34,6 +34,7 @@ enum nvme_ns_opcode {
 struct nvme_ns_req {
     enum nvme_ns_opcode opcode;
     bool fua;           /* WRITE, WRITE_ZEROES: durable when it completes. */
+    bool no_host;       /* FLUSH: no host hears how it ends; it uses up no report meant for one. */
     bool no_deallocate; /* WRITE_ZEROES: DEAC is clear; the space need not be given back. */
     uint64_t offset;    /* Bytes from the start of the namespace; a multiple of the LBA size. */
     uint64_t bytes;     /* A multiple of the LBA size; 0 for FLUSH. */

@@ -274,6 +274,9 @@ static bool command_takes_loss(const struct command *cmd)
 
     if (cmd->req->opcode != NVME_NS_FLUSH && !cmd->req->fua)
         return false;
+    /* S1: the host's own first Flush fails, not one that is made for it at a shutdown. */
+    if (cmd->req->no_host)
+        return false;
     if (!atomic_load_explicit(&v->loss_pending, memory_order_relaxed))
         return false;
     return atomic_exchange(&v->loss_pending, false);
