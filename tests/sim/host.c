@@ -114,7 +114,7 @@ static bool slot_start(struct host_slot *s)
 
     s->op = (struct history_op) { 0 };
     s->io.fua = false;
-    if (what < 6) {
+    if (what < 9) {
         slot_start_flush(s);
         return true;
     }

@@ -167,6 +167,8 @@ static void node_main(struct sim_process *p, void *ctx)
     node_join(work->node, &membership);
 }
 
+static void node_spawn(void *ctx);
+
 static void node_ended(struct sim_process *p, enum sim_exit how, void *ctx)
 {
     struct work *const work = ctx;
@@ -174,6 +176,7 @@ static void node_ended(struct sim_process *p, enum sim_exit how, void *ctx)
     (void)p;
     if (work->history == NULL)
         return;
+    sim_world_after(work->run->world, run_between(work->run, 0, 100 * NS_PER_MS), node_spawn, work);
     /* That the host was told may be forgotten: telling it twice does no harm. */
     work->host->loss_due |= work->host->loss_told;
     if (how != SIM_EXIT_POWER)
@@ -212,7 +215,7 @@ static void trouble(void *ctx);
 static void trouble_later(struct work *work, uint64_t after_ns)
 {
     if (--work->troubles > 0)
-        sim_world_after(work->run->world, after_ns + run_between(work->run, 0, 200 * NS_PER_MS),
+        sim_world_after(work->run->world, after_ns + run_between(work->run, 0, 60 * NS_PER_MS),
                         trouble, work);
 }
 
@@ -228,14 +231,12 @@ static void trouble(void *ctx)
         return;
     }
     switch (rng_below(&run->rng, 5)) {
-    case 0:
-        sim_process_kill(work->process);
-        sim_world_after(run->world, later_ns, node_spawn, work);
+    case 0: /* node_ended() starts it again. */
+        sim_process_crash_after(work->process, run_between(run, 0, 1000), false);
         break;
     case 1:
     case 2:
-        sim_machine_power_off(work->node_machine);
-        sim_world_after(run->world, later_ns, node_spawn, work);
+        sim_process_crash_after(work->process, run_between(run, 0, 1000), true);
         break;
     case 3:
         sim_process_pause(work->process);
@@ -306,7 +307,7 @@ static void node_act(struct run *run)
     work->host = host_create(&config);
     work->host->verifying = true;
     node_spawn(work);
-    sim_world_after(run->world, run_between(run, 0, 300 * NS_PER_MS), trouble, work);
+    sim_world_after(run->world, run_between(run, 0, 40 * NS_PER_MS), trouble, work);
     run_until(run, host_is_resting, work->host, 900 * NS_PER_S, "the host");
     check_loss(work);
     history_destroy(work->history);
