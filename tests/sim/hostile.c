@@ -9,7 +9,9 @@
 #include "nvme/tcp_spec.h"
 
 #define ATTACK_BYTES_MAX 8192
+/* How long a target may keep a connection that says nothing; and one that has said nonsense. */
 #define PATIENCE_NS      (120 * NS_PER_S)
+#define PATIENCE_TERM_NS (10 * NS_PER_S)
 
 /* One connection of the peer. */
 struct attack {
@@ -182,6 +184,8 @@ static void attack_end(struct attack *a)
     if (a->sending || a->receiving)
         return;
     io_close(a->reactor, a->fd);
+    if (a->hostile->attacks >= a->hostile->attacks_max)
+        return;
     io_timer_init(&a->timer, attack_connect);
     io_timer_arm(&a->timer, a->reactor,
                  reactor_now_ns(a->reactor) + run_between(a->hostile->run, 0, 20 * NS_PER_MS));
@@ -242,7 +246,8 @@ static void attack_on_connect(struct io_op *op)
     a->deaths = a->hostile->target_deaths;
     attack_choose(a);
     io_timer_init(&a->timer, attack_on_patience);
-    io_timer_arm(&a->timer, a->reactor, reactor_now_ns(a->reactor) + PATIENCE_NS);
+    io_timer_arm(&a->timer, a->reactor,
+                 reactor_now_ns(a->reactor) + (a->term_due ? PATIENCE_TERM_NS : PATIENCE_NS));
     attack_recv(a);
     a->sending = true;
     a->iov = (struct iovec) { a->out, a->out_bytes };
@@ -265,6 +270,12 @@ static void hostile_main(struct sim_process *p, void *ctx)
     a->reactor = sim_process_reactor(p, 0);
     io_timer_init(&a->timer, attack_connect);
     attack_connect(&a->timer);
+}
+
+bool hostile_is_resting(void *hostile)
+{
+    const struct hostile *const h = hostile;
+    return h->attacks >= h->attacks_max;
 }
 
 void hostile_start(struct hostile *hostile, struct sim_machine *machine)

@@ -15,10 +15,14 @@
 struct hostile {
     struct run *run;
     struct io_addr target;
+    uint64_t attacks_max;   /* Then it rests. */
     uint64_t target_deaths; /* The script counts them. */
     uint64_t attacks;       /* That have ended. */
     uint64_t answered;      /* Those that got the termination PDU they must get. */
 };
+
+/* For run_until(). */
+bool hostile_is_resting(void *hostile);
 
 /* Starts the process; *hostile is the caller's and outlives it. */
 void hostile_start(struct hostile *hostile, struct sim_machine *machine);

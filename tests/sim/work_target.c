@@ -215,11 +215,13 @@ static void target_act(struct run *run)
     work.host->verifying = true;
     if (run_percent(run, 50)) {
         work.hostile.run = run;
+        work.hostile.attacks_max = run_between(run, 1, 12);
         work.hostile.target = config.target;
         hostile_start(&work.hostile, sim_machine_create(run->world, "hostile"));
     }
     sim_world_after(run->world, run_between(run, 0, 20 * NS_PER_MS), trouble, &work);
     run_until(run, host_is_resting, work.host, 600 * NS_PER_S, "the host");
+    run_until(run, hostile_is_resting, &work.hostile, 3600 * NS_PER_S, "the hostile peer");
     history_destroy(history);
 }
 
