@@ -210,6 +210,12 @@ static void slot_on_done(struct initiator_io *io)
         h->loss_told = true;
         h->loss_due = false; /* Once. */
     }
+    /*
+     * Known hole: a Flush that ends with its connection may be the one that would have told, and
+     * no later one does (docs/simulation.md).
+     */
+    if (status_is_loss(io->status) && h->loss_due && (io->opcode == INITIATOR_FLUSH || io->fua))
+        h->loss_told = true;
     slot_take_answer(s);
     if (h->verifying && !status_ok(io->status) && status_is_loss(io->status))
         h->verify_next = min_u64(h->verify_next, s->op.block); /* Again. */
@@ -328,6 +334,21 @@ static void host_leave(struct host *h)
     }
 }
 
+/* Not when the node died: answers that it had sent before still came in. */
+static void host_begin_life(struct host *h)
+{
+    if (h->power_lost) {
+        h->loss_told = false;
+        h->loss_due = true;
+        h->flushed = false;
+    } else if (h->node_died) {
+        /* That the host was told may be forgotten: telling it twice does no harm. */
+        h->loss_due |= h->loss_told;
+    }
+    h->node_died = false;
+    h->power_lost = false;
+}
+
 static void host_on_queue_ready(struct initiator_queue *q)
 {
     struct host *const h = initiator_queue_ctx(q);
@@ -336,6 +357,7 @@ static void host_on_queue_ready(struct initiator_queue *q)
         return;
     h->state = HOST_UP;
     h->connects++;
+    host_begin_life(h);
     host_pump(h);
 }
 

@@ -67,6 +67,8 @@ struct host {
     bool loss_told; /* A Flush has failed with Write Fault since the script reset it. */
     bool loss_due;  /* The power was lost: Flush and FUA may fail once. */
     bool flushed;   /* A Flush has succeeded since then. */
+    bool node_died; /* Since the last connect, says the script; with power_lost, by that. */
+    bool power_lost;
     uint64_t connects;
 };
 

@@ -177,14 +177,11 @@ static void node_ended(struct sim_process *p, enum sim_exit how, void *ctx)
     if (work->history == NULL)
         return;
     sim_world_after(work->run->world, run_between(work->run, 0, 100 * NS_PER_MS), node_spawn, work);
-    /* That the host was told may be forgotten: telling it twice does no harm. */
-    work->host->loss_due |= work->host->loss_told;
+    work->host->node_died = true;
     if (how != SIM_EXIT_POWER)
         return; /* What was in flight ends when the host loses its connections. */
     history_power_lost(work->history);
-    work->host->loss_told = false;
-    work->host->loss_due = true;
-    work->host->flushed = false;
+    work->host->power_lost = true;
     work->connects_at_loss = work->host->connects;
 }
 

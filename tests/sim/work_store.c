@@ -281,6 +281,9 @@ static void faults_set(struct work *work)
     /* A checksum that could not be read once is gone: its blocks are media errors. */
     work->load.media_errors |= f->read_error_one_in > 0;
     f->write_error_one_in = run_percent(run, 50) ? run_between(run, 10, 300) : 0;
+    /* A write that failed has torn its blocks, and nothing is adopted there (F21). */
+    if (sim_disk_config(work->disk)->atomic_bytes < STORE_BLOCK_BYTES)
+        work->load.media_errors |= f->write_error_one_in > 0;
     f->flush_error_one_in = run_percent(run, 50) ? run_between(run, 2, 50) : 0;
 }
 
