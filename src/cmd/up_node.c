@@ -125,7 +125,6 @@ static void start_on_home(struct io_msg *msg)
         .has_advertise = o->has_advertise,
         .advertise = n->config.advertise,
         .buffer_bytes = o->buffer_bytes,
-        .checksum_memory = o->checksum_memory,
         .disks = n->config.disks,
         .disk_count = n->config.disk_count,
         .log = n->config.log,

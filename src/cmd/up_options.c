@@ -19,7 +19,6 @@ enum {
     OPT_REACTORS,
     OPT_SPIN,
     OPT_BUFFERS,
-    OPT_CHECKSUM_MEMORY,
     OPT_FORCE,
     OPT_LOG_LEVEL,
 };
@@ -42,7 +41,6 @@ static const struct cli_option up_option_table[] = {
       "how long a reactor looks for work before it\n"
       "sleeps, in microseconds (auto)" },
     { "buffers", OPT_BUFFERS, "SIZE", "memory for data in flight, per reactor (64M)" },
-    { "checksum-memory", OPT_CHECKSUM_MEMORY, "SIZE", "memory for checksums, per disk (all)" },
     { "force", OPT_FORCE, NULL,
       "format disks that hold something else; what they\n"
       "hold is lost" },
@@ -151,8 +149,6 @@ static bool parse_option(struct up_parse *p, int id)
         return parse_spin(p);
     case OPT_BUFFERS:
         return cli_size(&p->args, "buffers", &o->buffer_bytes);
-    case OPT_CHECKSUM_MEMORY:
-        return cli_size(&p->args, "checksum-memory", &o->checksum_memory);
     case OPT_FORCE:
         o->force = true;
         return true;
@@ -220,7 +216,6 @@ bool up_options_parse(int argc, char **argv, struct up_options *out_options, int
         .disk_bytes = UP_DISK_BYTES,
         .spin_ns = URING_SPIN_AUTO,
         .buffer_bytes = (uint64_t)64 << 20,
-        .checksum_memory = UINT64_MAX,
         .log_level = LOG_LEVEL_INFO,
     };
     cli_begin(&p.args, &up_syntax, argc, argv);

@@ -34,7 +34,6 @@ struct up_options {
     unsigned reactors; /* 0: one per CPU. */
     uint64_t spin_ns;  /* As uring_config. */
     uint64_t buffer_bytes;
-    uint64_t checksum_memory;
     bool force;
     enum log_level log_level;
 };

@@ -105,7 +105,6 @@ struct status node_create(const struct node_config *config, struct node **out_no
         d->config = config->disks[i];
         d->home = n->home;
         d->reactor = n->reactors[i % n->reactor_count];
-        d->checksum_memory = config->checksum_memory;
         d->log = n->log;
     }
     list_init(&n->volumes);

@@ -55,7 +55,6 @@ struct node_config {
     bool has_advertise;
     struct io_addr advertise; /* What discovery reports. */
     size_t buffer_bytes;      /* For data in flight, per reactor. */
-    uint64_t checksum_memory; /* As store_config. */
     uint32_t commands_max;    /* As volume_config. */
     const struct node_disk_config *disks;
     unsigned disk_count;

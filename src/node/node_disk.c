@@ -183,7 +183,6 @@ static void disk_open_store(struct node_disk *d)
 {
     const struct store_config config = {
         .cluster = d->cluster,
-        .checksum_memory = d->checksum_memory,
     };
 
     sm_move(&d->sm, DISK_STORE);

@@ -33,7 +33,6 @@ struct node_disk {
     struct reactor *reactor;
     struct uuid cluster;
     char cluster_name[STORE_NAME_BYTES];
-    uint64_t checksum_memory;
     struct log *log;
     void (*done)(struct node_disk *disk); /* After node_disk_open() and node_disk_close(). */
 

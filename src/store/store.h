@@ -63,8 +63,7 @@ void store_format(struct dev *dev, const struct store_format_config *config, sto
 /* ---- Opening and closing ---- */
 
 struct store_config {
-    struct uuid cluster;      /* FOREIGN if the disk belongs to another one; nil takes any. */
-    uint64_t checksum_memory; /* Bytes; UINT64_MAX for all. */
+    struct uuid cluster; /* FOREIGN if the disk belongs to another one; nil takes any. */
 };
 
 struct store_opened {

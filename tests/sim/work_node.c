@@ -153,7 +153,6 @@ static void node_main(struct sim_process *p, void *ctx)
         .reactor_count = work->reactor_count,
         .listen = sim_machine_addr(work->node_machine, PORT),
         .buffer_bytes = (size_t)8 << 20,
-        .checksum_memory = UINT64_MAX,
         .commands_max = 32,
         .disks = work->disks,
         .disk_count = work->disk_count,

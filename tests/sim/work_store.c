@@ -177,7 +177,7 @@ static void life_on_opened(void *ctx, const struct store_opened *opened)
 
 static void life_open_store(struct work *work)
 {
-    const struct store_config config = { .checksum_memory = UINT64_MAX };
+    const struct store_config config = { .cluster = { { 0 } } };
 
     store_open(work->dev, &config, life_on_opened, work);
 }

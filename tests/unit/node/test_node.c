@@ -147,7 +147,6 @@ static void program_main(struct sim_process *p, void *ctx)
         .reactor_count = 2,
         .listen = sim_machine_addr(f->machine, 4420),
         .buffer_bytes = 8 * M,
-        .checksum_memory = UINT64_MAX,
         .commands_max = 32,
         .disks = f->disk_configs,
         .disk_count = DISKS,

@@ -372,7 +372,7 @@ static inline struct status rig_format(struct rig *rig)
 
 static inline struct status rig_open(struct rig *rig)
 {
-    const struct store_config config = { .cluster = { { 7 } }, .checksum_memory = UINT64_MAX };
+    const struct store_config config = { .cluster = { { 7 } } };
     rig->done = false;
     store_open(&rig->dev, &config, rig_on_opened, rig);
     rig_wait(rig);
