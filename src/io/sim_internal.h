@@ -59,6 +59,9 @@ uint64_t sim_between(struct sim_world *w, uint64_t low, uint64_t high);
 /* True once in one_in; never if one_in is 0. */
 bool sim_chance(struct sim_world *w, uint64_t one_in);
 
+/* For the trace: a number that follows from the bytes. */
+uint64_t sim_digest(struct const_span bytes);
+
 /* A text of any length into the trace. */
 void sim_trace_text(struct sim_world *w, const char *tag, const char *text);
 

@@ -6,8 +6,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "base/crc32c.h"
-
 #define RETRANSMIT_NS (50 * NS_PER_MS)
 
 static void end_pump(struct sim_event *event);
@@ -371,7 +369,7 @@ static void end_move_segment(struct sim_end *e, struct sim_end *peer)
     if (sim_chance(w, w->net.alter_one_in))
         front.at[rng_below(&w->rng, front.bytes)] ^= (uint8_t)(1u << rng_below(&w->rng, 8));
     sim_trace(w, "segment", e->conn->id * 2 + (e == e->conn->ends), front.bytes,
-              crc32c(front.at, front.bytes));
+              sim_digest(span_const(front)));
     ring_put(&peer->inbox, front.at, front.bytes);
     ring_drop(&e->outbox, front.bytes);
     end_serve_recv(peer);

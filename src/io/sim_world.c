@@ -170,7 +170,19 @@ static void trace_line(struct sim_world *w, const char *tag, const char *text)
 
 static void trace_hash_text(struct sim_world *w, const char *text)
 {
-    w->hash = mix(w->hash, crc32c(text, strlen(text)));
+    w->hash = mix(w->hash, sim_digest((struct const_span) { (const uint8_t *)text, strlen(text) }));
+}
+
+uint64_t sim_digest(struct const_span bytes)
+{
+    uint64_t digest = bytes.bytes;
+
+    /* Most are a tag, or a segment of a few bytes: a call of the vector code costs far more. */
+    if (bytes.bytes > 64)
+        return crc32c(bytes.at, bytes.bytes);
+    for (size_t i = 0; i < bytes.bytes; i++)
+        digest = digest * UINT64_C(0x100000001b3) + bytes.at[i];
+    return digest;
 }
 
 void sim_trace(struct sim_world *w, const char *tag, uint64_t a, uint64_t b, uint64_t c)
