@@ -16,6 +16,7 @@
     X(W1_LENGTH_UNCHECKED, "W1", "a PDU's length is not checked against its limit")             \
     X(W3_NO_DRAIN, "W3", "a host's new association does not wait for the old one")              \
     X(S1_FLUSH_CLEAN_LEG, "S1", "the engine takes every disk for flushed, and asks none")       \
+    X(S1_SENT_IS_HEARD, "S1", "a loss counts as told when the answer is sent")                  \
     X(R8_OVERLAP, "R8", "commands that overlap are let through to the store together")          \
     X(S1_FLUSH_EARLY, "S1", "Flush completes before the device was flushed")                    \
     X(S2_OVERWRITE_UNSETTLED, "S2", "a block is overwritten before its first touch is settled") \

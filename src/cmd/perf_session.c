@@ -201,8 +201,10 @@ static void advance_close(struct perf_session *s)
 {
     if (s->sm.now == SESSION_CLOSE_QUEUES && s->queues_open == 0) {
         sm_move(&s->sm, SESSION_CLOSE_CTRL);
-        if (s->ctrl_open)
+        if (s->ctrl_open && s->stopping && status_is(s->why, STATUS_CANCELED))
             initiator_ctrl_stop(s->ctrl);
+        else if (s->ctrl_open)
+            initiator_ctrl_drop(s->ctrl);
     }
     if (s->sm.now == SESSION_CLOSE_CTRL && !s->ctrl_open)
         reactor_defer(s->config.reactor, &s->task);

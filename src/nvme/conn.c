@@ -174,6 +174,7 @@ void conn_close(struct nvme_conn *conn)
         return;
     sm_move(&conn->sm, CONN_CLOSING);
     io_timer_disarm(&conn->timer);
+    io_answers_lost(conn);
     io_shutdown(r, conn->fd);
     conn_buf_close(conn);
     if (!conn->rx_stopped)

@@ -144,6 +144,8 @@ struct nvme_conn {
     size_t data_wanted;            /* While data_waiting. */
     struct span granted;           /* What the wait has brought, until the header is asked again. */
     struct list r2t_queue;
+    uint64_t loss_answered;   /* Told by an answer that the host may not have got yet; or 0. */
+    uint16_t loss_cid;        /* Of that answer: used again, it proves that the host has it. */
     uint64_t r2t_progress_ns; /* When the first was sent, or the last data came. */
 
     struct pdu_tx_entry term_entry;
@@ -240,6 +242,12 @@ uint16_t io_check(struct nvme_cmd *cmd);
 
 /* Hands a checked I/O command with its data to the namespace. */
 void io_execute(struct nvme_cmd *cmd);
+
+/* The host sends a command with this id: it has the answer to the one before that had it. */
+void io_cid_seen(struct nvme_conn *conn, uint16_t cid);
+
+/* The connection closes: answers on their way may be lost. */
+void io_answers_lost(struct nvme_conn *conn);
 
 /* ---- What home's files give to these ---- */
 

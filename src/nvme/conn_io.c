@@ -6,6 +6,7 @@
  */
 #include <assert.h>
 
+#include "base/mutation.h"
 #include "nvme/conn.h"
 #include "nvme/target_internal.h"
 
@@ -117,10 +118,53 @@ static void io_submit(struct nvme_cmd *cmd, enum nvme_ns_opcode opcode, uint64_t
     req->offset = first_lba << subsys->lba_shift;
     req->bytes = lba_count << subsys->lba_shift;
     req->data = opcode == NVME_NS_READ || opcode == NVME_NS_WRITE ? cmd->data : (struct span) { 0 };
+    req->loss_told =
+        opcode == NVME_NS_FLUSH || req->fua ? atomic_load(&cmd->conn->ctrl->loss_told) : 0;
     req->reactor = cmd->conn->shard->reactor;
     req->done = io_on_done;
     req->status = STATUS(OK);
     subsys->ns->ops->submit(subsys->ns, req);
+}
+
+/* ---- Answers that tell of a loss, see ns.h ---- */
+
+static void raise(_Atomic uint64_t *value, uint64_t to)
+{
+    uint64_t now = atomic_load(value);
+
+    while (now < to && !atomic_compare_exchange_weak(value, &now, to))
+        ;
+}
+
+/* Notes what the answer to a failed command tells, before it is sent. */
+static void io_note_loss(struct nvme_cmd *cmd)
+{
+    struct nvme_conn *conn = cmd->conn;
+
+    if (cmd->req.loss_told <= atomic_load(&conn->ctrl->loss_told))
+        return;
+    conn->loss_answered = cmd->req.loss_told;
+    conn->loss_cid = cmd->sqe.cid;
+    raise(&conn->ctrl->loss_told, cmd->req.loss_told);
+    raise(&conn->ctrl->loss_answered, cmd->req.loss_told);
+    if (MUTATION(S1_SENT_IS_HEARD))
+        conn->subsys->ns->ops->loss_heard(conn->subsys->ns, cmd->req.loss_told);
+}
+
+void io_cid_seen(struct nvme_conn *conn, uint16_t cid)
+{
+    struct nvme_ns *ns = conn->subsys->ns;
+
+    if (conn->loss_answered == 0 || cid != conn->loss_cid)
+        return;
+    ns->ops->loss_heard(ns, conn->loss_answered);
+    conn->loss_answered = 0;
+}
+
+void io_answers_lost(struct nvme_conn *conn)
+{
+    if (conn->loss_answered != 0)
+        atomic_store(&conn->ctrl->loss_told, 0);
 }
 
 static void io_complete(struct nvme_cmd *cmd, uint16_t status)
@@ -193,6 +237,8 @@ static void io_on_done(struct nvme_ns_req *req)
     /* A connection that is closing waits for what is in flight, and starts nothing new (W3). */
     if (status == 0 && conn_is_open(cmd->conn) && io_continue(cmd, &status))
         return;
+    if (status != 0 && conn_is_open(cmd->conn))
+        io_note_loss(cmd);
     io_complete(cmd, status);
 }
 

@@ -138,6 +138,8 @@ static struct status MUST_CHECK on_capsule(struct nvme_conn *conn, const struct 
 
     cmd->sqe = pdu->cmd;
     cmd->state = CMD_CAPSULE;
+    if (conn->qid != 0)
+        io_cid_seen(conn, cmd->sqe.cid);
     const uint16_t status = check_command(cmd, pdu->data_bytes);
     const uint16_t head = conn->sq_head;
     if (status != 0)

@@ -54,7 +54,7 @@ void ctrl_shutdown_step(struct nvme_ctrl *ctrl)
     ctrl->shutdown = SHUTDOWN_FLUSHING;
     list_node_init(&ctrl->shutdown_flush.link);
     ctrl->shutdown_flush.opcode = NVME_NS_FLUSH;
-    ctrl->shutdown_flush.no_host = true;
+    ctrl->shutdown_flush.loss_told = NVME_LOSS_NO_HOST;
     ctrl->shutdown_flush.reactor = ctrl->subsys->target->home;
     ctrl->shutdown_flush.done = shutdown_on_flush;
     ctrl->shutdown_flush.status = STATUS(OK);
@@ -63,8 +63,15 @@ void ctrl_shutdown_step(struct nvme_ctrl *ctrl)
 
 static void shutdown_start(struct nvme_ctrl *ctrl)
 {
+    struct nvme_ns *ns = ctrl->subsys->ns;
+    const uint64_t loss = atomic_load(&ctrl->loss_answered);
+
     if (ctrl->shutdown != SHUTDOWN_NONE)
         return;
+    /* "... the host ... should ... allow outstanding commands to complete" before it says so: what
+     * it has no answer to now it has given up, and not for another path. */
+    if (loss > 0)
+        ns->ops->loss_heard(ns, loss);
     ctrl->shutdown = SHUTDOWN_DRAINING;
     ctrl_kill_io_queues(ctrl);
     ctrl_shutdown_step(ctrl);

@@ -80,6 +80,12 @@ void initiator_ctrl_start(struct initiator_ctrl *c);
 /* Shuts the controller down and disconnects.  The I/O queues have ended.  ended() follows. */
 void initiator_ctrl_stop(struct initiator_ctrl *c);
 
+/*
+ * Disconnects without a shutdown, for after the loss of a queue: a shutdown would say that this
+ * host has all its answers.  Otherwise as initiator_ctrl_stop().
+ */
+void initiator_ctrl_drop(struct initiator_ctrl *c);
+
 /* Any admin command, from ready() on. */
 void initiator_ctrl_submit(struct initiator_ctrl *c, struct initiator_cmd *cmd);
 

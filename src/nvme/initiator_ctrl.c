@@ -461,6 +461,13 @@ void initiator_ctrl_stop(struct initiator_ctrl *c)
     send_cc(c, CTRL_SHUTDOWN, CC_SHN_NORMAL);
 }
 
+void initiator_ctrl_drop(struct initiator_ctrl *c)
+{
+    assert(c->sm.now != CTRL_IDLE);
+
+    ctrl_fail(c, STATUS(CANCELED));
+}
+
 void initiator_ctrl_submit(struct initiator_ctrl *c, struct initiator_cmd *cmd)
 {
     assert(c->sm.now >= CTRL_READY && c->sm.now != CTRL_ENDED);

@@ -19,6 +19,18 @@
 #include "base/uuid.h"
 #include "io/reactor.h"
 
+/*
+ * Losses.  A namespace that may have lost completed writes says so by failing a Flush or FUA (S1).
+ * Such an answer can be lost with its connection, and the host would then repeat the command
+ * elsewhere: so the namespace goes on failing it until a host has provably got the answer, but
+ * once only for each association.  It numbers its losses from 1.
+ *
+ *   submit      req->loss_told: the last loss that this association was told of
+ *   done        failed, and raised: the answer tells of this loss
+ *   loss_heard  the host has an answer that told of this loss: nobody need be told again
+ */
+#define NVME_LOSS_NO_HOST UINT64_MAX /* loss_told of a Flush that no host hears the end of. */
+
 struct nvme_ns;
 struct nvme_ns_req;
 
@@ -34,11 +46,11 @@ enum nvme_ns_opcode {
 struct nvme_ns_req {
     enum nvme_ns_opcode opcode;
     bool fua;           /* WRITE, WRITE_ZEROES: durable when it completes. */
-    bool no_host;       /* FLUSH: no host hears how it ends; it uses up no report meant for one. */
     bool no_deallocate; /* WRITE_ZEROES: DEAC is clear; the space need not be given back. */
     uint64_t offset;    /* Bytes from the start of the namespace; a multiple of the LBA size. */
     uint64_t bytes;     /* A multiple of the LBA size; 0 for FLUSH. */
     struct span data;   /* READ: to fill; WRITE: to take; bytes long, 4 KiB aligned. */
+    uint64_t loss_told; /* FLUSH, or with fua: see above. */
     struct reactor *reactor; /* Where submit() was called and done will be. */
     void (*done)(struct nvme_ns_req *req);
     struct status status; /* Valid in done. */
@@ -63,6 +75,8 @@ struct nvme_ns_info {
 struct nvme_ns_ops {
     /* Every outcome arrives through req->done, once, never before submit() has returned. */
     void (*submit)(struct nvme_ns *ns, struct nvme_ns_req *req);
+    /* Any reactor.  loss was raised by one of this namespace's answers. */
+    void (*loss_heard)(struct nvme_ns *ns, uint64_t loss);
     /* Any reactor. */
     void (*info)(struct nvme_ns *ns, struct nvme_ns_info *out_info);
 };

@@ -119,6 +119,10 @@ struct nvme_ctrl {
     uint8_t host_behavior[NVME_HOST_BEHAVIOR_BYTES];
     /* Of queues that have gone. */
     uint64_t reads, writes, bytes_read, bytes_written, media_errors;
+
+    /* Any reactor's; see ns.h. */
+    _Atomic uint64_t loss_told;     /* 0 again when the answer may have been lost. */
+    _Atomic uint64_t loss_answered; /* The same, but never taken back. */
 };
 
 static inline bool ctrl_is_discovery(const struct nvme_ctrl *ctrl)

@@ -68,18 +68,17 @@ static void command_end(struct command *cmd)
 {
     struct nvme_ns_req *req = cmd->req;
     struct slice *front = cmd->front;
-    const bool tells_loss = cmd->tells_loss;
 
     req->status = cmd->status;
+    /* Its leg has noted the loss that it met. */
+    if (status_is(req->status, STATUS_STALE_INCARNATION))
+        req->loss_told = max_u64(req->loss_told, atomic_load(&front->volume->losses.noted));
     struct list_node *n = list_pop_front(&front->waiting);
     if (n == NULL)
         command_put(cmd);
     else
         command_start(cmd, CONTAINER_OF(n, struct nvme_ns_req, link));
     req->done(req);
-    /* Not before: a store that forgets the loss while the host has no answer would hide it. */
-    if (tells_loss)
-        atomic_store(&front->volume->loss_told, true);
 }
 
 static bool command_is_over(const struct command *cmd)
@@ -268,18 +267,27 @@ static void command_checksum(struct command *cmd)
 }
 
 /* Whether this command has to tell the host that earlier writes may be gone (S1). */
-static bool command_takes_loss(const struct command *cmd)
+static bool command_tells_loss(const struct command *cmd)
 {
-    struct volume *v = cmd->front->volume;
+    struct leg_losses *losses = &cmd->front->volume->losses;
+    struct nvme_ns_req *req = cmd->req;
 
-    if (cmd->req->opcode != NVME_NS_FLUSH && !cmd->req->fua)
+    if (req->opcode != NVME_NS_FLUSH && !req->fua)
         return false;
-    /* S1: the host's own first Flush fails, not one that is made for it at a shutdown. */
-    if (cmd->req->no_host)
+    const uint64_t noted = atomic_load_explicit(&losses->noted, memory_order_relaxed);
+    if (noted <= req->loss_told || noted <= atomic_load(&losses->heard))
         return false;
-    if (!atomic_load_explicit(&v->loss_pending, memory_order_relaxed))
-        return false;
-    return atomic_exchange(&v->loss_pending, false);
+    req->loss_told = noted;
+    return true;
+}
+
+void command_loss_heard(struct nvme_ns *ns, uint64_t loss)
+{
+    struct volume *v = CONTAINER_OF(ns, struct volume, ns);
+    uint64_t heard = atomic_load(&v->losses.heard);
+
+    while (heard < loss && !atomic_compare_exchange_weak(&v->losses.heard, &heard, loss))
+        ;
 }
 
 static void command_prepare(struct command *cmd)
@@ -311,8 +319,7 @@ static void command_start(struct command *cmd, struct nvme_ns_req *req)
     cmd->status = STATUS(OK);
     cmd->free_pieces = ALL_PIECES_FREE;
     cmd->fed = false;
-    cmd->tells_loss = command_takes_loss(cmd);
-    if (cmd->tells_loss) {
+    if (command_tells_loss(cmd)) {
         cmd->status = STATUS(MEDIA_WRITE);
         cmd->fed = true;
     } else {

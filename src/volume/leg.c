@@ -11,14 +11,14 @@ static void leg_on_store(struct store_io *store_io);
 static void leg_return(struct io_msg *msg);
 
 void leg_init(struct leg *leg, struct store *store, struct reactor *reactor, bool continue_on_loss,
-              const atomic_bool *loss_told)
+              struct leg_losses *losses)
 {
     *leg = (struct leg) {
         .store = store,
         .reactor = reactor,
         .continue_on_loss = continue_on_loss,
         .problem = STATUS(UNAVAILABLE),
-        .loss_told = loss_told,
+        .losses = losses,
     };
 }
 
@@ -26,6 +26,14 @@ static void leg_note_use(struct leg *leg)
 {
     atomic_store_explicit(&leg->used_bytes, store_session_used_bytes(leg->session),
                           memory_order_relaxed);
+}
+
+static void leg_note_loss(struct leg *leg)
+{
+    if (leg->continue_on_loss)
+        store_session_loss_reported(leg->session);
+    else
+        leg->loss = atomic_fetch_add(&leg->losses->noted, 1) + 1;
 }
 
 void leg_on_opened(struct leg *leg, const struct store_session_opened *opened)
@@ -43,17 +51,17 @@ void leg_on_opened(struct leg *leg, const struct store_session_opened *opened)
     /* Writes of an earlier session may still be unflushed: the first Flush asks the disk. */
     leg->written = 1;
     leg->flushed = 0;
-    leg->loss = opened->unflushed_loss && !leg->continue_on_loss;
-    if (opened->unflushed_loss && leg->continue_on_loss)
-        store_session_loss_reported(leg->session);
+    leg->loss = 0;
+    if (opened->unflushed_loss)
+        leg_note_loss(leg);
 }
 
-/* The store forgets the loss only after the host was told: telling it twice does no harm. */
+/* The store forgets the loss only after the host has heard: telling it twice does no harm. */
 static void leg_settle_loss(struct leg *leg)
 {
-    if (!leg->loss || !atomic_load(leg->loss_told))
+    if (leg->loss == 0 || atomic_load(&leg->losses->heard) < leg->loss)
         return;
-    leg->loss = false;
+    leg->loss = 0;
     store_session_loss_reported(leg->session);
 }
 
@@ -137,8 +145,10 @@ static bool leg_on_stale_incarnation(struct leg_io *io)
     struct store_info info;
 
     store_get_info(leg->store, &info);
-    leg->incarnation = info.incarnation;
-    store_session_loss_reported(leg->session);
+    if (leg->incarnation != info.incarnation) { /* The first command that finds it. */
+        leg->incarnation = info.incarnation;
+        leg_note_loss(leg);
+    }
     return leg->continue_on_loss && io->store.incarnation != info.incarnation;
 }
 

@@ -26,18 +26,24 @@
 
 struct leg_io;
 
+/* A volume's losses: completed writes that may be gone, and which its host must hear of (S1). */
+struct leg_losses {
+    _Atomic uint64_t noted; /* How many; the number of the last. */
+    _Atomic uint64_t heard; /* The host has heard of this one and all before. */
+};
+
 struct leg {
     /* Set while the volume is opened, constant after. */
     struct store *store; /* NULL: the disk is not available. */
     struct reactor *reactor;
     struct store_session *session; /* NULL: could not be opened. */
     uint64_t generation;
-    bool continue_on_loss;        /* on-unflushed-loss = continue. */
-    struct status problem;        /* Why there is no session. */
-    const atomic_bool *loss_told; /* The host was told that writes may be gone (S1). */
+    bool continue_on_loss; /* on-unflushed-loss = continue. */
+    struct status problem; /* Why there is no session. */
+    struct leg_losses *losses;
 
     /* The store's reactor's. */
-    bool loss; /* This disk may have lost writes, and its store must hear of it. */
+    uint64_t loss; /* The last one of this disk that its store has not been told is heard; or 0. */
     uint64_t incarnation;
     uint64_t written; /* Commands completed that a Flush must cover. */
     uint64_t flushed; /* The value of written that the last good Flush covered. */
@@ -62,15 +68,14 @@ struct leg_io {
 
 /*
  * Prepares a leg that has no session yet.  store may be NULL.  reactor is the one of the store's
- * disk, or any if there is no store.  *loss_told is set when the host was told of the loss that
- * leg_on_opened() reported.
+ * disk, or any if there is no store.  losses is the volume's.
  */
 void leg_init(struct leg *leg, struct store *store, struct reactor *reactor, bool continue_on_loss,
-              const atomic_bool *loss_told);
+              struct leg_losses *losses);
 
 /*
- * Takes over what opening the session has brought.  leg->loss tells whether the host must be
- * told of a loss.  On the store's reactor.
+ * Takes over what opening the session has brought.  leg->loss is not 0 where the host must be told
+ * of a loss.  On the store's reactor.
  */
 void leg_on_opened(struct leg *leg, const struct store_session_opened *opened);
 
@@ -82,7 +87,7 @@ void leg_close(struct leg *leg);
  * store does not know fills with zeros (the engine knows that the volume has the shard there; it
  * was never written); a deallocate of one has nothing to do.  A FLUSH without anything to cover
  * does not reach the disk.  Where the disk's incarnation has changed, a FLUSH or FUA is
- * STALE_INCARNATION once, unless the volume continues on loss.
+ * STALE_INCARNATION once, and a loss is noted, unless the volume continues on loss.
  */
 void leg_submit(struct leg_io *io);
 

@@ -129,7 +129,7 @@ static struct status volume_alloc_legs(struct volume *v, const struct volume_con
         const struct volume_disk *disk = &config->disks[i];
         struct leg_call *call = &v->calls[i];
         leg_init(&v->legs[i], disk->store, disk->reactor, v->desc.continue_on_unflushed_loss,
-                 &v->loss_told);
+                 &v->losses);
         call->volume = v;
         call->leg = &v->legs[i];
         snprintf(call->disk, sizeof call->disk, "%s", disk->name);
@@ -208,13 +208,12 @@ static void open_take_leg(struct volume *v, const struct leg_call *call)
                     call->disk, status_text(call->leg->problem));
         return;
     }
-    if (!call->leg->loss)
+    if (call->leg->loss == 0)
         return;
     log_warning(v->log,
                 "volume '%s': disk '%s': completed writes that were not flushed may be lost: the "
                 "next flush of its host fails once to say so",
                 v->desc.name, call->disk);
-    atomic_store(&v->loss_pending, true);
 }
 
 static struct status open_outcome(struct volume *v)
@@ -348,6 +347,7 @@ static void volume_ns_info(struct nvme_ns *ns, struct nvme_ns_info *out_info)
 
 static const struct nvme_ns_ops volume_ns_ops = {
     .submit = command_submit,
+    .loss_heard = command_loss_heard,
     .info = volume_ns_info,
 };
 
@@ -374,8 +374,6 @@ void volume_open(const struct volume_config *config,
     v->epoch = config->epoch;
     v->on_opened = done;
     v->ctx = ctx;
-    atomic_init(&v->loss_pending, false);
-    atomic_init(&v->loss_told, false);
     sm_init(&v->sm, volume_states, VOL_OPENING);
     v->status = volume_alloc(v, config);
     if (!status_ok(v->status)) {

@@ -47,7 +47,6 @@ struct command {
     struct status status;  /* The first failure of a piece. */
     uint32_t free_pieces;  /* One bit each. */
     bool fed;              /* No more pieces will follow. */
-    bool tells_loss;       /* It fails because earlier writes may be gone (S1). */
     union {
         struct layout_range rest; /* READ, WRITE. */
         struct layout_walk walk;  /* WRITE_ZEROES, DEALLOCATE. */
@@ -101,8 +100,7 @@ struct volume {
     uint32_t leg_count;
     struct volume_placement *shards;
     uint64_t epoch;
-    atomic_bool loss_pending; /* A Flush or FUA must fail once (S1). */
-    atomic_bool loss_told;    /* It has. */
+    struct leg_losses losses;
 
     /* Opening, closing, deleting: on home. */
     struct sm sm;
@@ -128,6 +126,9 @@ void command_pool_fini(struct slice *s);
 
 /* nvme_ns_ops.submit */
 void command_submit(struct nvme_ns *ns, struct nvme_ns_req *req);
+
+/* nvme_ns_ops.loss_heard */
+void command_loss_heard(struct nvme_ns *ns, uint64_t loss);
 
 /* A piece has ended; on the reactor of its command's front. */
 void command_on_piece(struct piece *p);

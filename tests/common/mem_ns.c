@@ -6,11 +6,30 @@
 
 #define MEM_NS_BYTES_MAX (UINT64_C(1) << 40)
 
+static bool mem_tells_loss(const struct mem_ns *mem, struct nvme_ns_req *req)
+{
+    const uint64_t loss = mem->loss;
+
+    if (req->opcode != NVME_NS_FLUSH && !req->fua)
+        return false;
+    if (loss <= req->loss_told || loss <= mem->loss_heard)
+        return false;
+    req->loss_told = loss;
+    return true;
+}
+
+static void mem_loss_heard(struct nvme_ns *ns, uint64_t loss)
+{
+    struct mem_ns *mem = CONTAINER_OF(ns, struct mem_ns, ns);
+
+    mem->loss_heard = loss;
+}
+
 static void mem_execute(struct mem_ns *mem, struct nvme_ns_req *req)
 {
     uint8_t *at = mem->memory + req->offset;
 
-    req->status = mem->fail;
+    req->status = mem_tells_loss(mem, req) ? STATUS(MEDIA_WRITE) : mem->fail;
     if (!status_ok(req->status))
         return;
     pthread_mutex_lock(&mem->lock);
@@ -69,7 +88,9 @@ static void mem_info(struct nvme_ns *ns, struct nvme_ns_info *out_info)
     *out_info = CONTAINER_OF(ns, struct mem_ns, ns)->info;
 }
 
-static const struct nvme_ns_ops mem_ops = { .submit = mem_submit, .info = mem_info };
+static const struct nvme_ns_ops mem_ops = { .submit = mem_submit,
+                                            .loss_heard = mem_loss_heard,
+                                            .info = mem_info };
 
 struct status mem_ns_init(struct mem_ns *mem, uint64_t bytes, uint32_t lba_bytes)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A namespace in memory, for tests of the target.  It can hold requests back and fail them.
+ * A namespace in memory, for tests of the target.  It can hold requests back, fail them, and tell
+ * of losses.
  *
  * Threading: as nvme/ns.h says; hold, release and fail are for tests with one reactor.
  * Memory:    bytes of address space, touched as they are written.
@@ -19,7 +20,9 @@ struct mem_ns {
     uint8_t *memory;
     bool hold; /* Requests wait in held. */
     struct list held;
-    struct status fail; /* What requests end with; OK to execute them. */
+    struct status fail;          /* What requests end with; OK to execute them. */
+    _Atomic uint64_t loss;       /* Flush and FUA tell of this one, see nvme/ns.h; 0 for none. */
+    _Atomic uint64_t loss_heard; /* Up to this one. */
     _Atomic unsigned flushes;
     _Atomic unsigned fuas;
     _Atomic unsigned requests;

@@ -57,14 +57,23 @@ static void slot_fill(struct host_slot *s)
                      (struct span) { s->data + i * HOST_BLOCK_BYTES, HOST_BLOCK_BYTES });
 }
 
+static void host_cut(void *ctx)
+{
+    const struct host *const h = ctx;
+
+    sim_net_cut(h->config.machine, 2);
+}
+
 static void slot_submit(struct host_slot *s)
 {
     struct host *const h = s->host;
+    struct run *const run = h->config.run;
     struct initiator_io *const io = &s->io;
-    const unsigned first = (unsigned)rng_below(&h->config.run->rng, h->config.queues);
+    const unsigned first = (unsigned)rng_below(&run->rng, h->config.queues);
     struct initiator_queue *q = h->queues[first];
 
     s->busy = true;
+    s->may_tell = h->loss_due;
     h->started++;
     io->done = slot_on_done;
     io->offset = io->opcode == INITIATOR_FLUSH ? 0 : host_offset(h, s->op.block);
@@ -72,9 +81,12 @@ static void slot_submit(struct host_slot *s)
     io->data = (struct span) { 0 };
     if (io->opcode == INITIATOR_READ || io->opcode == INITIATOR_WRITE)
         io->data = (struct span) { s->data, io->bytes };
-    sim_trace(h->config.run->world, "host io", io->opcode, s->op.block,
+    sim_trace(run->world, "host io", io->opcode, s->op.block,
               s->op.count << 32 | (uint32_t)s->op.content);
     initiator_io_submit(q, initiator_ctrl_ns(h->ctrl), io);
+    /* The answer that tells of a loss may be lost, too. */
+    if (s->may_tell && (io->opcode == INITIATOR_FLUSH || io->fua) && run_percent(run, 30))
+        sim_world_after(run->world, run_between(run, 0, 200 * NS_PER_US), host_cut, h);
 }
 
 static void slot_start_read(struct host_slot *s)
@@ -166,7 +178,7 @@ static bool slot_may_fail(const struct host_slot *s, struct status st)
     if (status_is(st, STATUS_NO_SPACE))
         return c->no_space && s->io.opcode == INITIATOR_WRITE;
     if (status_is(st, STATUS_MEDIA_WRITE)) /* Once after a loss (S1). */
-        return s->host->loss_due && (s->io.opcode == INITIATOR_FLUSH || s->io.fua);
+        return s->may_tell && (s->io.opcode == INITIATOR_FLUSH || s->io.fua);
     return false;
 }
 
@@ -194,6 +206,14 @@ static void slot_take_answer(struct host_slot *s)
     }
 }
 
+static bool host_is_idle(const struct host *h)
+{
+    for (unsigned i = 0; i < h->config.slots; i++)
+        if (h->slots[i].busy)
+            return false;
+    return true;
+}
+
 static void slot_on_done(struct initiator_io *io)
 {
     struct host_slot *const s = CONTAINER_OF(io, struct host_slot, io);
@@ -208,18 +228,15 @@ static void slot_on_done(struct initiator_io *io)
                  s->op.block, status_text(io->status), io->sc);
     if (status_is(io->status, STATUS_MEDIA_WRITE)) {
         h->loss_told = true;
-        h->loss_due = false; /* Once. */
+        h->loss_due = false; /* Once; what was sent before that answer came may fail too. */
     }
-    /*
-     * Known hole: a Flush that ends with its connection may be the one that would have told, and
-     * no later one does (docs/simulation.md).
-     */
-    if (status_is_loss(io->status) && h->loss_due && (io->opcode == INITIATOR_FLUSH || io->fua))
-        h->loss_told = true;
     slot_take_answer(s);
     if (h->verifying && !status_ok(io->status) && status_is_loss(io->status))
         h->verify_next = min_u64(h->verify_next, s->op.block); /* Again. */
-    if (!status_is_loss(io->status))
+    if (h->state == HOST_UP && host_is_idle(h) && run_percent(run, 1)) {
+        h->orderly = true;
+        host_leave(h);
+    } else if (!status_is_loss(io->status))
         host_pump(h);
     else if (h->state == HOST_UP) /* The queue's end follows; or the target asks for patience. */
         io_timer_arm(&h->retry, h->reactor, reactor_now_ns(h->reactor) + RETRY_NS_MAX);
@@ -237,14 +254,6 @@ static void slot_start_verify(struct host_slot *s)
         min_u64(min_u64(h->config.io_blocks_max, group_left), h->config.blocks - h->verify_next);
     h->verify_next += s->op.count;
     slot_start_read(s);
-}
-
-static bool host_is_idle(const struct host *h)
-{
-    for (unsigned i = 0; i < h->config.slots; i++)
-        if (h->slots[i].busy)
-            return false;
-    return true;
 }
 
 /* Gives the free slots something to do. */
@@ -287,6 +296,7 @@ bool host_is_resting(void *host)
 static void host_retry(struct host *h)
 {
     h->state = HOST_DOWN;
+    h->orderly = false;
     io_timer_arm(&h->retry, h->reactor,
                  reactor_now_ns(h->reactor) + run_between(h->config.run, 0, RETRY_NS_MAX));
 }
@@ -330,7 +340,10 @@ static void host_leave(struct host *h)
         host_retry(h);
     else if (!h->ctrl_stopping) {
         h->ctrl_stopping = true;
-        initiator_ctrl_stop(h->ctrl);
+        if (h->orderly)
+            initiator_ctrl_stop(h->ctrl);
+        else
+            initiator_ctrl_drop(h->ctrl);
     }
 }
 
@@ -341,11 +354,10 @@ static void host_begin_life(struct host *h)
         h->loss_told = false;
         h->loss_due = true;
         h->flushed = false;
-    } else if (h->node_died) {
-        /* That the host was told may be forgotten: telling it twice does no harm. */
+    } else {
+        /* The target may not know that the answer has arrived: telling it twice does no harm. */
         h->loss_due |= h->loss_told;
     }
-    h->node_died = false;
     h->power_lost = false;
 }
 

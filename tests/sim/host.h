@@ -44,6 +44,7 @@ struct host_slot {
     struct history_op op;
     uint8_t *data; /* Aligned; io_blocks_max long. */
     bool busy;
+    bool may_tell; /* It may fail to tell of a loss. */
 };
 
 enum host_state { HOST_DOWN, HOST_CONNECTING, HOST_UP, HOST_LEAVING };
@@ -55,6 +56,7 @@ struct host {
     enum host_state state;
     struct initiator_ctrl *ctrl;
     bool ctrl_stopping;
+    bool orderly; /* It leaves of its own will, with nothing unanswered. */
     struct initiator_queue *queues[HOST_QUEUES_MAX];
     unsigned queues_alive;
     struct io_timer retry;
@@ -63,12 +65,11 @@ struct host {
     uint64_t answered;
     uint64_t verify_next; /* Blocks from here on are still to be read. */
     bool verifying;
-    bool resting;   /* Everything is answered and verified. */
-    bool loss_told; /* A Flush has failed with Write Fault since the script reset it. */
-    bool loss_due;  /* The power was lost: Flush and FUA may fail once. */
-    bool flushed;   /* A Flush has succeeded since then. */
-    bool node_died; /* Since the last connect, says the script; with power_lost, by that. */
-    bool power_lost;
+    bool resting;    /* Everything is answered and verified. */
+    bool loss_told;  /* A Flush has failed with Write Fault since the script reset it. */
+    bool loss_due;   /* The power was lost: Flush and FUA may fail once in an association. */
+    bool flushed;    /* A Flush has succeeded since then. */
+    bool power_lost; /* Since the last connect, says the script. */
     uint64_t connects;
 };
 

@@ -176,7 +176,6 @@ static void node_ended(struct sim_process *p, enum sim_exit how, void *ctx)
     if (work->history == NULL)
         return;
     sim_world_after(work->run->world, run_between(work->run, 0, 100 * NS_PER_MS), node_spawn, work);
-    work->host->node_died = true;
     if (how != SIM_EXIT_POWER)
         return; /* What was in flight ends when the host loses its connections. */
     history_power_lost(work->history);

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* S1: a namespace's failed Flush that tells of lost writes, until the host provably has it. */
+#include "target_harness.h"
+
+static struct th th;
+
+/* A host's association: an admin queue and two I/O queues. */
+struct association {
+    struct th_host *admin;
+    struct th_host *io[2];
+};
+
+static struct association associate(uint8_t host_id)
+{
+    const struct th_connect connect = { .host_id = host_id };
+    struct association a = { .admin = th_host_open(&th) };
+
+    th_handshake(a.admin, false, false);
+    const uint16_t cntlid = (uint16_t)th_connect(a.admin, &connect).result;
+    assert_int_equal(th_property_set_cc(a.admin, TH_CC_ENABLED).status, 0);
+    for (uint16_t i = 0; i < 2; i++) {
+        const struct th_connect queue = { .host_id = host_id,
+                                          .qid = (uint16_t)(i + 1),
+                                          .cntlid = cntlid };
+        a.io[i] = th_host_open(&th);
+        th_handshake(a.io[i], false, false);
+        assert_int_equal(th_connect(a.io[i], &queue).status, 0);
+    }
+    return a;
+}
+
+static void leave(struct association a)
+{
+    th_host_close(a.io[0]);
+    th_host_close(a.io[1]);
+    th_host_close(a.admin);
+}
+
+static struct association start_with_loss(void)
+{
+    th_start(&th, NULL);
+    th.mem.loss = 1;
+    return associate(1);
+}
+
+static bool flush_fails(struct th_host *h)
+{
+    const struct nvme_sqe flush = {
+        .opcode = NVME_IO_FLUSH, .flags = NVME_SQE_PSDT_SGL, .nsid = 1, .sgl_id = NVME_SGL_TRANSPORT
+    };
+    const uint16_t status = th_command(h, &flush, NULL, 0).status;
+
+    if (status != 0)
+        assert_int_equal(status, NVME_SC_DNR | 0x280); /* Write Fault, or Linux would retry. */
+    return status != 0;
+}
+
+/* Within an association one Flush fails, on whichever queue, then the next ones succeed. */
+static void told_once_in_an_association(void **state)
+{
+    (void)state;
+    struct association a = start_with_loss();
+
+    assert_true(flush_fails(a.io[0]));
+    assert_false(flush_fails(a.io[0]));
+    assert_false(flush_fails(a.io[1]));
+    assert_int_equal(th.mem.loss_heard, 0);
+    leave(a);
+    th_stop(&th);
+}
+
+/* A later loss is told again. */
+static void each_loss_is_told(void **state)
+{
+    (void)state;
+    struct association a = start_with_loss();
+
+    assert_true(flush_fails(a.io[0]));
+    th.mem.loss = 2;
+    assert_true(flush_fails(a.io[1]));
+    assert_false(flush_fails(a.io[1]));
+    leave(a);
+    th_stop(&th);
+}
+
+/* The answer may have been lost with the connection: the host's repeated Flush fails too. */
+static void told_again_after_a_lost_connection(void **state)
+{
+    (void)state;
+    struct association a = start_with_loss();
+
+    assert_true(flush_fails(a.io[0]));
+    leave(a);
+    th_run(&th, NS_PER_S);
+    assert_int_equal(th.mem.loss_heard, 0);
+    a = associate(1);
+    assert_true(flush_fails(a.io[0]));
+    leave(a);
+    th_stop(&th);
+}
+
+/* The loss of the queue alone is enough: the host may repeat the command on another one. */
+static void told_again_after_a_lost_queue(void **state)
+{
+    (void)state;
+    struct association a = start_with_loss();
+
+    assert_true(flush_fails(a.io[0]));
+    th_host_close(a.io[0]);
+    th_run(&th, NS_PER_S);
+    assert_true(flush_fails(a.io[1]));
+    th_host_close(a.io[1]);
+    th_host_close(a.admin);
+    th_stop(&th);
+}
+
+/* A path that takes over from one whose end nobody has noticed yet is told for itself. */
+static void told_on_every_path(void **state)
+{
+    (void)state;
+    struct association a = start_with_loss();
+    struct association b = associate(2);
+
+    assert_true(flush_fails(a.io[0]));
+    assert_true(flush_fails(b.io[0]));
+    leave(a);
+    leave(b);
+    th_stop(&th);
+}
+
+/* An id that is used again proves that its answer has arrived: nobody is told any more. */
+static void a_command_id_used_again_is_proof(void **state)
+{
+    (void)state;
+    struct association a = start_with_loss();
+    struct association b = associate(2);
+    const uint16_t cid = a.io[0]->next_cid;
+
+    assert_true(flush_fails(a.io[0]));
+    a.io[1]->next_cid = cid; /* Of another queue: says nothing. */
+    assert_false(flush_fails(a.io[1]));
+    assert_int_equal(th.mem.loss_heard, 0);
+    a.io[0]->next_cid = cid;
+    assert_false(flush_fails(a.io[0]));
+    assert_int_equal(th.mem.loss_heard, 1);
+    assert_false(flush_fails(b.io[0]));
+    leave(a);
+    leave(b);
+    th_stop(&th);
+}
+
+/* A shutdown comes after the last answer, as Linux does it: I/O queues first, then CC.SHN. */
+static void a_shutdown_is_proof(void **state)
+{
+    (void)state;
+    struct association a = start_with_loss();
+
+    assert_true(flush_fails(a.io[0]));
+    th_host_close(a.io[0]);
+    th_host_close(a.io[1]);
+    th_run(&th, NS_PER_S);
+    assert_int_equal(th.mem.loss_heard, 0);
+    assert_int_equal(th_property_set_cc(a.admin, TH_CC_ENABLED | 1 << 14).status, 0);
+    assert_int_equal(th.mem.loss_heard, 1);
+    th_run(&th, NS_PER_S);
+    assert_int_equal(th.mem.flushes, 1); /* The shutdown's own flush does not take the report. */
+    th_host_close(a.admin);
+    th_stop(&th);
+}
+
+/* A shutdown's own flush tells nobody: the next host's first Flush does. */
+static void a_flush_at_a_shutdown_tells_nobody(void **state)
+{
+    (void)state;
+    struct association a = start_with_loss();
+
+    assert_int_equal(th_property_set_cc(a.admin, TH_CC_ENABLED | 1 << 14).status, 0);
+    th_run(&th, NS_PER_S);
+    assert_int_equal(th.mem.flushes, 1);
+    assert_int_equal(th.mem.loss_heard, 0);
+    leave(a);
+    a = associate(1);
+    assert_true(flush_fails(a.io[0]));
+    leave(a);
+    th_stop(&th);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(told_once_in_an_association),
+        cmocka_unit_test(each_loss_is_told),
+        cmocka_unit_test(told_again_after_a_lost_connection),
+        cmocka_unit_test(told_again_after_a_lost_queue),
+        cmocka_unit_test(told_on_every_path),
+        cmocka_unit_test(a_command_id_used_again_is_proof),
+        cmocka_unit_test(a_shutdown_is_proof),
+        cmocka_unit_test(a_flush_at_a_shutdown_tells_nobody),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
