@@ -162,6 +162,21 @@ static struct status node_open_pools(struct node *n)
     return STATUS(OK);
 }
 
+/* A volume that this node is to serve, or anything before it has been told what it serves. */
+static bool node_expects(void *ctx, const char *nqn)
+{
+    const struct node *n = ctx;
+
+    if (!n->told)
+        return true;
+    LIST_FOR_EACH (link, &n->volumes) {
+        const struct node_volume *v = CONTAINER_OF(link, struct node_volume, link);
+        if (v->wanted && !v->deleting && strcmp(v->nqn.s, nqn) == 0)
+            return true;
+    }
+    return false;
+}
+
 static struct status node_open_target(struct node *n)
 {
     struct buf_pool *pools[NODE_REACTORS_MAX];
@@ -170,6 +185,8 @@ static struct status node_open_target(struct node *n)
         .pools = pools,
         .reactor_count = n->reactor_count,
         .node_index = n->node_index,
+        .expects = node_expects,
+        .ctx = n,
     };
 
     for (unsigned i = 0; i < n->reactor_count; i++)
@@ -248,6 +265,7 @@ void node_apply(struct node *n, const struct node_desired *desired)
         if (!v->seen && v->wanted)
             node_volume_drop(v);
     }
+    n->told = true;
     n->revision = desired->revision;
     node_changed(n);
 }

@@ -52,6 +52,7 @@ struct node {
     struct io_addr bound;
     struct list volumes; /* node_volume.link */
     unsigned volume_count;
+    bool told; /* node_apply() has said what the node serves. */
     uint64_t revision;
     struct node_report_memory *report;
     void (*stopped)(void *ctx);

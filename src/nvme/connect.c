@@ -92,6 +92,16 @@ static void refuse(struct nvme_cmd *cmd, const struct connect *c, uint16_t statu
     cmd_post_reply(cmd, status);
 }
 
+static void refuse_subsystem(struct nvme_cmd *cmd, const struct connect *c)
+{
+    const struct nvme_target *target = cmd->conn->target;
+
+    if (target->expects != NULL && target->expects(target->expects_ctx, c->subsys_nqn.s))
+        refuse(cmd, c, NVME_SC_CONNECT_BUSY);
+    else
+        refuse(cmd, c, invalid_data(cmd, offsetof(struct nvme_connect_data_spec, subsys_nqn)));
+}
+
 static void accept_queue(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd, const struct connect *c)
 {
     ctrl_add_queue(ctrl, cmd->conn, c->qid);
@@ -153,8 +163,7 @@ static void connect_admin(struct nvme_cmd *cmd, const struct connect *c)
     struct nvme_subsys *subsys = target_find_subsys(target, c->subsys_nqn.s);
 
     if (subsys == NULL || subsys->removing)
-        return refuse(cmd, c,
-                      invalid_data(cmd, offsetof(struct nvme_connect_data_spec, subsys_nqn)));
+        return refuse_subsystem(cmd, c);
     if (!subsys_allows(subsys, c->host_nqn.s))
         return refuse(cmd, c, NVME_SC_DNR | NVME_SC_CONNECT_INVALID_HOST);
     /* The dynamic controller model: the host may not choose. */
@@ -205,11 +214,14 @@ static void connect_io(struct nvme_cmd *cmd, const struct connect *c)
     struct nvme_subsys *subsys = target_find_subsys(cmd->conn->target, c->subsys_nqn.s);
 
     if (subsys == NULL || subsys->removing || subsys->ns == NULL)
-        return refuse(cmd, c,
-                      invalid_data(cmd, offsetof(struct nvme_connect_data_spec, subsys_nqn)));
+        return refuse_subsystem(cmd, c);
     struct nvme_ctrl *ctrl = find_ctrl(subsys, c->cntlid);
+    /* The controller may have ended while its host was making its queues.  That is no reason for
+     * the host to give up, as Do Not Retry would say. */
     if (ctrl == NULL)
-        return refuse(cmd, c, invalid_data(cmd, offsetof(struct nvme_connect_data_spec, cntlid)));
+        return refuse(cmd, c,
+                      invalid_data(cmd, offsetof(struct nvme_connect_data_spec, cntlid)) &
+                          (uint16_t)~NVME_SC_DNR);
     if (strcmp(ctrl->host_nqn.s, c->host_nqn.s) != 0)
         return refuse(cmd, c, NVME_SC_DNR | NVME_SC_CONNECT_INVALID_HOST);
     if (memcmp(ctrl->host_id, c->host_id, sizeof ctrl->host_id) != 0)

@@ -80,8 +80,10 @@ static void home_on_command(struct io_msg *msg)
     assert(reactor_is_current(conn->target->home));
     if (is_connect && conn->ctrl == NULL)
         home_connect(cmd);
-    else if (conn->ctrl == NULL || conn->ctrl->dying)
+    else if (conn->ctrl == NULL)
         cmd_post_reply(cmd, NVME_SC_DNR | NVME_SC_COMMAND_SEQUENCE);
+    else if (conn->ctrl->dying)
+        cmd_post_reply(cmd, NVME_SC_ABORT_SQ_DELETION);
     else
         ctrl_command(conn->ctrl, cmd);
 }

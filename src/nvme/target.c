@@ -50,6 +50,8 @@ static struct status MUST_CHECK target_init(struct nvme_target *target,
     target->node_index = config->node_index;
     target->quota_bytes = config->connection_quota_bytes != 0 ? config->connection_quota_bytes
                                                               : NVME_CONNECTION_QUOTA_BYTES;
+    target->expects = config->expects;
+    target->expects_ctx = config->ctx;
     target->generation = 1;
     list_init(&target->subsystems);
     list_init(&target->conns);

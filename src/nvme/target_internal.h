@@ -40,7 +40,9 @@ struct nvme_target {
     unsigned shard_count;
     unsigned next_shard;
     unsigned node_index;
-    size_t quota_bytes; /* Read by all shards; never changes. */
+    size_t quota_bytes;                          /* Read by all shards; never changes. */
+    bool (*expects)(void *ctx, const char *nqn); /* Of the configuration. */
+    void *expects_ctx;
 
     struct nvme_port ports[NVME_PORTS_MAX];
     unsigned port_count;

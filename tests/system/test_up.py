@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`trilith up`: starting, dying, coming back, and what it refuses."""
 
+import concurrent.futures
 import json
 import os
 import socket
@@ -81,6 +82,40 @@ def test_no_acknowledged_write_is_lost_by_sigkill(up, tmp_path, round_):
     wait_ready(server)
     done = perf(server, "--rw", "read", "--verify", "--verify-state", str(state))
     assert done.returncode == 0, done.stdout + done.stderr
+    server.stop()
+
+
+def knock(address, nqn):
+    """The (status, Do Not Retry) of one Connect; None if nobody listens."""
+    try:
+        with nvmetcp.Connection(address) as host:
+            host.ic()
+            answer = host.connect(nqn)
+            return answer.status, answer.do_not_retry
+    except (OSError, nvmetcp.Closed):
+        return None
+
+
+def test_a_host_that_reconnects_early_is_told_to_wait(up):
+    """A kernel gives its block device up when it is told that the volume does not exist."""
+    server = small(up).start()
+    volume = server.create("db", "64M")
+    answers = set()
+    for _ in range(3):
+        server.kill()
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            starting = pool.submit(server.start)
+            while not starting.done():
+                answers.add(knock(server.address, volume["nqn"]))
+        starting.result()
+    wait_ready(server)
+    answers.add(knock(server.address, volume["nqn"]))
+    # Controller Busy, and that only until the volume is served.
+    assert (0, False) in answers
+    assert answers <= {None, (0x181, False), (0, False)}
+    assert knock(server.address, volume["nqn"] + "2") == (0x182, True)
+    server.cli("volume", "delete", "db")
+    assert knock(server.address, volume["nqn"]) == (0x182, True)
     server.stop()
 
 

@@ -19,6 +19,13 @@ static void nothing(struct sim_process *p, void *ctx)
     (void)ctx;
 }
 
+static bool th_expects(void *ctx, const char *nqn)
+{
+    const struct th *th = ctx;
+
+    return th->expected != NULL && strcmp(th->expected, nqn) == 0;
+}
+
 static void th_make_target(struct th *th, const struct th_options *o)
 {
     const struct nvme_target_config config = {
@@ -28,6 +35,8 @@ static void th_make_target(struct th *th, const struct th_options *o)
         .node_index = 3,
         .connection_quota_bytes = o->quota_bytes,
         .r2t_pool_bytes = o->r2t_pool_bytes != 0 ? o->r2t_pool_bytes : TH_POOL_BYTES,
+        .expects = th_expects,
+        .ctx = th,
     };
     const struct nvme_subsys_config subsys = {
         .nqn = TH_NQN,
@@ -57,6 +66,7 @@ void th_start(struct th *th, const struct th_options *options)
     const bool trace = getenv("TH_TRACE") != NULL;
 
     memset(th, 0, sizeof *th);
+    th->expected = o->expected;
     th->reactor_count = o->reactors != 0 ? o->reactors : 2;
     th->world = sim_world_create(&(struct sim_config) {
         .seed = o->seed + 1, .trace = trace ? th_trace : NULL, .log_level = LOG_LEVEL_DEBUG });

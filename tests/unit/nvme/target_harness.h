@@ -42,6 +42,7 @@ struct th {
     struct nvme_subsys *subsys;
     struct mem_ns mem;
     struct io_addr addr;
+    const char *expected;
     bool stopped;
     bool flag; /* Set by th_set_flag(). */
 };
@@ -55,6 +56,7 @@ struct th_options {
     size_t pool_bytes;     /* 0: TH_POOL_BYTES. */
     const char *allow;     /* A host NQN; NULL: any. */
     uint32_t lba_bytes;    /* 0: 4096. */
+    const char *expected;  /* A subsystem that is still to come. */
 };
 
 void th_start(struct th *th, const struct th_options *options);

@@ -40,11 +40,27 @@ static void test_unknown_subsystem(void **state)
     th_handshake(h, false, false);
     struct th_connect c = { .nqn = NQN_VOLUME_PREFIX "db2" };
     const struct nvme_cqe cqe = th_connect(h, &c);
-    assert_int_equal(cqe.status & NVME_SC_VALUE_MASK, NVME_SC_CONNECT_INVALID_PARAM);
+    assert_int_equal(cqe.status, NVME_SC_DNR | NVME_SC_CONNECT_INVALID_PARAM);
     assert_int_equal(cqe.result, NVME_CONNECT_IATTR_DATA | 256);
 
     /* The connection goes on: a right Connect succeeds. */
     assert_int_equal(th_connect(h, &(struct th_connect) { 0 }).status, 0);
+    th_host_close(h);
+    th_stop(&th);
+}
+
+/* A volume that is not served yet, or not just now: its hosts try again and keep their device. */
+static void test_expected_subsystem(void **state)
+{
+    (void)state;
+    struct th_connect c = { .nqn = NQN_VOLUME_PREFIX "db2" };
+
+    th_start(&th, &(struct th_options) { .expected = c.nqn });
+    struct th_host *h = th_host_open(&th);
+    th_handshake(h, false, false);
+    assert_int_equal(th_connect(h, &c).status, NVME_SC_CONNECT_BUSY);
+    c.qid = 1;
+    assert_int_equal(th_connect(h, &c).status, NVME_SC_CONNECT_BUSY);
     th_host_close(h);
     th_stop(&th);
 }
@@ -85,7 +101,9 @@ static void test_connect_bad_parameters(void **state)
     c = (struct th_connect) { .qid = NVME_IO_QUEUES_MAX + 1, .cntlid = cntlid };
     assert_int_equal(th_connect(h, &c).result, offsetof(struct nvme_connect_spec, qid));
     c = (struct th_connect) { .qid = 1, .cntlid = (uint16_t)(cntlid + 1) };
-    assert_int_equal(th_connect(h, &c).result, NVME_CONNECT_IATTR_DATA | 16);
+    struct nvme_cqe cqe = th_connect(h, &c);
+    assert_int_equal(cqe.status, NVME_SC_CONNECT_INVALID_PARAM); /* It may have been, and ended. */
+    assert_int_equal(cqe.result, NVME_CONNECT_IATTR_DATA | 16);
     c = (struct th_connect) { .qid = 1, .cntlid = cntlid, .host_id = 7 };
     assert_int_equal(th_connect(h, &c).result, NVME_CONNECT_IATTR_DATA | 0);
     c = (struct th_connect) { .qid = 1, .cntlid = cntlid, .nqn = "nonsense" };
@@ -536,6 +554,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_connect_gives_a_controller),
         cmocka_unit_test(test_unknown_subsystem),
+        cmocka_unit_test(test_expected_subsystem),
         cmocka_unit_test(test_host_not_allowed),
         cmocka_unit_test(test_connect_bad_parameters),
         cmocka_unit_test(test_commands_before_connect),
