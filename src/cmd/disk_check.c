@@ -63,7 +63,10 @@ static void on_done(void *ctx, struct status status)
 static void on_start(struct io_msg *msg)
 {
     struct check *c = CONTAINER_OF(msg, struct check, start);
-    store_check(c->dev, &c->report, on_done, c);
+    const struct status st = store_check(c->dev, &c->report, on_done, c);
+
+    if (!status_ok(st))
+        on_done(c, st);
 }
 
 static json_t *info_json(const struct check *c)

@@ -46,7 +46,8 @@ static void sweep_run(struct io_task *task)
     }
     if (!s->ended || s->busy > 0)
         return;
-    free(s->buffers);
+    if (s->lent == NULL)
+        free(s->buffers);
     s->buffers = NULL;
     s->ops->done(s, s->outcome);
 }
@@ -80,7 +81,8 @@ void sweep_start(struct sweep *s)
     s->ended = false;
     s->outcome = STATUS(OK);
     io_task_init(&s->task, sweep_run);
-    s->buffers = aligned_alloc(BUFFER_ALIGN, s->depth * s->buffer_bytes);
+    s->buffers =
+        s->lent != NULL ? s->lent : aligned_alloc(BUFFER_ALIGN, s->depth * s->buffer_bytes);
     if (s->buffers == NULL)
         sweep_end(s, STATUS(NO_MEMORY));
     for (unsigned i = 0; i < s->depth; i++) {

@@ -53,6 +53,7 @@ struct sweep {
     struct dev *dev;
     unsigned depth; /* 1: items come in order. */
     size_t buffer_bytes;
+    uint8_t *lent; /* depth * buffer_bytes, 4 KiB aligned, of the caller's; NULL: allocates. */
 
     /* Private to sweep.c. */
     uint8_t *buffers;
@@ -63,7 +64,7 @@ struct sweep {
     struct sweep_slot slots[SWEEP_DEPTH_MAX];
 };
 
-/* The four fields above the private ones are set.  Every outcome arrives through done(). */
+/* The fields above the private ones are set.  Every outcome arrives through done(). */
 void sweep_start(struct sweep *sweep);
 
 #endif

@@ -100,7 +100,9 @@ static void disk_format(struct node_disk *d)
              d->cluster_name);
     snprintf(config.identity.disk_name, sizeof config.identity.disk_name, "%s", d->config.name);
     sm_move(&d->sm, DISK_FORMAT);
-    store_format(d->dev, &config, disk_on_formatted, d);
+    const struct status st = store_format(d->dev, &config, disk_on_formatted, d);
+    if (!status_ok(st))
+        disk_refuse(d, "cannot be formatted", status_text(st));
 }
 
 static bool is_zero(struct const_span s)
@@ -186,7 +188,9 @@ static void disk_open_store(struct node_disk *d)
     };
 
     sm_move(&d->sm, DISK_STORE);
-    store_open(d->dev, &config, disk_on_store, d);
+    const struct status st = store_open(d->dev, &config, disk_on_store, d);
+    if (!status_ok(st))
+        disk_refuse(d, "cannot be opened", status_text(st));
 }
 
 static bool disk_may_retry(struct node_disk *d)

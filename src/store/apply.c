@@ -11,13 +11,19 @@
 
 #include "store/store_internal.h"
 
+/* What the catalog refuses cannot stand on a disk; want of memory is not the disk's fault. */
+static struct status MUST_CHECK refused(struct status st)
+{
+    return status_ok(st) || status_is(st, STATUS_NO_MEMORY) ? st : STATUS(CORRUPT);
+}
+
 static struct status MUST_CHECK apply_volume(struct apply *a, const struct record_volume *rec)
 {
     struct catalog *const c = &a->store->catalog;
     struct catalog_volume *v = catalog_volume_by_id(c, rec->id);
 
-    if (v == NULL && !status_ok(catalog_add_volume(c, rec->id, &rec->volume, &v)))
-        return STATUS(CORRUPT);
+    if (v == NULL)
+        TRY(refused(catalog_add_volume(c, rec->id, &rec->volume, &v)));
     if (!uuid_equal(v->desc.uuid, rec->volume.uuid))
         return STATUS(CORRUPT);
     v->desc = rec->volume;
@@ -71,7 +77,7 @@ static struct status MUST_CHECK apply_shard(struct apply *a, const struct record
     /* F7. */
     if (rec->bytes != v->desc.shard_bytes)
         return STATUS(CORRUPT);
-    return status_ok(catalog_add_shard(c, v, rec, &s)) ? STATUS(OK) : STATUS(CORRUPT);
+    return refused(catalog_add_shard(c, v, rec, &s));
 }
 
 static void apply_sums(struct apply *a, const struct record *rec)

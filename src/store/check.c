@@ -139,7 +139,8 @@ static void check_on_loaded(void *ctx, struct status status)
 
     if (!status_ok(status)) {
         /* What cannot be loaded and was told is the disk's fault, and the check has worked. */
-        c->outcome = c->report->problems > 0 ? STATUS(OK) : status;
+        const bool told = c->report->problems > 0 && !status_is(status, STATUS_NO_MEMORY);
+        c->outcome = told ? STATUS(OK) : status;
         reactor_defer(c->dev->reactor, &c->task);
         return;
     }
@@ -172,14 +173,15 @@ static void check_end(struct io_task *task)
     done(ctx, st);
 }
 
-void store_check(struct dev *dev, struct store_check_report *report, store_done_fn *done, void *ctx)
+struct status store_check(struct dev *dev, struct store_check_report *report, store_done_fn *done,
+                          void *ctx)
 {
     struct check *const c = calloc(1, sizeof *c);
 
     assert(reactor_is_current(dev->reactor));
     assert(done != NULL);
     if (c == NULL)
-        abort(); /* Not even the answer could be remembered. */
+        return STATUS(NO_MEMORY);
     report->problems = 0;
     report->info = (struct store_info) { 0 };
     *c = (struct check) { .dev = dev, .report = report, .done = done, .ctx = ctx };
@@ -188,4 +190,5 @@ void store_check(struct dev *dev, struct store_check_report *report, store_done_
     };
     io_task_init(&c->task, check_end);
     store_load_start(&c->load);
+    return STATUS(OK);
 }

@@ -32,6 +32,10 @@ static const struct sm_state states[] = {
 #define DUMP_BLOCKS  16
 #define USED_DIVISOR 2 /* A checkpoint starts when so much of the ring is in use. */
 
+static_assert((size_t)SUMS_DEPTH * DISK_BLOCK_BYTES <= CHECKPOINT_BYTES &&
+                  (size_t)DUMP_DEPTH * DUMP_BLOCKS * DISK_BLOCK_BYTES <= CHECKPOINT_BYTES,
+              "the sweeps' buffers fit");
+
 static void checkpoint_step(struct store *store, struct status status);
 
 static struct store *store_of(struct sweep *sweep)
@@ -138,6 +142,7 @@ static void checkpoint_sweep(struct store *store, const struct sweep_ops *ops, u
     sweep->dev = store->dev;
     sweep->depth = depth;
     sweep->buffer_bytes = buffer_bytes;
+    sweep->lent = store->checkpoint.buffers;
     sweep_start(sweep);
 }
 

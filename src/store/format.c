@@ -119,14 +119,14 @@ static struct status MUST_CHECK format_make_superblock(struct format *f,
     return disk_layout_make(f->dev->info.bytes, &sb->layout);
 }
 
-void store_format(struct dev *dev, const struct store_format_config *config, store_done_fn *done,
-                  void *ctx)
+struct status store_format(struct dev *dev, const struct store_format_config *config,
+                           store_done_fn *done, void *ctx)
 {
     struct format *const f = calloc(1, sizeof *f);
 
     assert(done != NULL);
     if (f == NULL)
-        abort(); /* Not even the answer could be remembered. */
+        return STATUS(NO_MEMORY);
     f->dev = dev;
     f->done = done;
     f->ctx = ctx;
@@ -137,4 +137,5 @@ void store_format(struct dev *dev, const struct store_format_config *config, sto
         format_step(f);
     else
         reactor_defer(dev->reactor, &f->task);
+    return STATUS(OK);
 }

@@ -160,6 +160,8 @@ static struct status load_item(struct sweep *sweep, struct sweep_slot *slot)
         const struct status st = load_block(l, block, slot->arg[0] + i);
         if (status_ok(st))
             continue;
+        if (status_is(st, STATUS_NO_MEMORY))
+            return st; /* Not the disk's fault. */
         store_load_problem(l, "checkpoint block %" PRIu64 " at %" PRIu64 ": %s", slot->arg[0] + i,
                            slot->offset + i * DISK_BLOCK_BYTES, status_text(st));
         return STATUS(CORRUPT);
@@ -182,7 +184,7 @@ static struct status load_on_block(void *ctx, const struct metablock *head,
 
     l->apply.sequence = head->sequence;
     const struct status st = apply_records(&l->apply, payload, data);
-    if (!status_ok(st))
+    if (!status_ok(st) && !status_is(st, STATUS_NO_MEMORY))
         store_load_problem(l, "journal block %" PRIu64 ": a record that cannot be: %s",
                            head->sequence, status_text(st));
     return st;

@@ -331,15 +331,15 @@ static void opening_step(struct opening *o, struct status status)
         opening_end(o, st);
 }
 
-void store_open(struct dev *dev, const struct store_config *config,
-                void (*done)(void *ctx, const struct store_opened *opened), void *ctx)
+struct status store_open(struct dev *dev, const struct store_config *config,
+                         void (*done)(void *ctx, const struct store_opened *opened), void *ctx)
 {
     struct opening *const o = calloc(1, sizeof *o);
 
     assert(reactor_is_current(dev->reactor));
     assert(done != NULL);
     if (o == NULL)
-        abort(); /* Not even the answer could be remembered. */
+        return STATUS(NO_MEMORY);
     *o = (struct opening) { .dev = dev, .done = done, .ctx = ctx };
     o->load = (struct load) { .dev = dev,
                               .cluster = config->cluster,
@@ -349,4 +349,5 @@ void store_open(struct dev *dev, const struct store_config *config,
     sm_init(&o->sm, states, OPEN_FLUSH);
     io_task_init(&o->task, opening_report);
     dev_flush(dev, &o->io, opening_on_io);
+    return STATUS(OK);
 }

@@ -252,28 +252,25 @@ void sessions_run(struct store *store)
         open_report(CONTAINER_OF(n, struct session_open, link));
 }
 
-/* Without memory there is nothing to remember the call in: the caller's process is at its end. */
-static void *must_alloc(size_t bytes)
-{
-    void *const p = calloc(1, bytes);
-
-    if (p == NULL)
-        abort();
-    return p;
-}
-
-void store_session_open(struct store *store, const struct store_session_config *config,
-                        void (*done)(void *ctx, const struct store_session_opened *opened),
-                        void *ctx)
+struct status store_session_open(struct store *store, const struct store_session_config *config,
+                                 void (*done)(void *ctx, const struct store_session_opened *opened),
+                                 void *ctx)
 {
     assert(reactor_is_current(store->reactor));
     assert(done != NULL);
 
-    struct session_open *const o = must_alloc(sizeof *o);
+    struct session_open *const o = calloc(1, sizeof *o);
+    struct store_session *const session = calloc(1, sizeof *session);
+    if (o == NULL || session == NULL) {
+        free(o);
+        free(session);
+        return STATUS(NO_MEMORY);
+    }
     *o = (struct session_open) { .store = store, .config = *config, .done = done, .ctx = ctx };
-    o->session = must_alloc(sizeof *o->session);
+    o->session = session;
     list_node_init(&o->session->link);
     list_node_init(&o->link);
     list_push_back(&store->session_opens, &o->link);
     store_kick(store);
+    return STATUS(OK);
 }

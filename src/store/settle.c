@@ -8,7 +8,6 @@
 #include "base/crc32c.h"
 #include "store/store_internal.h"
 
-#define SETTLE_DEPTH    4
 #define SETTLE_RETRY_NS NS_PER_S
 
 /* The next grain of the region that has data, in any layer. */
@@ -154,6 +153,7 @@ void settle_run(struct store *store)
         s->sweep.dev = store->dev;
         s->sweep.depth = SETTLE_DEPTH;
         s->sweep.buffer_bytes = STORE_GRAIN_BYTES;
+        s->sweep.lent = s->buffers;
         sweep_start(&s->sweep);
     }
 }

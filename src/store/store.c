@@ -20,8 +20,14 @@ static struct status MUST_CHECK store_make_parts(struct store *s)
     TRY(intents_init(&s->intents));
     s->segments = calloc(SEGMENTS_MAX, sizeof *s->segments);
     s->sb_writer.block = aligned_alloc(SUPERBLOCK_BYTES, SUPERBLOCK_BYTES);
-    if (s->segments == NULL || s->sb_writer.block == NULL)
+    s->checkpoint.buffers = aligned_alloc(DISK_BLOCK_BYTES, CHECKPOINT_BYTES);
+    if (s->segments == NULL || s->sb_writer.block == NULL || s->checkpoint.buffers == NULL)
         return STATUS(NO_MEMORY);
+    for (unsigned i = 0; i < SETTLERS; i++) {
+        s->settlers[i].buffers = aligned_alloc(DISK_BLOCK_BYTES, SETTLE_DEPTH * STORE_GRAIN_BYTES);
+        if (s->settlers[i].buffers == NULL)
+            return STATUS(NO_MEMORY);
+    }
     for (unsigned i = 0; i < SEGMENTS_MAX; i++) {
         list_node_init(&s->segments[i].link);
         list_push_back(&s->free_segments, &s->segments[i].link);
@@ -113,6 +119,9 @@ void store_destroy(struct store *store)
     intents_fini(&store->intents);
     free(store->segments);
     free(store->sb_writer.block);
+    free(store->checkpoint.buffers);
+    for (unsigned i = 0; i < SETTLERS; i++)
+        free(store->settlers[i].buffers);
     free(store);
 }
 

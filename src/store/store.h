@@ -56,9 +56,13 @@ struct store_format_config {
 
 typedef void store_done_fn(void *ctx, struct status status);
 
-/* Writes an empty store on the device.  Whatever was there is lost.  done from the loop. */
-void store_format(struct dev *dev, const struct store_format_config *config, store_done_fn *done,
-                  void *ctx);
+/*
+ * Writes an empty store on the device.  Whatever was there is lost.  done from the loop.  Here, as
+ * in the other calls that return a status: NO_MEMORY, and done is never called, if not even the
+ * call can be remembered.
+ */
+struct status store_format(struct dev *dev, const struct store_format_config *config,
+                           store_done_fn *done, void *ctx) MUST_CHECK;
 
 /* ---- Opening and closing ---- */
 
@@ -77,8 +81,9 @@ struct store_opened {
  * Reads the superblocks, recovers, and reports through done.  dev is borrowed, and must outlive
  * the store.
  */
-void store_open(struct dev *dev, const struct store_config *config,
-                void (*done)(void *ctx, const struct store_opened *opened), void *ctx);
+struct status store_open(struct dev *dev, const struct store_config *config,
+                         void (*done)(void *ctx, const struct store_opened *opened),
+                         void *ctx) MUST_CHECK;
 
 /* Writes a checkpoint and the mark of a clean shutdown, and frees the store. */
 void store_close(struct store *store, store_done_fn *done, void *ctx);
@@ -138,9 +143,9 @@ struct store_session_opened {
  * Opens a session: the epoch is made durable, older sessions of the group end, their commands
  * finish or are dropped, and only then is done called.
  */
-void store_session_open(struct store *store, const struct store_session_config *config,
-                        void (*done)(void *ctx, const struct store_session_opened *opened),
-                        void *ctx);
+struct status store_session_open(struct store *store, const struct store_session_config *config,
+                                 void (*done)(void *ctx, const struct store_session_opened *opened),
+                                 void *ctx) MUST_CHECK;
 
 /* The session's commands in flight have ended.  Frees it. */
 void store_session_close(struct store_session *session);
@@ -212,7 +217,7 @@ struct store_check_report {
 
 /* Verifies everything on the device, data included; changes nothing.  done: OK even if there
  * are problems; a failure means that it could not be checked. */
-void store_check(struct dev *dev, struct store_check_report *report, store_done_fn *done,
-                 void *ctx);
+struct status store_check(struct dev *dev, struct store_check_report *report, store_done_fn *done,
+                          void *ctx) MUST_CHECK;
 
 #endif

@@ -39,6 +39,7 @@
 #define SETTLE_DELAY_NS    (20 * NS_PER_MS) /* F14's background flush. */
 #define INTENT_IDLE_NS     (30 * NS_PER_S)  /* A region closes so long after its last write. */
 #define INTENTS_HIGH       (LAYOUT_INTENTS_MAX / 4 * 3) /* Above, the oldest close early. */
+#define CHECKPOINT_BYTES   ((size_t)128 << 10) /* That a checkpoint's sweeps have in flight. */
 #define RESERVE_GRAINS_MIN 2
 #define RESERVE_DIVISOR    100
 
@@ -66,6 +67,7 @@ struct checkpoint {
     bool wanted;
     bool for_close; /* Marks the superblock clean. */
     struct sweep sweep;
+    uint8_t *buffers; /* Of the sweep: a checkpoint never waits for memory. */
     struct journal_waiter waiter;
     uint64_t sums_next; /* Table block to look at next. */
     uint64_t start;     /* Replay will start here. */
@@ -83,13 +85,15 @@ struct checkpoint {
     void (*done)(struct store *store, struct status status);
 };
 
-#define SETTLERS 4
+#define SETTLERS     4
+#define SETTLE_DEPTH 4
 
 /* One region being settled: settle.c. */
 struct settler {
     struct store *store;
     struct intent *intent; /* NULL: idle. */
     struct sweep sweep;
+    uint8_t *buffers; /* Of the sweep: want of memory is no reason to fail a command. */
     unsigned layer;
     uint32_t grain;
     const struct grain *current;

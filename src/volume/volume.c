@@ -197,7 +197,9 @@ static void open_deliver(struct io_msg *msg)
         .epoch = call->volume->epoch,
     };
 
-    store_session_open(call->leg->store, &config, open_on_session, call);
+    const struct status st = store_session_open(call->leg->store, &config, open_on_session, call);
+    if (!status_ok(st))
+        open_on_session(call, &(struct store_session_opened) { .status = st });
 }
 
 /* Takes in one leg, reporting what a person should know. */

@@ -130,7 +130,8 @@ static void life_reopen_session(struct io_timer *t)
     if (work->ending || work->load.session == NULL || work->load.ops_left == 0)
         return;
     work->load.superseding = true;
-    store_session_open(work->store, &config, life_on_session, work);
+    const struct status st = store_session_open(work->store, &config, life_on_session, work);
+    assert(status_ok(st));
 }
 
 static void life_on_idle(struct store_load *load)
@@ -172,14 +173,16 @@ static void life_on_opened(void *ctx, const struct store_opened *opened)
     }
     const struct store_session_config config = session_config(work);
     work->store = opened->store;
-    store_session_open(work->store, &config, life_on_session, work);
+    const struct status st = store_session_open(work->store, &config, life_on_session, work);
+    assert(status_ok(st));
 }
 
 static void life_open_store(struct work *work)
 {
     const struct store_config config = { .cluster = { { 0 } } };
 
-    store_open(work->dev, &config, life_on_opened, work);
+    const struct status st = store_open(work->dev, &config, life_on_opened, work);
+    assert(status_ok(st));
 }
 
 static void life_on_formatted(void *ctx, struct status status)
@@ -208,7 +211,7 @@ static void life_main(struct sim_process *p, void *ctx)
     work->reactor = sim_process_reactor(p, 0);
     work->load.superseding = false;
     work->ending = false;
-    const struct status st = dev_file_open(work->reactor, DISK_PATH, 0, true, &work->dev);
+    struct status st = dev_file_open(work->reactor, DISK_PATH, 0, true, &work->dev);
     assert(status_ok(st));
     struct reopen *const reopen = sim_world_alloc(work->run->world, sizeof *reopen);
     reopen->work = work;
@@ -216,10 +219,12 @@ static void life_main(struct sim_process *p, void *ctx)
     if (run_percent(work->run, 40))
         io_timer_arm(&reopen->timer, work->reactor,
                      reactor_now_ns(work->reactor) + run_between(work->run, 0, 20 * NS_PER_MS));
-    if (work->formatted)
+    if (work->formatted) {
         life_open_store(work);
-    else
-        store_format(work->dev, &format, life_on_formatted, work);
+        return;
+    }
+    st = store_format(work->dev, &format, life_on_formatted, work);
+    assert(status_ok(st));
 }
 
 /* ---- From life to life ---- */

@@ -66,6 +66,8 @@ struct rig {
     /* Faults: the number-th coming operation of the kind fails; 0: none. */
     unsigned fail_write, fail_flush;
     uint64_t fail_write_from, fail_write_to; /* Only writes that start in here. */
+    bool (*fails)(const struct dev_io *io);  /* Asked for each operation; NULL: none. */
+    uint32_t shard;                          /* That rig_submit() names. */
 
     struct store *store;
     struct store_opened opened;
@@ -162,8 +164,25 @@ static inline bool rig_fails(unsigned *counter)
     return *counter > 0 && --*counter == 0;
 }
 
+/* A write that fails leaves any subset of its blocks written. */
+static inline struct status rig_fail(struct rig *rig, const struct dev_io *io)
+{
+    const uint64_t unit = rig->dev.info.atomic_bytes;
+
+    if (io->kind != DEV_KIND_WRITE)
+        return STATUS(MEDIA_READ);
+    for (uint64_t at = 0; at < io->data.bytes; at += unit) {
+        if (rng_one_in(&rig->rng, 2))
+            memcpy(rig->content + io->offset + at, io->data.at + at,
+                   min_u64(unit, io->data.bytes - at));
+    }
+    return STATUS(MEDIA_WRITE);
+}
+
 static inline struct status rig_transfer(struct rig *rig, struct dev_io *io)
 {
+    if (rig->fails != NULL && rig->fails(io))
+        return rig_fail(rig, io);
     switch (io->kind) {
     case DEV_KIND_READ:
         memcpy(io->data.at, rig->content + io->offset, io->data.bytes);
@@ -365,7 +384,7 @@ static inline struct status rig_format(struct rig *rig)
                       .disk_name = "node-1/disk-1" },
     };
     rig->done = false;
-    store_format(&rig->dev, &config, rig_on_status, rig);
+    TRY(store_format(&rig->dev, &config, rig_on_status, rig));
     rig_wait(rig);
     return rig->status;
 }
@@ -374,7 +393,7 @@ static inline struct status rig_open(struct rig *rig)
 {
     const struct store_config config = { .cluster = { { 7 } } };
     rig->done = false;
-    store_open(&rig->dev, &config, rig_on_opened, rig);
+    TRY(store_open(&rig->dev, &config, rig_on_opened, rig));
     rig_wait(rig);
     return rig->opened.status;
 }
@@ -408,7 +427,7 @@ static inline struct status rig_session(struct rig *rig, uint64_t epoch)
 {
     const struct store_session_config config = rig_session_config(epoch);
     rig->done = false;
-    store_session_open(rig->store, &config, rig_on_session, rig);
+    TRY(store_session_open(rig->store, &config, rig_on_session, rig));
     rig_wait(rig);
     return rig->session.status;
 }
@@ -449,6 +468,7 @@ static inline void rig_submit(struct rig *rig, struct rig_io *r, enum store_opco
         r->crcs[i] = crc32c(r->data + i * 4096, 4096);
     r->io = (struct store_io) { .opcode = opcode,
                                 .create = true,
+                                .shard = rig->shard,
                                 .generation = 1,
                                 .incarnation = rig->session.incarnation,
                                 .offset = offset,
@@ -520,7 +540,7 @@ static inline struct status rig_check(struct rig *rig, struct rig_check *c)
     c->report.problem = rig_on_problem;
     c->report.ctx = c;
     rig->done = false;
-    store_check(&rig->dev, &c->report, rig_on_status, rig);
+    TRY(store_check(&rig->dev, &c->report, rig_on_status, rig));
     rig_wait(rig);
     assert(rig->dev.stats.writes == writes);
     return rig->status;

@@ -307,7 +307,7 @@ static void foreign_disk_is_refused_by_name(void **state)
     rig.session.session = NULL;
     assert_status(rig_close_store(&rig), STATUS_OK);
     rig.done = false;
-    store_open(&rig.dev, &config, rig_on_opened, &rig);
+    assert_true(status_ok(store_open(&rig.dev, &config, rig_on_opened, &rig)));
     rig_wait(&rig);
     assert_status(rig.opened.status, STATUS_FOREIGN);
     assert_non_null(strstr(rig.opened.problem, "'prod'"));

@@ -53,9 +53,9 @@ static void fake_on_open(struct io_msg *msg)
     free(open);
 }
 
-void store_session_open(struct store *s, const struct store_session_config *config,
-                        void (*done)(void *ctx, const struct store_session_opened *opened),
-                        void *ctx)
+struct status store_session_open(struct store *s, const struct store_session_config *config,
+                                 void (*done)(void *ctx, const struct store_session_opened *opened),
+                                 void *ctx)
 {
     struct fake_open *open = calloc(1, sizeof *open);
 
@@ -63,6 +63,7 @@ void store_session_open(struct store *s, const struct store_session_config *conf
     *open =
         (struct fake_open) { .msg.deliver = fake_on_open, .store = s, .done = done, .ctx = ctx };
     reactor_post(s->reactor, &open->msg);
+    return STATUS(OK);
 }
 
 void store_session_close(struct store_session *session)
