@@ -7,6 +7,7 @@
 
 #include "nvme/target_internal.h"
 
+static void target_on_stop(struct io_task *task);
 static void target_on_stopped(struct io_task *task);
 
 /* ---- Life ---- */
@@ -56,6 +57,7 @@ static struct status MUST_CHECK target_init(struct nvme_target *target,
     list_init(&target->subsystems);
     list_init(&target->conns);
     list_init(&target->connects);
+    io_task_init(&target->stop_task, target_on_stop);
     io_task_init(&target->stopped_task, target_on_stopped);
     TRY(create_shards(target, config));
     return subsys_create_discovery(target);
@@ -188,6 +190,8 @@ void target_check_stopped(struct nvme_target *target)
 
 static void port_stop(struct nvme_port *port)
 {
+    if (port->fd < 0)
+        return; /* An accept that ended after nvme_target_stop() has closed it. */
     io_timer_disarm(&port->retry);
     if (port->accept.in_flight) {
         io_op_cancel(&port->accept);
@@ -197,6 +201,21 @@ static void port_stop(struct nvme_port *port)
     port->fd = -1;
 }
 
+/*
+ * From the loop, whoever called nvme_target_stop(): the start and the kill of a connection then
+ * come from one sender, and arrive in this order.
+ */
+static void target_on_stop(struct io_task *task)
+{
+    struct nvme_target *target = CONTAINER_OF(task, struct nvme_target, stop_task);
+
+    for (unsigned i = 0; i < target->port_count; i++)
+        port_stop(&target->ports[i]);
+    LIST_FOR_EACH (node, &target->conns)
+        home_conn_kill(CONTAINER_OF(node, struct nvme_conn, target_link));
+    target_check_stopped(target);
+}
+
 void nvme_target_stop(struct nvme_target *target, void (*done)(void *ctx), void *ctx)
 {
     assert(reactor_is_current(target->home) && !target->stopping);
@@ -204,9 +223,5 @@ void nvme_target_stop(struct nvme_target *target, void (*done)(void *ctx), void 
     target->stopping = true;
     target->stopped = done;
     target->stopped_ctx = ctx;
-    for (unsigned i = 0; i < target->port_count; i++)
-        port_stop(&target->ports[i]);
-    LIST_FOR_EACH (node, &target->conns)
-        home_conn_kill(CONTAINER_OF(node, struct nvme_conn, target_link));
-    target_check_stopped(target);
+    reactor_defer(target->home, &target->stop_task);
 }

@@ -55,6 +55,7 @@ struct nvme_target {
     unsigned next_cntlid; /* Offset in this node's range. */
 
     bool stopping;
+    struct io_task stop_task;
     struct io_task stopped_task;
     void (*stopped)(void *ctx);
     void *stopped_ctx;

@@ -142,7 +142,7 @@ static void host_on_op(struct io_op *op)
     CONTAINER_OF(op, struct th_host, op)->op_done = true;
 }
 
-struct th_host *th_host_open(struct th *th)
+struct th_host *th_host_knock(struct th *th)
 {
     struct th_host *h = calloc(1, sizeof *h);
 
@@ -150,6 +150,13 @@ struct th_host *th_host_open(struct th *th)
     h->th = th;
     h->next_cid = 100;
     io_op_connect(&h->op, th->host, &th->addr, host_on_op);
+    return h;
+}
+
+struct th_host *th_host_open(struct th *th)
+{
+    struct th_host *h = th_host_knock(th);
+
     th_wait(th, &h->op_done);
     assert_true(h->op.result >= 0);
     h->fd = (int)h->op.result;

@@ -94,6 +94,9 @@ struct th_host {
 
 /* A host is big; it comes from the heap. */
 struct th_host *th_host_open(struct th *th);
+
+/* One that begins to connect, and whose connection nobody waits for. */
+struct th_host *th_host_knock(struct th *th);
 void th_host_close(struct th_host *h);
 
 /* Sends bytes as they are. */

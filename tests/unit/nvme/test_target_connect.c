@@ -549,6 +549,27 @@ static void test_stop_under_way(void **state)
     }
 }
 
+/*
+ * A stop at any moment of an accept ends the connection, also when it reaches its reactor before
+ * the connection does.
+ */
+static void test_stop_while_accepting(void **state)
+{
+    (void)state;
+
+    for (uint64_t seed = 0; seed < 8; seed++) {
+        for (unsigned steps = 0; steps < 30; steps++) {
+            th_start(&th, &(struct th_options) { .seed = seed, .reactors = 2 });
+            struct th_host *h[2] = { th_host_knock(&th), th_host_knock(&th) };
+            for (unsigned i = 0; i < steps; i++)
+                (void)sim_world_step(th.world);
+            th_stop(&th);
+            free(h[0]);
+            free(h[1]);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -573,6 +594,7 @@ int main(void)
         cmocka_unit_test(test_gone_while_shutting_down),
         cmocka_unit_test(test_remove_subsystem),
         cmocka_unit_test(test_stop_under_way),
+        cmocka_unit_test(test_stop_while_accepting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
