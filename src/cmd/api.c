@@ -6,7 +6,40 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/command.h"
 #include "trilith/v1/volume.pb-c.h"
+
+#define ADDRESS_BYTES 128
+
+struct api {
+    struct rpc_client *client;
+    char address[ADDRESS_BYTES];
+};
+
+/* ---- Options ---- */
+
+bool api_option(struct cli_args *args, int id, struct api_options *o)
+{
+    if (id == 'o')
+        return cli_output(args, &o->format);
+    if (id != API_OPTION_ID)
+        return false;
+    o->api = args->value;
+    return true;
+}
+
+bool api_parse(const struct cli_syntax *syntax, int argc, char **argv, struct cli_args *args,
+               struct api_options *o)
+{
+    int id;
+
+    *o = (struct api_options) { 0 };
+    cli_begin(args, syntax, argc, argv);
+    while ((id = cli_next(args)) != CLI_END)
+        if (id == CLI_EXIT || !api_option(args, id, o))
+            return false;
+    return true;
+}
 
 /* ---- Where it is ---- */
 
@@ -32,7 +65,8 @@ static bool address_choose(const char *option, struct api *api)
     return true;
 }
 
-bool api_open(struct api *api, const char *option)
+/* Nothing is connected yet: the first call does that.  False: it has said why. */
+static bool api_open(struct api *api, const char *option)
 {
     *api = (struct api) { 0 };
     if (!address_choose(option, api))
@@ -51,12 +85,9 @@ bool api_open(struct api *api, const char *option)
     return false;
 }
 
-void api_close(struct api *api)
+static void api_close(struct api *api)
 {
-    if (api->client == NULL)
-        return;
     rpc_client_close(api->client);
-    api->client = NULL;
     rpc_library_fini();
 }
 
@@ -75,28 +106,38 @@ static bool is_unreachable(const struct rpc_error *error)
     return false;
 }
 
-bool api_call(struct api *api, const ProtobufCServiceDescriptor *service, const char *method,
-              const ProtobufCMessage *request, unsigned timeout_ms, ProtobufCMessage **out_reply)
+/* Says why a call failed; the exit status. */
+static int call_failed(const struct api *api, const struct rpc_error *error, unsigned timeout_ms)
+{
+    if (is_unreachable(error))
+        return cli_fail("cannot reach the API at %s; is 'trilith up' running there?  --api or "
+                        "TRILITH_API names another address",
+                        api->address);
+    if (error->code == RPC_DEADLINE_EXCEEDED)
+        return cli_fail("the API at %s did not answer within %u s", api->address,
+                        timeout_ms / 1000);
+    (void)cli_fail("%s", error->text[0] != '\0' ? error->text : rpc_code_name(error->code));
+    return error->code == RPC_INVALID_ARGUMENT ? COMMAND_USAGE : COMMAND_FAILED;
+}
+
+int api_call(const struct api_options *o, const ProtobufCServiceDescriptor *service,
+             const char *method, const ProtobufCMessage *request, unsigned timeout_ms,
+             ProtobufCMessage **out_reply)
 {
     struct rpc_error error;
+    struct api api;
     unsigned index = 0;
 
     while (index < service->n_methods && strcmp(service->methods[index].name, method) != 0)
         index++;
     assert(index < service->n_methods);
+    if (!api_open(&api, o->api))
+        return COMMAND_FAILED;
     const struct status st =
-        rpc_client_call(api->client, service, index, request, timeout_ms, out_reply, &error);
-    if (status_ok(st))
-        return true;
-    if (is_unreachable(&error))
-        (void)cli_fail("cannot reach the API at %s; is 'trilith up' running there?  --api or "
-                       "TRILITH_API names another address",
-                       api->address);
-    else if (error.code == RPC_DEADLINE_EXCEEDED)
-        (void)cli_fail("the API at %s did not answer within %u s", api->address, timeout_ms / 1000);
-    else
-        (void)cli_fail("%s", error.text[0] != '\0' ? error.text : rpc_code_name(error.code));
-    return false;
+        rpc_client_call(api.client, service, index, request, timeout_ms, out_reply, &error);
+    const int status = status_ok(st) ? COMMAND_OK : call_failed(&api, &error, timeout_ms);
+    api_close(&api);
+    return status;
 }
 
 /* ---- A volume's place ---- */
@@ -128,18 +169,15 @@ static bool volume_take(const Trilith__V1__Volume *v, const char *name,
 bool api_find_volume(const char *option, const char *name, struct api_volume *out_volume)
 {
     Trilith__V1__GetVolumeRequest request = TRILITH__V1__GET_VOLUME_REQUEST__INIT;
+    const struct api_options o = { .api = option };
     ProtobufCMessage *reply = NULL;
-    struct api api;
     bool ok = false;
 
     request.name = (char *)(uintptr_t)name;
-    if (!api_open(&api, option))
-        return false;
-    if (api_call(&api, &trilith__v1__volume_service__descriptor, "GetVolume", &request.base,
-                 API_TIMEOUT_MS, &reply))
+    if (api_call(&o, &trilith__v1__volume_service__descriptor, "GetVolume", &request.base,
+                 API_TIMEOUT_MS, &reply) == COMMAND_OK)
         ok = volume_take(((const Trilith__V1__GetVolumeResponse *)(const void *)reply)->volume,
                          name, out_volume);
     rpc_message_free(reply);
-    api_close(&api);
     return ok;
 }

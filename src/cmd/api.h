@@ -14,36 +14,39 @@
 #include "nvme/nqn.h"
 #include "rpc/client.h"
 
-#define API_ADDRESS_BYTES 128
-#define API_DEFAULT       "127.0.0.1:7420"
-#define API_PORT          7420
-#define API_TIMEOUT_MS    15000u
+#define API_DEFAULT    "127.0.0.1:7420"
+#define API_PORT       7420
+#define API_TIMEOUT_MS 15000u
 
-struct api {
-    struct rpc_client *client;
-    char address[API_ADDRESS_BYTES];
-};
+#define API_OPTION_ID  900 /* No letter. */
 
-#define API_OPTION_ID 900 /* No letter. */
-
-/* The option that every command which asks the API has; its value goes to api_open(). */
+/* The option that every command which asks the API has, beside CLI_OPTION_OUTPUT. */
 #define API_OPTION                                                             \
     {                                                                          \
         "api", API_OPTION_ID, "ADDR:PORT",                                     \
             "address of the API (default $TRILITH_API, then\n" API_DEFAULT ")" \
     }
 
-/*
- * Opens the API at option (NULL: TRILITH_API, then API_DEFAULT).  False: it has said why.
- * Nothing is connected yet; api_call() does.
- */
-bool api_open(struct api *api, const char *option) MUST_CHECK;
-void api_close(struct api *api);
+/* What these two options said. */
+struct api_options {
+    const char *api; /* NULL: TRILITH_API, then API_DEFAULT. */
+    enum cli_format format;
+};
 
-/* Makes a call.  False: it failed, and why was said on standard error. */
-bool api_call(struct api *api, const ProtobufCServiceDescriptor *service, const char *method,
-              const ProtobufCMessage *request, unsigned timeout_ms,
-              ProtobufCMessage **out_reply) MUST_CHECK;
+/* Takes the option if it is one of the two.  False: it is not, or is wrong and that was said. */
+bool api_option(struct cli_args *args, int id, struct api_options *o) MUST_CHECK;
+
+/* Parses the command line of a command that has no others.  False: end with args->exit_status. */
+bool api_parse(const struct cli_syntax *syntax, int argc, char **argv, struct cli_args *args,
+               struct api_options *o) MUST_CHECK;
+
+/*
+ * Makes one call.  Returns COMMAND_OK with a reply, or the exit status when why was said on
+ * standard error: COMMAND_USAGE if the API finds the request wrong, else COMMAND_FAILED.
+ */
+int api_call(const struct api_options *o, const ProtobufCServiceDescriptor *service,
+             const char *method, const ProtobufCMessage *request, unsigned timeout_ms,
+             ProtobufCMessage **out_reply) MUST_CHECK;
 
 /* Where a host finds a volume. */
 struct api_volume {

@@ -10,27 +10,6 @@
 
 #define SERVICE (&trilith__v1__disk_service__descriptor)
 
-struct disk_options {
-    const char *api;
-    enum cli_format format;
-};
-
-static bool parse(const struct cli_syntax *syntax, int argc, char **argv, struct cli_args *args,
-                  struct disk_options *o)
-{
-    int id;
-
-    *o = (struct disk_options) { 0 };
-    cli_begin(args, syntax, argc, argv);
-    while ((id = cli_next(args)) != CLI_END) {
-        if (id == CLI_EXIT || (id == 'o' && !cli_output(args, &o->format)))
-            return false;
-        if (id == API_OPTION_ID)
-            o->api = args->value;
-    }
-    return true;
-}
-
 /* ---- list ---- */
 
 static const struct cli_option api_options[] = { CLI_OPTION_OUTPUT, API_OPTION };
@@ -54,24 +33,20 @@ static int disk_list(int argc, char **argv)
 {
     Trilith__V1__ListDisksRequest request = TRILITH__V1__LIST_DISKS_REQUEST__INIT;
     ProtobufCMessage *reply = NULL;
-    struct disk_options o;
+    struct api_options o;
     struct cli_args args;
-    struct api api;
 
-    if (!parse(&list_syntax, argc, argv, &args, &o))
+    if (!api_parse(&list_syntax, argc, argv, &args, &o))
         return args.exit_status;
-    if (!api_open(&api, o.api))
-        return COMMAND_FAILED;
-    const bool ok = api_call(&api, SERVICE, "ListDisks", &request.base, API_TIMEOUT_MS, &reply);
-    if (ok) {
+    const int status = api_call(&o, SERVICE, "ListDisks", &request.base, API_TIMEOUT_MS, &reply);
+    if (status == COMMAND_OK) {
         json_t *all = api_json(reply);
         cli_print_rows(o.format, json_object_get(all, "disks"), list_columns,
                        ARRAY_COUNT(list_columns));
         json_decref(all);
     }
     rpc_message_free(reply);
-    api_close(&api);
-    return ok ? COMMAND_OK : COMMAND_FAILED;
+    return status;
 }
 
 /* ---- show ---- */
@@ -108,25 +83,21 @@ static int disk_show(int argc, char **argv)
 {
     Trilith__V1__GetDiskRequest request = TRILITH__V1__GET_DISK_REQUEST__INIT;
     ProtobufCMessage *reply = NULL;
-    struct disk_options o;
+    struct api_options o;
     struct cli_args args;
-    struct api api;
 
-    if (!parse(&show_syntax, argc, argv, &args, &o))
+    if (!api_parse(&show_syntax, argc, argv, &args, &o))
         return args.exit_status;
     request.name = (char *)(uintptr_t)args.operands[0];
-    if (!api_open(&api, o.api))
-        return COMMAND_FAILED;
-    const bool ok = api_call(&api, SERVICE, "GetDisk", &request.base, API_TIMEOUT_MS, &reply);
-    if (ok) {
+    const int status = api_call(&o, SERVICE, "GetDisk", &request.base, API_TIMEOUT_MS, &reply);
+    if (status == COMMAND_OK) {
         json_t *all = api_json(reply);
         cli_print_record(o.format, json_object_get(all, "disk"), show_columns,
                          ARRAY_COUNT(show_columns));
         json_decref(all);
     }
     rpc_message_free(reply);
-    api_close(&api);
-    return ok ? COMMAND_OK : COMMAND_FAILED;
+    return status;
 }
 
 /* ---- check ---- */
@@ -147,10 +118,10 @@ static const struct cli_syntax check_syntax = {
 
 static int disk_check_command(int argc, char **argv)
 {
-    struct disk_options o;
+    struct api_options o;
     struct cli_args args;
 
-    if (!parse(&check_syntax, argc, argv, &args, &o))
+    if (!api_parse(&check_syntax, argc, argv, &args, &o))
         return args.exit_status;
     return disk_check(args.operands[0], o.format);
 }

@@ -56,31 +56,20 @@ static void print_status(enum cli_format format, const Trilith__V1__GetStatusRes
 int cmd_status(int argc, char **argv)
 {
     Trilith__V1__GetStatusRequest request = TRILITH__V1__GET_STATUS_REQUEST__INIT;
-    enum cli_format format = CLI_FORMAT_TABLE;
     ProtobufCMessage *reply = NULL;
-    const char *address = NULL;
+    struct api_options o;
     struct cli_args args;
-    struct api api;
-    int status = COMMAND_FAILED;
-    int id;
 
-    cli_begin(&args, &status_syntax, argc, argv);
-    while ((id = cli_next(&args)) != CLI_END) {
-        if (id == CLI_EXIT || (id == 'o' && !cli_output(&args, &format)))
-            return args.exit_status;
-        if (id == API_OPTION_ID)
-            address = args.value;
-    }
-    if (!api_open(&api, address))
-        return COMMAND_FAILED;
-    if (api_call(&api, &trilith__v1__status_service__descriptor, "GetStatus", &request.base,
-                 API_TIMEOUT_MS, &reply)) {
+    if (!api_parse(&status_syntax, argc, argv, &args, &o))
+        return args.exit_status;
+    int status = api_call(&o, &trilith__v1__status_service__descriptor, "GetStatus", &request.base,
+                          API_TIMEOUT_MS, &reply);
+    if (status == COMMAND_OK) {
         const Trilith__V1__GetStatusResponse *r =
             (const Trilith__V1__GetStatusResponse *)(const void *)reply;
-        print_status(format, r);
+        print_status(o.format, r);
         status = r->n_problems == 0 ? COMMAND_OK : COMMAND_FAILED;
     }
     rpc_message_free(reply);
-    api_close(&api);
     return status;
 }

@@ -27,8 +27,7 @@ enum {
     }
 
 struct volume_options {
-    const char *api;
-    enum cli_format format;
+    struct api_options api;
     uint64_t wait_s;
     bool force;
     Trilith__V1__VolumeSpec spec;
@@ -140,11 +139,6 @@ static bool take_option(struct cli_args *args, int id, struct volume_options *o)
     uint64_t number = 0;
 
     switch (id) {
-    case API_OPTION_ID:
-        o->api = args->value;
-        return true;
-    case 'o':
-        return cli_output(args, &o->format);
     case OPT_SIZE:
         return cli_size(args, "size", &o->spec.bytes);
     case OPT_ALLOW_HOST:
@@ -166,7 +160,7 @@ static bool take_option(struct cli_args *args, int id, struct volume_options *o)
         o->force = true;
         return true;
     default:
-        return false;
+        return api_option(args, id, &o->api);
     }
 }
 
@@ -221,7 +215,7 @@ static int create_report(const struct volume_options *o, const ProtobufCMessage 
         return cli_fail("the API answered without a volume");
     for (size_t i = 0; i < r->n_warnings; i++)
         fprintf(stderr, "trilith: volume '%s': warning: %s\n", o->spec.name, r->warnings[i]);
-    print_volume(o->format, r->volume);
+    print_volume(o->api.format, r->volume);
     if (is_ready(r->volume))
         return COMMAND_OK;
     return cli_fail("volume '%s': it was created, but is not ready: %s; 'trilith volume show %s' "
@@ -235,8 +229,6 @@ static int volume_create(int argc, char **argv)
     ProtobufCMessage *reply = NULL;
     struct volume_options o;
     struct cli_args args;
-    struct api api;
-    int status = COMMAND_FAILED;
 
     if (!parse(&create_syntax, argc, argv, &args, &o))
         return args.exit_status;
@@ -247,13 +239,11 @@ static int volume_create(int argc, char **argv)
         return cli_usage(&args, "volume '%s': --size is missing, such as --size 10G", o.spec.name);
     request.spec = &o.spec;
     request.wait_ms = (uint32_t)(o.wait_s * 1000);
-    if (!api_open(&api, o.api))
-        return COMMAND_FAILED;
-    if (api_call(&api, SERVICE, "CreateVolume", &request.base, request.wait_ms + API_TIMEOUT_MS,
-                 &reply))
+    int status = api_call(&o.api, SERVICE, "CreateVolume", &request.base,
+                          request.wait_ms + API_TIMEOUT_MS, &reply);
+    if (status == COMMAND_OK)
         status = create_report(&o, reply);
     rpc_message_free(reply);
-    api_close(&api);
     return status;
 }
 
@@ -295,20 +285,16 @@ static int volume_list(int argc, char **argv)
 {
     Trilith__V1__ListVolumesRequest request = TRILITH__V1__LIST_VOLUMES_REQUEST__INIT;
     ProtobufCMessage *reply = NULL;
-    struct volume_options o;
+    struct api_options o;
     struct cli_args args;
-    struct api api;
 
-    if (!parse(&list_syntax, argc, argv, &args, &o))
+    if (!api_parse(&list_syntax, argc, argv, &args, &o))
         return args.exit_status;
-    if (!api_open(&api, o.api))
-        return COMMAND_FAILED;
-    const bool ok = api_call(&api, SERVICE, "ListVolumes", &request.base, API_TIMEOUT_MS, &reply);
-    if (ok)
+    const int status = api_call(&o, SERVICE, "ListVolumes", &request.base, API_TIMEOUT_MS, &reply);
+    if (status == COMMAND_OK)
         list_print(o.format, reply);
     rpc_message_free(reply);
-    api_close(&api);
-    return ok ? COMMAND_OK : COMMAND_FAILED;
+    return status;
 }
 
 /* ---- show ---- */
@@ -328,23 +314,19 @@ static int volume_show(int argc, char **argv)
 {
     Trilith__V1__GetVolumeRequest request = TRILITH__V1__GET_VOLUME_REQUEST__INIT;
     ProtobufCMessage *reply = NULL;
-    struct volume_options o;
+    struct api_options o;
     struct cli_args args;
-    struct api api;
 
-    if (!parse(&show_syntax, argc, argv, &args, &o))
+    if (!api_parse(&show_syntax, argc, argv, &args, &o))
         return args.exit_status;
     request.name = (char *)(uintptr_t)args.operands[0];
-    if (!api_open(&api, o.api))
-        return COMMAND_FAILED;
-    const bool ok = api_call(&api, SERVICE, "GetVolume", &request.base, API_TIMEOUT_MS, &reply);
+    const int status = api_call(&o, SERVICE, "GetVolume", &request.base, API_TIMEOUT_MS, &reply);
     const Trilith__V1__GetVolumeResponse *r =
         (const Trilith__V1__GetVolumeResponse *)(const void *)reply;
-    if (ok && r->volume != NULL)
+    if (status == COMMAND_OK && r->volume != NULL)
         print_volume(o.format, r->volume);
     rpc_message_free(reply);
-    api_close(&api);
-    return ok ? COMMAND_OK : COMMAND_FAILED;
+    return status;
 }
 
 /* ---- delete ---- */
@@ -391,21 +373,17 @@ static int volume_delete(int argc, char **argv)
     ProtobufCMessage *reply = NULL;
     struct volume_options o;
     struct cli_args args;
-    struct api api;
-    int status = COMMAND_FAILED;
 
     if (!parse(&delete_syntax, argc, argv, &args, &o))
         return args.exit_status;
     request.name = (char *)(uintptr_t)args.operands[0];
     request.wait_ms = (uint32_t)(o.wait_s * 1000);
     request.force = o.force;
-    if (!api_open(&api, o.api))
-        return COMMAND_FAILED;
-    if (api_call(&api, SERVICE, "DeleteVolume", &request.base, request.wait_ms + API_TIMEOUT_MS,
-                 &reply))
-        status = delete_report(request.name, o.format, reply);
+    int status = api_call(&o.api, SERVICE, "DeleteVolume", &request.base,
+                          request.wait_ms + API_TIMEOUT_MS, &reply);
+    if (status == COMMAND_OK)
+        status = delete_report(request.name, o.api.format, reply);
     rpc_message_free(reply);
-    api_close(&api);
     return status;
 }
 

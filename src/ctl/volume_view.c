@@ -81,11 +81,22 @@ static void node_view(struct ctl *ctl, const Stored__V1__Volume *r, Trilith__V1_
         v->state = TRILITH__V1__VOLUME_STATE__VOLUME_STATE_DELETING;
 }
 
+/* Whether a shard of the volume lies on the disk of this index. */
+static bool has_shard_on(const Stored__V1__Volume *r, size_t disk)
+{
+    for (size_t i = 0; i < r->n_placement; i++)
+        if (r->placement[i] == disk)
+            return true;
+    return false;
+}
+
 static void disks_view(struct ctl *ctl, const Stored__V1__Volume *r, Trilith__V1__Volume *v,
                        struct arena *arena)
 {
     v->disks = arena_alloc(arena, r->n_disks * sizeof *v->disks);
     for (size_t i = 0; i < r->n_disks; i++) {
+        if (!has_shard_on(r, i)) /* One of the node's that was not chosen. */
+            continue;
         const struct uuid uuid = field_uuid(r->disks[i]);
         ProtobufCMessage *found = NULL;
         const struct uuid_text text = uuid_format(uuid);

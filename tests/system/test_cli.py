@@ -126,7 +126,16 @@ def test_shards_are_spread_over_the_disks(up):
     up.create("wide", "384M")
     planned = {d["name"]: d["planned_bytes"] for d in up.cli("disk", "list")}
     assert set(planned.values()) == {128 << 20}
+    assert up.volume("wide")["disks"] == list(planned)
     up.cli("volume", "delete", "wide")
+
+
+def test_a_volume_names_the_disks_it_lies_on_and_no_others(up):
+    disks = up.create("narrow", "64M")["disks"]
+    planned = {d["name"]: d["planned_bytes"] for d in up.cli("disk", "list")}
+    assert len(disks) == 1
+    assert [name for name in planned if planned[name]] == disks
+    up.cli("volume", "delete", "narrow")
 
 
 def test_status(up):
@@ -187,11 +196,12 @@ def test_wrong_arguments(words, args):
 
 
 def test_wrong_values_are_the_controllers_to_refuse(up):
-    fails(up.try_cli("volume", "create", "odd", "--size", "1000001"), 1,
+    """... and are wrong arguments all the same: exit status 2."""
+    fails(up.try_cli("volume", "create", "odd", "--size", "1000001"), 2,
           "volume 'odd'", "multiple of 4096")
-    fails(up.try_cli("volume", "create", "odd", "--size", "1G", "--stripe-unit", "5K"), 1,
+    fails(up.try_cli("volume", "create", "odd", "--size", "1G", "--stripe-unit", "5K"), 2,
           "power of two")
-    fails(up.try_cli("volume", "create", "odd", "--size", "2000000G"), 1, "1P")
+    fails(up.try_cli("volume", "create", "odd", "--size", "2000000G"), 2, "1P")
 
 
 def test_no_api_there():
