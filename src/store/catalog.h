@@ -22,7 +22,8 @@ struct catalog_volume {
     struct list_node link; /* In catalog.volumes, by id. */
     uint32_t id;
     struct store_volume desc;
-    bool deleting;
+    bool deleting;                     /* Takes no commands any more. */
+    bool deleted;                      /* Durably; what is left of it goes away in pieces. */
     uint64_t blocks;                   /* That have data, in all shards and layers. */
     bool loss;                         /* Unflushed writes may be gone, and nobody was told (S1). */
     uint64_t epochs[STORE_GROUPS_MAX]; /* 0: never opened. */

@@ -70,7 +70,7 @@ static struct catalog_volume *dump_next_volume(const struct dump *d)
 
     LIST_FOR_EACH (n, &d->store->catalog.volumes) {
         struct catalog_volume *const v = CONTAINER_OF(n, struct catalog_volume, link);
-        if (v->id >= d->cp->next_id && (best == NULL || v->id < best->id))
+        if (v->id >= d->cp->next_id && !v->deleted && (best == NULL || v->id < best->id))
             best = v;
     }
     return best;
@@ -218,6 +218,11 @@ static void dump_shard(struct dump *d)
         dump_phase(d, PHASE_INTENTS);
         return;
     }
+    if (s->volume->deleted) {
+        d->cp->in_layer = false;
+        d->cp->next_id = s->id + 1;
+        return;
+    }
     if (!d->cp->in_layer || s->id != d->cp->next_id) {
         dump_shard_head(d, s); /* Also where the one before went away meanwhile. */
         return;
@@ -245,7 +250,8 @@ static void dump_intents(struct dump *d)
     const uint64_t most = min_u64((d->room.bytes - fixed) / each, RECORD_INTENT_ITEMS_MAX);
     while (count < most && d->cp->next_intent < LAYOUT_INTENTS_MAX) {
         const struct intent *const i = &d->store->intents.table[d->cp->next_intent++];
-        if (i->state == INTENT_FREE || i->closing || i->shard->id >= d->cp->shards_end)
+        if (i->state == INTENT_FREE || i->closing || i->shard->id >= d->cp->shards_end ||
+            i->shard->volume->deleted)
             continue;
         items[count++] = (struct record_intent_item) { .shard = i->shard->id, .region = i->region };
     }

@@ -262,6 +262,7 @@ void store_on_kick(struct io_task *task)
     admit_stalled(store);
     openings_submit(store);
     settle_run(store);
+    drops_run(store);
     sessions_run(store);
     checkpoint_run(store);
     store_close_run(store); /* store may be gone. */

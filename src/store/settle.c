@@ -126,7 +126,9 @@ static struct intent *settle_pick(struct store *store)
         return NULL;
     LIST_FOR_EACH (n, &store->intents.open) {
         struct intent *const i = CONTAINER_OF(n, struct intent, link);
-        if (i->suspect && !i->settling && i->in_flight == 0 && i->retry_ns <= now)
+        /* A deletion that was let through does not wait for more of them. */
+        if (i->suspect && !i->settling && i->in_flight == 0 && i->retry_ns <= now &&
+            !i->shard->volume->deleting)
             return i;
     }
     return NULL;

@@ -52,6 +52,7 @@ struct status store_create(struct dev *dev, const struct superblock *sb, struct 
     list_init(&s->active);
     list_init(&s->stalled);
     list_init(&s->segment_waiters);
+    list_init(&s->drops);
     list_init(&s->free_segments);
     list_init(&s->session_opens);
     io_task_init(&s->kick, store_on_kick);

@@ -119,6 +119,7 @@ struct store {
     struct list stalled; /* Not let through yet. */
     uint64_t next_ticket;
     struct list segment_waiters; /* Let through, but out of segments. */
+    struct list drops;           /* Volumes being taken apart; store_io.segment_link. */
     struct list free_segments;
     struct segment *segments;
     struct io_task kick;
@@ -225,6 +226,9 @@ bool read_admit(struct store_io *io);
 bool write_admit(struct store_io *io);
 bool zero_admit(struct store_io *io);
 bool delete_admit(struct store_io *io);
+
+/* Goes on with deletions. */
+void drops_run(struct store *store);
 
 /* Hand the next parts to the device, as far as there are segments. */
 void read_advance(struct store_io *io);

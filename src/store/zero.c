@@ -173,16 +173,40 @@ void store_drop_volume(struct store *store, struct catalog_volume *volume, bool 
     catalog_remove_volume(&store->catalog, volume);
 }
 
+/* From here on the volume is gone for every checkpoint; its memory and space follow. */
 static void delete_on_flushed(struct journal_waiter *waiter, struct status status)
 {
     struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
     struct store *const store = io->session->store;
 
-    if (status_ok(status)) {
-        store_drop_volume(store, io->session->volume, false, io->last);
-        store_note_record(store, io->last);
+    if (!status_ok(status)) {
+        command_finish(io, STATUS(MEDIA_WRITE));
+        return;
     }
-    command_finish(io, status_ok(status) ? status : STATUS(MEDIA_WRITE));
+    io->session->volume->deleted = true;
+    list_push_back(&store->drops, &io->segment_link);
+    store_kick(store);
+}
+
+/* One shard in a turn: a large volume may not keep the reactor from the others' commands. */
+void drops_run(struct store *store)
+{
+    struct list_node *const n = list_first(&store->drops);
+
+    if (n == NULL)
+        return;
+    struct store_io *const io = CONTAINER_OF(n, struct store_io, segment_link);
+    struct catalog_volume *const volume = io->session->volume;
+    while (io->cursor < volume->shards_count && volume->shards[io->cursor] == NULL)
+        io->cursor++;
+    store_kick(store);
+    if (io->cursor < volume->shards_count) {
+        drop_shard(store, volume->shards[io->cursor], false, io->last);
+        return;
+    }
+    list_remove(&io->segment_link);
+    store_drop_volume(store, volume, false, io->last);
+    command_finish(io, STATUS(OK));
 }
 
 /* Whether nothing of the volume is under way but the command that deletes it. */
@@ -212,6 +236,7 @@ bool delete_admit(struct store_io *io)
     io->session->volume->deleting = true;
     command_activate(io, NULL);
     record_encode(&rec, journal_append(store->journal, bytes, &io->last));
+    store_note_record(store, io->last);
     io->waiter = (struct journal_waiter) { .sequence = io->last, .fn = delete_on_flushed };
     journal_wait_flushed(store->journal, &io->waiter);
     return true;
