@@ -47,7 +47,7 @@ static struct store_session *other_session(void)
     config.volume.uuid.b[0] = 7;
     snprintf(config.volume.name, sizeof config.volume.name, "db2");
     rig.done = false;
-    store_session_open(rig.store, &config, rig_on_session, &rig);
+    assert_status(store_session_open(rig.store, &config, rig_on_session, &rig), STATUS_OK);
     rig_wait(&rig);
     assert_status(rig.session.status, STATUS_OK);
     struct store_session *const other = rig.session.session;
