@@ -52,6 +52,7 @@ struct rig {
     uint8_t *content;
     bool borrowed;
     uint8_t *initial;
+    bool initial_borrowed; /* Set by the test, with initial, before rig_record(). */
     struct list pending;
     struct rng rng;
     struct uuid boot;
@@ -67,6 +68,7 @@ struct rig {
     unsigned fail_write, fail_flush;
     uint64_t fail_write_from, fail_write_to; /* Only writes that start in here. */
     bool (*fails)(const struct dev_io *io);  /* Asked for each operation; NULL: none. */
+    bool fails_whole;                        /* A write that fails leaves nothing. */
     uint32_t shard;                          /* That rig_submit() names. */
 
     struct store *store;
@@ -164,15 +166,15 @@ static inline bool rig_fails(unsigned *counter)
     return *counter > 0 && --*counter == 0;
 }
 
-/* A write that fails leaves any subset of its blocks written. */
+/* A write that fails leaves any subset of its blocks written, or nothing. */
 static inline struct status rig_fail(struct rig *rig, const struct dev_io *io)
 {
-    const uint64_t unit = rig->dev.info.atomic_bytes;
+    const uint64_t unit = 4096;
 
     if (io->kind != DEV_KIND_WRITE)
         return STATUS(MEDIA_READ);
     for (uint64_t at = 0; at < io->data.bytes; at += unit) {
-        if (rng_one_in(&rig->rng, 2))
+        if (!rig->fails_whole && rng_one_in(&rig->rng, 2))
             memcpy(rig->content + io->offset + at, io->data.at + at,
                    min_u64(unit, io->data.bytes - at));
     }
@@ -288,8 +290,10 @@ static inline void rig_record(struct rig *rig)
     for (size_t i = 0; i < rig->write_count; i++)
         free(rig->writes[i].data);
     rig->event_count = rig->write_count = rig->flush_count = 0;
-    free(rig->initial);
-    rig->initial = malloc(RIG_DEVICE_BYTES);
+    if (!rig->initial_borrowed) {
+        free(rig->initial);
+        rig->initial = malloc(RIG_DEVICE_BYTES);
+    }
     memcpy(rig->initial, rig->content, RIG_DEVICE_BYTES);
 }
 
@@ -302,7 +306,8 @@ static inline void rig_fini(struct rig *rig)
     free(rig->flushes);
     if (!rig->borrowed)
         free(rig->content);
-    free(rig->initial);
+    if (!rig->initial_borrowed)
+        free(rig->initial);
 }
 
 /* Whether a write was durable when the events before index had happened. */
