@@ -26,7 +26,7 @@ static bool th_expects(void *ctx, const char *nqn)
     return th->expected != NULL && strcmp(th->expected, nqn) == 0;
 }
 
-static void th_make_target(struct th *th, const struct th_options *o)
+struct status th_make_target(struct th *th, const struct th_options *o)
 {
     const struct nvme_target_config config = {
         .reactors = th->reactors,
@@ -48,9 +48,9 @@ static void th_make_target(struct th *th, const struct th_options *o)
     const struct io_addr any = sim_machine_addr(sim_process_machine(th->server), 4420);
 
     must(mem_ns_init(&th->mem, TH_NS_BYTES, o->lba_bytes != 0 ? o->lba_bytes : 4096));
-    must(nvme_target_create(&config, &th->target));
-    must(nvme_subsys_add(th->target, &subsys, &th->subsys));
-    must(nvme_target_listen(th->target, &any, NULL, &th->addr));
+    TRY(nvme_target_create(&config, &th->target));
+    TRY(nvme_subsys_add(th->target, &subsys, &th->subsys));
+    return nvme_target_listen(th->target, &any, NULL, &th->addr);
 }
 
 static void th_trace(void *ctx, const char *line)
@@ -90,7 +90,8 @@ void th_start(struct th *th, const struct th_options *options)
         must(buf_pool_create(th->reactors[i], o->pool_bytes != 0 ? o->pool_bytes : TH_POOL_BYTES,
                              &th->pools[i]));
     }
-    th_make_target(th, o);
+    if (!o->no_target)
+        must(th_make_target(th, o));
 }
 
 void th_set_flag(void *th)

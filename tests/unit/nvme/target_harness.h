@@ -57,9 +57,11 @@ struct th_options {
     const char *allow;     /* A host NQN; NULL: any. */
     uint32_t lba_bytes;    /* 0: 4096. */
     const char *expected;  /* A subsystem that is still to come. */
+    bool no_target;        /* th_make_target() makes it later. */
 };
 
 void th_start(struct th *th, const struct th_options *options);
+struct status th_make_target(struct th *th, const struct th_options *options) MUST_CHECK;
 void th_stop(struct th *th);
 
 /* Stops the target alone, and waits for it unless the namespace holds requests back. */
