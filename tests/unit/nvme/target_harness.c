@@ -326,6 +326,26 @@ struct nvme_cqe th_connect(struct th_host *h, const struct th_connect *c)
     return th_recv_cqe(h);
 }
 
+struct th_host *th_host_greeted(struct th *th)
+{
+    struct th_host *h = th_host_open(th);
+
+    th_handshake(h, false, false);
+    return h;
+}
+
+void th_hold_write(struct th_host *io)
+{
+    struct nvme_sqe sqe = th_sqe_rw(NVME_IO_WRITE, 0, 1, 4096);
+    const uint8_t block[4096] = { 1 };
+
+    io->th->mem.hold = true;
+    sqe.sgl_id = NVME_SGL_IN_CAPSULE;
+    th_send_command(io, &sqe, block, sizeof block);
+    th_run(io->th, NS_PER_S);
+    assert_false(list_empty(&io->th->mem.held));
+}
+
 struct nvme_cqe th_property_set_cc(struct th_host *h, uint32_t cc)
 {
     const struct nvme_sqe sqe = { .opcode = NVME_OPCODE_FABRICS,
@@ -353,9 +373,7 @@ uint64_t th_property_get(struct th_host *h, uint32_t offset, bool eight)
 
 struct th_host *th_admin(struct th *th, uint16_t *out_cntlid)
 {
-    struct th_host *h = th_host_open(th);
-
-    th_handshake(h, false, false);
+    struct th_host *h = th_host_greeted(th);
     const struct nvme_cqe cqe = th_connect(h, &(struct th_connect) { 0 });
     assert_int_equal(cqe.status, 0);
     *out_cntlid = (uint16_t)cqe.result;
@@ -365,9 +383,7 @@ struct th_host *th_admin(struct th *th, uint16_t *out_cntlid)
 
 struct th_host *th_io_queue(struct th *th, uint16_t cntlid, uint16_t qid)
 {
-    struct th_host *h = th_host_open(th);
-
-    th_handshake(h, false, false);
+    struct th_host *h = th_host_greeted(th);
     const struct nvme_cqe cqe =
         th_connect(h, &(struct th_connect) { .qid = qid, .cntlid = cntlid });
     assert_int_equal(cqe.status, 0);

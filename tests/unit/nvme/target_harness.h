@@ -145,8 +145,11 @@ struct nvme_cqe th_command(struct th_host *h, const struct nvme_sqe *sqe, const 
 struct nvme_cqe th_recv_cqe(struct th_host *h);
 
 /* Shorthands. */
+struct th_host *th_host_greeted(struct th *th);                /* Open, and ICReq was answered. */
 struct th_host *th_admin(struct th *th, uint16_t *out_cntlid); /* Connected and enabled. */
 struct th_host *th_io_queue(struct th *th, uint16_t cntlid, uint16_t qid);
+/* Has the namespace hold requests back, and sends a write that reaches it. */
+void th_hold_write(struct th_host *io);
 struct nvme_cqe th_property_set_cc(struct th_host *h, uint32_t cc);
 uint64_t th_property_get(struct th_host *h, uint32_t offset, bool eight);
 struct nvme_sqe th_sqe_rw(uint8_t opcode, uint64_t lba, uint32_t blocks, uint32_t block_bytes);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How connections and controllers come and go: ICReq, Connect, bad PDUs (W1), predecessors (W3),
- * timeouts, removal.
+ * How connections and controllers come: ICReq, Connect, and the PDUs that end them at once (W1).
  */
 #include "target_harness.h"
 
@@ -36,8 +35,7 @@ static void test_unknown_subsystem(void **state)
     (void)state;
 
     th_start(&th, NULL);
-    struct th_host *h = th_host_open(&th);
-    th_handshake(h, false, false);
+    struct th_host *h = th_host_greeted(&th);
     struct th_connect c = { .nqn = NQN_VOLUME_PREFIX "db2" };
     const struct nvme_cqe cqe = th_connect(h, &c);
     assert_int_equal(cqe.status, NVME_SC_DNR | NVME_SC_CONNECT_INVALID_PARAM);
@@ -56,8 +54,7 @@ static void test_expected_subsystem(void **state)
     struct th_connect c = { .nqn = NQN_VOLUME_PREFIX "db2" };
 
     th_start(&th, &(struct th_options) { .expected = c.nqn });
-    struct th_host *h = th_host_open(&th);
-    th_handshake(h, false, false);
+    struct th_host *h = th_host_greeted(&th);
     assert_int_equal(th_connect(h, &c).status, NVME_SC_CONNECT_BUSY);
     c.qid = 1;
     assert_int_equal(th_connect(h, &c).status, NVME_SC_CONNECT_BUSY);
@@ -71,8 +68,7 @@ static void test_host_not_allowed(void **state)
     (void)state;
 
     th_start(&th, &(struct th_options) { .allow = TH_HOST_NQN });
-    struct th_host *h = th_host_open(&th);
-    th_handshake(h, false, false);
+    struct th_host *h = th_host_greeted(&th);
     struct th_connect c = { .host_nqn = "nqn.2026-01.io.trilith:host:h2" };
     assert_int_equal(th_connect(h, &c).status, NVME_SC_DNR | NVME_SC_CONNECT_INVALID_HOST);
     assert_int_equal(th_connect(h, &(struct th_connect) { 0 }).status, 0);
@@ -93,8 +89,7 @@ static void test_connect_bad_parameters(void **state)
 
     th_start(&th, NULL);
     struct th_host *admin = th_admin(&th, &cntlid);
-    struct th_host *h = th_host_open(&th);
-    th_handshake(h, false, false);
+    struct th_host *h = th_host_greeted(&th);
 
     struct th_connect c = { .qid = 1, .cntlid = cntlid, .sqsize = NVME_QUEUE_ENTRIES_MAX };
     assert_int_equal(th_connect(h, &c).result, offsetof(struct nvme_connect_spec, sqsize));
@@ -112,8 +107,7 @@ static void test_connect_bad_parameters(void **state)
     c = (struct th_connect) { .qid = 1, .cntlid = cntlid };
     assert_int_equal(th_connect(h, &c).status, 0);
     /* Queue 1 is taken. */
-    struct th_host *second = th_host_open(&th);
-    th_handshake(second, false, false);
+    struct th_host *second = th_host_greeted(&th);
     assert_int_equal(th_connect(second, &c).status, NVME_SC_CONNECT_BUSY);
     th_host_close(second);
     th_host_close(h);
@@ -127,8 +121,7 @@ static void test_commands_before_connect(void **state)
     (void)state;
 
     th_start(&th, NULL);
-    struct th_host *h = th_host_open(&th);
-    th_handshake(h, false, false);
+    struct th_host *h = th_host_greeted(&th);
     const struct nvme_sqe sqe = th_sqe_in(NVME_ADMIN_IDENTIFY, 4096);
     assert_int_equal(th_command(h, &sqe, NULL, 0).status, NVME_SC_DNR | NVME_SC_COMMAND_SEQUENCE);
     th_host_close(h);
@@ -141,15 +134,13 @@ static void test_disabled_controller(void **state)
     (void)state;
 
     th_start(&th, NULL);
-    struct th_host *admin = th_host_open(&th);
-    th_handshake(admin, false, false);
+    struct th_host *admin = th_host_greeted(&th);
     const struct nvme_cqe cqe = th_connect(admin, &(struct th_connect) { 0 });
     const struct nvme_sqe keep_alive = th_sqe_in(NVME_ADMIN_KEEP_ALIVE, 0);
     assert_int_equal(th_command(admin, &keep_alive, NULL, 0).status,
                      NVME_SC_DNR | NVME_SC_COMMAND_SEQUENCE);
 
-    struct th_host *h = th_host_open(&th);
-    th_handshake(h, false, false);
+    struct th_host *h = th_host_greeted(&th);
     const struct th_connect c = { .qid = 1, .cntlid = (uint16_t)cqe.result };
     assert_int_equal(th_connect(h, &c).status, NVME_SC_DNR | NVME_SC_COMMAND_SEQUENCE);
     th_host_close(h);
@@ -173,8 +164,7 @@ static void test_sequence_errors(void **state)
     th_expect_term(h, PDU_FES_SEQUENCE, 0);
     th_host_close(h);
 
-    h = th_host_open(&th);
-    th_handshake(h, false, false);
+    h = th_host_greeted(&th);
     th_send(h, raw, pdu_encode_icreq(&icreq, raw));
     th_expect_term(h, PDU_FES_SEQUENCE, 0);
     assert_int_equal(h->pdu.data_bytes, 128); /* The culprit, whole. */
@@ -259,317 +249,6 @@ static void test_host_goes(void **state)
     th_stop(&th);
 }
 
-/* ---- Time ---- */
-
-/* A connection without ICReq, or without Connect, is ended after the handshake time. */
-static void test_half_open(void **state)
-{
-    (void)state;
-
-    th_start(&th, NULL);
-    struct th_host *silent = th_host_open(&th);
-    struct th_host *halfway = th_host_open(&th);
-    th_handshake(halfway, false, false);
-    th_run(&th, NVME_HANDSHAKE_NS - NS_PER_S);
-    assert_int_equal(th_connect(halfway, &(struct th_connect) { 0 }).status, 0);
-    th_run(&th, 2 * NS_PER_S);
-    assert_true(th_closed(silent));
-    /* The one that came through stays. */
-    assert_int_equal(th_property_get(halfway, NVME_PROP_VS, false), NVME_VS_2_0);
-    th_host_close(silent);
-    th_host_close(halfway);
-    th_stop(&th);
-}
-
-/* "If the Keep Alive Timer expires, the controller ... terminates the association". */
-static void test_keep_alive_expires(void **state)
-{
-    (void)state;
-
-    th_start(&th, NULL);
-    struct th_host *h = th_host_open(&th);
-    th_handshake(h, false, false);
-    const struct nvme_cqe cqe = th_connect(h, &(struct th_connect) { .kato_ms = 5000 });
-    assert_int_equal(th_property_set_cc(h, TH_CC_ENABLED).status, 0);
-    struct th_host *io = th_io_queue(&th, (uint16_t)cqe.result, 1);
-
-    const struct nvme_sqe keep_alive = th_sqe_in(NVME_ADMIN_KEEP_ALIVE, 0);
-    for (unsigned i = 0; i < 5; i++) {
-        th_run(&th, 4 * NS_PER_S);
-        assert_int_equal(th_command(h, &keep_alive, NULL, 0).status, 0);
-    }
-    th_run(&th, 8 * NS_PER_S);
-    assert_true(th_closed(h));
-    assert_true(th_closed(io));
-    th_host_close(io);
-    th_host_close(h);
-    th_stop(&th);
-}
-
-/* ---- W3 ---- */
-
-/* The predecessor's write is at the namespace: the host's new Connect waits until it is done. */
-static void test_connect_waits_for_predecessor(void **state)
-{
-    (void)state;
-    uint8_t block[4096] = { 1 };
-    uint16_t cntlid;
-
-    th_start(&th, NULL);
-    struct th_host *admin = th_admin(&th, &cntlid);
-    struct th_host *io = th_io_queue(&th, cntlid, 1);
-    th.mem.hold = true;
-    struct nvme_sqe sqe = th_sqe_rw(NVME_IO_WRITE, 0, 1, 4096);
-    sqe.sgl_id = NVME_SGL_IN_CAPSULE;
-    th_send_command(io, &sqe, block, sizeof block);
-    th_run(&th, NS_PER_S);
-    assert_false(list_empty(&th.mem.held));
-
-    struct th_host *again = th_host_open(&th);
-    th_handshake(again, false, false);
-    th_send_connect(again, &(struct th_connect) { 0 });
-    th_run(&th, 5 * NS_PER_S);
-    assert_true(th_closed(admin));
-    struct nvme_subsys_stats stats;
-    nvme_subsys_stats(th.subsys, &stats);
-    assert_int_equal(stats.controllers, 1);
-
-    mem_ns_release(&th.mem);
-    const struct nvme_cqe cqe = th_recv_cqe(again);
-    assert_int_equal(cqe.status, 0);
-    assert_int_not_equal(cqe.result, cntlid);
-    nvme_subsys_stats(th.subsys, &stats);
-    assert_int_equal(stats.controllers, 1);
-    th_host_close(io);
-    th_host_close(admin);
-    th_host_close(again);
-    th_stop(&th);
-}
-
-/* A waiting Connect whose host goes away leaves nothing behind; another one is answered. */
-static void test_waiting_connect_is_abandoned(void **state)
-{
-    (void)state;
-    uint8_t block[4096] = { 1 };
-    uint16_t cntlid;
-
-    th_start(&th, NULL);
-    struct th_host *admin = th_admin(&th, &cntlid);
-    struct th_host *io = th_io_queue(&th, cntlid, 1);
-    th.mem.hold = true;
-    struct nvme_sqe sqe = th_sqe_rw(NVME_IO_WRITE, 0, 1, 4096);
-    sqe.sgl_id = NVME_SGL_IN_CAPSULE;
-    th_send_command(io, &sqe, block, sizeof block);
-    th_run(&th, NS_PER_S);
-
-    struct th_host *first = th_host_open(&th);
-    th_handshake(first, false, false);
-    th_send_connect(first, &(struct th_connect) { 0 });
-    th_run(&th, NS_PER_S);
-    th_host_close(first);
-    struct th_host *second = th_host_open(&th);
-    th_handshake(second, false, false);
-    th_send_connect(second, &(struct th_connect) { 0 });
-    mem_ns_release(&th.mem);
-    assert_int_equal(th_recv_cqe(second).status, 0);
-    th_host_close(io);
-    th_host_close(admin);
-    th_host_close(second);
-    th_stop(&th);
-}
-
-/* Another host, or another host identifier, is nobody's successor. */
-static void test_other_hosts_stay(void **state)
-{
-    (void)state;
-    uint16_t cntlid;
-
-    th_start(&th, NULL);
-    struct th_host *h = th_admin(&th, &cntlid);
-    struct th_host *other = th_host_open(&th);
-    th_handshake(other, false, false);
-    assert_int_equal(th_connect(other, &(struct th_connect) { .host_id = 9 }).status, 0);
-    struct th_host *third = th_host_open(&th);
-    th_handshake(third, false, false);
-    struct th_connect c = { .host_nqn = "nqn.2026-01.io.trilith:host:h2" };
-    assert_int_equal(th_connect(third, &c).status, 0);
-    const struct nvme_sqe keep_alive = th_sqe_in(NVME_ADMIN_KEEP_ALIVE, 0);
-    assert_int_equal(th_command(h, &keep_alive, NULL, 0).status, 0);
-    th_host_close(third);
-    th_host_close(other);
-    th_host_close(h);
-    th_stop(&th);
-}
-
-/* ---- Reset, shutdown, removal ---- */
-
-/* CC.EN to 0 ends the I/O queues, and RDY goes to 0 only when nothing of them executes. */
-static void test_reset_drains(void **state)
-{
-    (void)state;
-    uint8_t block[4096] = { 1 };
-    uint16_t cntlid;
-
-    th_start(&th, NULL);
-    struct th_host *admin = th_admin(&th, &cntlid);
-    struct th_host *io = th_io_queue(&th, cntlid, 1);
-    th.mem.hold = true;
-    struct nvme_sqe sqe = th_sqe_rw(NVME_IO_WRITE, 0, 1, 4096);
-    sqe.sgl_id = NVME_SGL_IN_CAPSULE;
-    th_send_command(io, &sqe, block, sizeof block);
-    th_run(&th, NS_PER_S);
-
-    assert_int_equal(th_property_set_cc(admin, 0).status, 0);
-    assert_true(th_closed(io));
-    assert_int_equal(th_property_get(admin, NVME_PROP_CSTS, false) & NVME_CSTS_RDY, 1);
-    mem_ns_release(&th.mem);
-    th_run(&th, NS_PER_S);
-    assert_int_equal(th_property_get(admin, NVME_PROP_CSTS, false) & NVME_CSTS_RDY, 0);
-
-    assert_int_equal(th_property_set_cc(admin, TH_CC_ENABLED).status, 0);
-    struct th_host *io2 = th_io_queue(&th, cntlid, 1);
-    th_host_close(io2);
-    th_host_close(io);
-    th_host_close(admin);
-    th_stop(&th);
-}
-
-/* "CC.SHN ... CSTS.SHST": complete only when the volatile cache has been flushed. */
-static void test_shutdown(void **state)
-{
-    (void)state;
-    uint16_t cntlid;
-
-    th_start(&th, NULL);
-    struct th_host *admin = th_admin(&th, &cntlid);
-    struct th_host *io = th_io_queue(&th, cntlid, 1);
-    th.mem.hold = true;
-    assert_int_equal(th_property_set_cc(admin, TH_CC_ENABLED | 1u << 14).status, 0);
-    assert_true(th_closed(io));
-    th_run(&th, NS_PER_S);
-    assert_int_equal(th.mem.flushes, 0);
-    assert_int_equal(th_property_get(admin, NVME_PROP_CSTS, false) & NVME_CSTS_SHST_MASK,
-                     NVME_CSTS_SHST_OCCURRING);
-    mem_ns_release(&th.mem);
-    th_run(&th, NS_PER_S);
-    assert_int_equal(th.mem.flushes, 1);
-    assert_int_equal(th_property_get(admin, NVME_PROP_CSTS, false) & NVME_CSTS_SHST_MASK,
-                     NVME_CSTS_SHST_COMPLETE);
-    th_host_close(io);
-    th_host_close(admin);
-    th_stop(&th);
-}
-
-/* A host that goes away in the middle of its shutdown is waited for like any other. */
-static void test_gone_while_shutting_down(void **state)
-{
-    (void)state;
-    uint16_t cntlid;
-
-    th_start(&th, NULL);
-    struct th_host *admin = th_admin(&th, &cntlid);
-    th.mem.hold = true;
-    assert_int_equal(th_property_set_cc(admin, TH_CC_ENABLED | 1u << 14).status, 0);
-    th_host_close(admin);
-    struct nqn_text hosts[2];
-    assert_int_equal(nvme_subsys_connected_hosts(th.subsys, hosts, 2), 1);
-    assert_string_equal(hosts[0].s, TH_HOST_NQN);
-    mem_ns_release(&th.mem);
-    th_run(&th, NS_PER_S);
-    assert_int_equal(nvme_subsys_connected_hosts(th.subsys, hosts, 2), 0);
-
-    /* So does a stop. */
-    admin = th_admin(&th, &cntlid);
-    th.mem.hold = true;
-    assert_int_equal(th_property_set_cc(admin, TH_CC_ENABLED | 1u << 14).status, 0);
-    th_host_close(admin);
-    th_stop_target(&th);
-    th_run(&th, NS_PER_S);
-    assert_false(th.flag);
-    mem_ns_release(&th.mem);
-    th_wait(&th, &th.flag);
-    th_stop(&th);
-}
-
-/* Removing a subsystem drops its hosts, waits for their requests, and refuses new ones. */
-static void test_remove_subsystem(void **state)
-{
-    (void)state;
-    uint8_t block[4096] = { 1 };
-    uint16_t cntlid;
-
-    th_start(&th, NULL);
-    struct th_host *admin = th_admin(&th, &cntlid);
-    struct th_host *io = th_io_queue(&th, cntlid, 1);
-    th.mem.hold = true;
-    struct nvme_sqe sqe = th_sqe_rw(NVME_IO_WRITE, 0, 1, 4096);
-    sqe.sgl_id = NVME_SGL_IN_CAPSULE;
-    th_send_command(io, &sqe, block, sizeof block);
-    th_run(&th, NS_PER_S);
-
-    nvme_subsys_remove(th.subsys, th_set_flag, &th);
-    assert_true(th_closed(admin));
-    th_run(&th, NS_PER_S);
-    assert_false(th.flag);
-    mem_ns_release(&th.mem);
-    th_wait(&th, &th.flag);
-
-    struct th_host *late = th_host_open(&th);
-    th_handshake(late, false, false);
-    assert_int_equal(th_connect(late, &(struct th_connect) { 0 }).status & NVME_SC_VALUE_MASK,
-                     NVME_SC_CONNECT_INVALID_PARAM);
-    th_host_close(late);
-    th_host_close(io);
-    th_host_close(admin);
-    th_stop(&th);
-}
-
-/* A stop with everything in flight ends everything. */
-static void test_stop_under_way(void **state)
-{
-    (void)state;
-    uint16_t cntlid;
-    struct th_host *hosts[6];
-
-    for (uint64_t seed = 0; seed < 8; seed++) {
-        th_start(&th, &(struct th_options) { .seed = seed, .reactors = 3 });
-        hosts[0] = th_admin(&th, &cntlid);
-        for (unsigned i = 1; i < 4; i++)
-            hosts[i] = th_io_queue(&th, cntlid, (uint16_t)i);
-        hosts[4] = th_host_open(&th);
-        hosts[5] = th_host_open(&th);
-        th_handshake(hosts[5], false, false);
-        th_send_connect(hosts[5], &(struct th_connect) { 0 });
-        const struct nvme_sqe sqe = th_sqe_rw(NVME_IO_READ, 0, 8, 4096);
-        for (unsigned i = 1; i < 4; i++)
-            th_send_command(hosts[i], &sqe, NULL, 0);
-        th_stop(&th);
-        for (unsigned i = 0; i < ARRAY_COUNT(hosts); i++)
-            free(hosts[i]);
-    }
-}
-
-/*
- * A stop at any moment of an accept ends the connection, also when it reaches its reactor before
- * the connection does.
- */
-static void test_stop_while_accepting(void **state)
-{
-    (void)state;
-
-    for (uint64_t seed = 0; seed < 8; seed++) {
-        for (unsigned steps = 0; steps < 30; steps++) {
-            th_start(&th, &(struct th_options) { .seed = seed, .reactors = 2 });
-            struct th_host *h[2] = { th_host_knock(&th), th_host_knock(&th) };
-            for (unsigned i = 0; i < steps; i++)
-                (void)sim_world_step(th.world);
-            th_stop(&th);
-            free(h[0]);
-            free(h[1]);
-        }
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -584,17 +263,6 @@ int main(void)
         cmocka_unit_test(test_malformed_pdus),
         cmocka_unit_test(test_bad_header_digest),
         cmocka_unit_test(test_host_goes),
-        cmocka_unit_test(test_half_open),
-        cmocka_unit_test(test_keep_alive_expires),
-        cmocka_unit_test(test_connect_waits_for_predecessor),
-        cmocka_unit_test(test_waiting_connect_is_abandoned),
-        cmocka_unit_test(test_other_hosts_stay),
-        cmocka_unit_test(test_reset_drains),
-        cmocka_unit_test(test_shutdown),
-        cmocka_unit_test(test_gone_while_shutting_down),
-        cmocka_unit_test(test_remove_subsystem),
-        cmocka_unit_test(test_stop_under_way),
-        cmocka_unit_test(test_stop_while_accepting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
