@@ -6,6 +6,7 @@
 #include "nvme/target_internal.h"
 
 static void ctrl_on_kato(struct io_timer *timer);
+static void ctrl_on_loss(struct io_timer *timer);
 
 static void tell_hosts_changed(const struct nvme_subsys *subsys)
 {
@@ -25,6 +26,7 @@ struct nvme_ctrl *ctrl_create(struct nvme_subsys *subsys, uint16_t cntlid)
     list_init(&ctrl->queues);
     list_node_init(&ctrl->link);
     io_timer_init(&ctrl->kato_timer, ctrl_on_kato);
+    io_timer_init(&ctrl->loss_timer, ctrl_on_loss);
     list_push_back(&subsys->ctrls, &ctrl->link);
     tell_hosts_changed(subsys);
     return ctrl;
@@ -36,6 +38,7 @@ static void ctrl_free(struct nvme_ctrl *ctrl)
 
     assert(list_empty(&ctrl->queues) && ctrl->event_count == 0);
     io_timer_disarm(&ctrl->kato_timer);
+    io_timer_disarm(&ctrl->loss_timer);
     list_remove(&ctrl->link);
     free(ctrl);
     tell_hosts_changed(subsys);
@@ -51,6 +54,7 @@ void ctrl_kill(struct nvme_ctrl *ctrl, const char *why)
              ctrl->cntlid, ctrl->subsys->nqn.s, ctrl->host_nqn.s, why);
     ctrl->dying = true;
     io_timer_disarm(&ctrl->kato_timer);
+    io_timer_disarm(&ctrl->loss_timer);
     ctrl_events_abort(ctrl);
     LIST_FOR_EACH (node, &ctrl->queues)
         home_conn_kill(CONTAINER_OF(node, struct nvme_conn, ctrl_link));
@@ -98,14 +102,32 @@ void ctrl_check_gone(struct nvme_ctrl *ctrl)
         ctrl_free(ctrl);
 }
 
+/*
+ * "An association ... is terminated if ... an NVMe Transport connection is lost between the host
+ * and controller for any I/O Queue and the host or controller does not support individual I/O
+ * Queue deletion": ours does not.  But Linux closes its I/O queues before it asks for a reset or a
+ * shutdown through the admin queue, so there is time for that.
+ */
 void ctrl_on_queue_closing(struct nvme_conn *conn)
 {
+    struct nvme_ctrl *ctrl = conn->ctrl;
+    struct reactor *home = ctrl->subsys->target->home;
+
     if (conn->home_qid == 0)
-        ctrl_kill(conn->ctrl, "its admin queue was closed");
+        ctrl_kill(ctrl, "its admin queue was closed");
+    else if (!ctrl->dying && !conn->kill_sent && !io_timer_armed(&ctrl->loss_timer))
+        io_timer_arm(&ctrl->loss_timer, home, reactor_now_ns(home) + NVME_QUEUE_LOSS_NS);
+}
+
+static void ctrl_on_loss(struct io_timer *timer)
+{
+    ctrl_kill(CONTAINER_OF(timer, struct nvme_ctrl, loss_timer), "it lost an I/O queue");
 }
 
 void ctrl_kill_io_queues(struct nvme_ctrl *ctrl)
 {
+    /* A reset or a shutdown: the host knows. */
+    io_timer_disarm(&ctrl->loss_timer);
     LIST_FOR_EACH (node, &ctrl->queues) {
         struct nvme_conn *conn = CONTAINER_OF(node, struct nvme_conn, ctrl_link);
 

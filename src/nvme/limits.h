@@ -114,6 +114,9 @@ static_assert(NVME_NODES_MAX * NVME_CNTLIDS_PER_NODE <= NVME_CNTLID_MAX, "ids en
 /* A peer that takes none of its responses, or sends none of the data it was asked for, for this
  * long, is gone: Linux gives a command up after 30 s. */
 #define NVME_STALL_NS (UINT64_C(60) * 1000000000)
+/* From the loss of an I/O queue's connection to the end of its controller: Linux asks for a reset
+ * or a shutdown within milliseconds, a machine under load within a second or two. */
+#define NVME_QUEUE_LOSS_NS (UINT64_C(10) * 1000000000)
 /* After an accept that failed, for want of descriptors, say. */
 #define NVME_ACCEPT_RETRY_NS (UINT64_C(100) * 1000000)
 /* How long a termination PDU may take to be read before the connection is closed. */

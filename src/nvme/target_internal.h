@@ -110,6 +110,7 @@ struct nvme_ctrl {
     struct nvme_ns_req shutdown_flush; /* In flight in SHUTDOWN_FLUSHING. */
     uint32_t kato_ms;
     struct io_timer kato_timer;
+    struct io_timer loss_timer; /* Since an I/O queue was lost. */
     bool kato_grace; /* The timeout has passed once: late input may still be on its way. */
 
     struct nvme_cmd *events[NVME_ASYNC_EVENTS_MAX]; /* Requests that wait. */
@@ -167,13 +168,13 @@ void ctrl_add_queue(struct nvme_ctrl *ctrl, struct nvme_conn *conn, uint16_t qid
 /* A queue has gone; may free the controller. */
 void ctrl_remove_queue(struct nvme_conn *conn);
 
-/* A queue ends: the admin queue takes its controller with it. */
+/* A queue ends: the admin queue takes its controller with it, an I/O queue does after a while. */
 void ctrl_on_queue_closing(struct nvme_conn *conn);
 
 /* Frees a controller that is dying when nothing of it is left. */
 void ctrl_check_gone(struct nvme_ctrl *ctrl);
 
-/* Ends all I/O queues. */
+/* Ends all I/O queues, for a reset or a shutdown. */
 void ctrl_kill_io_queues(struct nvme_ctrl *ctrl);
 
 /* Starts the keep-alive timer anew; kato_ms 0 stops it. */

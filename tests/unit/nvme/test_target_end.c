@@ -54,6 +54,84 @@ static void test_keep_alive_expires(void **state)
     th_stop(&th);
 }
 
+/* ---- The loss of an I/O queue ---- */
+
+/*
+ * "An association ... is terminated if ... an NVMe Transport connection is lost ... for any I/O
+ * Queue and the host or controller does not support individual I/O Queue deletion".
+ */
+static void test_lost_io_queue_ends_the_controller(void **state)
+{
+    (void)state;
+    uint16_t cntlid;
+
+    th_start(&th, NULL);
+    struct th_host *admin = th_admin(&th, &cntlid);
+    struct th_host *io = th_io_queue(&th, cntlid, 1);
+    struct th_host *other = th_io_queue(&th, cntlid, 2);
+    th_host_close(io);
+    th_run(&th, NVME_QUEUE_LOSS_NS / 2);
+    assert_int_equal(th_property_get(admin, NVME_PROP_VS, false), NVME_VS_2_0);
+    th_run(&th, NVME_QUEUE_LOSS_NS);
+    assert_true(th_closed(admin));
+    assert_true(th_closed(other));
+    th_host_close(other);
+    th_host_close(admin);
+    th_stop(&th);
+}
+
+/* A host that closes its I/O queues to reset or shut down the controller keeps its admin queue. */
+static void test_closed_io_queues_before_reset_and_shutdown(void **state)
+{
+    (void)state;
+    static const uint32_t ends[] = { 0, TH_CC_ENABLED | 1u << 14 };
+    uint16_t cntlid;
+
+    for (size_t i = 0; i < ARRAY_COUNT(ends); i++) {
+        th_start(&th, NULL);
+        struct th_host *admin = th_admin(&th, &cntlid);
+        th_host_close(th_io_queue(&th, cntlid, 1));
+        th_host_close(th_io_queue(&th, cntlid, 2));
+        assert_int_equal(th_property_set_cc(admin, ends[i]).status, 0);
+        th_run(&th, 3 * NVME_QUEUE_LOSS_NS);
+        assert_int_equal(th_property_get(admin, NVME_PROP_VS, false), NVME_VS_2_0);
+        th_host_close(admin);
+        th_stop(&th);
+    }
+}
+
+/* W3: neither the queue nor the host is let in anew while a command of the lost queue executes. */
+static void test_lost_io_queue_is_drained_first(void **state)
+{
+    (void)state;
+    uint16_t cntlid;
+
+    th_start(&th, NULL);
+    struct th_host *admin = th_admin(&th, &cntlid);
+    struct th_host *io = th_io_queue(&th, cntlid, 1);
+    th_hold_write(io);
+    th_host_close(io);
+
+    struct th_host *io2 = th_host_greeted(&th);
+    const struct th_connect c = { .qid = 1, .cntlid = cntlid };
+    assert_int_equal(th_connect(io2, &c).status, NVME_SC_CONNECT_BUSY);
+    struct th_host *again = th_host_greeted(&th);
+    th_send_connect(again, &(struct th_connect) { 0 });
+    th_run(&th, 5 * NS_PER_S);
+    struct nvme_subsys_stats stats;
+    nvme_subsys_stats(th.subsys, &stats);
+    assert_int_equal(stats.controllers, 1);
+
+    mem_ns_release(&th.mem);
+    const struct nvme_cqe cqe = th_recv_cqe(again);
+    assert_int_equal(cqe.status, 0);
+    assert_int_not_equal(cqe.result, cntlid);
+    th_host_close(io2);
+    th_host_close(again);
+    th_host_close(admin);
+    th_stop(&th);
+}
+
 /* ---- W3 ---- */
 
 /* The predecessor's write is at the namespace: the host's new Connect waits until it is done. */
@@ -297,6 +375,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_half_open),
         cmocka_unit_test(test_keep_alive_expires),
+        cmocka_unit_test(test_lost_io_queue_ends_the_controller),
+        cmocka_unit_test(test_closed_io_queues_before_reset_and_shutdown),
+        cmocka_unit_test(test_lost_io_queue_is_drained_first),
         cmocka_unit_test(test_connect_waits_for_predecessor),
         cmocka_unit_test(test_waiting_connect_is_abandoned),
         cmocka_unit_test(test_other_hosts_stay),
