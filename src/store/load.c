@@ -49,11 +49,6 @@ static struct load *load_of(struct sweep *sweep)
     return CONTAINER_OF(sweep, struct load, sweep);
 }
 
-static void load_on_io(struct dev_io *io)
-{
-    load_step(CONTAINER_OF(io, struct load, io), io->status);
-}
-
 static void load_on_sweep(struct sweep *sweep, struct status status)
 {
     load_step(load_of(sweep), status);
@@ -71,6 +66,50 @@ static void load_sweep(struct load *l, const struct sweep_ops *ops, unsigned dep
 }
 
 /* ---- SUPERBLOCK ---- */
+
+static bool superblock_next(struct sweep *sweep, struct sweep_slot *slot)
+{
+    struct load *const l = load_of(sweep);
+
+    if (l->next == SUPERBLOCK_SLOTS)
+        return false;
+    slot->offset = superblock_offset((unsigned)l->next);
+    slot->bytes = SUPERBLOCK_BYTES;
+    slot->arg[0] = l->next++;
+    return true;
+}
+
+/* F1: each is read for itself, and one that cannot be read is as good as one that is damaged. */
+static struct status superblock_item(struct sweep *sweep, struct sweep_slot *slot)
+{
+    struct load *const l = load_of(sweep);
+    uint8_t *const at = l->slots + slot->arg[0] * SUPERBLOCK_BYTES;
+
+    if (status_ok(slot->status)) {
+        memcpy(at, slot->buffer, SUPERBLOCK_BYTES);
+        return STATUS(OK);
+    }
+    memset(at, 0, SUPERBLOCK_BYTES);
+    l->unread = slot->status;
+    return STATUS(OK);
+}
+
+static const struct sweep_ops superblock_ops = {
+    .next = superblock_next,
+    .item = superblock_item,
+    .done = load_on_sweep,
+};
+
+/* Without a good superblock, one that cannot be read is not one that is not there: whoever hears
+ * that may format the disk. */
+static struct status MUST_CHECK load_choose_superblock(struct load *l)
+{
+    const struct status st = superblock_choose(
+        (struct const_span) { l->slots, (size_t)SUPERBLOCK_SLOTS * SUPERBLOCK_BYTES }, &l->sb,
+        &l->slots_bad);
+
+    return status_is(st, STATUS_NOT_FOUND) && !status_ok(l->unread) ? l->unread : st;
+}
 
 static struct status MUST_CHECK load_check_identity(struct load *l)
 {
@@ -112,8 +151,7 @@ static struct status MUST_CHECK load_make_store(struct load *l)
 
 static struct status MUST_CHECK load_on_superblock(struct load *l)
 {
-    const struct status st = superblock_choose(
-        (struct const_span) { l->slots, (size_t)2 * SUPERBLOCK_BYTES }, &l->sb, &l->slots_bad);
+    const struct status st = load_choose_superblock(l);
 
     if (status_is(st, STATUS_NOT_FOUND))
         store_load_problem(l, "there is no superblock at 0 or 4096: not a Trilith disk");
@@ -406,13 +444,13 @@ void store_load_start(struct load *l)
         load_end(l, STATUS(NOT_FOUND));
         return;
     }
-    l->slots = aligned_alloc(SUPERBLOCK_BYTES, (size_t)2 * SUPERBLOCK_BYTES);
+    l->slots = aligned_alloc(SUPERBLOCK_BYTES, (size_t)SUPERBLOCK_SLOTS * SUPERBLOCK_BYTES);
     if (l->slots == NULL) {
         load_end(l, STATUS(NO_MEMORY));
         return;
     }
-    dev_read(l->dev, &l->io, 0, (struct span) { l->slots, (size_t)2 * SUPERBLOCK_BYTES },
-             load_on_io);
+    l->unread = STATUS(OK);
+    load_sweep(l, &superblock_ops, 1, SUPERBLOCK_BYTES);
 }
 
 void store_load_fini(struct load *l)

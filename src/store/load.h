@@ -38,9 +38,9 @@ struct load {
     struct journal_scan *scan;
     struct sweep sweep;
     uint64_t next;
-    struct dev_io io;
     struct io_task task;
     uint8_t *slots;
+    struct status unread; /* Of a superblock that could not be read; or OK. */
 };
 
 /* Every outcome arrives through done(), from the loop's top. */

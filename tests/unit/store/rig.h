@@ -70,6 +70,7 @@ struct rig {
     bool (*fails)(const struct dev_io *io);  /* Asked for each operation; NULL: none. */
     bool fails_whole;                        /* A write that fails leaves nothing. */
     uint32_t shard;                          /* That rig_submit() names. */
+    uint64_t unread_from, unread_to;         /* Reads that touch this fail. */
 
     struct store *store;
     struct store_opened opened;
@@ -187,6 +188,8 @@ static inline struct status rig_transfer(struct rig *rig, struct dev_io *io)
         return rig_fail(rig, io);
     switch (io->kind) {
     case DEV_KIND_READ:
+        if (io->offset < rig->unread_to && io->offset + io->data.bytes > rig->unread_from)
+            return STATUS(MEDIA_READ);
         memcpy(io->data.at, rig->content + io->offset, io->data.bytes);
         break;
     case DEV_KIND_WRITE:

@@ -336,6 +336,28 @@ static void one_superblock_is_enough(void **state)
     assert_non_null(strstr(rig.opened.problem, "superblocks"));
 }
 
+/* F1: the same for one that cannot be read; and a disk with none is not taken for a blank one. */
+static void unreadable_superblock_is_damage(void **state)
+{
+    (void)state;
+    assert_status(rig_do(&rig, STORE_OP_WRITE, 0, 4 * K, 0x11), STATUS_OK);
+    for (unsigned bad = 0; bad < 2; bad++) {
+        store_session_close(rig.session.session);
+        assert_status(rig_close_store(&rig), STATUS_OK);
+        rig.unread_from = bad * 4096;
+        rig.unread_to = bad * 4096 + 4096;
+        assert_status(rig_open(&rig), STATUS_OK);
+        assert_status(rig_session(&rig, 1), STATUS_OK);
+        assert_block(0, 0x11);
+    }
+    store_session_close(rig.session.session);
+    rig.session.session = NULL;
+    assert_status(rig_close_store(&rig), STATUS_OK);
+    memset(rig.content, 0, 4096);
+    assert_status(rig_open(&rig), STATUS_MEDIA_READ);
+    assert_non_null(strstr(rig.opened.problem, "superblocks"));
+}
+
 static uint64_t device_find(uint8_t fill)
 {
     for (uint64_t at = 0; at < RIG_DEVICE_BYTES; at += 4096) {
@@ -502,6 +524,7 @@ int main(void)
         TEST(failed_first_touch_is_taken_back),
         TEST(foreign_disk_is_refused_by_name),
         TEST(one_superblock_is_enough),
+        TEST(unreadable_superblock_is_damage),
         TEST(check_names_each_damage),
         TEST(lost_checksums_are_media_errors),
         TEST(hole_in_durable_journal_is_damage),
