@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "io/addr.h"
+#include "io/op.h"
 #include "io/reactor.h"
 
 #define SIM_MACHINES_MAX 32
@@ -167,6 +168,16 @@ struct sim_disk *sim_disk_find(struct sim_machine *m, const char *path);
 struct sim_disk_faults *sim_disk_faults(struct sim_disk *d);
 const struct sim_disk_config *sim_disk_config(const struct sim_disk *d);
 struct sim_disk_stats sim_disk_stats(const struct sim_disk *d);
+
+/* Is told, as the world, of each operation that fails for a fault (F14 to F16). */
+struct sim_disk_failure {
+    enum io_kind kind;
+    uint64_t offset;
+    uint64_t bytes;
+    struct const_span data; /* Of a write: what it was to write. */
+};
+void sim_disk_watch(struct sim_disk *d,
+                    void (*failed)(void *ctx, const struct sim_disk_failure *failure), void *ctx);
 
 /* F14: flips one to eight bits of the block at offset. */
 void sim_disk_rot(struct sim_disk *d, uint64_t offset);

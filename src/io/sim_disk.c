@@ -109,6 +109,13 @@ struct sim_disk_stats sim_disk_stats(const struct sim_disk *d)
     return d->stats;
 }
 
+void sim_disk_watch(struct sim_disk *d,
+                    void (*failed)(void *ctx, const struct sim_disk_failure *failure), void *ctx)
+{
+    d->failed = failed;
+    d->failed_ctx = ctx;
+}
+
 /* ---- Opening ---- */
 
 static struct sim_disk *disk_create_file(struct sim_machine *m, const char *path, uint64_t bytes)
@@ -207,19 +214,33 @@ static void flush_effect(struct sim_request *q)
         sim_disk_commit(q->disk, q->flush_to);
 }
 
+static void tell_failure(struct sim_request *q)
+{
+    const struct io_op *const op = q->op;
+    const struct sim_disk_failure failure = {
+        .kind = op->kind, .offset = op->offset, .bytes = op->bytes, .data = request_data(q)
+    };
+
+    if (q->disk->failed != NULL)
+        q->disk->failed(q->disk->failed_ctx, &failure);
+}
+
 static void read_effect(struct sim_request *q)
 {
     const struct io_op *const op = q->op;
-    if (sim_disk_is_bad(q->disk, op->offset, op->bytes))
-        q->error = EIO;
-    else
+    if (!sim_disk_is_bad(q->disk, op->offset, op->bytes)) {
         sim_image_read(&q->disk->current, op->offset, (struct span) { op->data, op->bytes });
+        return;
+    }
+    q->error = EIO;
+    tell_failure(q);
 }
 
 /* What an operation that fails does all the same. */
 static void failed_effect(struct sim_request *q)
 {
     q->disk->stats.errors++;
+    tell_failure(q);
     if (q->op->kind == IO_KIND_WRITE)
         sim_disk_apply_some(q->disk, q->op->offset, request_data(q), q->disk->config.atomic_bytes);
     /* A failed flush persists nothing for certain; the power loss decides about each unit. */

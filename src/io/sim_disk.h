@@ -33,6 +33,8 @@ struct sim_disk {
     struct sim_disk_config config;
     struct sim_disk_faults faults;
     struct sim_disk_stats stats;
+    void (*failed)(void *ctx, const struct sim_disk_failure *failure);
+    void *failed_ctx;
 
     struct sim_image current;
     struct sim_image medium; /* Only with a volatile cache. */

@@ -161,7 +161,7 @@ static struct status MUST_CHECK command_check(const struct store_io *io)
         return STATUS(NOT_FOUND);
     if (promises && io->incarnation != store->incarnation)
         return STATUS(STALE_INCARNATION);
-    if (store->failed && !reads)
+    if (store->failed && !reads && !MUTATION(S1_FAILED_GOES_ON))
         return STATUS(MEDIA_WRITE);
     if (io->opcode == STORE_OP_FLUSH || io->opcode == STORE_OP_DELETE_VOLUME)
         return STATUS(OK);

@@ -379,7 +379,7 @@ static void write_end(struct store_io *io)
     assert(io->pending == 0);
     if (status_ok(io->outcome))
         write_apply(io);
-    else if (recorded && !store->failed)
+    else if (recorded && !store->failed && !MUTATION(J1_NOT_TAKEN_BACK))
         write_take_back(io);
     write_enter_regions(io, false);
     if (recorded)

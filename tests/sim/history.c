@@ -21,6 +21,8 @@ struct version {
      * writes of older generations through. */
     bool weak;
     bool was_now; /* When the last power loss came; true for what is younger. */
+    bool failed;  /* The write was answered with an error. */
+    bool denied;  /* It failed, and left now because a read did not return it. */
 };
 
 /* The versions of one block in one generation. */
@@ -36,6 +38,7 @@ struct history {
     uint32_t generations;
     uint64_t clock; /* Grows with every call: the order of events. */
     uint64_t content_next;
+    uint64_t power_lost; /* When, by clock. */
     bool loss_possible;
     bool loss_seen;
 };
@@ -154,6 +157,7 @@ static void cell_write_done(struct history *h, struct cell *c, uint64_t submitte
     if (mine == NULL || mine->ended != IN_FLIGHT)
         return;
     mine->ended = h->clock;
+    mine->failed = !ok;
     if (!ok)
         return;
     for (size_t i = 0; i < c->count; i++) {
@@ -162,6 +166,7 @@ static void cell_write_done(struct history *h, struct cell *c, uint64_t submitte
             continue;
         if (v->left_now == STILL_NOW)
             v->left_now = h->clock;
+        v->denied = false;
         if (fua)
             v->in_power = false;
     }
@@ -243,6 +248,7 @@ static void cell_collapse(struct history *h, struct cell *c, uint64_t submitted,
         if (v->ended >= submitted || v->left_now != STILL_NOW)
             continue;
         v->left_now = h->clock;
+        v->denied = v->failed;
     }
     h->loss_seen |= h->loss_possible && lost;
     h->clock++; /* What comes now, comes after. */
@@ -259,10 +265,125 @@ bool history_read_block(struct history *h, const struct history_op *op, uint64_t
         cell_match(cell_at(h, g, block), op->submitted, content, &match, &through);
     if (!match && !(through && content == HISTORY_ZERO))
         return false;
-    /* With layers, which of them answered cannot be told. */
-    if (h->generations == 1)
+    /* With layers, which of them answered cannot be told; and an answer that was on its way when
+     * the power was lost says nothing of what is left. */
+    if (h->generations == 1 && op->submitted > h->power_lost)
         cell_collapse(h, cell_at(h, 0, block), op->submitted, content);
     return true;
+}
+
+/* ---- Damage ---- */
+
+static bool version_has_data(const struct version *v)
+{
+    return v->content != HISTORY_ABSENT && v->content != HISTORY_ZERO;
+}
+
+static void cell_damage(struct history *h, struct cell *c)
+{
+    cell_add(c, (struct version) { .content = HISTORY_DAMAGED,
+                                   .submitted = h->clock,
+                                   .ended = h->clock,
+                                   .left_now = STILL_NOW,
+                                   .was_now = true,
+                                   .in_power = true });
+}
+
+static bool cell_holds(const struct cell *c, uint64_t content)
+{
+    for (size_t i = 0; i < c->count; i++)
+        if (c->versions[i].left_now == STILL_NOW && c->versions[i].content == content)
+            return true;
+    return false;
+}
+
+void history_damage_content(struct history *h, uint64_t block, uint64_t content)
+{
+    for (uint32_t g = 0; g < h->generations; g++)
+        if (cell_holds(cell_at(h, g, block), content))
+            cell_damage(h, cell_at(h, g, block));
+    h->clock++;
+}
+
+/* Whether the write of that content may have found data in its place. */
+static bool cell_is_overwritten_by(const struct cell *c, uint64_t content)
+{
+    bool before = false;
+
+    for (size_t i = 0; i < c->count; i++) {
+        const struct version *const v = &c->versions[i];
+        before |= v->left_now == STILL_NOW && v->content != content && version_has_data(v);
+    }
+    return before && cell_holds(c, content);
+}
+
+void history_damage_write(struct history *h, uint64_t content)
+{
+    for (uint64_t i = 0; i < h->blocks * h->generations; i++)
+        if (cell_is_overwritten_by(&h->cells[i], content))
+            cell_damage(h, &h->cells[i]);
+    h->clock++;
+}
+
+void history_damage_unsettled(struct history *h)
+{
+    for (uint64_t i = 0; i < h->blocks * h->generations; i++) {
+        struct cell *const c = &h->cells[i];
+        unsigned now = 0;
+        for (size_t k = 0; k < c->count; k++)
+            now += c->versions[k].left_now == STILL_NOW;
+        if (now > 1)
+            cell_damage(h, c);
+    }
+    h->clock++;
+}
+
+/* Whether in some layer that the read may have met, fits() holds for a version. */
+static bool read_met(const struct history *h, const struct history_op *op, uint64_t block,
+                     bool (*fits)(const struct version *v, uint64_t arg), uint64_t arg)
+{
+    bool through = true;
+
+    for (uint32_t g = op->generation + 1; g-- > 0 && through;) {
+        const struct cell *const c = cell_at(h, g, block);
+        bool match;
+        for (size_t i = 0; i < c->count; i++)
+            if (version_visible(&c->versions[i], op->submitted) && fits(&c->versions[i], arg))
+                return true;
+        cell_match(c, op->submitted, HISTORY_BAD, &match, &through);
+    }
+    return false;
+}
+
+static bool is_content(const struct version *v, uint64_t content)
+{
+    return v->content == content;
+}
+
+static bool is_data_from_before(const struct version *v, uint64_t then)
+{
+    return version_has_data(v) && v->submitted < then;
+}
+
+bool history_read_failed(const struct history *h, const struct history_op *op)
+{
+    for (uint64_t b = op->block; b < op->block + op->count; b++)
+        if (read_met(h, op, b, is_content, HISTORY_DAMAGED))
+            return true;
+    return false;
+}
+
+uint64_t history_clock(const struct history *h)
+{
+    return h->clock;
+}
+
+bool history_is_from_before(const struct history *h, const struct history_op *op, uint64_t then)
+{
+    for (uint64_t b = op->block; b < op->block + op->count; b++)
+        if (read_met(h, op, b, is_data_from_before, then))
+            return true;
+    return false;
 }
 
 /* ---- Deaths ---- */
@@ -282,7 +403,7 @@ void history_process_died(struct history *h)
 static void version_power_lost(struct history *h, struct version *v)
 {
     v->was_now = v->left_now == STILL_NOW;
-    if (v->in_power && !v->was_now)
+    if (v->in_power && !v->was_now && v->content != HISTORY_DAMAGED)
         h->loss_possible = true;
     v->left_now = v->in_power ? STILL_NOW : min_u64(v->left_now, h->clock);
 }
@@ -290,6 +411,7 @@ static void version_power_lost(struct history *h, struct version *v)
 void history_power_lost(struct history *h)
 {
     history_process_died(h);
+    h->power_lost = h->clock;
     h->loss_possible = false;
     h->loss_seen = false;
     for (uint64_t i = 0; i < h->blocks * h->generations; i++) {
@@ -297,6 +419,18 @@ void history_power_lost(struct history *h)
         for (size_t k = 0; k < c->count; k++)
             version_power_lost(h, &c->versions[k]);
     }
+    h->clock++;
+}
+
+void history_disk_reopened(struct history *h)
+{
+    for (uint64_t i = 0; i < h->blocks * h->generations; i++)
+        for (size_t k = 0; k < h->cells[i].count; k++) {
+            struct version *const v = &h->cells[i].versions[k];
+            if (v->denied && v->in_power)
+                v->left_now = STILL_NOW;
+            v->denied = false;
+        }
     h->clock++;
 }
 
@@ -318,8 +452,7 @@ bool history_is_written(const struct history *h, uint32_t generation, uint64_t b
 
     for (size_t i = 0; i < c->count; i++) {
         const struct version *const v = &c->versions[i];
-        const bool data = v->content != HISTORY_ABSENT && v->content != HISTORY_ZERO;
-        if (v->left_now == STILL_NOW && !data)
+        if (v->left_now == STILL_NOW && !version_has_data(v))
             return false;
     }
     return true;
@@ -337,9 +470,10 @@ void history_describe(const struct history *h, const struct history_op *op, uint
             const struct version *const v = &c->versions[i];
             if (!version_visible(v, op->submitted))
                 continue;
-            const char *const kind = v->content == HISTORY_ZERO     ? " zeros"
-                                     : v->content == HISTORY_ABSENT ? " never written"
-                                                                    : "";
+            const char *const kind = v->content == HISTORY_ZERO      ? " zeros"
+                                     : v->content == HISTORY_ABSENT  ? " never written"
+                                     : v->content == HISTORY_DAMAGED ? " damaged"
+                                                                     : "";
             at += (size_t)snprintf(out_text + at, text_bytes - at, "%s%" PRIu32 ":%" PRIu64 "%s",
                                    at == 0 ? "" : " or ", g, v->content, kind);
         }
@@ -350,8 +484,11 @@ void history_describe(const struct history *h, const struct history_op *op, uint
 
 #define WORDS 512
 
+/* Word 0 names the content, word 1 the address; all others follow from both. */
 static uint64_t pattern_word(uint64_t address, uint64_t content, unsigned i)
 {
+    if (i <= 1)
+        return i == 0 ? content : address;
     uint64_t x =
         (content + 1) * UINT64_C(0x9e3779b97f4a7c15) ^ address * UINT64_C(0xff51afd7ed558ccd);
     x += i * UINT64_C(0xc4ceb9fe1a85ec53);
@@ -366,7 +503,7 @@ void pattern_fill(uint64_t address, uint64_t content, struct span out_block)
         return;
     }
     for (unsigned i = 0; i < WORDS; i++) {
-        const uint64_t word = i == 0 ? content : pattern_word(address, content, i);
+        const uint64_t word = pattern_word(address, content, i);
         memcpy(out_block.at + i * sizeof word, &word, sizeof word);
     }
 }
@@ -385,4 +522,17 @@ uint64_t pattern_read(uint64_t address, struct const_span block)
             return HISTORY_BAD;
     }
     return content;
+}
+
+bool pattern_name(struct const_span block, uint64_t *out_address, uint64_t *out_content)
+{
+    uint64_t address;
+
+    memcpy(&address, block.at + sizeof address, sizeof address);
+    const uint64_t content = pattern_read(address, block);
+    if (content == HISTORY_ZERO || content == HISTORY_BAD)
+        return false;
+    *out_address = address;
+    *out_content = content;
+    return true;
 }

@@ -14,7 +14,11 @@
  *   flush completes      what was not in now when the flush was submitted leaves power (S1)
  *   process dies         writes in flight end, and may have happened (S2)
  *   power is lost        now becomes power
+ *   a failed disk is     what had failed and left now by a read may be back, unless a flush or a
+ *     opened again       later write has completed since
  *   a read returns v     what had ended before the read and is not v leaves now
+ *   the medium is hurt   "damaged" becomes a version: a read may be a media error (S3) until a
+ *                        later write replaces it like any other version
  *
  * It knows nothing of the code under test: a replica set or a store is checked alike.
  *
@@ -30,9 +34,10 @@
 
 #include "base/span.h"
 
-#define HISTORY_ZERO   UINT64_C(0)
-#define HISTORY_ABSENT UINT64_MAX       /* Reads through to the generation below; then zeros. */
-#define HISTORY_BAD    (UINT64_MAX - 1) /* Bytes that nobody ever wrote to this block. */
+#define HISTORY_ZERO    UINT64_C(0)
+#define HISTORY_ABSENT  UINT64_MAX       /* Reads through to the generation below; then zeros. */
+#define HISTORY_BAD     (UINT64_MAX - 1) /* Bytes that nobody ever wrote to this block. */
+#define HISTORY_DAMAGED (UINT64_MAX - 2) /* No bytes: a media error. */
 
 struct history;
 
@@ -64,9 +69,32 @@ void history_read_start(struct history *h, struct history_op *op);
 bool history_read_block(struct history *h, const struct history_op *op, uint64_t block,
                         uint64_t content);
 
+/* ---- Damage: what the medium may have lost, and a read may report instead of returning it ---- */
+
+/* The block's place with that content is hurt; nothing happens where no read can return it. */
+void history_damage_content(struct history *h, uint64_t block, uint64_t content);
+
+/* The write of that content failed and left its blocks torn: those that had data before. */
+void history_damage_write(struct history *h, uint64_t content);
+
+/* What the last death left open, in every block, may stay unknown. */
+void history_damage_unsettled(struct history *h);
+
+/* Whether a read may have found damage. */
+bool history_read_failed(const struct history *h, const struct history_op *op);
+
+/* Events so far; to be compared with what history_is_from_before() is asked for. */
+uint64_t history_clock(const struct history *h);
+
+/* Whether a read may have met data of a write that was submitted before then. */
+bool history_is_from_before(const struct history *h, const struct history_op *op, uint64_t then);
+
 /* All operations in flight end without an answer. */
 void history_process_died(struct history *h);
 void history_power_lost(struct history *h);
+/* The disk had failed, and is opened again: writes that it refused may have reached it, also where
+ * reads did not show them any more. */
+void history_disk_reopened(struct history *h);
 
 /* Whether a completed write may be gone: the last power loss could take something. */
 bool history_loss_possible(const struct history *h);
@@ -87,5 +115,8 @@ void pattern_fill(uint64_t address, uint64_t content, struct span out_block);
 
 /* The content of a block at that address; HISTORY_ZERO for zeros, HISTORY_BAD for anything else. */
 uint64_t pattern_read(uint64_t address, struct const_span block);
+
+/* Whether the block is whole and not zeros: which address it names, and the content. */
+bool pattern_name(struct const_span block, uint64_t *out_address, uint64_t *out_content);
 
 #endif

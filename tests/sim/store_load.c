@@ -6,6 +6,7 @@
 
 #include "base/crc32c.h"
 
+#define REFUSED_OPS       20 /* That a failed disk still gets: reads go on. */
 #define LOAD_GRAIN_BLOCKS (STORE_GRAIN_BYTES / STORE_BLOCK_BYTES)
 
 static void slot_on_done(struct store_io *io);
@@ -64,6 +65,8 @@ static void slot_submit(struct load_slot *s, struct store_session *session)
     const bool transfers = io->opcode == STORE_OP_READ || io->opcode == STORE_OP_WRITE;
 
     s->busy = true;
+    s->mark = blame_mark(&load->blame);
+    s->refused = load->refusing;
     load->busy++;
     io->done = slot_on_done;
     io->shard = (uint32_t)(s->op.block / LOAD_SHARD_BLOCKS);
@@ -110,7 +113,7 @@ static void slot_start_change(struct load_slot *s, enum store_opcode opcode)
     struct store_load *const load = s->load;
 
     s->io.opcode = opcode;
-    s->io.fua = run_percent(load->run, 10);
+    s->io.fua = run_percent(load->run, load->fua_percent);
     s->io.create = true;
     s->op.content = opcode == STORE_OP_WRITE ? history_content(load->history) : HISTORY_ZERO;
     if (opcode == STORE_OP_WRITE)
@@ -136,21 +139,21 @@ static bool slot_start(struct load_slot *s)
     s->op = (struct history_op) { 0 };
     s->io.fua = false;
     s->stale = false;
-    if (what < 7) {
+    if (run_percent(load->run, load->flush_percent)) {
         slot_start_flush(s);
         return true;
     }
     slot_choose_range(s);
     if (!slot_is_alone(s))
         return false;
-    if (what < 10 && load->old_session != NULL)
+    if (what < 3 && load->old_session != NULL)
         slot_start_stale(s);
-    else if (what < 35)
+    else if (what < 30)
         slot_start_read(s);
     else
-        slot_start_change(s, what < 85   ? STORE_OP_WRITE
-                             : what < 95 ? STORE_OP_WRITE_ZEROES
-                                         : STORE_OP_DEALLOCATE);
+        slot_start_change(s, what < 95 - load->zero_percent ? STORE_OP_WRITE
+                             : what < 95                    ? STORE_OP_WRITE_ZEROES
+                                                            : STORE_OP_DEALLOCATE);
     return true;
 }
 
@@ -202,19 +205,25 @@ static bool slot_overwrites(const struct load_slot *s)
 static bool slot_may_fail(const struct load_slot *s, struct status st)
 {
     const struct store_load *const load = s->load;
+    const bool promises = s->io.opcode == STORE_OP_FLUSH || s->io.fua;
 
-    if (s->io.opcode == STORE_OP_READ && status_is(st, STATUS_MEDIA_READ))
-        return load->media_errors || load->errors;
     if (status_is(st, STATUS_UNKNOWN_SHARD))
         return s->io.opcode != STORE_OP_WRITE; /* Never created: zeros. */
     if (status_is(st, STATUS_STALE_EPOCH))
-        return load->superseding || s->stale;
+        return load->superseding || load->broken || s->stale;
+    if (s->io.opcode == STORE_OP_READ)
+        return status_is(st, STATUS_MEDIA_READ) &&
+               blame_excuses_read(&load->blame, &s->op, s->mark);
     /* S6: overwrites and deletes work on a full disk; zeros above an older generation take room. */
     if (status_is(st, STATUS_NO_SPACE) && s->io.opcode == STORE_OP_WRITE)
         return load->may_fill && !slot_overwrites(s);
     if (status_is(st, STATUS_NO_SPACE))
         return load->may_fill && s->op.generation > 0;
-    return load->errors;
+    if (status_is(st, STATUS_STALE_INCARNATION))
+        return promises && blame_disk_failed(&load->blame);
+    if (status_is(st, STATUS_MEDIA_WRITE) && s->io.opcode == STORE_OP_WRITE)
+        return blame_excuses_write(&load->blame, s->op.content);
+    return status_is(st, STATUS_MEDIA_WRITE) && blame_disk_failed(&load->blame);
 }
 
 static void slot_take_answer(struct load_slot *s)
@@ -246,6 +255,21 @@ static void slot_take_answer(struct load_slot *s)
     assert(false);
 }
 
+/* A disk that failed stays so: what it lost meanwhile, nobody can tell (S1). */
+static void slot_check_refusal(struct load_slot *s, struct status st)
+{
+    struct store_load *const load = s->load;
+
+    if (s->refused && status_ok(st) && s->io.opcode != STORE_OP_READ)
+        run_fail(load->run, "command %d succeeds on a disk that has failed (S1)",
+                 (int)s->io.opcode);
+    if (load->refusing || !(status_is(st, STATUS_STALE_INCARNATION) ||
+                            (status_is(st, STATUS_MEDIA_WRITE) && s->io.opcode == STORE_OP_FLUSH)))
+        return;
+    load->refusing = true;
+    load->ops_left = min_u64(load->ops_left, REFUSED_OPS);
+}
+
 static void slot_on_done(struct store_io *io)
 {
     struct load_slot *const s = CONTAINER_OF(io, struct load_slot, io);
@@ -262,10 +286,9 @@ static void slot_on_done(struct store_io *io)
         if (!status_ok(st) && !slot_may_fail(s, st))
             run_fail(load->run, "command %d at block %" PRIu64 ": %s", (int)io->opcode, s->op.block,
                      status_text(st));
+        slot_check_refusal(s, st);
         slot_take_answer(s);
     }
-    if (status_is(st, STATUS_MEDIA_WRITE) || status_is(st, STATUS_STALE_INCARNATION))
-        load->broken = true;
     load_pump(load);
 }
 
@@ -321,6 +344,7 @@ void load_start(struct store_load *load, struct reactor *r, uint64_t ops, bool v
     load->verifying = verify;
     load->verify_next = 0;
     load->broken = false;
+    load->refusing = false;
     io_timer_init(&load->pause, load_on_pause);
     load_pump(load);
 }

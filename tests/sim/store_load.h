@@ -10,6 +10,7 @@
 #ifndef TESTS_SIM_STORE_LOAD_H
 #define TESTS_SIM_STORE_LOAD_H
 
+#include "blame.h"
 #include "history.h"
 #include "run.h"
 #include "store/store.h"
@@ -25,10 +26,12 @@ struct load_slot {
     struct store_load *load;
     struct store_io io;
     struct history_op op;
+    uint64_t mark; /* Of blame, when it was submitted. */
     uint8_t *data;
     uint32_t crcs[LOAD_BLOCKS_MAX];
     bool busy;
-    bool stale; /* Sent to a session that was superseded: must change nothing (S4). */
+    bool stale;   /* Sent to a session that was superseded: must change nothing (S4). */
+    bool refused; /* Submitted when the store had said that its disk failed. */
 };
 
 struct store_load {
@@ -41,9 +44,11 @@ struct store_load {
     unsigned slots_count;
     uint64_t window_blocks; /* Commands concentrate on so many blocks ... */
     uint64_t window_first;  /* ... from here on. */
+    unsigned flush_percent; /* Of the commands are Flush ... */
+    unsigned zero_percent;  /* ... are Write Zeroes ... */
+    unsigned fua_percent;   /* ... and of the changes have FUA. */
     unsigned grain_percent; /* Of the commands take a grain, whole. */
-    bool errors;            /* Anything may fail. */
-    bool media_errors;      /* Reads may. */
+    struct blame blame;     /* What the disk's faults excuse. */
     bool may_fill;          /* Writes of new blocks may find the disk full. */
 
     /* Of the current life. */
@@ -55,7 +60,8 @@ struct store_load {
     uint64_t verify_next; /* Blocks from here on are still to be read. */
     bool verifying;
     bool superseding; /* Another session is being opened. */
-    bool broken;      /* The store refuses to go on: open it again. */
+    bool refusing;    /* The store has said that its disk failed. */
+    bool broken;      /* No session: open the store again. */
     unsigned busy;
     struct history_op recent[LOAD_RECENT]; /* Ranges that were changed: to be used again. */
     uint64_t recent_count;

@@ -234,6 +234,106 @@ static void generations_hide(void **state)
     history_destroy(two);
 }
 
+/* An answer that was on its way when the power was lost does not say what is left. */
+static void late_answer_settles_nothing(void **state)
+{
+    (void)state;
+    write_done(1);
+    struct history_op read = { .block = 1, .count = 1 };
+    history_read_start(h, &read);
+    history_power_lost(h);
+    assert_true(history_read_block(h, &read, 1, 1));
+    assert_true(may_read(HISTORY_ZERO));
+}
+
+static bool may_fail(void)
+{
+    struct history_op op = { .block = 0, .count = 2 };
+    history_read_start(h, &op);
+    return history_read_failed(h, &op);
+}
+
+/* Damage excuses a media error of its block until a later write completes (S3). */
+static void damage_ends_with_a_write(void **state)
+{
+    (void)state;
+    write_done(1);
+    assert_false(may_fail());
+    history_damage_content(h, 1, 1);
+    assert_true(may_fail());
+    assert_true(may_read(1)); /* It was not hurt after all ... */
+    assert_false(may_fail()); /* ... so it is whole. */
+    history_damage_content(h, 1, 1);
+    write_done(2);
+    assert_false(may_fail());
+    history_damage_content(h, 1, 1); /* A place that no read can meet any more. */
+    assert_false(may_fail());
+}
+
+/* A power loss brings damage back, unless a flush has covered the write that ended it. */
+static void damage_may_come_back(void **state)
+{
+    (void)state;
+    write_done(1);
+    history_damage_content(h, 1, 1);
+    write_done(2);
+    history_power_lost(h);
+    assert_true(may_fail());
+    write_done(3);
+    flush();
+    history_power_lost(h);
+    assert_false(may_fail());
+}
+
+/* A write that fails hurts what it overwrites, and no block that had no data. */
+static void failed_overwrite_damages(void **state)
+{
+    (void)state;
+    struct history_op first = write_start(1);
+    history_damage_write(h, 1);
+    history_write_done(h, &first, false, false);
+    assert_false(may_fail());
+    write_done(2);
+    struct history_op second = write_start(3);
+    history_damage_write(h, 3);
+    history_write_done(h, &second, false, false);
+    assert_true(may_fail());
+}
+
+/* Only blocks of which the last death left more than one value may stay unknown. */
+static void damage_of_the_unsettled(void **state)
+{
+    (void)state;
+    write_done(1);
+    flush();
+    history_power_lost(h);
+    history_damage_unsettled(h);
+    assert_false(may_fail());
+    write_done(2);
+    history_power_lost(h);
+    history_damage_unsettled(h);
+    assert_true(may_fail());
+}
+
+/* What a failed disk refused, and reads denied, may be there when it is opened again; not what a
+ * flush or a later write has settled. */
+static void refused_may_come_back(void **state)
+{
+    (void)state;
+    write_done(1);
+    struct history_op op = write_start(2);
+    history_write_done(h, &op, false, false);
+    assert_true(may_read(1));
+    assert_false(may_read(2));
+    history_disk_reopened(h);
+    assert_true(may_read(1));
+    history_disk_reopened(h);
+    assert_true(may_read(2));
+    write_done(3);
+    history_disk_reopened(h);
+    assert_false(may_read(2));
+}
+
 /* A pattern names its content and its address; anything else is bad. */
 static void patterns(void **state)
 {
@@ -243,6 +343,9 @@ static void patterns(void **state)
     pattern_fill(5, 77, all);
     assert_true(pattern_read(5, span_const(all)) == 77);
     assert_true(pattern_read(6, span_const(all)) == HISTORY_BAD);
+    uint64_t address = 0, content = 0;
+    assert_true(pattern_name(span_const(all), &address, &content));
+    assert_true(address == 5 && content == 77);
     block[4095] ^= 1;
     assert_true(pattern_read(5, span_const(all)) == HISTORY_BAD);
     pattern_fill(5, HISTORY_ZERO, all);
@@ -269,6 +372,12 @@ int main(void)
         TEST(fua_is_durable),
         TEST(flush_after_power_loss),
         TEST(generations_hide),
+        TEST(late_answer_settles_nothing),
+        TEST(damage_ends_with_a_write),
+        TEST(damage_may_come_back),
+        TEST(failed_overwrite_damages),
+        TEST(damage_of_the_unsettled),
+        TEST(refused_may_come_back),
         TEST(patterns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,7 +32,7 @@ struct work {
     bool finished;
     bool loss_reported; /* By the store, since the last power loss. */
     bool clean;         /* The last life ended with a close. */
-    bool spoiled;       /* By rot: the store may refuse the disk. */
+    bool spoiled;       /* By rot in what it cannot do without: the store may refuse the disk. */
     uint64_t epoch;
 
     /* Of the current life. */
@@ -51,7 +51,7 @@ static void life_on_closed(void *ctx, struct status status)
 {
     struct work *const work = ctx;
 
-    if (!status_ok(status) && !work->load.errors)
+    if (!status_ok(status) && !blame_any(&work->load.blame))
         run_fail(work->run, "closing the store: %s", status_text(status));
     work->clean = status_ok(status);
     dev_close(work->dev);
@@ -90,7 +90,7 @@ static void life_on_session(void *ctx, const struct store_session_opened *opened
 
     work->load.superseding = false;
     if (!status_ok(opened->status)) {
-        if (!load->errors)
+        if (!blame_any(&load->blame))
             run_fail(work->run, "opening a session: %s", status_text(opened->status));
         load->broken = true;
         load_pump(load);
@@ -108,7 +108,7 @@ static void life_on_session(void *ctx, const struct store_session_opened *opened
     load->incarnation = opened->incarnation;
     if (load->old_session == NULL)
         load_start(load, work->reactor,
-                   run_between(work->run, 0, work->mode == MODE_FULL ? 450 : 150),
+                   run_between(work->run, 0, work->mode == MODE_FULL ? 600 : 150),
                    work->lives_left == 0 || run_percent(work->run, 40));
     else
         load_pump(load);
@@ -152,7 +152,7 @@ static void life_on_idle(struct store_load *load)
 
 static void life_give_up(struct work *work, const char *what, struct status st)
 {
-    if (!work->spoiled && !work->load.errors)
+    if (work->mode == MODE_ROT ? !work->spoiled : !blame_any(&work->load.blame))
         run_fail(work->run, "%s: %s", what, status_text(st));
     if (work->spoiled || work->lives_left == 0)
         work->finished = true; /* A spoiled disk may be refused; there is nothing more to see. */
@@ -172,6 +172,7 @@ static void life_on_opened(void *ctx, const struct store_opened *opened)
         return;
     }
     const struct store_session_config config = session_config(work);
+    blame_opened(&work->load.blame);
     work->store = opened->store;
     const struct status st = store_session_open(work->store, &config, life_on_session, work);
     assert(status_ok(st));
@@ -244,6 +245,8 @@ static void life_ended(struct sim_process *p, enum sim_exit how, void *ctx)
     }
     if (how != SIM_EXIT_STOPPED)
         work->clean = false;
+    if (blame_disk_failed(&work->load.blame))
+        history_disk_reopened(work->load.history);
     load_died(&work->load);
     if (work->finished)
         return;
@@ -255,18 +258,8 @@ static void life_ended(struct sim_process *p, enum sim_exit how, void *ctx)
 /* Rot only where nothing is suspect: there, what has rotted cannot be told from a late write. */
 static void disk_spoil(struct work *work)
 {
-    uint64_t offset;
-
-    work->spoiled = true;
-    work->load.media_errors = true;
-    for (uint64_t i = run_between(work->run, 1, 12); i > 0; i--) {
-        if (!sim_disk_pick_written(work->disk, &offset))
-            return;
-        if (run_percent(work->run, 70))
-            sim_disk_rot(work->disk, offset);
-        else
-            sim_disk_latent_error(work->disk, offset);
-    }
+    for (uint64_t i = run_between(work->run, 1, 12); i > 0; i--)
+        work->spoiled |= blame_spoil(&work->load.blame, 0, run_percent(work->run, 30));
 }
 
 static void faults_set(struct work *work)
@@ -279,16 +272,10 @@ static void faults_set(struct work *work)
         f->slow_one_in = 20;
         f->slow_ns = run_between(run, NS_PER_MS, NS_PER_S);
     }
-    work->load.errors = work->mode == MODE_ERRORS && work->lives_left > 0;
-    if (!work->load.errors)
+    if (work->mode != MODE_ERRORS || work->lives_left == 0)
         return;
     f->read_error_one_in = run_percent(run, 30) ? run_between(run, 10, 300) : 0;
-    /* A checksum that could not be read once is gone: its blocks are media errors. */
-    work->load.media_errors |= f->read_error_one_in > 0;
     f->write_error_one_in = run_percent(run, 50) ? run_between(run, 10, 300) : 0;
-    /* A write that failed has torn its blocks, and nothing is adopted there (F21). */
-    if (sim_disk_config(work->disk)->atomic_bytes < STORE_BLOCK_BYTES)
-        work->load.media_errors |= f->write_error_one_in > 0;
     f->flush_error_one_in = run_percent(run, 50) ? run_between(run, 2, 50) : 0;
 }
 
@@ -304,14 +291,16 @@ static void life_begin(void *ctx)
     if (work->mode == MODE_ROT && work->lives_left == 0 && work->clean)
         disk_spoil(work);
     faults_set(work);
+    blame_begin_life(&work->load.blame);
     work->process = sim_spawn(work->machine, &program);
     if (work->lives_left == 0 || run_percent(run, 30))
         return;
     if (work->mode == MODE_ROT && work->lives_left == 1)
         return; /* So that it ends cleanly. */
     /* Mostly in the middle of commands, sometimes in the first steps. */
-    const uint64_t most = run_percent(run, 20) ? 40 : run_percent(run, 50) ? 500 : 3000;
-    sim_process_crash_after(work->process, rng_below(&run->rng, most), run_percent(run, 50));
+    const uint64_t most = run_percent(run, 20) ? 40 : run_percent(run, 50) ? 500 : 4000;
+    sim_process_crash_after(work->process, rng_below(&run->rng, most),
+                            run_percent(run, work->mode == MODE_FULL ? 70 : 50));
 }
 
 static bool work_finished(void *ctx)
@@ -337,12 +326,17 @@ static void load_make(struct work *work)
     load->run = run;
     load->disk = work->disk;
     load->generations = run_percent(run, 40) ? (uint32_t)run_between(run, 2, 3) : 1;
-    load->shards = work->mode == MODE_FULL ? 20 : (uint32_t)run_between(run, 1, 3);
+    load->shards =
+        (uint32_t)(work->mode == MODE_FULL ? run_between(run, 12, 20) : run_between(run, 1, 3));
     load->slots_count = (unsigned)run_between(run, 1, LOAD_SLOTS_MAX);
     load->window_blocks = run_between(run, 1, 200);
     load->window_first = rng_below(&run->rng, load->shards * LOAD_SHARD_BLOCKS);
     load->may_fill = work->mode == MODE_FULL;
-    load->grain_percent = work->mode == MODE_FULL ? 45 : 10;
+    /* Few of them leave much to be lost, and places that are free but not durably so. */
+    load->flush_percent = run_percent(run, 50) ? 7 : 0;
+    load->fua_percent = run_percent(run, 50) ? 10 : 0;
+    load->zero_percent = work->mode == MODE_FULL ? 25 : 10;
+    load->grain_percent = work->mode == MODE_FULL ? 70 : 10;
     if (work->mode == MODE_FULL)
         load->window_blocks = load->shards * LOAD_SHARD_BLOCKS;
     load->idle = life_on_idle;
@@ -358,6 +352,8 @@ static void load_make(struct work *work)
         .min_in_sync = 1,
     };
     load->history = history_create(load->shards * LOAD_SHARD_BLOCKS, load->generations);
+    blame_init(&load->blame, run->world, load->history, load->shards * LOAD_SHARD_BLOCKS);
+    blame_add_disk(&load->blame, work->disk);
     load_init(load);
 }
 

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "blame.h"
+
+#include <assert.h>
+
+#include "disk/disk_format.h"
+#include "disk/superblock.h"
+#include "store/store.h"
+
+#define BLOCK SIM_BLOCK_BYTES
+
+static bool extent_has(const struct disk_extent *e, uint64_t offset)
+{
+    return offset >= e->offset && offset - e->offset < e->bytes;
+}
+
+/* ---- From bytes to blocks ---- */
+
+static bool name_at(const struct blame_disk *d, uint64_t offset, uint64_t *out_address,
+                    uint64_t *out_content)
+{
+    uint8_t bytes[BLOCK];
+    const struct span block = { bytes, sizeof bytes };
+
+    sim_disk_peek(d->disk, offset, block);
+    return pattern_name(span_const(block), out_address, out_content);
+}
+
+/* A block of data can no longer be told from another: its checksum or its bytes are gone. */
+static void damage_at(const struct blame_disk *d, uint64_t offset)
+{
+    uint64_t address, content;
+
+    if (name_at(d, offset, &address, &content))
+        history_damage_content(d->blame->history, address, content);
+}
+
+/* The checksums of a slot of the table are gone, or those that it had newer than the other. */
+static void damage_sums(const struct blame_disk *d, uint64_t offset)
+{
+    const struct disk_extent *const data = &d->layout.part[LAYOUT_DATA];
+    const uint64_t table = (offset - d->layout.part[LAYOUT_SUMS].offset) / SUMS_PAIR_BYTES;
+    const uint64_t first = table * SUMS_GRAINS_PER_BLOCK;
+    const uint64_t end = min_u64(first + SUMS_GRAINS_PER_BLOCK, d->layout.data_grains);
+
+    for (uint64_t at = first * STORE_GRAIN_BYTES; at < end * STORE_GRAIN_BYTES; at += BLOCK)
+        damage_at(d, data->offset + at);
+}
+
+/* ---- Failures, as they happen ---- */
+
+static void on_unread_data(struct blame_disk *d, uint64_t offset)
+{
+    struct blame *const b = d->blame;
+    uint64_t address, content;
+
+    d->unread = true;
+    if (name_at(d, offset, &address, &content))
+        b->unread_at[address] = b->clock;
+    else if (sim_disk_config(d->disk)->atomic_bytes < BLOCK)
+        b->torn_unread_at = b->clock;
+}
+
+static void on_read_failed(struct blame_disk *d, const struct sim_disk_failure *f)
+{
+    for (uint64_t at = f->offset; at < f->offset + f->bytes; at += BLOCK) {
+        if (extent_has(&d->layout.part[LAYOUT_SUMS], at))
+            damage_sums(d, at);
+        else if (extent_has(&d->layout.part[LAYOUT_DATA], at))
+            on_unread_data(d, at);
+    }
+    if (d->blame->opening && extent_has(&d->layout.part[LAYOUT_DATA], f->offset))
+        history_damage_unsettled(d->blame->history);
+}
+
+static void on_write_failed(struct blame_disk *d, const struct sim_disk_failure *f)
+{
+    struct blame *const b = d->blame;
+    uint64_t address, content;
+
+    if (!extent_has(&d->layout.part[LAYOUT_DATA], f->offset) || b->opening) {
+        d->failed = true;
+        return;
+    }
+    /* One command's blocks lie in a row, so the first names the command. */
+    if (!pattern_name(const_span_sub(f->data, 0, BLOCK), &address, &content))
+        return;
+    b->writes[b->write_count++ % BLAME_WRITES_MAX] = content;
+    if (sim_disk_config(d->disk)->atomic_bytes < BLOCK)
+        history_damage_write(b->history, content);
+}
+
+static void on_failure(void *ctx, const struct sim_disk_failure *f)
+{
+    struct blame_disk *const d = ctx;
+
+    d->blame->clock++;
+    if (f->kind == IO_KIND_READ)
+        on_read_failed(d, f);
+    else if (f->kind == IO_KIND_WRITE)
+        on_write_failed(d, f);
+    else if (f->kind == IO_KIND_FSYNC)
+        d->failed = true;
+}
+
+/* ---- Setting up ---- */
+
+void blame_init(struct blame *b, struct sim_world *w, struct history *h, uint64_t blocks)
+{
+    *b = (struct blame) { .history = h,
+                          .clock = 1,
+                          .unread_at = sim_world_alloc(w, blocks * sizeof *b->unread_at) };
+}
+
+void blame_add_disk(struct blame *b, struct sim_disk *disk)
+{
+    struct blame_disk *const d = &b->disks[b->count++];
+
+    assert(b->count <= BLAME_DISKS_MAX);
+    *d = (struct blame_disk) { .blame = b, .disk = disk };
+    const struct status st = disk_layout_make(sim_disk_config(disk)->bytes, &d->layout);
+    assert(status_ok(st));
+    sim_disk_watch(disk, on_failure, d);
+}
+
+void blame_begin_life(struct blame *b)
+{
+    b->opening = true;
+    b->life_clock = b->clock;
+    b->life_history = history_clock(b->history);
+    for (unsigned i = 0; i < b->count; i++) {
+        b->disks[i].failed = false;
+        b->disks[i].unread = false;
+    }
+}
+
+void blame_opened(struct blame *b)
+{
+    b->opening = false;
+}
+
+/* ---- Questions ---- */
+
+bool blame_any(const struct blame *b)
+{
+    return b->clock > b->life_clock;
+}
+
+bool blame_disk_failed(const struct blame *b)
+{
+    for (unsigned i = 0; i < b->count; i++)
+        if (b->disks[i].failed)
+            return true;
+    return false;
+}
+
+uint64_t blame_mark(const struct blame *b)
+{
+    return b->clock;
+}
+
+static bool any_unread(const struct blame *b)
+{
+    for (unsigned i = 0; i < b->count; i++)
+        if (b->disks[i].unread)
+            return true;
+    return false;
+}
+
+bool blame_excuses_read(const struct blame *b, const struct history_op *op, uint64_t mark)
+{
+    for (uint64_t at = op->block; at < op->block + op->count; at++)
+        if (b->unread_at[at] > mark)
+            return true;
+    if (b->torn_unread_at > mark || history_read_failed(b->history, op))
+        return true;
+    /* A region that could not be read whole stays suspect: its newer bytes are not adopted yet. */
+    return any_unread(b) && history_is_from_before(b->history, op, b->life_history);
+}
+
+bool blame_excuses_write(const struct blame *b, uint64_t content)
+{
+    for (unsigned i = 0; i < BLAME_WRITES_MAX; i++)
+        if (b->writes[i] == content)
+            return true;
+    return blame_disk_failed(b);
+}
+
+/* ---- Rot ---- */
+
+/* Whether the store reads the block of the device when it opens after a clean close, and cannot do
+ * without. */
+static bool is_vital(const struct blame_disk *d, uint64_t offset)
+{
+    uint8_t slots[2 * SUPERBLOCK_BYTES];
+    struct superblock sb;
+    unsigned bad;
+
+    sim_disk_peek(d->disk, 0, (struct span) { slots, sizeof slots });
+    if (!status_ok(superblock_choose((struct const_span) { slots, sizeof slots }, &sb, &bad)))
+        return true;
+    const struct disk_extent *const area =
+        &sb.layout.part[LAYOUT_CHECKPOINT_0 + sb.checkpoint_area];
+    return offset >= area->offset && offset - area->offset < sb.checkpoint_blocks * BLOCK;
+}
+
+bool blame_spoil(struct blame *b, unsigned disk, bool latent)
+{
+    struct blame_disk *const d = &b->disks[disk];
+    uint64_t offset;
+
+    if (!sim_disk_pick_written(d->disk, &offset))
+        return false;
+    if (extent_has(&d->layout.part[LAYOUT_DATA], offset))
+        damage_at(d, offset);
+    if (extent_has(&d->layout.part[LAYOUT_SUMS], offset))
+        damage_sums(d, offset);
+    if (latent)
+        sim_disk_latent_error(d->disk, offset);
+    else
+        sim_disk_rot(d->disk, offset);
+    return is_vital(d, offset);
+}
