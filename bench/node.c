@@ -78,7 +78,7 @@ static void apply(void)
     const struct node_desired desired = {
         .revision = 1, .disks = uuids, .disk_count = DISKS, .volumes = &volume, .volume_count = 1
     };
-    node_apply(node, &desired);
+    serve_check(node_apply(node, &desired), "the volume");
 }
 
 static void on_opened(void *ctx, struct status status, const char *problem)
@@ -113,13 +113,15 @@ static void give_epoch(struct io_task *task)
     epoch.done(epoch.ctx, STATUS(OK), 1);
 }
 
-static void on_take_epoch(void *ctx, struct uuid volume, node_agent_epoch_fn *done, void *done_ctx)
+static struct status on_take_epoch(void *ctx, struct uuid volume, node_agent_epoch_fn *done,
+                                   void *done_ctx)
 {
     (void)ctx;
     (void)volume;
     epoch.done = done;
     epoch.ctx = done_ctx;
     reactor_defer(serve.reactor, &epoch.task);
+    return STATUS(OK);
 }
 
 static const struct node_ops ops = { .opened = on_opened,

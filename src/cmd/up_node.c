@@ -40,11 +40,11 @@ static void agent_joined(void *ctx, const struct node_membership *membership)
     node_join(n->node, membership);
 }
 
-static void agent_desired(void *ctx, const struct node_desired *desired)
+static struct status agent_desired(void *ctx, const struct node_desired *desired)
 {
     struct up_node *n = ctx;
 
-    node_apply(n->node, desired);
+    return node_apply(n->node, desired);
 }
 
 static void agent_fill_report(void *ctx, struct node_report *out_report)
@@ -82,12 +82,12 @@ static void node_has_changed(void *ctx)
         node_agent_changed(n->agent);
 }
 
-static void node_takes_epoch(void *ctx, struct uuid volume, node_agent_epoch_fn *done,
-                             void *done_ctx)
+static struct status node_takes_epoch(void *ctx, struct uuid volume, node_agent_epoch_fn *done,
+                                      void *done_ctx)
 {
     struct up_node *n = ctx;
 
-    node_agent_take_epoch(n->agent, volume, done, done_ctx);
+    return node_agent_take_epoch(n->agent, volume, done, done_ctx);
 }
 
 static const struct node_ops node_ops = {

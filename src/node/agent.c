@@ -260,14 +260,20 @@ static void desired_take(struct node_agent *a, const ProtobufCMessage *reply)
 
     if (response->revision == a->revision)
         return;
-    const struct status st = agent_desired(response, &arena, &desired, problem);
+    struct status st = agent_desired(response, &arena, &desired, problem);
     if (!status_ok(st)) {
         log_error(a->config.log, "node '%s': what the controller wants is refused: %s", a->name,
                   problem);
         return;
     }
-    a->revision = desired.revision;
-    a->config.ops->desired(a->config.ctx, &desired);
+    const uint64_t before = a->revision;
+    a->revision = desired.revision; /* For a report from in there. */
+    st = a->config.ops->desired(a->config.ctx, &desired);
+    if (status_ok(st))
+        return;
+    a->revision = before;
+    log_warning(a->config.log, "node '%s': what the controller wants: %s; trying on", a->name,
+                status_text(st));
 }
 
 static void on_watched(struct agent_call *call)
@@ -373,20 +379,22 @@ static void on_epoch(struct agent_call *call)
     free(e);
 }
 
-void node_agent_take_epoch(struct node_agent *agent, struct uuid volume, node_agent_epoch_fn *done,
-                           void *ctx)
+struct status node_agent_take_epoch(struct node_agent *agent, struct uuid volume,
+                                    node_agent_epoch_fn *done, void *ctx)
 {
     CLEANUP(arena_free) struct arena arena = { 0 };
     Trilith__V1__TakeEpochRequest request = TRILITH__V1__TAKE_EPOCH_REQUEST__INIT;
     struct epoch_call *e = calloc(1, sizeof *e);
 
-    assert(e != NULL);
     assert(reactor_is_current(agent->config.reactor));
+    if (e == NULL)
+        return STATUS(NO_MEMORY);
     e->done = done;
     e->ctx = ctx;
     request.node_uuid = arena_uuid_bytes(&arena, agent->config.node);
     request.volume_uuid = arena_uuid_bytes(&arena, volume);
     call_start(agent, &e->call, METHOD_TAKE_EPOCH, &request.base, CALL_TIMEOUT_MS, on_epoch);
+    return STATUS(OK);
 }
 
 /* ---- Life ---- */

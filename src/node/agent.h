@@ -32,8 +32,9 @@ struct node_agent_ops {
      * node_agent_disks_opened(), also if some could not be used.
      */
     void (*joined)(void *ctx, const struct node_membership *membership);
-    /* The node's part has changed.  Never called before the disks are open. */
-    void (*desired)(void *ctx, const struct node_desired *desired);
+    /* The node's part has changed.  Never called before the disks are open.  A failure: it is said
+       again after a pause. */
+    struct status (*desired)(void *ctx, const struct node_desired *desired);
     /* Says what is.  All of it: what is not in the report is gone. */
     void (*fill_report)(void *ctx, struct node_report *out_report);
 };
@@ -69,11 +70,11 @@ void node_agent_changed(struct node_agent *agent);
 /*
  * Takes the next epoch of a volume, which must be done before it is opened.  done is called from
  * the loop: with UNAVAILABLE if the controller cannot be asked now, NOT_FOUND if it does not know
- * the volume, CANCELED when the agent stops.
+ * the volume, CANCELED when the agent stops.  NO_MEMORY is returned here, and done is never called.
  */
 typedef void node_agent_epoch_fn(void *ctx, struct status status, uint64_t epoch);
-void node_agent_take_epoch(struct node_agent *agent, struct uuid volume, node_agent_epoch_fn *done,
-                           void *ctx);
+struct status node_agent_take_epoch(struct node_agent *agent, struct uuid volume,
+                                    node_agent_epoch_fn *done, void *ctx) MUST_CHECK;
 
 /* Ends everything; stopped is called from the loop, last, and the agent is gone then. */
 void node_agent_stop(struct node_agent *agent, void (*stopped)(void *ctx), void *ctx);

@@ -233,41 +233,51 @@ static struct node_volume *node_find_volume(struct node *n, struct uuid uuid)
     return NULL;
 }
 
-static void node_want(struct node *n, const struct node_desired *desired,
-                      const struct node_desired_volume *wanted)
+static struct status MUST_CHECK node_want(struct node *n, const struct node_desired *desired,
+                                          const struct node_desired_volume *wanted)
 {
     struct node_volume *v = node_find_volume(n, wanted->volume.uuid);
 
-    if (v == NULL && n->volume_count < NODE_VOLUMES_MAX)
-        v = node_volume_create(n, wanted->volume.uuid);
-    if (v == NULL) {
+    if (v == NULL && n->volume_count >= NODE_VOLUMES_MAX) {
         log_error(n->log, "volume '%s': not served: this node has %u volumes", wanted->volume.name,
                   n->volume_count);
-        return;
+        return STATUS(OK); /* Saying it again would not help. */
     }
+    if (v == NULL)
+        v = node_volume_create(n, wanted->volume.uuid);
+    if (v == NULL)
+        return STATUS(NO_MEMORY);
     v->seen = true;
-    node_volume_want(v, desired, wanted);
+    return node_volume_want(v, desired, wanted);
 }
 
-void node_apply(struct node *n, const struct node_desired *desired)
+struct status node_apply(struct node *n, const struct node_desired *desired)
 {
+    struct status first = STATUS(OK);
+
     assert(reactor_is_current(n->home));
     assert(n->sm.now != NODE_IDLE && n->sm.now != NODE_DISKS);
 
     if (n->stopping)
-        return;
+        return STATUS(OK);
     LIST_FOR_EACH (link, &n->volumes)
         CONTAINER_OF(link, struct node_volume, link)->seen = false;
-    for (uint32_t i = 0; i < desired->volume_count; i++)
-        node_want(n, desired, &desired->volumes[i]);
+    for (uint32_t i = 0; i < desired->volume_count; i++) {
+        const struct status st = node_want(n, desired, &desired->volumes[i]);
+        if (status_ok(first))
+            first = st;
+    }
     LIST_FOR_EACH (link, &n->volumes) {
         struct node_volume *v = CONTAINER_OF(link, struct node_volume, link);
         if (!v->seen && v->wanted)
             node_volume_drop(v);
     }
-    n->told = true;
-    n->revision = desired->revision;
+    if (status_ok(first)) {
+        n->told = true;
+        n->revision = desired->revision;
+    }
     node_changed(n);
+    return first;
 }
 
 /* ---- Stopping ---- */

@@ -45,7 +45,8 @@ struct node_ops {
     /* Something that node_fill_report() tells has changed. */
     void (*changed)(void *ctx);
     /* As node_agent_take_epoch(). */
-    void (*take_epoch)(void *ctx, struct uuid volume, node_agent_epoch_fn *done, void *done_ctx);
+    struct status (*take_epoch)(void *ctx, struct uuid volume, node_agent_epoch_fn *done,
+                                void *done_ctx);
 };
 
 struct node_config {
@@ -72,8 +73,11 @@ struct status node_create(const struct node_config *config, struct node **out_no
  */
 void node_join(struct node *node, const struct node_membership *membership);
 
-/* From now on, this is what the node serves.  Only after opened(). */
-void node_apply(struct node *node, const struct node_desired *desired);
+/*
+ * From now on, this is what the node serves.  Only after opened().  NO_MEMORY: some volumes are
+ * still as they were wanted before, and the report names the old revision; say it again later.
+ */
+struct status node_apply(struct node *node, const struct node_desired *desired) MUST_CHECK;
 
 /* What is; lent until the next call. */
 void node_fill_report(struct node *node, struct node_report *out_report);

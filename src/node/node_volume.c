@@ -240,11 +240,10 @@ static void volume_on_opened(void *ctx, struct status status, struct volume *vol
              (unsigned long long)v->epoch);
 }
 
-static void volume_start_open(struct node_volume *v)
+static struct status MUST_CHECK volume_open_on(struct node_volume *v, struct uuid_text *names,
+                                               struct volume_disk *disks)
 {
     struct node *node = v->node;
-    struct uuid_text *names = calloc(max_u64(v->disk_count, 1), sizeof *names);
-    struct volume_disk *disks = calloc(max_u64(v->disk_count, 1), sizeof *disks);
     const struct volume_config config = {
         .volume = v->desc,
         .epoch = v->epoch,
@@ -258,7 +257,6 @@ static void volume_start_open(struct node_volume *v)
         .log = node->log,
     };
 
-    assert(names != NULL && disks != NULL); /* A few KiB; volume_open() needs megabytes. */
     for (uint32_t i = 0; i < v->disk_count; i++) {
         const struct node_disk *d = node_find_disk(node, v->disks[i]);
         names[i] = uuid_format(v->disks[i]);
@@ -266,9 +264,21 @@ static void volume_start_open(struct node_volume *v)
         disks[i].store = d == NULL ? NULL : d->store;
         disks[i].reactor = d == NULL ? NULL : d->reactor;
     }
-    volume_open(&config, volume_on_opened, v);
+    return volume_open(&config, volume_on_opened, v);
+}
+
+static void volume_start_open(struct node_volume *v)
+{
+    struct uuid_text *names = calloc(max_u64(v->disk_count, 1), sizeof *names);
+    struct volume_disk *disks = calloc(max_u64(v->disk_count, 1), sizeof *disks);
+    struct status st = STATUS(NO_MEMORY);
+
+    if (names != NULL && disks != NULL)
+        st = volume_open_on(v, names, disks);
     free(disks);
     free(names);
+    if (!status_ok(st))
+        volume_on_opened(v, st, NULL);
 }
 
 static void volume_on_epoch(void *ctx, struct status status, uint64_t epoch)
@@ -291,6 +301,15 @@ static void volume_on_epoch(void *ctx, struct status status, uint64_t epoch)
     volume_start_open(v);
 }
 
+static void volume_take_epoch(struct node_volume *v)
+{
+    volume_move(v, VOL_EPOCH);
+    const struct status st =
+        v->node->ops->take_epoch(v->node->ctx, v->desc.uuid, volume_on_epoch, v);
+    if (!status_ok(st))
+        volume_on_epoch(v, st, 0);
+}
+
 /* ---- What is wanted ---- */
 
 /* Acts on a state that waits for news.  The volume may be gone afterwards. */
@@ -302,8 +321,7 @@ static void volume_step(struct node_volume *v)
             volume_free(v);
             return;
         }
-        volume_move(v, VOL_EPOCH);
-        v->node->ops->take_epoch(v->node->ctx, v->desc.uuid, volume_on_epoch, v);
+        volume_take_epoch(v);
         return;
     case VOL_READY:
         if (!v->wanted || v->deleting)
@@ -327,26 +345,47 @@ static void volume_step(struct node_volume *v)
     sm_bug(&v->sm);
 }
 
-static void *copy_array(const void *from, size_t count, size_t bytes)
-{
-    void *to = calloc(max_u64(count, 1), bytes);
-
-    assert(to != NULL); /* Lists of the desired state, which the agent has just held twice. */
-    if (count > 0)
-        memcpy(to, from, count * bytes);
-    return to;
-}
-
-static void volume_take_placement(struct node_volume *v, const struct node_desired_volume *wanted)
+static void fill_placement(struct volume_placement *placement,
+                           const struct node_desired_volume *wanted)
 {
     const uint32_t replicas = wanted->volume.replicas;
 
+    for (uint32_t i = 0; i < wanted->shard_count; i++)
+        for (uint32_t r = 0; r < replicas && r < ARRAY_COUNT(placement[i].disk); r++)
+            placement[i].disk[r] = wanted->placement[i * replicas + r];
+}
+
+/* Takes the lists over, or leaves the old ones as they are. */
+static struct status MUST_CHECK volume_take_lists(struct node_volume *v,
+                                                  const struct node_desired *desired,
+                                                  const struct node_desired_volume *wanted)
+{
+    /* The API has the same limit; whoever came behind it would be refused, not let in. */
+    const uint32_t host_count =
+        (uint32_t)min_u64(wanted->allowed_host_count, NVME_ALLOWED_HOSTS_MAX);
+    struct nqn_text *hosts = calloc(host_count + 1, sizeof *hosts);
+    struct uuid *disks = calloc((size_t)desired->disk_count + 1, sizeof *disks);
+    struct volume_placement *placement = calloc((size_t)wanted->shard_count + 1, sizeof *placement);
+
+    if (hosts == NULL || disks == NULL || placement == NULL) {
+        free(hosts);
+        free(disks);
+        free(placement);
+        return STATUS(NO_MEMORY);
+    }
+    for (uint32_t i = 0; i < host_count; i++)
+        hosts[i] = wanted->allowed_hosts[i];
+    for (uint32_t i = 0; i < desired->disk_count; i++)
+        disks[i] = desired->disks[i];
+    fill_placement(placement, wanted);
+    volume_free_wish(v);
+    v->hosts = hosts;
+    v->host_count = host_count;
+    v->disks = disks;
+    v->disk_count = desired->disk_count;
+    v->placement = placement;
     v->shard_count = wanted->shard_count;
-    v->placement = calloc(max_u64(v->shard_count, 1), sizeof *v->placement);
-    assert(v->placement != NULL);
-    for (uint32_t i = 0; i < v->shard_count; i++)
-        for (uint32_t r = 0; r < replicas && r < ARRAY_COUNT(v->placement[i].disk); r++)
-            v->placement[i].disk[r] = wanted->placement[i * replicas + r];
+    return STATUS(OK);
 }
 
 static void volume_update_hosts(struct node_volume *v)
@@ -360,23 +399,21 @@ static void volume_update_hosts(struct node_volume *v)
         log_warning(v->node->log, "volume '%s': list of hosts: %s", v->desc.name, status_text(st));
 }
 
-void node_volume_want(struct node_volume *v, const struct node_desired *desired,
-                      const struct node_desired_volume *wanted)
+struct status node_volume_want(struct node_volume *v, const struct node_desired *desired,
+                               const struct node_desired_volume *wanted)
 {
-    volume_free_wish(v);
-    v->wanted = true;
-    v->deleting = wanted->deleting;
-    v->desc = wanted->volume;
-    v->nqn = wanted->nqn;
-    /* The API has the same limit; whoever came behind it would be refused, not let in. */
-    v->host_count = (uint32_t)min_u64(wanted->allowed_host_count, NVME_ALLOWED_HOSTS_MAX);
-    v->hosts = copy_array(wanted->allowed_hosts, v->host_count, sizeof *v->hosts);
-    v->disk_count = desired->disk_count;
-    v->disks = copy_array(desired->disks, v->disk_count, sizeof *v->disks);
-    volume_take_placement(v, wanted);
-    if (v->sm.now == VOL_READY && !v->deleting)
-        volume_update_hosts(v);
+    const struct status st = volume_take_lists(v, desired, wanted);
+
+    if (status_ok(st)) {
+        v->wanted = true;
+        v->deleting = wanted->deleting;
+        v->desc = wanted->volume;
+        v->nqn = wanted->nqn;
+        if (v->sm.now == VOL_READY && !v->deleting)
+            volume_update_hosts(v);
+    }
     volume_step(v);
+    return st;
 }
 
 void node_volume_drop(struct node_volume *v)

@@ -51,9 +51,12 @@ struct node_volume {
 /* Adds a volume that is not wanted yet.  NULL if memory is short. */
 struct node_volume *node_volume_create(struct node *node, struct uuid uuid);
 
-/* Takes over what is wanted, and begins to do it.  The volume may be gone afterwards. */
-void node_volume_want(struct node_volume *v, const struct node_desired *desired,
-                      const struct node_desired_volume *wanted);
+/*
+ * Takes over what is wanted, and begins to do it.  NO_MEMORY: what was wanted before still is.  The
+ * volume may be gone afterwards.
+ */
+struct status node_volume_want(struct node_volume *v, const struct node_desired *desired,
+                               const struct node_desired_volume *wanted) MUST_CHECK;
 
 /* It is not wanted any more (its data is kept).  The volume may be gone afterwards. */
 void node_volume_drop(struct node_volume *v);

@@ -361,14 +361,16 @@ static void open_on_failed(struct io_msg *msg)
     volume_end(v);
 }
 
-void volume_open(const struct volume_config *config,
-                 void (*done)(void *ctx, struct status status, struct volume *volume), void *ctx)
+struct status volume_open(const struct volume_config *config,
+                          void (*done)(void *ctx, struct status status, struct volume *volume),
+                          void *ctx)
 {
     assert(config->reactor_count > 0);
     assert(reactor_is_current(config->reactors[0]));
 
     struct volume *v = calloc(1, sizeof *v);
-    assert(v != NULL); /* There is nothing yet that could report it. */
+    if (v == NULL)
+        return STATUS(NO_MEMORY);
     v->ns.ops = &volume_ns_ops;
     v->desc = config->volume;
     v->log = config->log;
@@ -381,9 +383,10 @@ void volume_open(const struct volume_config *config,
     if (!status_ok(v->status)) {
         v->round_msg.deliver = open_on_failed;
         reactor_post(v->home, &v->round_msg);
-        return;
+        return STATUS(OK);
     }
     round_start(v, open_deliver, false);
+    return STATUS(OK);
 }
 
 struct nvme_ns *volume_ns(struct volume *v)

@@ -55,10 +55,12 @@ struct status volume_check(const struct store_volume *desc, char *problem,
  * Opens sessions at the stores of the volume's shards; the first write creates a shard.  Shards
  * of a disk that is not available answer UNAVAILABLE, the others are served.  done on reactor 0:
  * INVALID or UNSUPPORTED as volume_check() says, STALE_EPOCH if a disk knows a newer engine,
- * UNAVAILABLE if there is no disk at all.
+ * UNAVAILABLE if there is no disk at all.  NO_MEMORY is returned here, and done is never called,
+ * if not even the call can be remembered.
  */
-void volume_open(const struct volume_config *config,
-                 void (*done)(void *ctx, struct status status, struct volume *volume), void *ctx);
+struct status volume_open(const struct volume_config *config,
+                          void (*done)(void *ctx, struct status status, struct volume *volume),
+                          void *ctx) MUST_CHECK;
 
 /* The namespace to give to the target. */
 struct nvme_ns *volume_ns(struct volume *volume);

@@ -60,7 +60,8 @@ static void epoch_deliver(struct io_msg *msg)
     free(e);
 }
 
-static void on_take_epoch(void *ctx, struct uuid volume, node_agent_epoch_fn *done, void *done_ctx)
+static struct status on_take_epoch(void *ctx, struct uuid volume, node_agent_epoch_fn *done,
+                                   void *done_ctx)
 {
     struct work *const work = ctx;
     struct errand *const e = calloc(1, sizeof *e);
@@ -69,6 +70,7 @@ static void on_take_epoch(void *ctx, struct uuid volume, node_agent_epoch_fn *do
     assert(e != NULL);
     *e = (struct errand) { { .deliver = epoch_deliver }, work, done, done_ctx };
     reactor_post(work->home, &e->msg);
+    return STATUS(OK);
 }
 
 static void learn_disks(struct work *work)
@@ -108,9 +110,10 @@ static void apply_deliver(struct io_msg *msg)
     free(e);
     learn_disks(work);
     snprintf(v.volume.name, sizeof v.volume.name, "%s", volume_name);
-    const struct status st = nqn_for_volume(volume_name, &v.nqn);
+    struct status st = nqn_for_volume(volume_name, &v.nqn);
     assert(status_ok(st));
-    node_apply(work->node, &desired);
+    st = node_apply(work->node, &desired);
+    assert(status_ok(st));
 }
 
 static void on_opened(void *ctx, struct status status, const char *problem)

@@ -135,7 +135,7 @@ static void on_epoch(void *ctx, struct status status, uint64_t epoch)
     node_agent_changed(agent);
 }
 
-static void on_desired(void *ctx, const struct node_desired *desired)
+static struct status on_desired(void *ctx, const struct node_desired *desired)
 {
     (void)ctx;
     assert_true(desired->revision > revision);
@@ -144,13 +144,13 @@ static void on_desired(void *ctx, const struct node_desired *desired)
         tell(volume_count > 0 ? "empty" : "first");
         if (volume_count > 0)
             node_agent_stop(agent, on_stopped, NULL);
-        return;
+        return STATUS(OK);
     }
     const struct node_desired_volume *v = &desired->volumes[0];
     if (v->deleting) {
         tell("deleting");
         volume.state = NODE_VOLUME_DELETED;
-        return;
+        return STATUS(OK);
     }
     tell("desired");
     /* 300 MiB on one disk: the smallest shard above it that leaves at least one is 256 MiB. */
@@ -164,7 +164,8 @@ static void on_desired(void *ctx, const struct node_desired *desired)
     volume.uuid = v->volume.uuid;
     volume.state = NODE_VOLUME_OPENING;
     volume_count = 1;
-    node_agent_take_epoch(agent, v->volume.uuid, on_epoch, NULL);
+    assert_true(status_ok(node_agent_take_epoch(agent, v->volume.uuid, on_epoch, NULL)));
+    return STATUS(OK);
 }
 
 static void fill_report(void *ctx, struct node_report *out_report)

@@ -78,13 +78,15 @@ static void taking_deliver(struct io_msg *msg)
     free(t);
 }
 
-static void on_take_epoch(void *ctx, struct uuid volume, node_agent_epoch_fn *done, void *done_ctx)
+static struct status on_take_epoch(void *ctx, struct uuid volume, node_agent_epoch_fn *done,
+                                   void *done_ctx)
 {
     struct fixture *f = ctx;
     struct taking *t = calloc(1, sizeof *t);
     (void)volume;
     *t = (struct taking) { { .deliver = taking_deliver }, f, done, done_ctx };
     reactor_post(f->reactors[0], &t->msg);
+    return STATUS(OK);
 }
 
 static const struct node_ops test_ops = { on_opened, on_changed, on_take_epoch };
@@ -209,7 +211,7 @@ static void get_report(struct fixture *f)
 static void apply(struct fixture *f)
 {
     f->desired.revision++;
-    node_apply(f->node, &f->desired);
+    assert_true(status_ok(node_apply(f->node, &f->desired)));
 }
 
 static void on_stopped(void *ctx)

@@ -100,7 +100,7 @@ static void on_opened(void *ctx, struct status status, struct volume *volume)
 static struct status fixture_open(struct fixture *f)
 {
     f->open_status = STATUS(TIMED_OUT);
-    volume_open(&f->config, on_opened, f);
+    assert_true(status_ok(volume_open(&f->config, on_opened, f)));
     assert_int_equal(f->open_status.code, STATUS_TIMED_OUT); /* Never before it returns. */
     loop_run(&f->loop);
     return f->open_status;
