@@ -16,6 +16,7 @@ enum {
     OPT_SHARD_SIZE,
     OPT_STRIPE_WIDTH,
     OPT_STRIPE_UNIT,
+    OPT_BLOCK_SIZE,
     OPT_UNFLUSHED_LOSS,
     OPT_WAIT,
     OPT_FORCE,
@@ -46,6 +47,7 @@ static const struct cli_column show_columns[] = {
     { "shard size", "shard_bytes", CLI_KIND_SIZE },
     { "stripe width", "stripe_width", CLI_KIND_COUNT },
     { "stripe unit", "stripe_unit_bytes", CLI_KIND_SIZE },
+    { "block size", "lba_bytes", CLI_KIND_SIZE },
     { "on unflushed loss", "on_unflushed_loss", CLI_KIND_TEXT },
     { "disks", "disks", CLI_KIND_LIST },
     { "allowed hosts", "allowed_hosts", CLI_KIND_LIST },
@@ -124,6 +126,19 @@ static bool take_loss(struct cli_args *args, struct volume_options *o)
     return true;
 }
 
+static bool take_block_size(struct cli_args *args, struct volume_options *o)
+{
+    uint64_t bytes;
+    if (!cli_size(args, "block-size", &bytes))
+        return false;
+    if (bytes != 512 && bytes != 4096) {
+        (void)cli_usage(args, "--block-size '%s' is neither 512 nor 4096", args->value);
+        return false;
+    }
+    o->spec.lba_bytes = (uint32_t)bytes;
+    return true;
+}
+
 static bool take_unit(struct cli_args *args, struct volume_options *o)
 {
     uint64_t bytes;
@@ -147,6 +162,8 @@ static bool take_option(struct cli_args *args, int id, struct volume_options *o)
         return cli_size(args, "shard-size", &o->spec.shard_bytes);
     case OPT_STRIPE_UNIT:
         return take_unit(args, o);
+    case OPT_BLOCK_SIZE:
+        return take_block_size(args, o);
     case OPT_STRIPE_WIDTH:
         if (!cli_number(args, "stripe-width", 1, 64, &number))
             return false;
@@ -187,7 +204,9 @@ static const struct cli_option create_options[] = {
     { "allow-host", OPT_ALLOW_HOST, "NQN", "host that may connect; may be repeated (every\nhost)" },
     { "shard-size", OPT_SHARD_SIZE, "SIZE", "size of its shards, 64M to 64G (1G, or what fits)" },
     { "stripe-width", OPT_STRIPE_WIDTH, "N", "shards that one stripe runs over (one per disk)" },
-    { "stripe-unit", OPT_STRIPE_UNIT, "SIZE", "piece of a stripe on one shard, 4K to 1M (256K)" },
+    { "stripe-unit", OPT_STRIPE_UNIT, "SIZE", "piece of a stripe on one shard, 4K to 512K (256K)" },
+    { "block-size", OPT_BLOCK_SIZE, "512|4096",
+      "the smallest piece that hosts read or write\n(4096)" },
     { "on-unflushed-loss", OPT_UNFLUSHED_LOSS, "error|continue",
       "whether a flush fails once after power loss took\nunflushed writes (error)" },
     OPTION_WAIT,

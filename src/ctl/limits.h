@@ -44,7 +44,7 @@
 #define CTL_STRIPE_WIDTH_DEF  16u
 #define CTL_STRIPE_UNIT_MIN   4096u
 #define CTL_STRIPE_UNIT_DEF   (256u << 10)
-#define CTL_STRIPE_UNIT_MAX   (1u << 20)
+#define CTL_STRIPE_UNIT_MAX   (512u << 10)
 #define CTL_LBA_BYTES_DEF     4096u
 
 /* How long a call may be held, and is if the caller does not say. */

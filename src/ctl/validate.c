@@ -70,8 +70,9 @@ static struct status check_bytes(const Trilith__V1__VolumeSpec *s, struct proble
 
 static struct status check_layout(const Trilith__V1__VolumeSpec *s, struct problem *problem)
 {
-    if (s->lba_bytes != 0 && s->lba_bytes != CTL_LBA_BYTES_DEF)
-        return wrong(problem, "volume '%s': LBAs of %u bytes are not supported, but 4096 are",
+    if (s->lba_bytes != 0 && s->lba_bytes != 512 && s->lba_bytes != CTL_LBA_BYTES_DEF)
+        return wrong(problem,
+                     "volume '%s': LBAs of %u bytes are not supported, but 512 and 4096 are",
                      s->name, s->lba_bytes);
     if (s->replicas > 1)
         return wrong(problem, "volume '%s': %u replicas are not supported, but 1 is", s->name,
@@ -87,7 +88,7 @@ static struct status check_layout(const Trilith__V1__VolumeSpec *s, struct probl
     if (s->stripe_unit_bytes != 0 &&
         (!is_power_of_two(s->stripe_unit_bytes) || s->stripe_unit_bytes < CTL_STRIPE_UNIT_MIN ||
          s->stripe_unit_bytes > CTL_STRIPE_UNIT_MAX))
-        return wrong(problem, "volume '%s': a stripe unit is a power of two from 4K to 1M",
+        return wrong(problem, "volume '%s': a stripe unit is a power of two from 4K to 512K",
                      s->name);
     if (s->stripe_width > CTL_STRIPE_WIDTH_MAX)
         return wrong(problem, "volume '%s': a stripe is at most %u shards wide", s->name,

@@ -65,6 +65,7 @@ struct nvme_cmd {
     enum nvme_cmd_state state;
     uint16_t index;         /* In conn->cmds: the transfer tag. */
     bool r2t_unsent;        /* The entry in the send queue is an R2T, not a response. */
+    uint16_t data_pad;      /* Bytes of the buffer before data. */
     bool from_r2t;          /* Its buffer counts as one of those. */
     uint16_t status;        /* Of the completion. */
     uint64_t result;        /* Likewise. */
@@ -224,8 +225,8 @@ enum nvme_direction cmd_direction(const struct nvme_sqe *sqe);
 
 void conn_buf_init(struct nvme_conn *conn);
 
-/* Takes a buffer for cmd within the quota; false: later, by pdu_rx_resume(). */
-bool cmd_buf_get(struct nvme_cmd *cmd, size_t bytes);
+/* Takes a buffer for cmd's data within the quota; false: later, by pdu_rx_resume(). */
+bool cmd_buf_get(struct nvme_cmd *cmd, size_t data_bytes);
 
 void cmd_buf_put(struct nvme_cmd *cmd);
 
@@ -239,6 +240,9 @@ void conn_buf_close(struct nvme_conn *conn);
 
 /* Checks all but the data of an I/O command: 0 or a status. */
 uint16_t io_check(struct nvme_cmd *cmd);
+
+/* How far into a block of 4 KiB cmd's data belong, in memory too (ns.h). */
+size_t io_data_pad(const struct nvme_cmd *cmd);
 
 /* Hands a checked I/O command with its data to the namespace. */
 void io_execute(struct nvme_cmd *cmd);

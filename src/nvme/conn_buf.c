@@ -59,11 +59,26 @@ static bool within_share(const struct nvme_conn *conn, const struct buf_pool *po
            min_u64(conn->target->quota_bytes, buf_pool_free(pool) / NVME_POOL_SHARE);
 }
 
-bool cmd_buf_get(struct nvme_cmd *cmd, size_t bytes)
+/* The buffer behind a command's data, which leave its first pad bytes free. */
+static struct span cmd_buf(const struct nvme_cmd *cmd)
+{
+    return (struct span) { cmd->data.at - cmd->data_pad, cmd->data.bytes + cmd->data_pad };
+}
+
+static void cmd_buf_use(struct nvme_cmd *cmd, struct span buf, size_t pad)
+{
+    cmd->data_pad = (uint16_t)pad;
+    cmd->data = span_sub(buf, pad, buf.bytes - pad);
+}
+
+bool cmd_buf_get(struct nvme_cmd *cmd, size_t data_bytes)
 {
     struct nvme_conn *conn = cmd->conn;
+    const size_t pad = io_data_pad(cmd);
+    const size_t bytes = pad + data_bytes;
+    struct span buf;
 
-    assert(bytes > 0 && bytes <= NVME_DATA_BYTES_MAX);
+    assert(data_bytes > 0 && bytes <= NVME_DATA_BYTES_MAX);
     assert(cmd->data.at == NULL);
 
     if (conn->data_waiting)
@@ -72,17 +87,18 @@ bool cmd_buf_get(struct nvme_cmd *cmd, size_t bytes)
         return false;
     if (conn->granted.at != NULL) {
         assert(conn->granted.bytes == bytes); /* The same header is asked again. */
-        cmd->data = conn->granted;
+        buf = conn->granted;
         conn->granted = (struct span) { 0 };
     } else {
-        cmd->data = buf_get(conn->shard->pool, bytes);
+        buf = buf_get(conn->shard->pool, bytes);
     }
-    if (cmd->data.at == NULL) {
+    if (buf.at == NULL) {
         conn->data_waiting = true;
         conn->data_wanted = bytes;
         buf_wait(conn->shard->pool, &conn->data_waiter);
         return false;
     }
+    cmd_buf_use(cmd, buf, pad);
     cmd->from_r2t = false;
     conn->data_bytes += bytes;
     return true;
@@ -91,16 +107,16 @@ bool cmd_buf_get(struct nvme_cmd *cmd, size_t bytes)
 void cmd_buf_put(struct nvme_cmd *cmd)
 {
     struct nvme_conn *conn = cmd->conn;
-    const size_t bytes = cmd->data.bytes;
 
     if (cmd->data.at == NULL)
         return;
+    const struct span buf = cmd_buf(cmd);
     if (cmd->from_r2t) {
-        buf_put(conn->shard->r2t_pool, cmd->data);
-        conn->r2t_bytes -= bytes;
+        buf_put(conn->shard->r2t_pool, buf);
+        conn->r2t_bytes -= buf.bytes;
     } else {
-        buf_put(conn->shard->pool, cmd->data);
-        conn->data_bytes -= bytes;
+        buf_put(conn->shard->pool, buf);
+        conn->data_bytes -= buf.bytes;
     }
     cmd->data = (struct span) { 0 };
     r2t_pump(conn);
@@ -109,16 +125,18 @@ void cmd_buf_put(struct nvme_cmd *cmd)
 /* Takes a buffer for the data of a command in the queue; false: somebody will pump again. */
 static bool r2t_take(struct nvme_conn *conn, struct nvme_cmd *cmd)
 {
-    const size_t bytes = cmd->sqe.sgl_bytes;
+    const size_t pad = io_data_pad(cmd);
+    const size_t bytes = pad + cmd->sqe.sgl_bytes;
 
     if (!within_share(conn, conn->shard->r2t_pool, conn->r2t_bytes, bytes))
         return false;
-    cmd->data = buf_get(conn->shard->r2t_pool, bytes);
-    if (cmd->data.at == NULL) {
+    const struct span buf = buf_get(conn->shard->r2t_pool, bytes);
+    if (buf.at == NULL) {
         conn->r2t_waiting = true;
         buf_wait(conn->shard->r2t_pool, &conn->r2t_waiter);
         return false;
     }
+    cmd_buf_use(cmd, buf, pad);
     cmd->from_r2t = true;
     conn->r2t_bytes += bytes;
     return true;

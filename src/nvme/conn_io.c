@@ -40,7 +40,7 @@ static uint16_t check_read_write(const struct nvme_subsys *subsys, const struct 
 {
     const uint64_t bytes = io_lba_count(sqe) << subsys->lba_shift;
 
-    if (bytes > NVME_DATA_BYTES_MAX)
+    if (bytes > nvme_data_bytes_max(subsys->lba_shift))
         return NVME_SC_DNR | NVME_SC_INVALID_FIELD;
     if (sqe->sgl_bytes != bytes)
         return NVME_SC_DNR | NVME_SC_SGL_DATA_LENGTH;
@@ -80,6 +80,16 @@ uint16_t io_check(struct nvme_cmd *cmd)
     if (sqe->opcode == NVME_IO_WRITE_ZEROES)
         return check_range(subsys, sqe);
     return sqe->opcode == NVME_IO_DSM ? check_dsm(sqe) : 0;
+}
+
+size_t io_data_pad(const struct nvme_cmd *cmd)
+{
+    const struct nvme_conn *conn = cmd->conn;
+    const bool transfers = cmd->sqe.opcode == NVME_IO_READ || cmd->sqe.opcode == NVME_IO_WRITE;
+
+    if (conn->qid == 0 || !transfers)
+        return 0;
+    return (io_first_lba(&cmd->sqe) << conn->subsys->lba_shift) % NVME_NS_BLOCK_BYTES;
 }
 
 /* ---- Counting, for the SMART log ---- */

@@ -62,7 +62,7 @@ static void identify_ctrl(const struct nvme_ctrl *ctrl, struct span out)
     put_text(id.mn, sizeof id.mn, subsys->model);
     put_text(id.fr, sizeof id.fr, NVME_TARGET_FIRMWARE);
     memcpy(id.subnqn, subsys->nqn.s, strlen(subsys->nqn.s));
-    id.mdts = NVME_MDTS;
+    id.mdts = (uint8_t)(ctrl->subsys->lba_shift == 9 ? NVME_MDTS - 1 : NVME_MDTS);
     id.cntlid = le16_make(ctrl->cntlid);
     id.ver = le32_make(NVME_VS_2_0);
     id.ctratt = le32_make(NVME_CTRL_ATTR_HID128);
@@ -120,8 +120,11 @@ static void identify_ns(const struct nvme_ctrl *ctrl, struct span out)
     id.dlfeat = NVME_NS_DLFEAT_ZEROES | NVME_NS_DLFEAT_WZ_DEAC;
     id.nawun = le16_make(blocks_0_based(subsys, info.atomic_bytes));
     id.nawupf = id.nawun;
+    /* What is atomic is a block of 4 KiB, not any 4 KiB: 0 where it is one LBA. */
+    id.nabsn = id.nawun;
+    id.nabspf = id.nawun;
     /* Space is given and taken in blocks of 4 KiB. */
-    id.npwg = le16_make(blocks_0_based(subsys, 4096));
+    id.npwg = le16_make(blocks_0_based(subsys, NVME_NS_BLOCK_BYTES));
     id.npwa = id.npwg;
     id.npdg = id.npwg;
     id.npda = id.npwg;

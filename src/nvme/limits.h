@@ -20,6 +20,12 @@
 /* The largest data transfer (MDTS): one buffer, so that a command needs exactly one. */
 #define NVME_DATA_BYTES_MAX 524288
 #define NVME_MDTS           7 /* NVME_DATA_BYTES_MAX as a power of two of 4 KiB pages. */
+/* Data that begin inside a block of 4 KiB lie so in their buffer: LBAs of 512 bytes get half. */
+static inline uint32_t nvme_data_bytes_max(unsigned lba_shift)
+{
+    return lba_shift < 12 ? NVME_DATA_BYTES_MAX / 2 : NVME_DATA_BYTES_MAX;
+}
+
 static_assert((4096u << NVME_MDTS) == NVME_DATA_BYTES_MAX, "MDTS names the limit");
 static_assert(NVME_DATA_BYTES_MAX <= BUF_BYTES_MAX, "one buffer holds one command's data");
 

@@ -31,6 +31,9 @@
  */
 #define NVME_LOSS_NO_HOST UINT64_MAX /* loss_told of a Flush that no host hears the end of. */
 
+/* The unit of a namespace's memory, space and atomic writes, whatever its LBA size. */
+#define NVME_NS_BLOCK_BYTES 4096u
+
 struct nvme_ns;
 struct nvme_ns_req;
 
@@ -49,8 +52,9 @@ struct nvme_ns_req {
     bool no_deallocate; /* WRITE_ZEROES: DEAC is clear; the space need not be given back. */
     uint64_t offset;    /* Bytes from the start of the namespace; a multiple of the LBA size. */
     uint64_t bytes;     /* A multiple of the LBA size; 0 for FLUSH. */
-    struct span data;   /* READ: to fill; WRITE: to take; bytes long, 4 KiB aligned. */
-    uint64_t loss_told; /* FLUSH, or with fua: see above. */
+    struct span data; /* READ: to fill; WRITE: to take; bytes long.  As far behind a multiple of */
+                      /* NVME_NS_BLOCK_BYTES in memory as offset is. */
+    uint64_t loss_told;      /* FLUSH, or with fua: see above. */
     struct reactor *reactor; /* Where submit() was called and done will be. */
     void (*done)(struct nvme_ns_req *req);
     struct status status; /* Valid in done. */

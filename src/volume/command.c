@@ -12,7 +12,8 @@
  */
 static void command_start(struct command *cmd, struct nvme_ns_req *req);
 
-#define ALL_PIECES_FREE ((UINT32_C(1) << VOLUME_PIECES_MAX) - 1)
+#define EDGE_BLOCKS_BYTES (2 * STORE_BLOCK_BYTES) /* Of one command. */
+#define ALL_PIECES_FREE   ((UINT32_C(1) << VOLUME_PIECES_MAX) - 1)
 
 /* ---- The pool ---- */
 
@@ -27,13 +28,19 @@ struct status command_pool_init(struct slice *s, uint32_t commands_max)
     /* Untouched memory costs nothing: a command is set up when it is used for the first time. */
     s->commands_max = commands_max;
     s->commands = calloc(commands_max, sizeof *s->commands);
-    return s->commands == NULL ? STATUS(NO_MEMORY) : STATUS(OK);
+    if (s->commands == NULL)
+        return STATUS(NO_MEMORY);
+    if (s->volume->desc.lba_bytes == STORE_BLOCK_BYTES)
+        return STATUS(OK);
+    s->edge_blocks = aligned_alloc(STORE_BLOCK_BYTES, commands_max * EDGE_BLOCKS_BYTES);
+    return s->edge_blocks == NULL ? STATUS(NO_MEMORY) : STATUS(OK);
 }
 
 void command_pool_fini(struct slice *s)
 {
     assert(s->commands_used == 0);
     free(s->commands);
+    free(s->edge_blocks);
 }
 
 static struct command *command_get(struct slice *front)
@@ -44,9 +51,12 @@ static struct command *command_get(struct slice *front)
         /* The one that was used last is still in the cache. */
         cmd = CONTAINER_OF(list_pop_front(&front->commands_free), struct command, link);
     } else if (front->commands_fresh < front->commands_max) {
-        cmd = &front->commands[front->commands_fresh++];
+        const size_t index = front->commands_fresh++;
+        cmd = &front->commands[index];
         list_node_init(&cmd->link);
         cmd->front = front;
+        if (front->edge_blocks != NULL)
+            cmd->edge_blocks = front->edge_blocks + index * EDGE_BLOCKS_BYTES;
     }
     if (cmd != NULL)
         front->commands_used++;
@@ -139,6 +149,7 @@ static struct piece *command_extent_piece(struct command *cmd, const struct layo
     p->order.offset = e->offset;
     p->order.bytes = e->bytes;
     p->order.exclusive = req->opcode != NVME_NS_READ;
+    p->edge = (struct edge) { 0 };
     for (uint32_t i = 0; i < PIECE_LEGS_MAX; i++) {
         struct store_io *s = &p->legs[i].store;
         s->opcode = store_opcode_of(req->opcode);
@@ -153,34 +164,66 @@ static struct piece *command_extent_piece(struct command *cmd, const struct layo
     return p;
 }
 
-static void command_feed_data(struct command *cmd)
+/* The piece of a range's first block, of which it has only a part; data is NULL for zeros. */
+static void command_submit_edge(struct command *cmd, struct layout_range *rest, uint8_t *data)
 {
     const struct nvme_ns_req *req = cmd->req;
+    const uint64_t block = rest->at - rest->at % STORE_BLOCK_BYTES;
+    const struct layout_extent e = layout_first_extent(
+        &cmd->front->volume->layout, (struct layout_range) { block, STORE_BLOCK_BYTES });
+    struct piece *p = command_extent_piece(cmd, &e);
+    const bool is_first = block <= req->offset;
+
+    p->edge.block = cmd->edge_blocks + (is_first ? 0 : STORE_BLOCK_BYTES);
+    p->edge.from = (uint32_t)(rest->at - block);
+    p->edge.to = (uint32_t)min_u64(STORE_BLOCK_BYTES, p->edge.from + rest->bytes);
+    p->edge.data = data;
+    rest->at += p->edge.to - p->edge.from;
+    rest->bytes -= p->edge.to - p->edge.from;
+    slice_submit(p);
+}
+
+/* The piece of as many whole blocks as lie in a row. */
+static void command_submit_blocks(struct command *cmd, struct layout_range *rest)
+{
+    const struct nvme_ns_req *req = cmd->req;
+    const struct layout_range whole = { rest->at, rest->bytes - rest->bytes % STORE_BLOCK_BYTES };
+    const struct layout_extent e = layout_first_extent(&cmd->front->volume->layout, whole);
+    const size_t at = rest->at - req->offset;
+    struct piece *p = command_extent_piece(cmd, &e);
+
+    for (uint32_t i = 0; i < PIECE_LEGS_MAX; i++) {
+        struct store_io *s = &p->legs[i].store;
+        s->data = span_sub(req->data, at, e.bytes);
+        if (req->opcode == NVME_NS_WRITE)
+            s->crcs = &cmd->crcs[at / STORE_BLOCK_BYTES];
+    }
+    rest->at += e.bytes;
+    rest->bytes -= e.bytes;
+    slice_submit(p);
+}
+
+static void command_feed_data(struct command *cmd)
+{
     struct layout_range *rest = &cmd->feed.rest;
 
     while (rest->bytes > 0 && cmd->free_pieces != 0) {
-        const struct layout_extent e = layout_first_extent(&cmd->front->volume->layout, *rest);
-        const size_t at = rest->at - req->offset;
-        struct piece *p = command_extent_piece(cmd, &e);
-        for (uint32_t i = 0; i < PIECE_LEGS_MAX; i++) {
-            struct store_io *s = &p->legs[i].store;
-            s->data = span_sub(req->data, at, e.bytes);
-            if (req->opcode == NVME_NS_WRITE)
-                s->crcs = &cmd->crcs[at / STORE_BLOCK_BYTES];
-        }
-        rest->at += e.bytes;
-        rest->bytes -= e.bytes;
-        cmd->fed = rest->bytes == 0;
-        slice_submit(p);
+        if (rest->at % STORE_BLOCK_BYTES != 0 || rest->bytes < STORE_BLOCK_BYTES)
+            command_submit_edge(cmd, rest, cmd->req->data.at + (rest->at - cmd->req->offset));
+        else
+            command_submit_blocks(cmd, rest);
     }
+    cmd->fed = rest->bytes == 0;
 }
 
 static void command_feed_zeroes(struct command *cmd)
 {
     struct layout_extent e;
 
+    while (cmd->free_pieces != 0 && cmd->feed.zero.edges_left > 0)
+        command_submit_edge(cmd, &cmd->feed.zero.edges[--cmd->feed.zero.edges_left], NULL);
     while (cmd->free_pieces != 0 && !cmd->fed) {
-        if (layout_walk_next(&cmd->feed.walk, &cmd->front->volume->layout, &e))
+        if (layout_walk_next(&cmd->feed.zero.walk, &cmd->front->volume->layout, &e))
             slice_submit(command_extent_piece(cmd, &e));
         else
             cmd->fed = true;
@@ -257,13 +300,37 @@ void command_on_piece(struct piece *p)
 
 /* ---- The beginning of a command ---- */
 
-/* One CRC per block, here at the front end; from now on they stay with the data. */
+/*
+ * One CRC per whole block, here at the front end; from now on they stay with the data.  A block of
+ * which the host wrote a part gets its own when the rest of it is there.
+ */
 static void command_checksum(struct command *cmd)
 {
     const struct span data = cmd->req->data;
+    const size_t lead = (size_t)(-cmd->req->offset % STORE_BLOCK_BYTES);
 
-    for (size_t at = 0; at < data.bytes; at += STORE_BLOCK_BYTES)
+    for (size_t at = lead; at + STORE_BLOCK_BYTES <= data.bytes; at += STORE_BLOCK_BYTES)
         cmd->crcs[at / STORE_BLOCK_BYTES] = crc32c(data.at + at, STORE_BLOCK_BYTES);
+}
+
+/* Whole blocks are zeroed in place; parts of blocks are written, or left where it is advice. */
+static void command_prepare_zero(struct command *cmd, struct layout_range range)
+{
+    const uint64_t end = range.at + range.bytes;
+    const uint64_t whole_from = round_up_u64(range.at, STORE_BLOCK_BYTES);
+    const uint64_t whole_to = max_u64(whole_from, end - end % STORE_BLOCK_BYTES);
+    const struct layout_range whole = { whole_from, whole_to - whole_from };
+
+    cmd->feed.zero.edges_left = 0;
+    layout_walk_init(&cmd->feed.zero.walk, whole, VOLUME_ZERO_BYTES_MAX);
+    if (cmd->req->opcode == NVME_NS_DEALLOCATE)
+        return;
+    if (range.at < whole_from)
+        cmd->feed.zero.edges[cmd->feed.zero.edges_left++] =
+            (struct layout_range) { range.at, min_u64(whole_from, end) - range.at };
+    if (whole_to < end)
+        cmd->feed.zero.edges[cmd->feed.zero.edges_left++] =
+            (struct layout_range) { whole_to, end - whole_to };
 }
 
 /* Whether this command has to tell the host that earlier writes may be gone (S1). */
@@ -305,7 +372,7 @@ static void command_prepare(struct command *cmd)
         return;
     case NVME_NS_WRITE_ZEROES:
     case NVME_NS_DEALLOCATE:
-        layout_walk_init(&cmd->feed.walk, range, VOLUME_ZERO_BYTES_MAX);
+        command_prepare_zero(cmd, range);
         return;
     case NVME_NS_FLUSH:
         cmd->feed.next_leg = 0;

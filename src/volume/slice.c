@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
 
+#include "base/crc32c.h"
 #include "volume/volume_internal.h"
 
 /*
@@ -11,6 +12,9 @@
  *                        piece_start -----------> store
  *                        piece_on_leg <----------
  *   command_on_piece <-- piece_end
+ *
+ * A piece that is part of a block goes to the store once to read it and, if it is to change, a
+ * second time to write it; it keeps its place in the order meanwhile.
  */
 static void slice_deliver(struct io_msg *msg);
 static void piece_on_granted(struct order_entry *entry);
@@ -39,7 +43,66 @@ static void piece_refuse(struct piece *p, struct status why)
     reactor_defer(s->reactor, &s->refuse_task);
 }
 
-/* Sends the piece, which is alone on its blocks now, to all legs of its shard. */
+/* Sends the piece to all legs of its shard. */
+static void piece_submit(struct piece *p)
+{
+    p->legs_pending = PIECE_LEGS_MAX;
+    for (uint32_t i = 0; i < PIECE_LEGS_MAX; i++)
+        leg_submit(&p->legs[i]);
+}
+
+/* ---- Parts of a block ---- */
+
+static void edge_read(struct piece *p)
+{
+    struct store_io *s = &p->legs[0].store;
+
+    p->edge.reading = true;
+    s->opcode = STORE_OP_READ;
+    s->data = (struct span) { p->edge.block, STORE_BLOCK_BYTES };
+    s->crcs = NULL;
+    p->legs_pending = 1;
+    leg_submit(&p->legs[0]);
+}
+
+/* The block is there with the host's part in it: to all legs. */
+static void edge_write(struct piece *p)
+{
+    p->edge.crc = crc32c(p->edge.block, STORE_BLOCK_BYTES);
+    for (uint32_t i = 0; i < PIECE_LEGS_MAX; i++) {
+        struct store_io *s = &p->legs[i].store;
+        s->opcode = STORE_OP_WRITE;
+        s->create = true;
+        s->data = (struct span) { p->edge.block, STORE_BLOCK_BYTES };
+        s->crcs = &p->edge.crc;
+    }
+    piece_submit(p);
+}
+
+/* The block was read.  False: that was all. */
+static bool edge_go_on(struct piece *p)
+{
+    struct edge *const e = &p->edge;
+    const uint32_t bytes = e->to - e->from;
+
+    e->reading = false;
+    if (!status_ok(p->status))
+        return false;
+    if (p->cmd->req->opcode == NVME_NS_READ) {
+        memcpy(e->data, e->block + e->from, bytes);
+        return false;
+    }
+    if (e->data != NULL)
+        memcpy(e->block + e->from, e->data, bytes);
+    else
+        memset(e->block + e->from, 0, bytes);
+    edge_write(p);
+    return true;
+}
+
+/* ---- A piece's way ---- */
+
+/* The piece is alone on its blocks now. */
 static void piece_start(struct piece *p)
 {
     struct volume *v = p->owner->volume;
@@ -55,9 +118,10 @@ static void piece_start(struct piece *p)
         p->legs[i].reactor = p->owner->reactor;
         p->legs[i].done = piece_on_leg;
     }
-    p->legs_pending = PIECE_LEGS_MAX;
-    for (uint32_t i = 0; i < PIECE_LEGS_MAX; i++)
-        leg_submit(&p->legs[i]);
+    if (p->edge.block != NULL)
+        edge_read(p);
+    else
+        piece_submit(p);
 }
 
 static void piece_on_granted(struct order_entry *entry)
@@ -102,8 +166,9 @@ static void piece_on_leg(struct leg_io *io)
     static_assert(PIECE_LEGS_MAX == 1, "find the piece of any of its legs");
     if (status_ok(p->status))
         p->status = io->status;
-    if (--p->legs_pending == 0)
-        piece_end(p);
+    if (--p->legs_pending > 0 || (p->edge.reading && edge_go_on(p)))
+        return;
+    piece_end(p);
 }
 
 static void slice_end_refused(struct io_task *task)

@@ -87,9 +87,9 @@ struct status volume_check(const struct store_volume *desc, char *problem, size_
 {
     struct layout layout;
 
-    if (desc->lba_bytes != STORE_BLOCK_BYTES)
+    if (desc->lba_bytes != STORE_BLOCK_BYTES && desc->lba_bytes != 512)
         return check_failed(problem, problem_bytes, STATUS(UNSUPPORTED),
-                            "the logical block size must be 4096");
+                            "the logical block size must be 512 or 4096");
     if (desc->replicas != PIECE_LEGS_MAX)
         return check_failed(problem, problem_bytes, STATUS(UNSUPPORTED),
                             "the number of replicas must be 1");

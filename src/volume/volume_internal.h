@@ -28,11 +28,24 @@
 struct command;
 struct slice;
 
+/*
+ * A block that a command has only a part of, with LBAs of 512 bytes: it is read into memory of the
+ * command, and a write goes on with it as a whole block.
+ */
+struct edge {
+    uint8_t *block;    /* STORE_BLOCK_BYTES, aligned; NULL: the piece is of whole blocks. */
+    uint32_t from, to; /* The part, in bytes of the block. */
+    uint8_t *data;     /* The part in the host's memory; NULL: zeros. */
+    uint32_t crc;      /* Of the whole block, when it is written. */
+    bool reading;      /* The block is on its way from the store. */
+};
+
 /* A part of a command that lies in one shard, or the part of a Flush for one leg. */
 struct piece {
     struct command *cmd;
     struct slice *owner; /* Slice of the shard; NULL in a Flush. */
     struct order_entry order;
+    struct edge edge;
     struct leg_io legs[PIECE_LEGS_MAX];
     uint32_t legs_pending;
     struct status status; /* The first failure of a leg. */
@@ -49,11 +62,16 @@ struct command {
     bool fed;              /* No more pieces will follow. */
     union {
         struct layout_range rest; /* READ, WRITE. */
-        struct layout_walk walk;  /* WRITE_ZEROES, DEALLOCATE. */
-        uint32_t next_leg;        /* FLUSH. */
+        struct {                  /* WRITE_ZEROES, DEALLOCATE. */
+            struct layout_walk walk;
+            struct layout_range edges[2];
+            uint32_t edges_left;
+        } zero;
+        uint32_t next_leg; /* FLUSH. */
     } feed;
     struct piece pieces[VOLUME_PIECES_MAX];
-    uint32_t crcs[VOLUME_BLOCKS_MAX]; /* WRITE: one per block of the command. */
+    uint8_t *edge_blocks;             /* Two, for the first and the last block; or NULL. */
+    uint32_t crcs[VOLUME_BLOCKS_MAX]; /* WRITE: one per whole block of the command. */
 };
 
 /* A reactor's part of a volume: the shards whose index mod slice_count is its index. */
@@ -63,6 +81,7 @@ struct slice {
 
     /* As the front of commands that arrive here. */
     struct command *commands;
+    uint8_t *edge_blocks; /* Two per command; NULL with LBAs of whole blocks. */
     uint32_t commands_max;
     uint32_t commands_fresh; /* commands[commands_fresh ..] were never used. */
     uint32_t commands_used;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/mem_ns.h"
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 
@@ -73,6 +74,8 @@ static void mem_submit(struct nvme_ns *ns, struct nvme_ns_req *req)
 {
     struct mem_ns *mem = CONTAINER_OF(ns, struct mem_ns, ns);
 
+    assert(req->data.at == NULL ||
+           ((uintptr_t)req->data.at - req->offset) % NVME_NS_BLOCK_BYTES == 0);
     memcpy(&req->scratch[0], &mem, sizeof mem);
     mem->requests++;
     if (mem->hold) {

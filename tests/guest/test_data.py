@@ -28,6 +28,23 @@ def test_fio_with_fua_and_flush(guest, server, volume):
               f"nvme flush {device}", 60)
 
 
+def test_blocks_of_512_bytes(guest, server):
+    """Small and unaligned writes are verified; the kernel knows that 4 KiB suit better."""
+    small = server.create("small", "256M", "--block-size", "512")
+    device = host.connect(guest, server, small["nqn"])
+    assert guest.run(f"blockdev --getss --getpbsz {device}").split() == ["512", "4096"]
+    guest.run(host.fio(device, "randrw", "4M", "512-16k", 16, "--blockalign=512"), 180)
+    guest.run(f"""
+        dd if=/dev/urandom of=/tmp/block bs=512 count=16 status=none
+        dd if=/tmp/block of={device} bs=512 seek=16003 oflag=direct status=none
+        nvme write-zeroes {device} -n 1 -s 16005 -c 4
+        dd if=/dev/zero of=/tmp/block bs=512 seek=2 count=5 conv=notrunc status=none
+        dd if={device} of=/tmp/back bs=512 skip=16003 count=16 iflag=direct status=none
+        cmp /tmp/block /tmp/back
+        mkfs.ext4 -q {device}
+        e2fsck -fn {device}""", 60)
+
+
 def test_unwritten_and_zeroed_blocks_read_as_zeros(guest, server, volume):
     device = host.connect(guest, server, volume["nqn"])
     guest.run(f"""

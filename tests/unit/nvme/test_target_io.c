@@ -306,6 +306,18 @@ static void test_512_byte_lbas(void **state)
     sqe.sgl_id = NVME_SGL_IN_CAPSULE;
     assert_int_equal(th_command(p.io, &sqe, block, 1536).status, 0);
     assert_memory_equal(th.mem.memory + 7 * 512, block, 1536);
+    /* The largest one begins inside a block of 4 KiB, too. */
+    fill(9, NVME_DATA_BYTES_MAX / 2);
+    sqe = th_sqe_rw(NVME_IO_WRITE, 13, NVME_DATA_BYTES_MAX / 1024, 512);
+    sqe.cid = p.io->next_cid++;
+    th_send_command(p.io, &sqe, NULL, 0);
+    assert_true(th_recv(p.io));
+    assert_int_equal(send_r2t_data(p.io, p.io->pdu.data, 4096 + 512).status, 0);
+    sqe = th_sqe_rw(NVME_IO_READ, 13, NVME_DATA_BYTES_MAX / 1024, 512);
+    assert_int_equal(th_command(p.io, &sqe, NULL, 0).status, 0);
+    assert_memory_equal(p.io->data, block, NVME_DATA_BYTES_MAX / 2);
+    sqe = th_sqe_rw(NVME_IO_READ, 13, NVME_DATA_BYTES_MAX / 1024 + 1, 512); /* Over MDTS. */
+    assert_int_equal(th_command(p.io, &sqe, NULL, 0).status, NVME_SC_DNR | NVME_SC_INVALID_FIELD);
     sqe = th_sqe_rw(NVME_IO_READ, TH_NS_BYTES / 512 - 1, 2, 512);
     assert_int_equal(th_command(p.io, &sqe, NULL, 0).status, NVME_SC_DNR | NVME_SC_LBA_RANGE);
     close_pair(p);

@@ -109,7 +109,8 @@ void store_submit(struct store_session *session, struct store_io *io)
         assert(!conflict(CONTAINER_OF(n, struct store_io, link), io));
     }
     if (io->opcode == STORE_OP_READ || io->opcode == STORE_OP_WRITE)
-        assert(io->bytes <= STORE_IO_BYTES_MAX && io->data.bytes == io->bytes);
+        assert(io->bytes <= STORE_IO_BYTES_MAX && io->data.bytes == io->bytes &&
+               (uintptr_t)io->data.at % STORE_BLOCK_BYTES == 0);
     io->session = session;
     list_node_init(&io->link);
     list_push_back(&s->in_flight, &io->link);
