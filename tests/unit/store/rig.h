@@ -167,18 +167,23 @@ static inline bool rig_fails(unsigned *counter)
     return *counter > 0 && --*counter == 0;
 }
 
-/* A write that fails leaves any subset of its blocks written, or nothing. */
+/* A write that fails leaves any subset of its blocks written, which a flush covers, or nothing. */
 static inline struct status rig_fail(struct rig *rig, const struct dev_io *io)
 {
     const uint64_t unit = 4096;
 
     if (io->kind != DEV_KIND_WRITE)
         return STATUS(MEDIA_READ);
-    for (uint64_t at = 0; at < io->data.bytes; at += unit) {
+    struct rig_write *const w = &rig->writes[io->bytes];
+    for (uint64_t at = 0; at < w->bytes; at += unit) {
+        uint8_t *const block = rig->content + w->offset + at;
+        const uint64_t bytes = min_u64(unit, w->bytes - at);
         if (!rig->fails_whole && rng_one_in(&rig->rng, 2))
-            memcpy(rig->content + io->offset + at, io->data.at + at,
-                   min_u64(unit, io->data.bytes - at));
+            memcpy(block, w->data + at, bytes);
+        else
+            memcpy(w->data + at, block, bytes);
     }
+    w->completed = rig_event(rig, RIG_COMPLETE, io->bytes);
     return STATUS(MEDIA_WRITE);
 }
 
