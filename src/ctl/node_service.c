@@ -179,13 +179,13 @@ static void keep_disk(struct ctl *ctl, const struct observed *o, const Trilith__
                   status_text(st));
 }
 
-static bool node_is_known(struct ctl *ctl, struct uuid node)
+/* NOT_FOUND, upon which a node joins again, only if that is certain. */
+static struct status node_check_known(struct ctl *ctl, struct uuid node)
 {
     struct meta_value value;
-    if (!status_ok(meta_get(ctl->meta, key_node(node).s, &value)))
-        return false;
+    TRY(meta_get(ctl->meta, key_node(node).s, &value));
     meta_value_free(&value);
-    return true;
+    return STATUS(OK);
 }
 
 /* The report is kept beyond the call, so it is copied by packing and unpacking it. */
@@ -225,8 +225,10 @@ static void on_report(void *ctx, struct rpc_call *call, const ProtobufCMessage *
         return;
     }
     const struct uuid node = field_uuid(request->node_uuid);
-    if (!node_is_known(ctl, node)) {
-        rpc_fail(call, RPC_NOT_FOUND, "node %s has not joined", uuid_format(node).s);
+    const struct status st = node_check_known(ctl, node);
+    if (!status_ok(st)) {
+        rpc_fail(call, rpc_code_of(st), "node %s: %s", uuid_format(node).s,
+                 status_is(st, STATUS_NOT_FOUND) ? "it has not joined" : status_text(st));
         return;
     }
     struct observed *o = observed_take(ctl, node);

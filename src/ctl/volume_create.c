@@ -67,14 +67,15 @@ static void candidate_count(struct candidate *c, const Stored__V1__Volume *v)
     }
 }
 
-static void candidate_take(struct ctl *ctl, const struct observed *o, const struct records *volumes,
-                           struct candidate *best)
+static struct status MUST_CHECK candidate_take(struct ctl *ctl, const struct observed *o,
+                                               const struct records *volumes,
+                                               struct candidate *best)
 {
     if (!observed_connected(ctl, o))
-        return;
+        return STATUS(OK);
     struct candidate *c = calloc(1, sizeof *c);
     if (c == NULL)
-        return;
+        return STATUS(NO_MEMORY);
     candidate_fill(c, o);
     for (size_t i = 0; i < volumes->count; i++)
         candidate_count(c, (const Stored__V1__Volume *)(const void *)volumes->items[i]);
@@ -82,6 +83,7 @@ static void candidate_take(struct ctl *ctl, const struct observed *o, const stru
     if (c->disk_count > 0 && better)
         *best = *c;
     free(c);
+    return STATUS(OK);
 }
 
 /* The connected node with the most space that is not planned yet. */
@@ -91,10 +93,13 @@ static struct status choose_node(struct creation *c, struct candidate *best)
 
     TRY(records_read(c->ctl, KEY_VOLUMES, &stored__v1__volume__descriptor, &volumes));
     const size_t count = volumes.count;
+    struct status st = STATUS(OK);
     LIST_FOR_EACH (n, &c->ctl->observed) {
-        candidate_take(c->ctl, CONTAINER_OF(n, struct observed, link), &volumes, best);
+        if (status_ok(st))
+            st = candidate_take(c->ctl, CONTAINER_OF(n, struct observed, link), &volumes, best);
     }
     records_free(&volumes);
+    TRY(st);
     if (count >= CTL_VOLUMES_MAX) {
         snprintf(c->problem->s, sizeof c->problem->s,
                  "volume '%s': there are %u volumes already, and no more are possible",
@@ -193,6 +198,8 @@ static struct status creation_build(void *ctx, struct meta *m, struct meta_txn *
         meta_value_free(&value);
         return STATUS(EXISTS);
     }
+    if (!status_is(st, STATUS_NOT_FOUND))
+        return st;
     TRY(choose_node(c, node));
     record_fill(&record, c, node->disk_count);
     return put_volume(c, m, txn, node, &record, &arena);

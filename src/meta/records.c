@@ -61,6 +61,21 @@ struct status key_uuid(const char *key, const char *prefix, struct uuid *out_uui
 
 /* ---- Records ---- */
 
+/* As protobuf-c's own, but that it tells want of memory from bytes that are no record. */
+static void *record_alloc(void *no_memory, size_t bytes)
+{
+    void *memory = malloc(bytes > 0 ? bytes : 1);
+    if (memory == NULL)
+        *(bool *)no_memory = true;
+    return memory;
+}
+
+static void record_release(void *no_memory, void *memory)
+{
+    (void)no_memory;
+    free(memory);
+}
+
 struct status record_unpack(struct const_span value, const ProtobufCMessageDescriptor *type,
                             ProtobufCMessage **out_record)
 {
@@ -68,9 +83,12 @@ struct status record_unpack(struct const_span value, const ProtobufCMessageDescr
         return STATUS(CORRUPT);
     if (value.at[0] != RECORD_VERSION)
         return STATUS(BAD_VERSION);
-    ProtobufCMessage *record = protobuf_c_message_unpack(type, NULL, value.bytes - 1, value.at + 1);
+    bool no_memory = false;
+    ProtobufCAllocator allocator = { record_alloc, record_release, &no_memory };
+    ProtobufCMessage *record =
+        protobuf_c_message_unpack(type, &allocator, value.bytes - 1, value.at + 1);
     if (record == NULL)
-        return STATUS(CORRUPT);
+        return no_memory ? STATUS(NO_MEMORY) : STATUS(CORRUPT);
     *out_record = record;
     return STATUS(OK);
 }
@@ -92,8 +110,10 @@ struct status record_get(struct meta *m, const char *key, const ProtobufCMessage
 
 void record_free(ProtobufCMessage *record)
 {
+    ProtobufCAllocator allocator = { record_alloc, record_release, NULL };
+
     if (record != NULL)
-        protobuf_c_message_free_unpacked(record, NULL);
+        protobuf_c_message_free_unpacked(record, &allocator);
 }
 
 void record_put(struct meta_txn *txn, const char *key, const ProtobufCMessage *record)

@@ -12,13 +12,20 @@
  * The budget is only taken from: what protobuf-c frees while it decodes is little, and a message
  * that makes it allocate again and again is one that we want to stop.
  */
+struct budget {
+    size_t left_bytes;
+    bool no_memory; /* It was not the message that asked for too much. */
+};
+
 static void *budget_alloc(void *data, size_t bytes)
 {
-    size_t *left_bytes = data;
-    if (bytes > *left_bytes)
+    struct budget *b = data;
+    if (bytes > b->left_bytes)
         return NULL;
-    *left_bytes -= bytes;
-    return malloc(bytes > 0 ? bytes : 1);
+    b->left_bytes -= bytes;
+    void *memory = malloc(bytes > 0 ? bytes : 1);
+    b->no_memory = b->no_memory || memory == NULL;
+    return memory;
 }
 
 static void budget_free(void *data, void *memory)
@@ -117,10 +124,14 @@ static struct status check_message(const ProtobufCMessage *message, char problem
 struct status rpc_decode(const ProtobufCMessageDescriptor *type, struct const_span bytes,
                          ProtobufCMessage **out_message, char problem[RPC_TEXT_BYTES])
 {
-    size_t left_bytes = budget_for(bytes.bytes);
-    ProtobufCAllocator allocator = { budget_alloc, budget_free, &left_bytes };
+    struct budget budget = { .left_bytes = budget_for(bytes.bytes) };
+    ProtobufCAllocator allocator = { budget_alloc, budget_free, &budget };
 
     ProtobufCMessage *message = protobuf_c_message_unpack(type, &allocator, bytes.bytes, bytes.at);
+    if (message == NULL && budget.no_memory) {
+        snprintf(problem, RPC_TEXT_BYTES, "%s", status_text(STATUS(NO_MEMORY)));
+        return STATUS(NO_MEMORY);
+    }
     if (message == NULL) {
         snprintf(problem, RPC_TEXT_BYTES, "this is not a message of type %s", type->name);
         return STATUS(INVALID);
@@ -136,7 +147,8 @@ struct status rpc_decode(const ProtobufCMessageDescriptor *type, struct const_sp
 
 void rpc_message_free(ProtobufCMessage *message)
 {
-    /* The memory came from malloc(), which is what protobuf-c frees to by itself. */
+    ProtobufCAllocator allocator = { budget_alloc, budget_free, NULL };
+
     if (message != NULL)
-        protobuf_c_message_free_unpacked(message, NULL);
+        protobuf_c_message_free_unpacked(message, &allocator);
 }
