@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "disk/dev_internal.h"
+#include "io/pages.h"
 
 #define MEM_ALIGN_BYTES  512
 #define MEM_ATOMIC_BYTES 4096
@@ -61,7 +62,7 @@ static void mem_close(struct dev *dev)
     assert(list_empty(&m->pending));
     list_remove(&m->complete.link);
     if (m->owned)
-        free(m->content);
+        pages_unmap(m->content, m->base.info.bytes);
     free(m);
 }
 
@@ -73,13 +74,13 @@ struct status dev_mem_open(struct reactor *r, uint64_t bytes, uint8_t *backing,
     assert(bytes % MEM_ALIGN_BYTES == 0);
 
     struct dev_mem *const m = calloc(1, sizeof *m);
-    /* Pages of so large an allocation come into being when they are first touched. */
-    uint8_t *const content = backing != NULL ? backing : calloc(1, bytes);
-    if (m == NULL || content == NULL) {
-        free(m);
-        if (backing == NULL)
-            free(content);
+    if (m == NULL)
         return STATUS(NO_MEMORY);
+    m->content = backing;
+    const struct status st = backing != NULL ? STATUS(OK) : pages_map(bytes, true, &m->content);
+    if (!status_ok(st)) {
+        free(m);
+        return st;
     }
     m->base.ops = &mem_ops;
     m->base.reactor = r;
@@ -91,7 +92,6 @@ struct status dev_mem_open(struct reactor *r, uint64_t bytes, uint8_t *backing,
         .backend = "mem",
         .path = "memory",
     };
-    m->content = content;
     m->owned = backing == NULL;
     list_init(&m->pending);
     io_task_init(&m->complete, mem_complete);

@@ -12,11 +12,10 @@
 #include "io/buf.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
+#include "io/pages.h"
 #include "io/reactor.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -231,17 +230,6 @@ size_t buf_pool_used(const struct buf_pool *pool)
     return pool->used_bytes;
 }
 
-/* Maps the arena.  Pages come into being when they are first touched. */
-static struct status MUST_CHECK arena_map(size_t bytes, uint8_t **out_arena)
-{
-    void *const at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (at == MAP_FAILED)
-        return status_from_errno(errno);
-    *out_arena = at;
-    return STATUS(OK);
-}
-
 struct status buf_pool_create(struct reactor *r, size_t arena_bytes, struct buf_pool **out_pool)
 {
     const size_t bytes = round_up_u64(max_u64(arena_bytes, SLAB_BYTES), SLAB_BYTES);
@@ -260,7 +248,7 @@ struct status buf_pool_create(struct reactor *r, size_t arena_bytes, struct buf_
     pool->slabs = calloc(bytes / SLAB_BYTES, sizeof *pool->slabs);
     struct status st = pool->slabs == NULL ? STATUS(NO_MEMORY) : STATUS(OK);
     if (status_ok(st))
-        st = arena_map(bytes, &pool->arena);
+        st = pages_map(bytes, false, &pool->arena);
     if (!status_ok(st)) {
         buf_pool_destroy(pool);
         return st;
@@ -284,7 +272,7 @@ void buf_pool_destroy(struct buf_pool *pool)
     list_remove(&pool->serve.link);
     if (pool->arena != NULL) {
         ASAN_UNPOISON_MEMORY_REGION(pool->arena, pool->arena_bytes);
-        munmap(pool->arena, pool->arena_bytes);
+        pages_unmap(pool->arena, pool->arena_bytes);
     }
     free(pool->slabs);
     free(pool);
