@@ -73,13 +73,19 @@ static void on_read_failed(struct blame_disk *d, const struct sim_disk_failure *
         history_damage_unsettled(d->blame->history);
 }
 
+static void disk_fail(struct blame_disk *d)
+{
+    d->failed = true;
+    d->blame->any_failed = true;
+}
+
 static void on_write_failed(struct blame_disk *d, const struct sim_disk_failure *f)
 {
     struct blame *const b = d->blame;
     uint64_t address, content;
 
     if (!extent_has(&d->layout.part[LAYOUT_DATA], f->offset) || b->opening) {
-        d->failed = true;
+        disk_fail(d);
         return;
     }
     /* One command's blocks lie in a row, so the first names the command. */
@@ -100,7 +106,7 @@ static void on_failure(void *ctx, const struct sim_disk_failure *f)
     else if (f->kind == IO_KIND_WRITE)
         on_write_failed(d, f);
     else if (f->kind == IO_KIND_FSYNC)
-        d->failed = true;
+        disk_fail(d);
 }
 
 /* ---- Setting up ---- */

@@ -46,6 +46,7 @@ struct blame {
     uint64_t torn_unread_at;           /* The same, of bytes that name no block. */
     uint64_t writes[BLAME_WRITES_MAX]; /* Contents whose writes failed, in turn. */
     uint64_t write_count;
+    bool any_failed; /* A disk has failed, in this life or an earlier one. */
     /* Of the current life. */
     bool opening;
     uint64_t life_clock;   /* When it began. */

@@ -38,7 +38,7 @@ struct history {
     uint32_t generations;
     uint64_t clock; /* Grows with every call: the order of events. */
     uint64_t content_next;
-    uint64_t power_lost; /* When, by clock. */
+    uint64_t reopened; /* The store, after a death: when, by clock. */
     bool loss_possible;
     bool loss_seen;
 };
@@ -247,6 +247,9 @@ static void cell_collapse(struct history *h, struct cell *c, uint64_t submitted,
         }
         if (v->ended >= submitted || v->left_now != STILL_NOW)
             continue;
+        /* That the old bytes are there says nothing of the checksum that recovery will find. */
+        if (v->content == HISTORY_DAMAGED && v->failed)
+            continue;
         v->left_now = h->clock;
         v->denied = v->failed;
     }
@@ -266,8 +269,8 @@ bool history_read_block(struct history *h, const struct history_op *op, uint64_t
     if (!match && !(through && content == HISTORY_ZERO))
         return false;
     /* With layers, which of them answered cannot be told; and an answer that was on its way when
-     * the power was lost says nothing of what is left. */
-    if (h->generations == 1 && op->submitted > h->power_lost)
+     * the store died says nothing of what is left. */
+    if (h->generations == 1 && op->submitted > h->reopened)
         cell_collapse(h, cell_at(h, 0, block), op->submitted, content);
     return true;
 }
@@ -279,13 +282,14 @@ static bool version_has_data(const struct version *v)
     return v->content != HISTORY_ABSENT && v->content != HISTORY_ZERO;
 }
 
-static void cell_damage(struct history *h, struct cell *c)
+static void cell_damage(struct history *h, struct cell *c, bool torn)
 {
     cell_add(c, (struct version) { .content = HISTORY_DAMAGED,
                                    .submitted = h->clock,
                                    .ended = h->clock,
                                    .left_now = STILL_NOW,
                                    .was_now = true,
+                                   .failed = torn,
                                    .in_power = true });
 }
 
@@ -301,7 +305,7 @@ void history_damage_content(struct history *h, uint64_t block, uint64_t content)
 {
     for (uint32_t g = 0; g < h->generations; g++)
         if (cell_holds(cell_at(h, g, block), content))
-            cell_damage(h, cell_at(h, g, block));
+            cell_damage(h, cell_at(h, g, block), false);
     h->clock++;
 }
 
@@ -321,7 +325,7 @@ void history_damage_write(struct history *h, uint64_t content)
 {
     for (uint64_t i = 0; i < h->blocks * h->generations; i++)
         if (cell_is_overwritten_by(&h->cells[i], content))
-            cell_damage(h, &h->cells[i]);
+            cell_damage(h, &h->cells[i], true);
     h->clock++;
 }
 
@@ -333,7 +337,7 @@ void history_damage_unsettled(struct history *h)
         for (size_t k = 0; k < c->count; k++)
             now += c->versions[k].left_now == STILL_NOW;
         if (now > 1)
-            cell_damage(h, c);
+            cell_damage(h, c, false);
     }
     h->clock++;
 }
@@ -411,7 +415,7 @@ static void version_power_lost(struct history *h, struct version *v)
 void history_power_lost(struct history *h)
 {
     history_process_died(h);
-    h->power_lost = h->clock;
+    h->reopened = h->clock;
     h->loss_possible = false;
     h->loss_seen = false;
     for (uint64_t i = 0; i < h->blocks * h->generations; i++) {
@@ -422,7 +426,7 @@ void history_power_lost(struct history *h)
     h->clock++;
 }
 
-void history_disk_reopened(struct history *h)
+void history_store_reopened(struct history *h)
 {
     for (uint64_t i = 0; i < h->blocks * h->generations; i++)
         for (size_t k = 0; k < h->cells[i].count; k++) {
@@ -431,7 +435,7 @@ void history_disk_reopened(struct history *h)
                 v->left_now = STILL_NOW;
             v->denied = false;
         }
-    h->clock++;
+    h->reopened = h->clock++;
 }
 
 bool history_loss_possible(const struct history *h)

@@ -14,11 +14,12 @@
  *   flush completes      what was not in now when the flush was submitted leaves power (S1)
  *   process dies         writes in flight end, and may have happened (S2)
  *   power is lost        now becomes power
- *   a failed disk is     what had failed and left now by a read may be back, unless a flush or a
- *     opened again       later write has completed since
+ *   the store is opened  what had failed and left now by a read may be back, unless a flush or a
+ *     again              later write has completed since
  *   a read returns v     what had ended before the read and is not v leaves now
  *   the medium is hurt   "damaged" becomes a version: a read may be a media error (S3) until a
- *                        later write replaces it like any other version
+ *                        later write replaces it like any other version; a write that failed
+ *                        leaves it whatever reads return
  *
  * It knows nothing of the code under test: a replica set or a store is checked alike.
  *
@@ -92,9 +93,9 @@ bool history_is_from_before(const struct history *h, const struct history_op *op
 /* All operations in flight end without an answer. */
 void history_process_died(struct history *h);
 void history_power_lost(struct history *h);
-/* The disk had failed, and is opened again: writes that it refused may have reached it, also where
- * reads did not show them any more. */
-void history_disk_reopened(struct history *h);
+/* Writes that failed may have reached the disk, also where reads did not show them any more: what
+ * took them back is no more durable than they are. */
+void history_store_reopened(struct history *h);
 
 /* Whether a completed write may be gone: the last power loss could take something. */
 bool history_loss_possible(const struct history *h);

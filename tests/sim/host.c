@@ -57,11 +57,34 @@ static void slot_fill(struct host_slot *s)
                      (struct span) { s->data + i * HOST_BLOCK_BYTES, HOST_BLOCK_BYTES });
 }
 
-static void host_cut(void *ctx)
+void host_cut(void *ctx)
 {
-    const struct host *const h = ctx;
+    struct host *const h = ctx;
 
     sim_net_cut(h->config.machine, 2);
+    /* The target may see that before this host, and tell it again in what is left of the
+     * association: it cannot know which answers have arrived. */
+    h->loss_due |= h->loss_told;
+    for (unsigned i = 0; i < h->config.slots; i++)
+        h->slots[i].may_tell |= h->loss_due;
+}
+
+static bool slot_overwrites(const struct host_slot *s)
+{
+    for (uint64_t b = s->op.block; b < s->op.block + s->op.count; b++)
+        if (!history_is_written(s->host->config.history, 0, b))
+            return false;
+    return true;
+}
+
+/* What the disks have done so far is no excuse for what comes. */
+static void slot_take_mark(struct host_slot *s)
+{
+    const struct blame *const blame = s->host->config.blame;
+
+    s->overwrites = s->io.opcode == INITIATOR_WRITE && slot_overwrites(s);
+    if (blame != NULL)
+        s->mark = blame_mark(blame);
 }
 
 static void slot_submit(struct host_slot *s)
@@ -74,6 +97,7 @@ static void slot_submit(struct host_slot *s)
 
     s->busy = true;
     s->may_tell = h->loss_due;
+    slot_take_mark(s);
     h->started++;
     io->done = slot_on_done;
     io->offset = io->opcode == INITIATOR_FLUSH ? 0 : host_offset(h, s->op.block);
@@ -166,17 +190,34 @@ static bool status_is_loss(struct status st)
            status_is(st, STATUS_LOST) || status_is(st, STATUS_TIMED_OUT);
 }
 
+/* Whether a disk's faults explain it. */
+static bool slot_is_excused(const struct host_slot *s, struct status st)
+{
+    const struct blame *const blame = s->host->config.blame;
+    const bool promises = s->io.opcode == INITIATOR_FLUSH || s->io.fua;
+
+    if (blame == NULL)
+        return false;
+    if (status_is(st, STATUS_MEDIA_READ))
+        return s->io.opcode == INITIATOR_READ && blame_excuses_read(blame, &s->op, s->mark);
+    if (!status_is(st, STATUS_MEDIA_WRITE) || s->io.opcode == INITIATOR_READ)
+        return false;
+    if (s->io.opcode == INITIATOR_WRITE && blame_excuses_write(blame, s->op.content))
+        return true;
+    /* A disk that has failed may have lost what it completed, and says so when it is back (S1). */
+    return blame_disk_failed(blame) || (promises && blame->any_failed);
+}
+
 /* Whether the host's script expects such a failure. */
 static bool slot_may_fail(const struct host_slot *s, struct status st)
 {
     const struct host_config *const c = &s->host->config;
 
-    if (c->errors || status_is_loss(st))
+    if (status_is_loss(st) || slot_is_excused(s, st))
         return true;
-    if (status_is(st, STATUS_MEDIA_READ))
-        return c->media_errors && s->io.opcode == INITIATOR_READ;
-    if (status_is(st, STATUS_NO_SPACE))
-        return c->no_space && s->io.opcode == INITIATOR_WRITE;
+    if (status_is(st, STATUS_NO_SPACE)) /* S6: overwrites and deletes go on. */
+        return c->no_space && s->io.opcode == INITIATOR_WRITE &&
+               !(s->overwrites && slot_overwrites(s));
     if (status_is(st, STATUS_MEDIA_WRITE)) /* Once after a loss (S1). */
         return s->may_tell && (s->io.opcode == INITIATOR_FLUSH || s->io.fua);
     return false;
@@ -226,7 +267,7 @@ static void slot_on_done(struct initiator_io *io)
     if (!status_ok(io->status) && !slot_may_fail(s, io->status))
         run_fail(run, "command %d at block %" PRIu64 ": %s (status %#x)", (int)io->opcode,
                  s->op.block, status_text(io->status), io->sc);
-    if (status_is(io->status, STATUS_MEDIA_WRITE)) {
+    if (status_is(io->status, STATUS_MEDIA_WRITE) && (io->opcode == INITIATOR_FLUSH || io->fua)) {
         h->loss_told = true;
         h->loss_due = false; /* Once; what was sent before that answer came may fail too. */
     }

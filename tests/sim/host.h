@@ -10,6 +10,7 @@
 #ifndef TESTS_SIM_HOST_H
 #define TESTS_SIM_HOST_H
 
+#include "blame.h"
 #include "history.h"
 #include "nvme/initiator.h"
 #include "run.h"
@@ -33,9 +34,8 @@ struct host_config {
     unsigned slots;        /* Commands at a time. */
     unsigned queues;
     uint32_t io_blocks_max;
-    bool media_errors; /* Reads may fail: somebody spoils disks. */
-    bool errors;       /* Anything may fail. */
-    bool no_space;     /* Writes may find the volume full. */
+    const struct blame *blame; /* What faults of the disks excuse; NULL: nothing. */
+    bool no_space;             /* Writes of new blocks may find the volume full. */
 };
 
 struct host_slot {
@@ -44,7 +44,9 @@ struct host_slot {
     struct history_op op;
     uint8_t *data; /* Aligned; io_blocks_max long. */
     bool busy;
-    bool may_tell; /* It may fail to tell of a loss. */
+    bool may_tell;   /* It may fail to tell of a loss. */
+    uint64_t mark;   /* Of blame, when it was submitted. */
+    bool overwrites; /* All its blocks had data when it was submitted. */
 };
 
 enum host_state { HOST_DOWN, HOST_CONNECTING, HOST_UP, HOST_LEAVING };
@@ -78,6 +80,9 @@ struct host *host_create(const struct host_config *config);
 
 /* Lets it do so many more commands, then verify, then rest. */
 void host_go_on(struct host *h, uint64_t ops, bool verify);
+
+/* Cuts its connections, each with one chance in two.  As an event, and by the script. */
+void host_cut(void *host);
 
 /* For run_until(). */
 bool host_is_resting(void *host);

@@ -3,6 +3,10 @@
  * Workload "node": a whole node (target, engine, stores, disks) and a host that uses it through
  * the real initiator, while the node is killed, stopped and loses its power, and connections
  * break.  The script plays the controller.
+ *
+ * When the host rests, disks may begin to rot or to fail, and it goes on.  The node has then come
+ * up anew, and been idle for so long that no region is suspect or open: what rots there is not
+ * adopted (F17), so that every block is either right or a media error.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -14,27 +18,43 @@
 
 #define DISKS_MAX    3
 #define REACTORS_MAX 3
-#define SHARDS       6
+#define SHARDS_MAX   10
 #define SHARD_BYTES  ((uint64_t)2 << 20)
-#define BLOCKS       96
-#define GROUP_BLOCKS 16
 #define PORT         4420
+#define CALM_NS      (60 * NS_PER_S) /* Regions close 30 s after their last write. */
+
+/* What happens besides deaths. */
+enum mode { MODE_PLAIN, MODE_FULL, MODE_ROT, MODE_ERRORS, MODE_COUNT };
+
+/* What the host uses of the volume; full: more than the disk has room for. */
+struct shape {
+    uint32_t shards;
+    uint64_t blocks;
+    uint64_t group_blocks;
+    uint64_t disk_bytes;
+};
+static const struct shape usual = { 6, 96, 16, (uint64_t)24 << 20 };
+static const struct shape full = { SHARDS_MAX, 320, 2, (uint64_t)16 << 20 };
 
 static const char volume_name[] = "sim";
 
 struct work {
     struct run *run;
+    enum mode mode;
+    const struct shape *shape;
     struct sim_machine *node_machine;
     struct sim_machine *host_machine;
     struct history *history;
+    struct blame blame;
     struct host *host;
+    bool calm; /* No more troubles. */
     unsigned disk_count;
     unsigned reactor_count;
     unsigned troubles;
     struct node_disk_config disks[DISKS_MAX];
     struct uuid disk_uuids[DISKS_MAX];
     bool disks_known; /* From the first opening on, the placement is fixed. */
-    uint32_t placement[SHARDS];
+    uint32_t placement[SHARDS_MAX];
     uint64_t epoch;
     uint64_t connects_at_loss; /* The host's, when the power was lost last. */
 
@@ -91,14 +111,14 @@ static void apply_deliver(struct io_msg *msg)
     struct work *const work = e->work;
     struct node_desired_volume v = {
         .volume = { .uuid = { { 5 } },
-                    .bytes = SHARDS * SHARD_BYTES,
+                    .bytes = work->shape->shards * SHARD_BYTES,
                     .shard_bytes = SHARD_BYTES,
                     .lba_bytes = 4096,
                     .stripe_unit_bytes = 64 << 10,
                     .stripe_width = work->disk_count > 1 ? 2 : 1,
                     .replicas = 1,
                     .min_in_sync = 1 },
-        .shard_count = SHARDS,
+        .shard_count = work->shape->shards,
         .placement = work->placement,
     };
     const struct node_desired desired = { .revision = 1,
@@ -124,6 +144,7 @@ static void on_opened(void *ctx, struct status status, const char *problem)
     if (!status_ok(status))
         run_fail(work->run, "the node does not start: %s: %s", status_text(status), problem);
     assert(e != NULL);
+    blame_opened(&work->blame);
     *e = (struct errand) { .msg.deliver = apply_deliver, .work = work };
     reactor_post(work->home, &e->msg);
 }
@@ -179,6 +200,7 @@ static void node_ended(struct sim_process *p, enum sim_exit how, void *ctx)
     if (work->history == NULL)
         return;
     sim_world_after(work->run->world, run_between(work->run, 0, 100 * NS_PER_MS), node_spawn, work);
+    history_store_reopened(work->history);
     if (how != SIM_EXIT_POWER)
         return; /* What was in flight ends when the host loses its connections. */
     history_power_lost(work->history);
@@ -198,6 +220,7 @@ static void node_spawn(void *ctx)
     if (work->process != NULL && sim_process_is_alive(work->process))
         return;
     sim_machine_power_on(work->node_machine);
+    blame_begin_life(&work->blame);
     work->process = sim_spawn(work->node_machine, &program);
 }
 
@@ -223,6 +246,8 @@ static void trouble(void *ctx)
     struct run *const run = work->run;
     const uint64_t later_ns = run_between(run, 0, 100 * NS_PER_MS);
 
+    if (work->calm)
+        return;
     /* A disk that was formatted half is the store's own workload. */
     if (!work->disks_known) {
         sim_world_after(run->world, 50 * NS_PER_MS, trouble, work);
@@ -241,7 +266,7 @@ static void trouble(void *ctx)
         sim_world_after(run->world, later_ns, node_resume, work);
         break;
     default:
-        sim_net_cut(work->host_machine, 2);
+        host_cut(work->host);
         break;
     }
     trouble_later(work, later_ns);
@@ -257,20 +282,79 @@ static void check_loss(struct work *work)
         run_fail(work->run, "completed writes were lost, and a Flush succeeds (S1)");
 }
 
+/* ---- Disks that rot and fail ---- */
+
+/* Nothing bad is due any more, and the node is up, and idle. */
+static void calm_down(struct work *work)
+{
+    work->calm = true;
+    if (sim_process_is_alive(work->process))
+        sim_process_kill(work->process); /* And with it a crash that it was to have. */
+    sim_world_run(work->run->world, CALM_NS);
+}
+
+static void host_works(struct work *work, uint64_t commands, bool verify)
+{
+    host_go_on(work->host, commands, verify);
+    run_until(work->run, host_is_resting, work->host, 900 * NS_PER_S, "the host");
+}
+
+static void disks_rot(struct work *work)
+{
+    struct run *const run = work->run;
+
+    calm_down(work);
+    for (uint64_t i = run_between(run, 1, 12); i > 0; i--)
+        (void)blame_spoil(&work->blame, (unsigned)rng_below(&run->rng, work->disk_count),
+                          run_percent(run, 30));
+    host_works(work, run_between(run, 0, 150), true);
+}
+
+/* One disk fails operations for a while; the node must come up with it afterwards. */
+static void disk_fails(struct work *work)
+{
+    struct run *const run = work->run;
+    const uint64_t disk = rng_below(&run->rng, work->disk_count);
+    struct sim_disk_faults *const f = sim_disk_faults(work->blame.disks[disk].disk);
+
+    calm_down(work);
+    f->read_error_one_in = run_percent(run, 50) ? run_between(run, 2, 50) : 0;
+    f->write_error_one_in = run_percent(run, 50) ? run_between(run, 5, 100) : 0;
+    f->flush_error_one_in = run_percent(run, 50) ? run_between(run, 2, 20) : 0;
+    host_works(work, run_between(run, 10, 150), run_percent(run, 50));
+    f->read_error_one_in = 0;
+    f->write_error_one_in = 0;
+    f->flush_error_one_in = 0;
+    calm_down(work);
+    host_works(work, run_between(run, 0, 50), true);
+}
+
+static void disk_make(struct work *work, struct node_disk_config *d)
+{
+    struct run *const run = work->run;
+    struct sim_disk_config config = sim_disk_config_random(run->world, work->shape->disk_bytes);
+
+    config.reports_atomic = true;
+    d->open = open_disk;
+    d->ctx = d;
+    struct sim_disk *const disk = sim_disk_create(work->node_machine, d->path, &config);
+    if (run_percent(run, 20)) {
+        sim_disk_faults(disk)->slow_one_in = run_between(run, 10, 100);
+        sim_disk_faults(disk)->slow_ns = run_percent(run, 10) ? 3 * NS_PER_S : 100 * NS_PER_MS;
+    }
+    blame_add_disk(&work->blame, disk);
+}
+
 static void disks_make(struct work *work)
 {
-    work->disk_count = (unsigned)run_between(work->run, 1, DISKS_MAX);
+    work->disk_count = (unsigned)run_between(work->run, 1, work->mode == MODE_FULL ? 1 : DISKS_MAX);
     for (unsigned i = 0; i < work->disk_count; i++) {
         struct node_disk_config *const d = &work->disks[i];
-        struct sim_disk_config config = sim_disk_config_random(work->run->world, 24 << 20);
-        config.reports_atomic = true;
         snprintf(d->name, sizeof d->name, "node-1/disk-%u", i + 1);
         snprintf(d->path, sizeof d->path, "/dev/sim%u", i + 1);
-        d->open = open_disk;
-        d->ctx = d;
-        sim_disk_create(work->node_machine, d->path, &config);
+        disk_make(work, d);
     }
-    for (unsigned i = 0; i < SHARDS; i++)
+    for (unsigned i = 0; i < work->shape->shards; i++)
         work->placement[i] = i % work->disk_count;
 }
 
@@ -280,7 +364,11 @@ static void node_act(struct run *run)
     struct nqn_text nqn;
 
     work->run = run;
-    work->history = history_create(BLOCKS, 1);
+    work->mode = (enum mode)rng_below(&run->rng, MODE_COUNT);
+    work->shape = work->mode == MODE_FULL ? &full : &usual;
+    const struct shape *const shape = work->shape;
+    work->history = history_create(shape->blocks, 1);
+    blame_init(&work->blame, run->world, work->history, shape->blocks);
     work->node_machine = sim_machine_create(run->world, "node");
     work->host_machine = sim_machine_create(run->world, "host");
     work->reactor_count = (unsigned)run_between(run, 1, REACTORS_MAX);
@@ -294,13 +382,16 @@ static void node_act(struct run *run)
         .machine = work->host_machine,
         .target = sim_machine_addr(work->node_machine, PORT),
         .nqn = nqn.s,
-        .blocks = BLOCKS,
-        .group_blocks = GROUP_BLOCKS,
-        .group_stride = SHARDS * SHARD_BYTES / HOST_BLOCK_BYTES / (BLOCKS / GROUP_BLOCKS),
-        .ops = run_between(run, 20, 250),
+        .blame = &work->blame,
+        .no_space = work->mode == MODE_FULL,
+        .blocks = shape->blocks,
+        .group_blocks = shape->group_blocks,
+        .group_stride =
+            shape->shards * SHARD_BYTES / HOST_BLOCK_BYTES / (shape->blocks / shape->group_blocks),
+        .ops = run_between(run, 20, work->mode == MODE_FULL ? 600 : 250),
         .slots = (unsigned)run_between(run, 1, 12),
         .queues = (unsigned)run_between(run, 1, HOST_QUEUES_MAX),
-        .io_blocks_max = GROUP_BLOCKS,
+        .io_blocks_max = (uint32_t)shape->group_blocks,
     };
     work->host = host_create(&config);
     work->host->verifying = true;
@@ -308,10 +399,14 @@ static void node_act(struct run *run)
     sim_world_after(run->world, run_between(run, 0, 40 * NS_PER_MS), trouble, work);
     run_until(run, host_is_resting, work->host, 900 * NS_PER_S, "the host");
     check_loss(work);
+    if (work->mode == MODE_ROT)
+        disks_rot(work);
+    else if (work->mode == MODE_ERRORS)
+        disk_fails(work);
     history_destroy(work->history);
     work->history = NULL; /* What dies with the world is of no interest. */
 }
 
 const struct workload work_node = {
-    .name = "node", .rules = "S1 S3 W3 R8", .text = "a whole node and its host", .act = node_act
+    .name = "node", .rules = "S1 S3 S6 W3 R8", .text = "a whole node and its host", .act = node_act
 };

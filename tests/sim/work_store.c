@@ -245,8 +245,7 @@ static void life_ended(struct sim_process *p, enum sim_exit how, void *ctx)
     }
     if (how != SIM_EXIT_STOPPED)
         work->clean = false;
-    if (blame_disk_failed(&work->load.blame))
-        history_disk_reopened(work->load.history);
+    history_store_reopened(work->load.history);
     load_died(&work->load);
     if (work->finished)
         return;
