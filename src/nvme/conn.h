@@ -167,8 +167,10 @@ struct nvme_conn {
     /* Home's. */
     struct list_node target_link; /* In target->conns. */
     struct list_node ctrl_link;   /* In ctrl->queues. */
+    struct list_node open_link;   /* In target->half_open. */
     struct nvme_ctrl *ctrl;
     uint16_t home_qid;
+    unsigned home_entries; /* Of its queue. */
     bool kill_sent;
     bool home_closing;
 };

@@ -6,6 +6,8 @@
  * with the same subsystem through the same port has ended on all its queues: no command of it
  * executes any more.
  *
+ * W2: the entries of all queues together are bounded, because each has memory for its command.
+ *
  * NVM Express Base Specification 2.0c, "Connect Command and Response".
  */
 #include <assert.h>
@@ -81,10 +83,18 @@ static uint16_t connect_decode(struct nvme_cmd *cmd, struct connect *out)
 
 /* ---- Answers ---- */
 
+/* The connection is still without a queue: it is the first to make room for others. */
+static void half_open_again(struct nvme_conn *conn)
+{
+    if (!conn->kill_sent)
+        list_push_front(&conn->target->half_open, &conn->open_link);
+}
+
 static void refuse(struct nvme_cmd *cmd, const struct connect *c, uint16_t status)
 {
-    const struct nvme_conn *conn = cmd->conn;
+    struct nvme_conn *conn = cmd->conn;
 
+    half_open_again(conn);
     log_warning(conn->target->home->log,
                 "%s: Connect of host '%s' to queue %u of '%s' refused: status %03xh",
                 io_addr_format(&conn->peer).s, c->host_nqn.s, c->qid, c->subsys_nqn.s,
@@ -102,8 +112,23 @@ static void refuse_subsystem(struct nvme_cmd *cmd, const struct connect *c)
         refuse(cmd, c, invalid_data(cmd, offsetof(struct nvme_connect_data_spec, subsys_nqn)));
 }
 
+/* Whether there is memory for one more queue; if not, that was the answer. */
+static bool has_room(struct nvme_cmd *cmd, const struct connect *c)
+{
+    const struct nvme_target *target = cmd->conn->target;
+
+    if (target->commands + c->sqsize + 1 <= target->commands_max)
+        return true;
+    log_warning(target->home->log,
+                "host '%s' asks for %u entries: the queues of all hosts have %u of %u already",
+                c->host_nqn.s, c->sqsize + 1, target->commands, target->commands_max);
+    refuse(cmd, c, NVME_SC_CONNECT_BUSY);
+    return false;
+}
+
 static void accept_queue(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd, const struct connect *c)
 {
+    cmd->conn->home_entries = c->sqsize + 1u;
     ctrl_add_queue(ctrl, cmd->conn, c->qid);
     cmd->result = ctrl->cntlid; /* No authentication required. */
     cmd_post_reply(cmd, 0);
@@ -173,6 +198,8 @@ static void connect_admin(struct nvme_cmd *cmd, const struct connect *c)
         list_push_back(&target->connects, &cmd->link);
         return;
     }
+    if (!has_room(cmd, c))
+        return;
 
     const uint16_t cntlid = pick_cntlid(subsys);
     struct nvme_ctrl *ctrl = cntlid == 0 ? NULL : ctrl_create(subsys, cntlid);
@@ -232,12 +259,15 @@ static void connect_io(struct nvme_cmd *cmd, const struct connect *c)
         return refuse(cmd, c, NVME_SC_DNR | NVME_SC_COMMAND_SEQUENCE);
     if (has_queue(ctrl, c->qid))
         return refuse(cmd, c, NVME_SC_CONNECT_BUSY);
-    accept_queue(ctrl, cmd, c);
+    if (has_room(cmd, c))
+        accept_queue(ctrl, cmd, c);
 }
 
 void home_connect(struct nvme_cmd *cmd)
 {
     struct connect c = { 0 };
+
+    list_remove(&cmd->conn->open_link);
     const uint16_t status = connect_decode(cmd, &c);
 
     if (cmd->conn->home_closing || cmd->conn->target->stopping)

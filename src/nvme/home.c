@@ -37,18 +37,48 @@ static void home_conn_add(struct nvme_port *port, struct nvme_shard *shard, int 
     conn->fd = fd;
     list_node_init(&conn->target_link);
     list_node_init(&conn->ctrl_link);
+    list_node_init(&conn->open_link);
     list_push_back(&target->conns, &conn->target_link);
+    list_push_back(&target->half_open, &conn->open_link);
     target->conn_count++;
     if (shard->reactor != target->home)
         io_fd_release(target->home, fd);
     conn_post_start(conn);
 }
 
+static void log_crowd(struct nvme_target *target)
+{
+    const uint64_t now = reactor_now_ns(target->home);
+
+    if (now < target->crowded_until_ns)
+        return;
+    target->crowded_until_ns = now + NVME_HANDSHAKE_NS;
+    log_warning(target->home->log,
+                "there are %u connections; the oldest that have not said Connect make room",
+                target->conn_count);
+}
+
+/*
+ * W2: whoever only opens connections does not keep others out.  The oldest of these goes, so that
+ * a host has the time in which as many new ones come as there are.
+ */
+static bool make_room(struct nvme_target *target)
+{
+    if (target->conn_count < target->connections_max)
+        return true;
+    if (target->conn_count >= target->connections_max + NVME_CONNECTIONS_ENDING_MAX ||
+        list_empty(&target->half_open))
+        return false;
+    log_crowd(target);
+    home_conn_kill(CONTAINER_OF(list_pop_front(&target->half_open), struct nvme_conn, open_link));
+    return true;
+}
+
 void home_conn_accepted(struct nvme_port *port, int fd)
 {
     struct nvme_target *target = port->target;
 
-    if (target->stopping || target->conn_count >= NVME_CONNECTIONS_MAX) {
+    if (target->stopping || !make_room(target)) {
         if (!target->stopping)
             log_warning(target->home->log, "a connection was refused: there are %u already",
                         target->conn_count);
@@ -101,6 +131,7 @@ static void home_on_closing(struct io_msg *msg)
     struct nvme_conn *conn = CONTAINER_OF(msg, struct nvme_conn, closing_msg);
 
     conn->home_closing = true;
+    list_remove(&conn->open_link);
     if (conn->ctrl != NULL)
         ctrl_on_queue_closing(conn);
     else

@@ -111,9 +111,14 @@ static_assert(NVME_CONNECTION_QUOTA_BYTES >= NVME_DATA_BYTES_MAX, "the largest c
 #define NVME_NODES_MAX        128
 static_assert(NVME_NODES_MAX * NVME_CNTLIDS_PER_NODE <= NVME_CNTLID_MAX, "ids end before FFF0h");
 
-#define NVME_PORTS_MAX         16
-#define NVME_CONNECTIONS_MAX   4096 /* Per node: memory of rx buffers is 512 MiB at most. */
-#define NVME_ALLOWED_HOSTS_MAX 64   /* Per subsystem. */
+#define NVME_PORTS_MAX       16
+#define NVME_CONNECTIONS_MAX 4096 /* Per node: memory of rx buffers is 512 MiB at most. */
+/* Beyond that, while those that made room for new ones are still on their way out. */
+#define NVME_CONNECTIONS_ENDING_MAX 64
+/* Entries of all queues of a node together, each with a command of 320 bytes: 160 MiB.  Linux
+ * has queues of 128 entries, one for each CPU: 120 hosts with 32 CPUs each have theirs. */
+#define NVME_COMMANDS_MAX      524288
+#define NVME_ALLOWED_HOSTS_MAX 64 /* Per subsystem. */
 
 /* From the accept to the end of Connect; Linux waits 60 s for the same. */
 #define NVME_HANDSHAKE_NS (UINT64_C(20) * 1000000000)

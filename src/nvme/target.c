@@ -51,11 +51,15 @@ static struct status MUST_CHECK target_init(struct nvme_target *target,
     target->node_index = config->node_index;
     target->quota_bytes = config->connection_quota_bytes != 0 ? config->connection_quota_bytes
                                                               : NVME_CONNECTION_QUOTA_BYTES;
+    target->connections_max =
+        config->connections_max != 0 ? config->connections_max : NVME_CONNECTIONS_MAX;
+    target->commands_max = config->commands_max != 0 ? config->commands_max : NVME_COMMANDS_MAX;
     target->expects = config->expects;
     target->expects_ctx = config->ctx;
     target->generation = 1;
     list_init(&target->subsystems);
     list_init(&target->conns);
+    list_init(&target->half_open);
     list_init(&target->connects);
     io_task_init(&target->stop_task, target_on_stop);
     io_task_init(&target->stopped_task, target_on_stopped);

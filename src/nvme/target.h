@@ -40,6 +40,8 @@ struct nvme_target_config {
     /* What one connection may hold of the pool, and again of the one for R2Ts.  0 for the
      * default; at least NVME_DATA_BYTES_MAX. */
     size_t connection_quota_bytes;
+    unsigned connections_max; /* 0 for NVME_CONNECTIONS_MAX. */
+    unsigned commands_max;    /* Entries of all queues; 0 for NVME_COMMANDS_MAX. */
     /*
      * Whether a subsystem that is not there may come: a Connect to it is told to try again, where
      * a host that was told "no such subsystem" gives its block device up.  NULL: none comes.

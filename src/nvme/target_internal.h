@@ -50,6 +50,11 @@ struct nvme_target {
     struct nvme_subsys *discovery; /* Not in that list. */
     struct list conns;
     unsigned conn_count;
+    unsigned connections_max;
+    struct list half_open;     /* Those that have not asked for a queue, the oldest first. */
+    uint64_t crowded_until_ns; /* Until then, that some of these made room is not logged again. */
+    unsigned commands;         /* Entries of all queues. */
+    unsigned commands_max;
     struct list connects; /* struct nvme_cmd */
     uint64_t generation;  /* Of the discovery log: GENCTR. */
     unsigned next_cntlid; /* Offset in this node's range. */

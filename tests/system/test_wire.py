@@ -6,6 +6,7 @@ NVMe/TCP Transport Specification 1.0c, "Error Handling Model"; NVM Express Base 
 2.0c, "Status Code Definitions".
 """
 
+import resource
 import socket
 import struct
 import time
@@ -452,8 +453,27 @@ def test_host_that_reads_nothing(server, volume, admin, bystander):
             bystander.works()
 
 
-def test_many_connections_that_say_nothing(server, bystander):
-    silent = [nvme.Connection(server.address) for _ in range(200)]
-    bystander.works()
-    for connection in silent:
-        connection.close()
+def test_connections_that_say_nothing_keep_nobody_out(server, volume, bystander):
+    """More of them than the target has places for: the oldest make room (W2)."""
+    limit = 4096  # NVME_CONNECTIONS_MAX
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2 * limit:
+        pytest.skip(f"this process may open only {hard} files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2 * limit, hard))
+    before = len(server.log())
+    silent = []
+    try:
+        for turn in range(limit + 100):
+            silent.append(socket.create_connection(server.address))
+            if turn % 1000 == 0:
+                bystander.works()
+        with nvme.open_admin(server.address, volume["nqn"])[0] as newcomer:
+            assert newcomer.identify(1)[0].status == 0
+            bystander.works()
+        silent[0].settimeout(10)
+        assert silent[0].recv(1) == b""
+    finally:
+        for connection in silent:
+            connection.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    expect_one_line(server, before, "make room")

@@ -35,6 +35,8 @@ struct status th_make_target(struct th *th, const struct th_options *o)
         .node_index = 3,
         .connection_quota_bytes = o->quota_bytes,
         .r2t_pool_bytes = o->r2t_pool_bytes != 0 ? o->r2t_pool_bytes : TH_POOL_BYTES,
+        .connections_max = o->connections_max,
+        .commands_max = o->commands_max,
         .expects = th_expects,
         .ctx = th,
     };

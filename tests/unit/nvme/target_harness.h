@@ -49,15 +49,17 @@ struct th {
 
 struct th_options {
     uint64_t seed;
-    unsigned reactors;     /* 0: 2. */
-    uint64_t segment_max;  /* Bytes per TCP segment; 0: the simulator's choice. */
-    size_t quota_bytes;    /* 0: the default. */
-    size_t r2t_pool_bytes; /* 0: the default. */
-    size_t pool_bytes;     /* 0: TH_POOL_BYTES. */
-    const char *allow;     /* A host NQN; NULL: any. */
-    uint32_t lba_bytes;    /* 0: 4096. */
-    const char *expected;  /* A subsystem that is still to come. */
-    bool no_target;        /* th_make_target() makes it later. */
+    unsigned reactors;        /* 0: 2. */
+    uint64_t segment_max;     /* Bytes per TCP segment; 0: the simulator's choice. */
+    size_t quota_bytes;       /* 0: the default. */
+    size_t r2t_pool_bytes;    /* 0: the default. */
+    size_t pool_bytes;        /* 0: TH_POOL_BYTES. */
+    unsigned connections_max; /* 0: the default. */
+    unsigned commands_max;    /* 0: the default. */
+    const char *allow;        /* A host NQN; NULL: any. */
+    uint32_t lba_bytes;       /* 0: 4096. */
+    const char *expected;     /* A subsystem that is still to come. */
+    bool no_target;           /* th_make_target() makes it later. */
 };
 
 void th_start(struct th *th, const struct th_options *options);
