@@ -44,7 +44,9 @@ static struct nvme_discovery_record_spec make_record(const struct walk *walk,
         .trtype = NVME_TRTYPE_TCP,
         .adrfam = addr.family == IO_FAMILY_IPV4 ? NVME_ADRFAM_IPV4 : NVME_ADRFAM_IPV6,
         .subtype = discovery ? NVME_SUBTYPE_CURRENT : NVME_SUBTYPE_NVM,
-        .treq = NVME_TREQ_NOT_REQUIRED | NVME_TREQ_SQ_FLOW_OFF,
+        /* Nothing about a secure channel: told "not required", nvme-cli 2.3 of Debian 12 asks its
+         * kernel for TLS, which that does not know. */
+        .treq = NVME_TREQ_SQ_FLOW_OFF,
         .portid = le16_make(port->id),
         .cntlid = le16_make(NVME_CNTLID_ANY),
         .asqsz = le16_make(NVME_ADMIN_QUEUE_ENTRIES_MAX),

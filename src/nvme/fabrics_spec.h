@@ -176,6 +176,5 @@ LAYOUT_AT(nvme_discovery_record_spec, tsas, 768);
 #define NVME_SUBTYPE_NVM       2
 #define NVME_SUBTYPE_CURRENT   3    /* This discovery subsystem. */
 #define NVME_TREQ_SQ_FLOW_OFF  0x04 /* Disabling SQ flow control is supported. */
-#define NVME_TREQ_NOT_REQUIRED 0x02 /* Secure channel not required. */
 
 #endif

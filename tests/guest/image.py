@@ -36,7 +36,7 @@ GUEST_PACKAGES = [
 ]
 # The small kernel: no drivers for real hardware to wait for.
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
-KERNEL_MODULES = ["virtio_blk", "virtio_net", "nvme_tcp"]
+KERNEL_MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "virtio_net", "nvme_tcp"]
 
 # First stage: loads modules and mounts the disk.  Both stages are busybox's: starting anything
 # bigger takes noticeable time on an emulated processor.
@@ -180,12 +180,15 @@ tree=${0%/*}
 lib=$tree/usr/lib/x86_64-linux-gnu
 for dir in bin sbin; do
     program=$tree/usr/$dir/$1
-    [ ! -e "$program" ] || break
+    [ ! -e "$program" ] && [ ! -L "$program" ] || break
 done
+name=$1
 shift
+# An absolute link means a file of the tree.
+case $(readlink "$program") in /*) program=$tree$(readlink "$program") ;; esac
 export QEMU_MODULE_DIR="$lib/qemu"
 exec "$tree/lib64/ld-linux-x86-64.so.2" --library-path "$lib" \\
-    --argv0 "${program##*/}" "$program" "$@"
+    --argv0 "$name" "$program" "$@"
 """)
 
 

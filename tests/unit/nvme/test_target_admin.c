@@ -410,6 +410,8 @@ static void test_discovery_log(void **state)
     assert_int_equal(record.subtype, NVME_SUBTYPE_NVM);
     assert_int_equal(record.trtype, NVME_TRTYPE_TCP);
     assert_int_equal(record.adrfam, NVME_ADRFAM_IPV4);
+    /* "Secure Channel: not specified"; SQ flow control may be disabled. */
+    assert_int_equal(record.treq, 1u << 2);
     assert_string_equal(record.subnqn, TH_NQN);
     assert_string_equal(record.trsvcid, "4420");
     assert_string_equal(record.traddr, io_addr_format_ip(&th.addr).s);
