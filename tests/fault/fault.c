@@ -16,16 +16,22 @@ void *__real_malloc(size_t bytes);
 void *__real_calloc(size_t count, size_t bytes);
 void *__real_realloc(void *at, size_t bytes);
 void *__real_aligned_alloc(size_t alignment, size_t bytes);
-void *__real_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset);
+void *__real_mmap64(void *at, size_t bytes, int protection, int flags, int fd, off_t offset);
 char *__real_strdup(const char *text);
+ssize_t __real_pread64(int fd, void *data, size_t bytes, off_t offset);
+ssize_t __real_pwrite64(int fd, const void *data, size_t bytes, off_t offset);
+int __real_posix_fallocate64(int fd, off_t offset, off_t bytes);
 void __real_free(void *at);
 
 void *__wrap_malloc(size_t bytes);
 void *__wrap_calloc(size_t count, size_t bytes);
 void *__wrap_realloc(void *at, size_t bytes);
 void *__wrap_aligned_alloc(size_t alignment, size_t bytes);
-void *__wrap_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset);
+void *__wrap_mmap64(void *at, size_t bytes, int protection, int flags, int fd, off_t offset);
 char *__wrap_strdup(const char *text);
+ssize_t __wrap_pread64(int fd, void *data, size_t bytes, off_t offset);
+ssize_t __wrap_pwrite64(int fd, const void *data, size_t bytes, off_t offset);
+int __wrap_posix_fallocate64(int fd, off_t offset, off_t bytes);
 void __wrap_free(void *at);
 
 /* The run in progress. */
@@ -158,11 +164,11 @@ char *__wrap_strdup(const char *text)
     return allocation_fails(caller) ? NULL : allocated(__real_strdup(text), caller);
 }
 
-void *__wrap_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset)
+void *__wrap_mmap64(void *at, size_t bytes, int protection, int flags, int fd, off_t offset)
 {
     if (allocation_fails(__builtin_return_address(0)))
         return MAP_FAILED;
-    return __real_mmap(at, bytes, protection, flags, fd, offset);
+    return __real_mmap64(at, bytes, protection, flags, fd, offset);
 }
 
 void __wrap_free(void *at)
@@ -170,6 +176,32 @@ void __wrap_free(void *at)
     if (at != NULL)
         alive_remove(at);
     __real_free(at);
+}
+
+/* Fails, or transfers half of it: what a file system that is full may do. */
+ssize_t __wrap_pread64(int fd, void *data, size_t bytes, off_t offset)
+{
+    if (!fault_hits(FAULT_IO))
+        return __real_pread64(fd, data, bytes, offset);
+    if (run.for_ever)
+        return __real_pread64(fd, data, bytes / 2, offset);
+    errno = EIO;
+    return -1;
+}
+
+ssize_t __wrap_pwrite64(int fd, const void *data, size_t bytes, off_t offset)
+{
+    if (!fault_hits(FAULT_IO))
+        return __real_pwrite64(fd, data, bytes, offset);
+    if (run.for_ever)
+        return __real_pwrite64(fd, data, bytes / 2, offset);
+    errno = ENOSPC;
+    return -1;
+}
+
+int __wrap_posix_fallocate64(int fd, off_t offset, off_t bytes)
+{
+    return fault_hits(FAULT_IO) ? ENOSPC : __real_posix_fallocate64(fd, offset, bytes);
 }
 
 /* ---- The runs ---- */

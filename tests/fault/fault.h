@@ -6,8 +6,8 @@
  *     scenario:   set up --> fault_begin() --> the operation --> fault_end() --> judge, repeat
  *
  * The linker sends the layers' calls of malloc() and its kin to fault.c (--wrap); the tests and
- * the simulated backend are compiled with exempt.h and stay out of it.  What is not memory, a
- * rig's device say, asks fault_hits() itself.
+ * the simulated backend are compiled with exempt.h and stay out of it.  So do the few calls that
+ * read and write files directly; other I/O, of a rig's device say, asks fault_hits() itself.
  *
  * After each run nothing that the layers allocated in it may be left.
  *

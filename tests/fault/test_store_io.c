@@ -263,6 +263,7 @@ static void script_scenario(void)
 
     rig.fails = io_fails;
     rig.fails_whole = ending == KILLED_LEAVING_NOTHING;
+    rig.fails_no_space = kinds == 1u << DEV_KIND_WRITE;
     fault_begin();
     run_script();
     rig_run(&rig);
@@ -305,7 +306,7 @@ static void any_operation_fails(void **state)
     each_ending(1);
 }
 
-/* The same where only writes fail: the disk can still be flushed and read. */
+/* The same where only writes fail, for want of space: the file can still be flushed and read. */
 static void writes_fail(void **state)
 {
     (void)state;

@@ -68,6 +68,7 @@ struct rig {
     unsigned fail_write, fail_flush;
     uint64_t fail_write_from, fail_write_to; /* Only writes that start in here. */
     bool (*fails)(const struct dev_io *io);  /* Asked for each operation; NULL: none. */
+    bool fails_no_space;                     /* A file on a full file system. */
     bool fails_whole;                        /* A write that fails leaves nothing. */
     uint32_t shard;                          /* That rig_submit() names. */
     uint64_t unread_from, unread_to;         /* Reads that touch this fail. */
@@ -184,7 +185,8 @@ static inline struct status rig_fail(struct rig *rig, const struct dev_io *io)
             memcpy(w->data + at, block, bytes);
     }
     w->completed = rig_event(rig, RIG_COMPLETE, io->bytes);
-    return STATUS(MEDIA_WRITE);
+    return rig->fails_no_space && io->kind == DEV_KIND_WRITE ? STATUS(NO_SPACE)
+                                                             : STATUS(MEDIA_WRITE);
 }
 
 static inline struct status rig_transfer(struct rig *rig, struct dev_io *io)
