@@ -262,7 +262,8 @@ static int serve(struct up *up, const sigset_t *signals)
         return COMMAND_OK;
     if (up_node_state(&up->node) == UP_NODE_FAILED)
         return cli_fail("the node cannot serve: %s", up_node_problem(&up->node));
-    if (!status_ok(up_dir_write_run(&up->dir, &up->run)))
+    if (!status_ok(up_disks_remember(&up->disks, &up->dir, up_node_served(&up->node))) ||
+        !status_ok(up_dir_write_run(&up->dir, &up->run)))
         return COMMAND_FAILED;
     print_start(up);
     (void)wait_for_end_signal(up, signals, UP_NODE_UP);

@@ -153,7 +153,7 @@ static struct status entry_sync(const char *path)
     return STATUS(OK);
 }
 
-static struct status dir_replace(const struct up_dir *dir, const char *name, const char *text)
+struct status up_dir_replace(const struct up_dir *dir, const char *name, const char *text)
 {
     char path[PATH_MAX];
     char fresh[PATH_MAX];
@@ -202,7 +202,7 @@ struct status up_dir_node_uuid(const struct up_dir *dir, struct uuid *out_uuid)
         return dir_failed("no random bytes for", path);
     *out_uuid = uuid_from_random(random);
     snprintf(text, sizeof text, "%s\n", uuid_format(*out_uuid).s);
-    return dir_replace(dir, "node-1/uuid", text);
+    return up_dir_replace(dir, "node-1/uuid", text);
 }
 
 /* ---- run.json ---- */
@@ -217,7 +217,7 @@ struct status up_dir_write_run(struct up_dir *dir, const struct up_run *run)
     struct status st = STATUS(NO_MEMORY);
 
     if (text != NULL)
-        st = dir_replace(dir, "run.json", text);
+        st = up_dir_replace(dir, "run.json", text);
     dir->running = status_ok(st);
     free(text);
     json_decref(json);

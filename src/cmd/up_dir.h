@@ -5,6 +5,7 @@
  *   DIR/meta.db          the controller's                DIR/lock       held while it runs
  *   DIR/node-1/uuid      the node's identity             DIR/run.json   who runs, and where
  *   DIR/node-1/disk-1    and so on, where files are disks
+ *   DIR/node-1/disks     those that were served before: up_known.h
  *
  * Threading: the main thread.   Memory: values; messages are printed here, once.
  */
@@ -41,6 +42,10 @@ struct status up_dir_path(const struct up_dir *dir, const char *name,
 
 /* The node's UUID: the one of an earlier start, or a new one, durable before it is returned. */
 struct status up_dir_node_uuid(const struct up_dir *dir, struct uuid *out_uuid) MUST_CHECK;
+
+/* Writes a file of the directory so that it appears whole or not at all, durably. */
+struct status up_dir_replace(const struct up_dir *dir, const char *name,
+                             const char *text) MUST_CHECK;
 
 struct up_run {
     struct io_addr listen; /* With the port. */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/size.h"
 #include "cmd/cli.h"
@@ -59,17 +60,26 @@ static struct status own_path(const struct up_dir *dir, unsigned index, char out
     return up_dir_path(dir, name, out_path);
 }
 
-/* How many of them there are from earlier starts. */
-static struct status own_count(const struct up_dir *dir, unsigned *out_count)
+static void own_line(unsigned index, char out_line[PATH_MAX])
+{
+    snprintf(out_line, PATH_MAX, "disk-%u", index + 1);
+}
+
+/* How many of them there are from earlier starts.  One that was served and is missing counts: it
+ * is reported, and no new file takes its place. */
+static struct status own_count(const struct up_dir *dir, const struct up_known *known,
+                               unsigned *out_count)
 {
     char path[PATH_MAX];
+    char line[PATH_MAX];
     struct stat st;
     unsigned count = 0;
 
-    for (; count < NODE_DISKS_MAX; count++) {
-        TRY(own_path(dir, count, path));
-        if (stat(path, &st) != 0)
-            break;
+    for (unsigned i = 0; i < NODE_DISKS_MAX; i++) {
+        TRY(own_path(dir, i, path));
+        own_line(i, line);
+        if (up_known_has(known, line) || (stat(path, &st) == 0 && count == i))
+            count = i + 1;
     }
     *out_count = count;
     return STATUS(OK);
@@ -101,7 +111,7 @@ static struct status prepare_own(const struct up_options *o, const struct up_dir
 {
     unsigned there;
 
-    TRY(own_count(dir, &there));
+    TRY(own_count(dir, &disks->known, &there));
     disks->count = there > 0 && !o->disks_chosen ? there : o->disk_count;
     if (disks->count < there) {
         (void)cli_fail("'%s' has %u disks already: --disks %u would leave some of them out",
@@ -112,6 +122,7 @@ static struct status prepare_own(const struct up_options *o, const struct up_dir
         TRY(check_space(dir, disks->count - there, o->disk_bytes));
     for (unsigned i = 0; i < disks->count; i++) {
         TRY(own_path(dir, i, disks->disk[i].path));
+        own_line(i, disks->disk[i].line);
         disks->disk[i].bytes = i < there ? 0 : o->disk_bytes;
     }
     return STATUS(OK);
@@ -149,6 +160,24 @@ static struct status check_foreign(const char *path, bool force)
     return STATUS(FOREIGN);
 }
 
+/* The path as it is remembered: it must mean the same wherever the next start is made. */
+static struct status take_path(const char *path, struct up_disk *d)
+{
+    char here[PATH_MAX] = "";
+
+    if (path[0] != '/' && getcwd(here, sizeof here) == NULL)
+        return status_from_errno(errno);
+    const int n =
+        snprintf(d->line, sizeof d->line, "%s%s%s", here, path[0] != '/' ? "/" : "", path);
+    if (n >= (int)sizeof d->line || strchr(path, '\n') != NULL) {
+        (void)cli_fail("disk '%s': a path without line breaks, of less than %d bytes, is possible",
+                       path, PATH_MAX);
+        return STATUS(INVALID);
+    }
+    snprintf(d->path, sizeof d->path, "%s", d->line);
+    return STATUS(OK);
+}
+
 static struct status prepare_path(const char *path, bool force, struct up_disk *d)
 {
     struct stat st;
@@ -164,7 +193,7 @@ static struct status prepare_path(const char *path, bool force, struct up_disk *
         (void)cli_fail("disk '%s' is neither a file nor a block device", path);
         return STATUS(INVALID);
     }
-    snprintf(d->path, sizeof d->path, "%s", path);
+    TRY(take_path(path, d));
     return check_foreign(path, force);
 }
 
@@ -186,7 +215,27 @@ static struct status prepare_disk(const char *text, bool force, struct up_disk *
     return prepare_path(inner, force, d);
 }
 
-static struct status prepare_given(const struct up_options *o, struct up_disks *disks)
+/* Disks that were served are not left out by mistake: their volumes would fail. */
+static struct status check_left_out(const struct up_disks *disks, const struct up_dir *dir)
+{
+    for (unsigned i = 0; i < disks->known.count; i++) {
+        const char *line = disks->known.line[i];
+        bool given = false;
+        for (unsigned j = 0; j < disks->count; j++)
+            given |= strcmp(disks->disk[j].line, line) == 0;
+        if (given)
+            continue;
+        (void)cli_fail("'%s' was served with disk '%s', which --disk does not name: name all, or "
+                       "none to take the same again; to give it up for good, remove its line from "
+                       "'%s/node-1/disks'",
+                       dir->path, line, dir->path);
+        return STATUS(INVALID);
+    }
+    return STATUS(OK);
+}
+
+static struct status prepare_given(const struct up_options *o, const struct up_dir *dir,
+                                   struct up_disks *disks)
 {
     disks->count = o->given_count;
     for (unsigned i = 0; i < o->given_count; i++) {
@@ -199,15 +248,52 @@ static struct status prepare_given(const struct up_options *o, struct up_disks *
             return STATUS(INVALID);
         }
     }
+    return check_left_out(disks, dir);
+}
+
+/* ---- The disks of the last start ---- */
+
+static bool were_given(const struct up_known *known)
+{
+    return known->count > 0 && known->line[0][0] == '/';
+}
+
+/* One that is missing is the node's to report: it serves the others. */
+static struct status prepare_again(const struct up_options *o, const struct up_dir *dir,
+                                   struct up_disks *disks)
+{
+    if (o->disks_chosen) {
+        (void)cli_fail(
+            "'%s' was served with --disk: --disks and --disk-size are for files under it",
+            dir->path);
+        return STATUS(INVALID);
+    }
+    disks->count = disks->known.count;
+    for (unsigned i = 0; i < disks->count; i++)
+        TRY(take_path(disks->known.line[i], &disks->disk[i]));
     return STATUS(OK);
+}
+
+struct status up_disks_remember(struct up_disks *disks, const struct up_dir *dir,
+                                const bool *served)
+{
+    const unsigned before = disks->known.count;
+
+    for (unsigned i = 0; i < disks->count; i++)
+        if (served[i] && disks->disk[i].line[0] != '\0')
+            up_known_add(&disks->known, disks->disk[i].line);
+    return disks->known.count == before ? STATUS(OK) : up_known_write(dir, &disks->known);
 }
 
 struct status up_disks_prepare(const struct up_options *options, const struct up_dir *dir,
                                struct up_disks *disks)
 {
     *disks = (struct up_disks) { 0 };
+    TRY(up_known_read(dir, &disks->known));
     if (options->given_count > 0)
-        TRY(prepare_given(options, disks));
+        TRY(prepare_given(options, dir, disks));
+    else if (were_given(&disks->known))
+        TRY(prepare_again(options, dir, disks));
     else
         TRY(prepare_own(options, dir, disks));
     for (unsigned i = 0; i < disks->count; i++) {
@@ -216,6 +302,7 @@ struct status up_disks_prepare(const struct up_options *options, const struct up
         snprintf(c->path, sizeof c->path, "%s",
                  disks->disk[i].in_memory ? options->disks[i] : disks->disk[i].path);
         c->force = options->force;
+        c->known = up_known_has(&disks->known, disks->disk[i].line);
         c->open = up_disk_open;
         c->ctx = &disks->disk[i];
     }

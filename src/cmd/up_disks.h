@@ -5,6 +5,7 @@
  *   (default)     DIR/node-1/disk-1 ...   sparse files, made at the first start
  *   --disk PATH   a file, partition or device that is there
  *   --disk mem:SIZE
+ *   (later)       those of DIR/node-1/disks again, see up_known.h
  *   --disk fault:FAULT:PATH or :mem:SIZE         see up_fault.h
  *
  * Threading: the main thread; the open functions run on the reactors.
@@ -17,11 +18,13 @@
 
 #include "cmd/up_dir.h"
 #include "cmd/up_fault.h"
+#include "cmd/up_known.h"
 #include "cmd/up_options.h"
 #include "node/node.h"
 
 struct up_disk {
     char path[PATH_MAX];
+    char line[PATH_MAX]; /* As in up_known; "" for memory. */
     bool in_memory;
     bool has_fault;
     struct dev_fault fault;
@@ -32,6 +35,7 @@ struct up_disks {
     struct up_disk disk[NODE_DISKS_MAX];
     struct node_disk_config config[NODE_DISKS_MAX]; /* For the node; points at disk. */
     unsigned count;
+    struct up_known known;
 };
 
 /*
@@ -41,5 +45,9 @@ struct up_disks {
  */
 struct status up_disks_prepare(const struct up_options *options, const struct up_dir *dir,
                                struct up_disks *out_disks) MUST_CHECK;
+
+/* Remembers the disks that are served for later starts; served[i] is about disk i. */
+struct status up_disks_remember(struct up_disks *disks, const struct up_dir *dir,
+                                const bool *served) MUST_CHECK;
 
 #endif

@@ -31,6 +31,11 @@ const char *up_node_problem(const struct up_node *n)
     return n->problem;
 }
 
+const bool *up_node_served(const struct up_node *n)
+{
+    return n->served;
+}
+
 /* ---- Between the agent and the node; all on the home reactor. ---- */
 
 static void agent_joined(void *ctx, const struct node_membership *membership)
@@ -60,6 +65,16 @@ static const struct node_agent_ops agent_ops = {
     .fill_report = agent_fill_report,
 };
 
+static void see_what_is_served(struct up_node *n)
+{
+    struct node_report report = { 0 };
+
+    node_fill_report(n->node, &report);
+    for (unsigned i = 0; i < n->config.disk_count; i++)
+        for (uint32_t d = 0; d < report.disk_count; d++)
+            n->served[i] |= strcmp(report.disks[d].path, n->config.disks[i].path) == 0;
+}
+
 static void node_opened(void *ctx, struct status status, const char *problem)
 {
     struct up_node *n = ctx;
@@ -70,6 +85,7 @@ static void node_opened(void *ctx, struct status status, const char *problem)
         fail(n, problem);
         return;
     }
+    see_what_is_served(n);
     node_agent_disks_opened(n->agent);
     tell(n, UP_NODE_UP);
 }

@@ -46,6 +46,7 @@ struct up_node {
     struct node_agent *agent;
     bool stopping;
     char problem[NODE_REASON_BYTES];
+    bool served[NODE_DISKS_MAX]; /* Written before UP is told. */
     struct io_msg msg;
 };
 
@@ -53,6 +54,9 @@ struct up_node {
 struct status up_node_start(struct up_node *n, const struct up_node_config *config) MUST_CHECK;
 
 enum up_node_state up_node_state(const struct up_node *n);
+
+/* UP: for each disk of the configuration, whether it was opened. */
+const bool *up_node_served(const struct up_node *n);
 
 /* FAILED: why. */
 const char *up_node_problem(const struct up_node *n);

@@ -35,6 +35,7 @@ struct node_disk_config {
     char name[STORE_NAME_BYTES]; /* Such as "node-1/disk-1". */
     char path[256];              /* For messages. */
     bool force;                  /* Format it whatever it holds, if it is no Trilith disk. */
+    bool known;                  /* Was served before: without a superblock it is refused. */
     node_dev_open_fn *open;
     void *ctx;
 };

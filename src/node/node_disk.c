@@ -177,6 +177,10 @@ static void disk_on_store(void *ctx, const struct store_opened *opened)
     }
     if (d->config.force)
         disk_format(d);
+    else if (d->config.known)
+        disk_refuse(d, "",
+                    "has been served before, and both its superblocks are gone, or another disk "
+                    "is in its place: 'trilith up --force' formats it, and what it held is lost");
     else
         disk_check(d);
 }

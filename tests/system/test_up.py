@@ -239,6 +239,73 @@ def test_a_disk_that_lost_its_superblocks_is_not_formatted(up):
     server.stop()
 
 
+def test_a_disk_that_was_served_is_never_formatted_by_itself(up):
+    """Nothing was written to it, so it looks like a new one when its superblocks are gone."""
+    server = small(up).start()
+    server.stop()
+    with open(disk(server), "r+b") as file:
+        file.truncate(0)
+        file.truncate(256 << 20)
+    os.unlink(disk(server, 2))
+    server.start(healthy=False)
+    assert "has been served before" in server.log()
+    assert not disk(server, 2).exists()
+    server.stop()
+    with open(disk(server), "rb") as file:
+        assert file.read(BLOCK) == bytes(BLOCK)
+    os.truncate(disk(server), 256 << 20)
+    server.options.append("--force")
+    server.start(healthy=False)
+    assert [d["name"] for d in server.cli("disk", "list") if d["state"] == "ready"] == \
+        ["node-1/disk-1"]
+    server.stop()
+
+
+def image(path, size=256 << 20):
+    path.write_bytes(b"")
+    os.truncate(path, size)
+    return path
+
+
+def test_given_disks_are_remembered(up, tmp_path, monkeypatch):
+    first, second, third = (image(tmp_path / name) for name in ("one", "two", "three"))
+    monkeypatch.chdir(tmp_path)
+    server = up("data", "--disk", "one", "--disk", second).start()
+    server.create("db", "64M", "--shard-size", "64M")
+    server.stop()
+    server.options = []
+    monkeypatch.chdir("/")
+    server.start()
+    assert [d["path"] for d in server.cli("disk", "list")] == [str(first), str(second)]
+    assert server.volume("db")["state"] == "ready"
+    server.stop()
+
+    data = ["--data", str(server.data)]
+    status, text = refused(*data, "--disk", str(first))
+    assert status == 2 and str(second) in text and "node-1/disks" in text
+    status, text = refused(*data, "--disks", "3")
+    assert status == 2 and "--disk" in text
+
+    # Another one joins, and one that is missing does not keep the others from being served.
+    server.options = ["--disk", str(first), "--disk", str(second), "--disk", str(third)]
+    server.start()
+    server.stop()
+    server.options = []
+    third.rename(tmp_path / "elsewhere")
+    server.start(healthy=False)
+    wait_for(lambda: str(third) in server.try_cli("status").stdout)
+    assert len([d for d in server.cli("disk", "list") if d["state"] == "ready"]) == 2
+    assert not third.exists()
+    server.stop()
+
+
+def test_given_disks_do_not_replace_those_of_the_directory(up, tmp_path):
+    server = small(up).start()
+    server.stop()
+    status, text = refused("--data", str(server.data), "--disk", str(image(tmp_path / "one")))
+    assert status == 2 and "disk-1" in text and "none to take the same again" in text
+
+
 def test_a_disk_of_another_cluster_is_refused_by_name(up):
     first = small(up, "first").start()
     first.stop()
