@@ -24,6 +24,7 @@
 #define SUPERBLOCK_PARTS       5
 #define SUPERBLOCK_FLAG_CLEAN  1u
 #define SUPERBLOCK_FLAG_FAILED 2u
+#define SUPERBLOCK_MARKS_BUSY  1u /* An incompatible feature. */
 
 struct superblock_part_format {
     struct le64 offset;

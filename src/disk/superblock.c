@@ -29,6 +29,7 @@ void superblock_encode(const struct superblock *sb, struct span out)
         .magic = SUPERBLOCK_MAGIC,
         .version = le16_make(DISK_VERSION),
         .sequence = le64_make(sb->sequence),
+        .features_incompatible = le64_make(sb->marks_busy ? SUPERBLOCK_MARKS_BUSY : 0),
         .device_bytes = le64_make(sb->device_bytes),
         .tag = le64_make(sb->tag),
         .atomic_bytes = le32_make(sb->atomic_bytes),
@@ -78,9 +79,10 @@ static struct status MUST_CHECK superblock_check_fields(const struct superblock_
 {
     const uint32_t atomic = le32_get(f->atomic_bytes);
 
-    if (le64_get(f->features_incompatible) != 0 || le64_get(f->features_write) != 0 ||
-        f->block_shift != BLOCK_SHIFT || f->grain_shift != GRAIN_SHIFT ||
-        le16_get(f->checksum_mode) != CHECKSUM_CRC32C || !all_zero(f->metadata_device, 16))
+    if ((le64_get(f->features_incompatible) & ~(uint64_t)SUPERBLOCK_MARKS_BUSY) != 0 ||
+        le64_get(f->features_write) != 0 || f->block_shift != BLOCK_SHIFT ||
+        f->grain_shift != GRAIN_SHIFT || le16_get(f->checksum_mode) != CHECKSUM_CRC32C ||
+        !all_zero(f->metadata_device, 16))
         return STATUS(BAD_VERSION);
     if (le16_get(f->zero_14) != 0 || !all_zero(f->zero_261, sizeof f->zero_261) ||
         !all_zero(f->zero_456, sizeof f->zero_456) || !name_is_valid(f->cluster_name) ||
@@ -107,6 +109,7 @@ static void superblock_unpack(const struct superblock_format *f, struct superblo
         .incarnation = le64_get(f->incarnation),
         .clean = (le32_get(f->flags) & SUPERBLOCK_FLAG_CLEAN) != 0,
         .failed = (le32_get(f->flags) & SUPERBLOCK_FLAG_FAILED) != 0,
+        .marks_busy = (le64_get(f->features_incompatible) & SUPERBLOCK_MARKS_BUSY) != 0,
         .checkpoint_area = f->checkpoint_area,
         .checkpoint_sequence = le64_get(f->checkpoint_sequence),
         .checkpoint_blocks = le64_get(f->checkpoint_blocks),

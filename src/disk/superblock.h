@@ -32,6 +32,7 @@ struct superblock {
     struct uuid boot_id;
     bool clean;
     bool failed;
+    bool marks_busy; /* A feature: what may have lost something is marked (F25). */
     uint8_t checkpoint_area;
     uint64_t checkpoint_sequence;
     uint64_t checkpoint_blocks;

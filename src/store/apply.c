@@ -17,6 +17,14 @@ static struct status MUST_CHECK refused(struct status st)
     return status_ok(st) || status_is(st, STATUS_NO_MEMORY) ? st : STATUS(CORRUPT);
 }
 
+/* F25: whether the volume was busy; only disks that mark it say so. */
+static struct status MUST_CHECK apply_mark(const struct apply *a, struct catalog_volume *v,
+                                           bool busy)
+{
+    v->busy.state = busy ? BUSY_MARKED : BUSY_QUIET;
+    return busy && !a->store->sb.marks_busy ? STATUS(CORRUPT) : STATUS(OK);
+}
+
 static struct status MUST_CHECK apply_volume(struct apply *a, const struct record_volume *rec)
 {
     struct catalog *const c = &a->store->catalog;
@@ -28,7 +36,9 @@ static struct status MUST_CHECK apply_volume(struct apply *a, const struct recor
         return STATUS(CORRUPT);
     v->desc = rec->volume;
     v->loss = rec->loss;
-    return STATUS(OK);
+    if (!a->checkpoint)
+        return rec->busy ? STATUS(CORRUPT) : STATUS(OK); /* BUSY records say it there. */
+    return apply_mark(a, v, rec->busy);
 }
 
 /* F22: an id that was given out and is not there names something deleted since. */
@@ -271,6 +281,18 @@ static struct status MUST_CHECK apply_loss(struct apply *a, uint32_t id)
     return STATUS(OK);
 }
 
+static struct status MUST_CHECK apply_busy(struct apply *a, const struct record_busy *rec)
+{
+    struct catalog *const c = &a->store->catalog;
+    struct catalog_volume *const v = catalog_volume_by_id(c, rec->volume);
+
+    if (a->checkpoint)
+        return STATUS(CORRUPT);
+    if (v == NULL)
+        return missing(rec->volume, c->next_volume_id);
+    return apply_mark(a, v, rec->busy);
+}
+
 static struct status MUST_CHECK apply_record(struct apply *a, const struct record *rec,
                                              struct const_span data)
 {
@@ -297,6 +319,8 @@ static struct status MUST_CHECK apply_record(struct apply *a, const struct recor
         return apply_loss(a, rec->u.volume_id);
     case RECORD_COPY:
         return apply_copy(a, rec, data);
+    case RECORD_BUSY:
+        return apply_busy(a, &rec->u.busy);
     }
     return STATUS(CORRUPT);
 }

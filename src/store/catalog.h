@@ -14,9 +14,22 @@
 #define STORE_CATALOG_H
 
 #include "base/list.h"
+#include "disk/journal.h"
 #include "disk/layout.h"
 #include "store/map.h"
 #include "store/record.h"
+
+/* Whether completed commands of a volume may not be durable: busy.c. */
+enum busy_state { BUSY_QUIET, BUSY_MARKING, BUSY_MARKED, BUSY_FLUSHING };
+
+struct busy {
+    enum busy_state state;
+    uint32_t commands; /* Under way that may be lost once they have completed. */
+    uint64_t last_ns;  /* When the last of them ended. */
+    bool waiting;      /* For a flush. */
+    struct journal_waiter waiter;
+    struct store *store; /* While waiting. */
+};
 
 struct catalog_volume {
     struct list_node link; /* In catalog.volumes, by id. */
@@ -30,6 +43,7 @@ struct catalog_volume {
     struct shard **shards;             /* By index; NULL where there is none. */
     uint32_t shards_count;             /* Of the array. */
     struct list sessions;
+    struct busy busy;
 };
 
 struct shard {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Verifies a disk at rest: F1 to F8 of docs/disk-format.md.  It reads; it never writes.
+ * Verifies a disk at rest: F1 to F8, and F26, of docs/disk-format.md.  It reads; it never writes.
  *
  *   load the metadata, going on where that is possible --> read all data --> report
  */
@@ -133,6 +133,18 @@ static const struct sweep_ops check_ops = {
 
 /* ---- Metadata ---- */
 
+/* F26: a clean close leaves every volume quiet. */
+static void check_marks(struct check *c)
+{
+    LIST_FOR_EACH (n, &c->load.store->catalog.volumes) {
+        const struct catalog_volume *const v = CONTAINER_OF(n, struct catalog_volume, link);
+        if (c->load.sb.clean && v->busy.state != BUSY_QUIET)
+            store_load_problem(&c->load,
+                               "volume '%s' is marked busy, but the disk was closed cleanly",
+                               v->desc.name);
+    }
+}
+
 static void check_on_loaded(void *ctx, struct status status)
 {
     struct check *const c = ctx;
@@ -149,6 +161,7 @@ static void check_on_loaded(void *ctx, struct status status)
             store_load_problem(&c->load, "the superblock at %" PRIu64 " is damaged",
                                superblock_offset(i));
     }
+    check_marks(c);
     const struct space *const space = &c->load.store->space;
     c->bytes_all = (space->grains - space->free) * STORE_GRAIN_BYTES;
     c->sweep.ops = &check_ops;

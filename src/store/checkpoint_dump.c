@@ -93,7 +93,10 @@ static void dump_volume(struct dump *d)
     }
     dump_put(d, &(struct record) {
                     .type = RECORD_VOLUME,
-                    .u.volume = { .id = v->id, .volume = v->desc, .loss = v->loss },
+                    .u.volume = { .id = v->id,
+                                  .volume = v->desc,
+                                  .loss = v->loss,
+                                  .busy = busy_is_marked(d->store, v) },
                 });
     for (uint32_t group = 0; group < STORE_GROUPS_MAX; group++) {
         if (v->epochs[group] == 0)

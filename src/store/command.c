@@ -46,6 +46,8 @@ void command_activate(struct store_io *io, struct shard *shard)
         return;
     list_push_back(&shard->active, &io->shard_link);
     shard->zeroing += io->opcode == STORE_OP_WRITE ? 0 : 1;
+    if (command_may_be_lost(io))
+        busy_enter(shard->volume);
 }
 
 void command_finish(struct store_io *io, struct status status)
@@ -60,6 +62,8 @@ void command_finish(struct store_io *io, struct status status)
     if (list_node_linked(&io->shard_link)) {
         list_remove(&io->shard_link);
         io->target->zeroing -= io->opcode == STORE_OP_WRITE ? 0 : 1;
+        if (command_may_be_lost(io))
+            busy_leave(store, io->target->volume);
     }
     store->commands--;
     io->status = status;

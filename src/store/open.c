@@ -205,11 +205,15 @@ static void opening_new_life(struct opening *o)
 {
     struct store *const store = o->load.store;
 
-    if (opening_incarnation_changes(o)) {
-        store->incarnation++;
-        LIST_FOR_EACH (n, &store->catalog.volumes)
-            CONTAINER_OF(n, struct catalog_volume, link)->loss = true;
+    const bool changes = opening_incarnation_changes(o);
+    store->incarnation += changes ? 1 : 0;
+    LIST_FOR_EACH (n, &store->catalog.volumes) {
+        struct catalog_volume *const v = CONTAINER_OF(n, struct catalog_volume, link);
+        /* F25; a disk of before its feature does not say who was busy. */
+        v->loss |= changes && (v->busy.state == BUSY_MARKED || !store->sb.marks_busy);
+        v->busy.state = BUSY_QUIET; /* F26. */
     }
+    store->sb.marks_busy = true;
     store->sb.incarnation = store->incarnation;
     store->sb.boot_id = reactor_boot_id(o->dev->reactor);
     store->sb.failed = false;

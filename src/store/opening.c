@@ -51,9 +51,7 @@ static void opening_on_flushed(struct journal_waiter *waiter, struct status stat
         i->last_ns = reactor_now_ns(store->reactor);
         intent_move(&store->intents, i, INTENT_OPEN);
     }
-    if (!io_timer_armed(&store->idle_timer))
-        io_timer_arm(&store->idle_timer, store->reactor,
-                     reactor_now_ns(store->reactor) + INTENT_IDLE_NS);
+    store_watch_idle(store);
     store_kick(store);
 }
 

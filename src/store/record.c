@@ -23,14 +23,15 @@ static const struct record_shape shapes[] = {
                         sizeof(struct record_grains_item_format), RECORD_GRAINS_ITEMS_MAX },
     [RECORD_INTENT] = { sizeof(struct record_head_format), sizeof(struct record_intent_item_format),
                         RECORD_INTENT_ITEMS_MAX },
-    [RECORD_LOSS] = { sizeof(struct record_loss_format), 0, 0 },
+    [RECORD_LOSS] = { sizeof(struct record_state_format), 0, 0 },
     [RECORD_HEAD] = { sizeof(struct record_counters_format), 0, 0 },
     [RECORD_COPY] = { sizeof(struct record_write_format), 4, 16 },
+    [RECORD_BUSY] = { sizeof(struct record_state_format), 0, 0 },
 };
 
 static bool record_type_is_known(uint32_t type)
 {
-    return type >= RECORD_VOLUME && type <= RECORD_COPY;
+    return type >= RECORD_VOLUME && type <= RECORD_BUSY;
 }
 
 size_t record_bytes(enum record_type type, uint32_t items)
@@ -62,7 +63,7 @@ static void encode_volume(const struct record_volume *v, struct span out)
         .min_in_sync = (uint8_t)v->volume.min_in_sync,
         .flags = le16_make(
             (uint16_t)((v->volume.continue_on_unflushed_loss ? RECORD_VOLUME_CONTINUE : 0) |
-                       (v->loss ? RECORD_VOLUME_LOSS : 0))),
+                       (v->loss ? RECORD_VOLUME_LOSS : 0) | (v->busy ? RECORD_VOLUME_BUSY : 0))),
     };
     memcpy(f.uuid, v->volume.uuid.b, sizeof f.uuid);
     memcpy(f.name, v->volume.name, strnlen(v->volume.name, STORE_NAME_BYTES - 1));
@@ -143,6 +144,10 @@ static void encode_small(const struct record *rec, struct span out)
         f.next_volume = le32_make(rec->u.head.next_volume);
         f.next_shard = le32_make(rec->u.head.next_shard);
         break;
+    case RECORD_BUSY:
+        f.next_volume = le32_make(rec->u.busy.volume);
+        f.next_shard = le32_make(rec->u.busy.busy ? 1 : 0);
+        break;
     default:
         f.next_volume = le32_make(rec->u.volume_id);
         break;
@@ -177,6 +182,7 @@ void record_encode(const struct record *rec, struct span out)
     case RECORD_HEAD:
     case RECORD_GRAINS:
     case RECORD_INTENT:
+    case RECORD_BUSY:
         encode_small(rec, out);
         break;
     }
@@ -258,10 +264,11 @@ static struct status MUST_CHECK decode_volume(const uint8_t *at, struct record_v
                     .continue_on_unflushed_loss =
                         (le16_get(f.flags) & RECORD_VOLUME_CONTINUE) != 0 },
         .loss = (le16_get(f.flags) & RECORD_VOLUME_LOSS) != 0,
+        .busy = (le16_get(f.flags) & RECORD_VOLUME_BUSY) != 0,
     };
     memcpy(out->volume.uuid.b, f.uuid, sizeof f.uuid);
     memcpy(out->volume.name, f.name, sizeof f.name);
-    if (!zeros(f.zero, sizeof f.zero) || (le16_get(f.flags) & ~3u) != 0 ||
+    if (!zeros(f.zero, sizeof f.zero) || (le16_get(f.flags) & ~7u) != 0 ||
         !store_volume_is_valid(&out->volume))
         return STATUS(CORRUPT);
     return STATUS(OK);
@@ -372,6 +379,11 @@ static struct status MUST_CHECK decode_small(const uint8_t *at, struct record *r
         return STATUS(OK);
     case RECORD_INTENT:
         return rec->items > 0 ? STATUS(OK) : STATUS(CORRUPT);
+    case RECORD_BUSY:
+        memcpy(&f, at, sizeof f);
+        rec->u.busy = (struct record_busy) { .volume = le32_get(f.next_volume),
+                                             .busy = le32_get(f.next_shard) == 1 };
+        return le32_get(f.next_shard) <= 1 ? STATUS(OK) : STATUS(CORRUPT);
     default: /* VOLUME_DELETE, LOSS. */
         memcpy(&f, at, shapes[rec->type].fixed_bytes);
         rec->u.volume_id = le32_get(f.next_volume);
@@ -398,6 +410,7 @@ static struct status MUST_CHECK decode_body(const uint8_t *at, struct record *re
     case RECORD_INTENT:
     case RECORD_LOSS:
     case RECORD_HEAD:
+    case RECORD_BUSY:
         break;
     }
     return decode_small(at, rec);

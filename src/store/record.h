@@ -34,12 +34,19 @@ enum record_type {
     RECORD_LOSS,
     RECORD_HEAD,
     RECORD_COPY,
+    RECORD_BUSY,
 };
 
 struct record_volume {
     uint32_t id;
     struct store_volume volume;
     bool loss;
+    bool busy; /* Checkpoints only (F25). */
+};
+
+struct record_busy {
+    uint32_t volume;
+    bool busy;
 };
 
 struct record_epoch {
@@ -100,6 +107,7 @@ struct record {
         struct record_volume volume;
         uint32_t volume_id; /* VOLUME_DELETE, LOSS (reported). */
         struct record_epoch epoch;
+        struct record_busy busy;
         struct record_shard shard;
         struct record_write write; /* WRITE, COPY. */
         struct record_zero zero;

@@ -39,6 +39,7 @@ static_assert(offsetof(struct record_volume_format, flags) == 118, "VOLUME");
 
 #define RECORD_VOLUME_CONTINUE 1u
 #define RECORD_VOLUME_LOSS     2u
+#define RECORD_VOLUME_BUSY     4u
 
 struct record_volume_delete_format {
     struct record_head_format head;
@@ -119,12 +120,13 @@ struct record_intent_item_format {
 };
 static_assert(sizeof(struct record_intent_item_format) == 8, "INTENT item");
 
-struct record_loss_format {
+/* LOSS and BUSY. */
+struct record_state_format {
     struct record_head_format head;
     struct le32 volume;
     struct le32 state;
 };
-static_assert(sizeof(struct record_loss_format) == 12, "LOSS");
+static_assert(sizeof(struct record_state_format) == 12, "LOSS, BUSY");
 
 struct record_counters_format {
     struct record_head_format head;

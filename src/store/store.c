@@ -145,17 +145,25 @@ static void store_on_settle_timer(struct io_timer *timer)
         journal_settle(store->journal, store->last_record);
 }
 
+void store_watch_idle(struct store *store)
+{
+    if (!io_timer_armed(&store->idle_timer))
+        io_timer_arm(&store->idle_timer, store->reactor,
+                     reactor_now_ns(store->reactor) + INTENT_IDLE_NS);
+}
+
 static void store_on_idle_timer(struct io_timer *timer)
 {
     struct store *const store = CONTAINER_OF(timer, struct store, idle_timer);
     const uint64_t now = reactor_now_ns(store->reactor);
     const struct list_node *const oldest = list_first(&store->intents.open);
+    const bool busy = busy_run(store);
 
     if (oldest != NULL &&
         now - CONTAINER_OF(oldest, struct intent, link)->last_ns >= INTENT_IDLE_NS)
         checkpoint_request(store);
-    if (store->intents.count > 0 && !store->failed && !store->closing)
-        io_timer_arm(timer, store->reactor, now + INTENT_IDLE_NS);
+    if ((busy || store->intents.count > 0) && !store->failed && !store->closing)
+        store_watch_idle(store);
 }
 
 /* ---- Space ---- */
@@ -246,7 +254,7 @@ static bool store_is_idle(const struct store *store)
             return false;
     }
     return store->commands == 0 && list_empty(&store->session_opens) && !store->opening_busy &&
-           !checkpoint_is_busy(store) && store->sb_writer.done == NULL &&
+           store->busy_waits == 0 && !checkpoint_is_busy(store) && store->sb_writer.done == NULL &&
            !journal_is_busy(store->journal);
 }
 

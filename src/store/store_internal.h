@@ -8,6 +8,7 @@
  *     write.c      first touches and overwrites              S1, S6, J1, F13 to F16
  *     zero.c       Write Zeroes, Deallocate, delete          J2, F19, F20
  *     opening.c    openings of regions                       F16
+ *     busy.c       volumes that may have lost something      S1, F25, F26
  *     settle.c     suspect regions                           S7, F17
  *     checkpoint.c the whole state, in the background        F22 to F24
  *     apply.c      records onto the state
@@ -38,6 +39,7 @@
 #define SEGMENT_BYTES_MAX  STORE_IO_BYTES_MAX
 #define SETTLE_DELAY_NS    (20 * NS_PER_MS) /* F14's background flush. */
 #define INTENT_IDLE_NS     (30 * NS_PER_S)  /* A region closes so long after its last write. */
+#define BUSY_IDLE_NS       INTENT_IDLE_NS   /* A volume becomes quiet likewise. */
 #define INTENTS_HIGH       (LAYOUT_INTENTS_MAX / 4 * 3) /* Above, the oldest close early. */
 #define CHECKPOINT_BYTES   ((size_t)128 << 10) /* That a checkpoint's sweeps have in flight. */
 #define RESERVE_GRAINS_MIN 2
@@ -136,6 +138,7 @@ struct store {
 
     struct journal_waiter opening_waiter;
     bool opening_busy;
+    uint32_t busy_waits; /* Volumes that wait for a flush: F25, F26. */
 
     struct checkpoint checkpoint;
     struct superblock_writer sb_writer;
@@ -211,6 +214,9 @@ static inline uint32_t grain_sequence_of(uint64_t sequence)
     return (uint32_t)sequence == 0 ? 1 : (uint32_t)sequence;
 }
 
+/* Regions and volumes that are in use: they close when they have been idle. */
+void store_watch_idle(struct store *store);
+
 /* Grains that first touches may still take. */
 uint64_t store_free_grains(const struct store *store);
 
@@ -247,6 +253,24 @@ bool region_ensure_open(struct store *store, struct shard *shard, uint32_t regio
 
 /* Writes records for the wanted regions, if there is room and no batch under way. */
 void openings_submit(struct store *store);
+
+/* ---- busy.c ---- */
+
+/* Whether a command may be gone after power loss although it has completed. */
+bool command_may_be_lost(const struct store_io *io);
+
+/* F25: whether such commands of the volume may be let through; if not, sees to it. */
+bool busy_ensure_marked(struct store *store, struct catalog_volume *volume);
+
+/* Such a command is let through, or has ended. */
+void busy_enter(struct catalog_volume *volume);
+void busy_leave(struct store *store, struct catalog_volume *volume);
+
+/* F26: volumes that have been idle become quiet; true if some are still busy. */
+bool busy_run(struct store *store);
+
+/* What a checkpoint says of the volume. */
+bool busy_is_marked(const struct store *store, const struct catalog_volume *volume);
 
 /* ---- settle.c ---- */
 

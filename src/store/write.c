@@ -530,6 +530,8 @@ bool write_admit(struct store_io *io)
         command_finish(io, st);
         return true;
     }
+    if (command_may_be_lost(io) && !busy_ensure_marked(store, io->session->volume))
+        need.wait = true;
     if (!journal_has_room_for_data(store->journal, need.record_bytes, need.copies,
                                    need.copy_blocks)) {
         if (journal_ring_is_short(store->journal))

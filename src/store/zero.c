@@ -136,7 +136,8 @@ bool zero_admit(struct store_io *io)
     if (!is_void)
         st = zero_make_layer(io, shard);
     if (status_ok(st) && !is_void) {
-        if (!journal_has_room(store->journal, record_bytes(RECORD_ZERO, 0), false))
+        if ((command_may_be_lost(io) && !busy_ensure_marked(store, io->session->volume)) ||
+            !journal_has_room(store->journal, record_bytes(RECORD_ZERO, 0), false))
             return false;
         zero_go(io, shard);
         return true;
@@ -209,7 +210,7 @@ void drops_run(struct store *store)
     command_finish(io, STATUS(OK));
 }
 
-/* Whether nothing of the volume is under way but the command that deletes it. */
+/* Whether nothing of the volume is under way or awaited but the command that deletes it. */
 static bool volume_is_quiet(const struct store *store, const struct store_io *io)
 {
     uint32_t commands = 0;
@@ -221,7 +222,7 @@ static bool volume_is_quiet(const struct store *store, const struct store_io *io
         if (intent != NULL && intent->shard->volume == io->session->volume)
             return false;
     }
-    return commands == 1;
+    return commands == 1 && !io->session->volume->busy.waiting;
 }
 
 bool delete_admit(struct store_io *io)

@@ -72,6 +72,7 @@ struct rig {
     bool fails_whole;                        /* A write that fails leaves nothing. */
     uint32_t shard;                          /* That rig_submit() names. */
     uint64_t unread_from, unread_to;         /* Reads that touch this fail. */
+    uint64_t hold_from;                      /* Writes from here on do not end; 0: all do. */
 
     struct store *store;
     struct store_opened opened;
@@ -217,6 +218,13 @@ static inline struct status rig_transfer(struct rig *rig, struct dev_io *io)
     return STATUS(OK);
 }
 
+static inline bool rig_holds(const struct rig *rig, const struct list_node *n)
+{
+    const struct dev_io *const io = CONTAINER_OF(n, struct dev_io, link);
+
+    return rig->hold_from > 0 && io->kind == DEV_KIND_WRITE && io->offset >= rig->hold_from;
+}
+
 /* Runs tasks, then completes one pending request, picked at random.  False if all is quiet. */
 static inline bool rig_turn(struct rig *rig)
 {
@@ -228,12 +236,12 @@ static inline bool rig_turn(struct rig *rig)
         ran = true;
     }
     LIST_FOR_EACH (n, &rig->pending)
-        count++;
+        count += rig_holds(rig, n) ? 0 : 1;
     if (count == 0)
         return ran;
     uint64_t pick = rng_below(&rig->rng, count);
     LIST_FOR_EACH (n, &rig->pending) {
-        if (pick-- > 0)
+        if (rig_holds(rig, n) || pick-- > 0)
             continue;
         struct dev_io *const io = CONTAINER_OF(n, struct dev_io, link);
         list_remove(n);
