@@ -119,6 +119,16 @@ static void zero_go(struct store_io *io, struct shard *shard)
     journal_wait_written(store->journal, &io->waiter);
 }
 
+/* S1: what made it void may have completed and not be durable yet. */
+static void zero_flush_void(struct store_io *io, struct shard *shard)
+{
+    struct store *const store = io->session->store;
+
+    command_activate(io, shard);
+    io->waiter = (struct journal_waiter) { .sequence = store->last_record, .fn = zero_on_flushed };
+    journal_wait_flushed(store->journal, &io->waiter);
+}
+
 bool zero_admit(struct store_io *io)
 {
     struct store *const store = io->session->store;
@@ -142,7 +152,10 @@ bool zero_admit(struct store_io *io)
         zero_go(io, shard);
         return true;
     }
-    command_finish(io, st);
+    if (status_ok(st) && io->fua)
+        zero_flush_void(io, shard);
+    else
+        command_finish(io, st);
     return true;
 }
 

@@ -168,6 +168,37 @@ static void durable_commands_are_not_told(void **state)
     assert_false(is_told(BUSY, 2, &st));
 }
 
+/* S1: FUA of what is zero already makes the zeroing before it durable. */
+static void fua_of_nothing_is_durable(void **state)
+{
+    (void)state;
+    uint8_t *const content = malloc(RIG_DEVICE_BYTES);
+    struct rig after;
+    struct status st;
+    const enum store_opcode opcodes[] = { STORE_OP_WRITE, STORE_OP_WRITE_ZEROES,
+                                          STORE_OP_WRITE_ZEROES };
+    rig.session = sessions[BUSY];
+    for (unsigned i = 0; i < 3; i++) {
+        struct rig_io r;
+        rig_submit(&rig, &r, opcodes[i], 0, 4 * K, 0x11);
+        r.io.generation = 0; /* Where zeros are not kept. */
+        r.io.fua = i != 1;
+        rig_io_wait(&rig, &r);
+        assert_true(status_ok(r.io.status));
+        free(r.data);
+        if (i == 0)
+            rig_pass(&rig, 100 * NS_PER_MS);
+    }
+    rig_image(&rig, rig.event_count, true, 0, content);
+    rig_init(&after, content, 1);
+    assert_true(status_ok(rig_open(&after)));
+    (void)open_volume(&after, BUSY, 9);
+    assert_int_equal(rig_read_block(&after, 0, &st), 0);
+    assert_true(status_ok(st));
+    rig_abandon(&after);
+    free(content);
+}
+
 /* F26: a volume becomes quiet after its last command, whether the host flushed or not. */
 static void an_idle_volume_becomes_quiet(void **state)
 {
@@ -367,17 +398,12 @@ static void check_finds_wrong_marks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(the_busy_volume_is_told),
-        TEST(durable_commands_are_not_told),
-        TEST(an_idle_volume_becomes_quiet),
-        TEST(a_late_command_keeps_it_busy),
-        TEST(the_mark_goes_after_a_flush),
-        TEST(a_slow_command_keeps_it_busy),
-        TEST(only_the_first_command_pays),
-        TEST(a_killed_process_loses_nothing),
-        TEST(a_clean_close_leaves_all_quiet),
-        TEST(an_untold_loss_is_kept),
-        TEST(a_disk_without_marks_tells_everybody),
+        TEST(the_busy_volume_is_told),        TEST(durable_commands_are_not_told),
+        TEST(fua_of_nothing_is_durable),      TEST(an_idle_volume_becomes_quiet),
+        TEST(a_late_command_keeps_it_busy),   TEST(the_mark_goes_after_a_flush),
+        TEST(a_slow_command_keeps_it_busy),   TEST(only_the_first_command_pays),
+        TEST(a_killed_process_loses_nothing), TEST(a_clean_close_leaves_all_quiet),
+        TEST(an_untold_loss_is_kept),         TEST(a_disk_without_marks_tells_everybody),
         TEST(check_finds_wrong_marks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
