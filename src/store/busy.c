@@ -97,7 +97,7 @@ bool busy_ensure_marked(struct store *store, struct catalog_volume *volume)
         b->state = BUSY_MARKING;
         busy_wait(store, b, sequence);
     }
-    return b->state == BUSY_MARKED;
+    return b->state == BUSY_MARKED || (b->state == BUSY_MARKING && MUTATION(S1_MARK_NOT_DURABLE));
 }
 
 void busy_enter(struct catalog_volume *volume)

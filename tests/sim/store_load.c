@@ -64,6 +64,10 @@ static void slot_submit(struct load_slot *s, struct store_session *session)
     struct store_io *const io = &s->io;
     const bool transfers = io->opcode == STORE_OP_READ || io->opcode == STORE_OP_WRITE;
 
+    s->counts = io->opcode != STORE_OP_READ && io->opcode != STORE_OP_FLUSH && !io->fua;
+    s->covered = loss_flush_begins(&load->loss);
+    if (s->counts)
+        loss_command_begins(&load->loss, sim_world_now_ns(load->run->world));
     s->busy = true;
     s->mark = blame_mark(&load->blame);
     s->refused = load->refusing;
@@ -108,6 +112,19 @@ static void slot_start_stale(struct load_slot *s)
     slot_submit(s, s->load->old_session);
 }
 
+/* J2: the power fails while a range is written again that is not durably given back. */
+static void slot_crash_soon(const struct load_slot *s)
+{
+    const struct store_load *const load = s->load;
+    const struct history_op *const z = &load->zeroed;
+    struct run *const run = load->run;
+    const bool again = s->op.generation == z->generation && s->op.block < z->block + z->count &&
+                       z->block < s->op.block + s->op.count;
+
+    if (load->may_crash && again && run_percent(run, 50))
+        sim_process_crash_after(sim_reactor_process(load->reactor), run_between(run, 0, 40), true);
+}
+
 static void slot_start_change(struct load_slot *s, enum store_opcode opcode)
 {
     struct store_load *const load = s->load;
@@ -116,8 +133,10 @@ static void slot_start_change(struct load_slot *s, enum store_opcode opcode)
     s->io.fua = run_percent(load->run, load->fua_percent);
     s->io.create = true;
     s->op.content = opcode == STORE_OP_WRITE ? history_content(load->history) : HISTORY_ZERO;
-    if (opcode == STORE_OP_WRITE)
+    if (opcode == STORE_OP_WRITE) {
         slot_fill(s);
+        slot_crash_soon(s);
+    }
     history_write_start(load->history, &s->op);
     slot_submit(s, load->session);
 }
@@ -243,11 +262,14 @@ static void slot_take_answer(struct load_slot *s)
     case STORE_OP_WRITE:
     case STORE_OP_WRITE_ZEROES:
         history_write_done(load->history, &s->op, ok, s->io.fua);
+        if (ok && s->io.opcode == STORE_OP_WRITE_ZEROES)
+            load->zeroed = s->op;
         if (ok)
             load->recent[load->recent_count++ % LOAD_RECENT] = s->op;
         return;
     case STORE_OP_FLUSH:
         history_flush_done(load->history, &s->op, ok);
+        load->zeroed.count = 0;
         return;
     case STORE_OP_DELETE_VOLUME:
         break;
@@ -278,6 +300,11 @@ static void slot_on_done(struct store_io *io)
 
     s->busy = false;
     load->busy--;
+    if (s->counts)
+        loss_command_ends(&load->loss, sim_world_now_ns(load->run->world),
+                          status_ok(st) && io->opcode == STORE_OP_WRITE);
+    if (io->opcode == STORE_OP_FLUSH && status_ok(st))
+        loss_flush_ends(&load->loss, s->covered);
     sim_trace(load->run->world, "store done", io->opcode + 10 * s->op.generation, s->op.block,
               st.code);
     if (s->stale && status_ok(st))

@@ -12,6 +12,7 @@
 
 #include "blame.h"
 #include "history.h"
+#include "loss.h"
 #include "run.h"
 #include "store/store.h"
 
@@ -30,13 +31,16 @@ struct load_slot {
     uint8_t *data;
     uint32_t crcs[LOAD_BLOCKS_MAX];
     bool busy;
-    bool stale;   /* Sent to a session that was superseded: must change nothing (S4). */
-    bool refused; /* Submitted when the store had said that its disk failed. */
+    bool stale;       /* Sent to a session that was superseded: must change nothing (S4). */
+    bool refused;     /* Submitted when the store had said that its disk failed. */
+    bool counts;      /* May be lost with the power after it has completed. */
+    uint64_t covered; /* By a Flush: loss_flush_begins(). */
 };
 
 struct store_load {
     struct run *run;
     struct history *history;
+    struct loss loss;
     struct sim_disk *disk;
     struct store_volume volume;
     uint32_t shards;
@@ -59,9 +63,11 @@ struct store_load {
     uint64_t ops_left;
     uint64_t verify_next; /* Blocks from here on are still to be read. */
     bool verifying;
-    bool superseding; /* Another session is being opened. */
-    bool refusing;    /* The store has said that its disk failed. */
-    bool broken;      /* No session: open the store again. */
+    bool superseding;         /* Another session is being opened. */
+    bool refusing;            /* The store has said that its disk failed. */
+    bool broken;              /* No session: open the store again. */
+    bool may_crash;           /* The power may fail in this life. */
+    struct history_op zeroed; /* The last range that was, if no Flush has ended since. */
     unsigned busy;
     struct history_op recent[LOAD_RECENT]; /* Ranges that were changed: to be used again. */
     uint64_t recent_count;

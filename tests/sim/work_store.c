@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <inttypes.h>
 
+#include "bystander.h"
 #include "memory.h"
 #include "store_load.h"
 #include "workloads.h"
@@ -27,6 +28,7 @@ struct work {
     struct sim_machine *machine;
     struct sim_disk *disk;
     struct store_load load;
+    struct bystander beside;
     unsigned lives_left; /* After the current one. */
     bool formatted;
     bool finished;
@@ -70,6 +72,10 @@ static void life_end(struct work *work)
         store_session_close(work->load.session);
     work->load.old_session = NULL;
     work->load.session = NULL;
+    bystander_stop(&work->beside);
+    /* Closing makes everything durable; when it dies on the way, nobody knows how far it came. */
+    loss_flush_ends(&work->load.loss, loss_flush_begins(&work->load.loss));
+    loss_flush_ends(&work->beside.loss, loss_flush_begins(&work->beside.loss));
     if (run_percent(work->run, 40) && work->lives_left > 0 && work->mode != MODE_ROT)
         sim_process_crash_after(work->process, run_between(work->run, 0, 30),
                                 run_percent(work->run, 50));
@@ -81,6 +87,15 @@ static void life_end(struct work *work)
 static struct store_session_config session_config(struct work *work)
 {
     return (struct store_session_config) { .volume = work->load.volume, .epoch = ++work->epoch };
+}
+
+/* S1: what the first session of a life is told of a loss. */
+static void life_check_loss(struct work *work, const struct store_session_opened *opened)
+{
+    const char *const wrong = loss_check(&work->load.loss, opened->unflushed_loss);
+
+    if (wrong != NULL)
+        run_fail(work->run, "%s", wrong);
 }
 
 static void life_on_session(void *ctx, const struct store_session_opened *opened)
@@ -98,6 +113,8 @@ static void life_on_session(void *ctx, const struct store_session_opened *opened
     }
     if (load->session != NULL && load_is_busy_on(load, load->session))
         run_fail(work->run, "a session is confirmed while commands of an older one run (S4)");
+    if (load->session == NULL)
+        life_check_loss(work, opened);
     work->loss_reported |= opened->unflushed_loss;
     if (opened->unflushed_loss && run_percent(work->run, 50))
         store_session_loss_reported(opened->session);
@@ -160,6 +177,16 @@ static void life_give_up(struct work *work, const char *what, struct status st)
     reactor_stop(work->reactor);
 }
 
+/* The volume beside has had its turn. */
+static void life_on_beside(struct bystander *beside)
+{
+    struct work *const work = CONTAINER_OF(beside, struct work, beside);
+    const struct store_session_config config = session_config(work);
+
+    const struct status st = store_session_open(work->store, &config, life_on_session, work);
+    assert(status_ok(st));
+}
+
 static void life_on_opened(void *ctx, const struct store_opened *opened)
 {
     struct work *const work = ctx;
@@ -171,11 +198,10 @@ static void life_on_opened(void *ctx, const struct store_opened *opened)
         life_give_up(work, opened->problem, opened->status);
         return;
     }
-    const struct store_session_config config = session_config(work);
     blame_opened(&work->load.blame);
     work->store = opened->store;
-    const struct status st = store_session_open(work->store, &config, life_on_session, work);
-    assert(status_ok(st));
+    loss_recovered(&work->load.loss);
+    bystander_start(&work->beside, work->store);
 }
 
 static void life_open_store(struct work *work)
@@ -235,8 +261,12 @@ static void life_begin(void *ctx);
 static void life_ended(struct sim_process *p, enum sim_exit how, void *ctx)
 {
     struct work *const work = ctx;
+    const uint64_t now_ns = sim_world_now_ns(work->run->world);
+    const bool power = how == SIM_EXIT_POWER && sim_disk_config(work->disk)->volatile_cache;
 
     (void)p;
+    loss_life_ends(&work->load.loss, now_ns, power, work->beside.errors);
+    loss_life_ends(&work->beside.loss, now_ns, power, work->beside.errors);
     if (how == SIM_EXIT_POWER) {
         history_power_lost(work->load.history);
         work->loss_reported = false;
@@ -271,11 +301,12 @@ static void faults_set(struct work *work)
         f->slow_one_in = 20;
         f->slow_ns = run_between(run, NS_PER_MS, NS_PER_S);
     }
-    if (work->mode != MODE_ERRORS || work->lives_left == 0)
+    work->beside.errors = work->mode == MODE_ERRORS && work->lives_left > 0;
+    if (!work->beside.errors)
         return;
     f->read_error_one_in = run_percent(run, 30) ? run_between(run, 10, 300) : 0;
-    f->write_error_one_in = run_percent(run, 50) ? run_between(run, 10, 300) : 0;
-    f->flush_error_one_in = run_percent(run, 50) ? run_between(run, 2, 50) : 0;
+    f->write_error_one_in = run_percent(run, 75) ? run_between(run, 10, 100) : 0;
+    f->flush_error_one_in = run_percent(run, 25) ? run_between(run, 2, 50) : 0;
 }
 
 static void life_begin(void *ctx)
@@ -291,6 +322,7 @@ static void life_begin(void *ctx)
         disk_spoil(work);
     faults_set(work);
     blame_begin_life(&work->load.blame);
+    work->load.may_crash = work->lives_left > 0 && work->mode != MODE_ROT;
     work->process = sim_spawn(work->machine, &program);
     if (work->lives_left == 0 || run_percent(run, 30))
         return;
@@ -366,6 +398,9 @@ static void store_act(struct run *run)
     work->machine = sim_machine_create(run->world, "m");
     disk_make(work);
     load_make(work);
+    work->beside.run = run;
+    work->beside.ready = life_on_beside;
+    bystander_init(&work->beside);
     sim_trace(run->world, "mode", work->mode, work->lives_left, work->load.generations);
     life_begin(work);
     run_until(run, work_finished, work, 4000 * NS_PER_S, "the store");
