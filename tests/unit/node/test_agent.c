@@ -40,6 +40,7 @@ static struct node_disk_report disk;
 static struct node_volume_report volume;
 static uint32_t volume_count;
 static uint64_t revision;
+static bool put_off; /* What is wanted, once. */
 
 static void tell(const char *what)
 {
@@ -139,6 +140,10 @@ static struct status on_desired(void *ctx, const struct node_desired *desired)
 {
     (void)ctx;
     assert_true(desired->revision > revision);
+    if (desired->volume_count > 0 && !put_off) {
+        put_off = true; /* The agent asks again. */
+        return STATUS(NO_MEMORY);
+    }
     revision = desired->revision;
     if (desired->volume_count == 0) {
         tell(volume_count > 0 ? "empty" : "first");
@@ -210,6 +215,7 @@ static int setup(void **state)
     test_log = (struct log) { .level = LOG_LEVEL_ERROR, .sink = quiet };
     story[0] = '\0';
     revision = 0;
+    put_off = false;
     volume_count = 0;
     rpc_library_init();
     snprintf(dir, sizeof dir, "/tmp/trilith-agent.XXXXXX");
