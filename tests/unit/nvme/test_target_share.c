@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* W2: what one connection may hold of the pools, and what that leaves to the others. */
+#include "target_io.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* With one buffer per connection, all commands are still done, whatever way their data go. */
+static void test_small_quota(void **state)
+{
+    (void)state;
+    struct pair p = open_pair(&(struct th_options) { .quota_bytes = NVME_DATA_BYTES_MAX,
+                                                     .pool_bytes = NVME_DATA_BYTES_MAX,
+                                                     .r2t_pool_bytes = NVME_DATA_BYTES_MAX });
+    struct nvme_sqe sqe;
+
+    fill(11, NVME_DATA_BYTES_MAX);
+    memcpy(th.mem.memory, block, NVME_DATA_BYTES_MAX);
+    for (unsigned i = 0; i < 4; i++) {
+        sqe = th_sqe_rw(NVME_IO_READ, 0, 128, 4096);
+        sqe.cid = (uint16_t)i;
+        th_send_command(p.io, &sqe, NULL, 0);
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(th_recv_cqe(p.io).status, 0);
+        assert_memory_equal(p.io->data, block, NVME_DATA_BYTES_MAX);
+    }
+
+    /* Writes by R2T, one R2T after the other, with a read in between them. */
+    for (unsigned i = 0; i < 3; i++) {
+        sqe = th_sqe_rw(NVME_IO_WRITE, 128 * i, 128, 4096);
+        sqe.cid = (uint16_t)i;
+        th_send_command(p.io, &sqe, NULL, 0);
+    }
+    sqe = th_sqe_rw(NVME_IO_READ, 0, 128, 4096);
+    sqe.cid = 9;
+    th_send_command(p.io, &sqe, NULL, 0);
+    unsigned written = 0;
+    while (written < 3) {
+        assert_true(th_recv(p.io));
+        if (p.io->pdu.type == PDU_R2T) {
+            struct pdu_data data = p.io->pdu.data;
+            data.offset = 0;
+            send_h2c(p.io, &data, PDU_FLAG_LAST, block);
+        } else if (p.io->pdu.type == PDU_CAPSULE_RESP && p.io->pdu.resp.cid != 9) {
+            assert_int_equal(p.io->pdu.resp.status, 0);
+            written++;
+        }
+    }
+    assert_memory_equal(th.mem.memory + 2 * NVME_DATA_BYTES_MAX, block, NVME_DATA_BYTES_MAX);
+    close_pair(p);
+}
+
+/* Takes so many bytes that the target sends, while others do so too. */
+struct taker {
+    struct io_op op;
+    struct th_host *host;
+    size_t missing;
+    bool done;
+};
+
+static void take_on_recv(struct io_op *op)
+{
+    struct taker *t = CONTAINER_OF(op, struct taker, op);
+
+    if (op->result > 0)
+        t->missing -= (size_t)op->result;
+    t->done = op->result <= 0 || t->missing == 0;
+    if (!t->done)
+        io_op_recv(op, th.host, t->host->fd,
+                   (struct span) { t->host->in, min_u64(t->missing, sizeof t->host->in) },
+                   take_on_recv);
+}
+
+static void take_start(struct taker *t, struct th_host *host, size_t bytes)
+{
+    *t = (struct taker) { .host = host, .missing = bytes };
+    io_op_recv(&t->op, th.host, host->fd, (struct span) { host->in, 1 }, take_on_recv);
+}
+
+/* Connections that share a pool of one buffer have it in turn, and one that goes is passed over. */
+static void test_pool_in_turn(void **state)
+{
+    (void)state;
+    struct th_host *hosts[4];
+    struct taker takers[4];
+    uint16_t cntlid;
+
+    for (uint64_t seed = 0; seed < 4; seed++) {
+        th_start(&th, &(struct th_options) { .seed = seed,
+                                             .reactors = 1,
+                                             .pool_bytes = NVME_DATA_BYTES_MAX,
+                                             .r2t_pool_bytes = NVME_DATA_BYTES_MAX });
+        struct th_host *admin = th_admin(&th, &cntlid);
+        for (uint16_t i = 0; i < 4; i++)
+            hosts[i] = th_io_queue(&th, cntlid, (uint16_t)(i + 1));
+        th.mem.hold = true;
+        for (unsigned i = 0; i < 4; i++) {
+            for (unsigned n = 0; n < 3; n++) {
+                const struct nvme_sqe sqe = th_sqe_rw(NVME_IO_READ, 0, n == 1 ? 1 : 128, 4096);
+                th_send_command(hosts[i], &sqe, NULL, 0);
+            }
+        }
+        th_run(&th, NS_PER_S);
+        assert_int_equal(th.mem.requests, 1);
+        th_host_close(hosts[2]);
+        mem_ns_release(&th.mem);
+        /* Two large reads and a small one, each with C2HData and CapsuleResp. */
+        const size_t expected = 2 * NVME_DATA_BYTES_MAX + 4096 + 3 * (24 + 24);
+        for (unsigned i = 0; i < 4; i++) {
+            if (i != 2)
+                take_start(&takers[i], hosts[i], expected);
+        }
+        for (unsigned i = 0; i < 4; i++) {
+            if (i == 2)
+                continue;
+            th_wait(&th, &takers[i].done);
+            assert_int_equal(takers[i].missing, 0);
+            th_host_close(hosts[i]);
+        }
+        th_host_close(admin);
+        th_stop(&th);
+    }
+}
+
+/* A host that reads nothing stalls itself; the pool's other users go on; in the end it is cut. */
+static void test_host_reads_nothing(void **state)
+{
+    (void)state;
+    uint16_t cntlid;
+
+    th_start(&th, &(struct th_options) { .reactors = 1,
+                                         .quota_bytes = NVME_DATA_BYTES_MAX,
+                                         .pool_bytes = 2 * NVME_DATA_BYTES_MAX });
+    struct th_host *admin = th_admin(&th, &cntlid);
+    struct th_host *deaf = th_io_queue(&th, cntlid, 1);
+    struct th_host *other = th_io_queue(&th, cntlid, 2);
+
+    const struct nvme_sqe big = th_sqe_rw(NVME_IO_READ, 0, 128, 4096);
+    for (unsigned i = 0; i < 20; i++)
+        th_send_command(deaf, &big, NULL, 0);
+    th_run(&th, NS_PER_S);
+    assert_true(buf_pool_used(th.pools[0]) <= NVME_DATA_BYTES_MAX);
+    for (unsigned i = 0; i < 5; i++) {
+        const struct nvme_sqe sqe = th_sqe_rw(NVME_IO_READ, i, 1, 4096);
+        assert_int_equal(th_command(other, &sqe, NULL, 0).status, 0);
+    }
+    th_host_close(deaf);
+    th_host_close(other);
+    th_host_close(admin);
+    th_stop(&th);
+}
+
+/* Deaf connections hold only a part of a pool that each of them could fill. */
+static void test_deaf_hosts_leave_some(void **state)
+{
+    (void)state;
+    struct th_host *deaf[4];
+    uint16_t cntlid;
+
+    th_start(&th,
+             &(struct th_options) { .reactors = 1, .pool_bytes = NVME_CONNECTION_QUOTA_BYTES });
+    struct th_host *admin = th_admin(&th, &cntlid);
+    const struct nvme_sqe sqe = th_sqe_rw(NVME_IO_READ, 0, 16, 4096);
+    for (uint16_t i = 0; i < ARRAY_COUNT(deaf); i++) {
+        deaf[i] = th_io_queue(&th, cntlid, (uint16_t)(i + 1));
+        for (unsigned n = 0; n < 31; n++)
+            th_send_command(deaf[i], &sqe, NULL, 0);
+    }
+    th_run(&th, NS_PER_S);
+    assert_true(buf_pool_free(th.pools[0]) >= NVME_CONNECTION_QUOTA_BYTES / 4);
+
+    struct th_host *other = th_io_queue(&th, cntlid, 9);
+    const uint64_t before = sim_world_now_ns(th.world);
+    const struct nvme_sqe big = th_sqe_rw(NVME_IO_READ, 0, 128, 4096);
+    assert_int_equal(th_command(other, &big, NULL, 0).status, 0);
+    assert_true(sim_world_now_ns(th.world) - before < 10 * NS_PER_S);
+    for (unsigned i = 0; i < ARRAY_COUNT(deaf); i++)
+        th_host_close(deaf[i]);
+    th_host_close(other);
+    th_host_close(admin);
+    th_stop(&th);
+}
+
+/* A host that was asked for data and sends none is cut after the stall time, and not before. */
+static void test_host_sends_no_data(void **state)
+{
+    (void)state;
+    struct pair p = open_pair(NULL);
+
+    write_and_r2t(p.io, 0, 128);
+    th_run(&th, NVME_STALL_NS - NS_PER_S);
+    struct nvme_subsys_stats stats;
+    nvme_subsys_stats(th.subsys, &stats);
+    assert_int_equal(stats.io_queues, 1);
+    th_run(&th, 70 * NS_PER_S);
+    nvme_subsys_stats(th.subsys, &stats);
+    assert_int_equal(stats.io_queues, 0);
+    assert_true(th_closed(p.io));
+    close_pair(p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_small_quota),        cmocka_unit_test(test_pool_in_turn),
+        cmocka_unit_test(test_host_reads_nothing), cmocka_unit_test(test_deaf_hosts_leave_some),
+        cmocka_unit_test(test_host_sends_no_data),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
