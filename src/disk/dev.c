@@ -67,6 +67,15 @@ void dev_discard(struct dev *dev, struct dev_io *io, uint64_t offset, uint64_t b
     dev_io_start(dev, io, offset, bytes, done);
 }
 
+void dev_allocate(struct dev *dev, struct dev_io *io, uint64_t offset, uint64_t bytes,
+                  dev_io_fn *done)
+{
+    io->kind = DEV_KIND_ALLOCATE;
+    io->data = (struct span) { 0 };
+    io->bytes = bytes;
+    dev_io_start(dev, io, offset, bytes, done);
+}
+
 void dev_io_finish(struct dev_io *io, struct status st)
 {
     if (!status_ok(st))

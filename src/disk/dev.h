@@ -17,7 +17,13 @@ struct dev_io;
 
 typedef void dev_io_fn(struct dev_io *io);
 
-enum dev_kind { DEV_KIND_READ, DEV_KIND_WRITE, DEV_KIND_FLUSH, DEV_KIND_DISCARD };
+enum dev_kind {
+    DEV_KIND_READ,
+    DEV_KIND_WRITE,
+    DEV_KIND_FLUSH,
+    DEV_KIND_DISCARD,
+    DEV_KIND_ALLOCATE
+};
 
 struct dev_io {
     struct dev *dev;
@@ -26,7 +32,7 @@ struct dev_io {
     bool fua;             /* WRITE: durable when it completes. */
     uint64_t offset;      /* Bytes; a multiple of dev->info.align_bytes. */
     struct span data;     /* READ: filled; WRITE: only read. */
-    uint64_t bytes;       /* DISCARD. */
+    uint64_t bytes;       /* DISCARD, ALLOCATE. */
     struct status status; /* Valid in done.  MEDIA_READ or MEDIA_WRITE if the device failed. */
 
     /* Private to the backend. */
@@ -96,6 +102,13 @@ void dev_flush(struct dev *dev, struct dev_io *io, dev_io_fn *done);
 /* The range is not needed; it reads as anything afterwards.  OK where the device cannot. */
 void dev_discard(struct dev *dev, struct dev_io *io, uint64_t offset, uint64_t bytes,
                  dev_io_fn *done);
+
+/*
+ * From now on writes to the range do not find the file system full: NO_SPACE if there is too
+ * little.  OK where the device has all of its space, or cannot tell.
+ */
+void dev_allocate(struct dev *dev, struct dev_io *io, uint64_t offset, uint64_t bytes,
+                  dev_io_fn *done);
 
 /* NULL is allowed. */
 void dev_close(struct dev *dev);

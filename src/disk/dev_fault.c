@@ -30,7 +30,9 @@ static struct dev_fault_dev *fault_of(struct dev *dev)
 
 static uint64_t io_bytes(const struct dev_io *io)
 {
-    return io->kind == DEV_KIND_DISCARD ? io->bytes : io->data.bytes;
+    const bool without_data = io->kind == DEV_KIND_DISCARD || io->kind == DEV_KIND_ALLOCATE;
+
+    return without_data ? io->bytes : io->data.bytes;
 }
 
 static uint64_t fault_end(const struct dev_fault *f)

@@ -17,13 +17,14 @@
 
 #include "disk/dev.h"
 
-#define DEV_FAULTS_MAX     64 /* More than any test needs at once. */
+#define DEV_FAULTS_MAX        64 /* More than any test needs at once. */
 
-#define DEV_FAULT_READS    (1u << DEV_KIND_READ)
-#define DEV_FAULT_WRITES   (1u << DEV_KIND_WRITE)
-#define DEV_FAULT_FLUSHES  (1u << DEV_KIND_FLUSH)
-#define DEV_FAULT_DISCARDS (1u << DEV_KIND_DISCARD)
-#define DEV_FAULT_ALL      ((1u << (DEV_KIND_DISCARD + 1)) - 1)
+#define DEV_FAULT_READS       (1u << DEV_KIND_READ)
+#define DEV_FAULT_WRITES      (1u << DEV_KIND_WRITE)
+#define DEV_FAULT_FLUSHES     (1u << DEV_KIND_FLUSH)
+#define DEV_FAULT_DISCARDS    (1u << DEV_KIND_DISCARD)
+#define DEV_FAULT_ALLOCATIONS (1u << DEV_KIND_ALLOCATE)
+#define DEV_FAULT_ALL         ((1u << (DEV_KIND_ALLOCATE + 1)) - 1)
 
 enum dev_fault_action {
     DEV_FAULT_ERROR, /* Ends with .status; the inner device does not see it. */

@@ -27,7 +27,8 @@ static struct status file_outcome(const struct dev_io *io)
 
     if (result >= 0)
         return STATUS(OK);
-    if (io->kind == DEV_KIND_DISCARD && result == -EOPNOTSUPP)
+    const bool is_optional = io->kind == DEV_KIND_DISCARD || io->kind == DEV_KIND_ALLOCATE;
+    if (is_optional && (result == -EOPNOTSUPP || result == -ENODEV))
         return STATUS(OK);
     if (!errno_is_medium(-result))
         return io_op_status(&io->op);
@@ -61,6 +62,9 @@ static void file_start(struct dev *dev, struct dev_io *io)
         break;
     case DEV_KIND_DISCARD:
         io_op_discard(&io->op, r, fd, io->offset, io->bytes, file_on_op);
+        break;
+    case DEV_KIND_ALLOCATE:
+        io_op_allocate(&io->op, r, fd, io->offset, io->bytes, file_on_op);
         break;
     }
 }

@@ -114,6 +114,15 @@ void io_op_discard(struct io_op *op, struct reactor *r, int fd, uint64_t offset,
     op_start(op);
 }
 
+void io_op_allocate(struct io_op *op, struct reactor *r, int fd, uint64_t offset, uint64_t bytes,
+                    io_op_fn *done)
+{
+    op_prepare(op, r, IO_KIND_ALLOCATE, fd, done);
+    op->offset = offset;
+    op->bytes = bytes;
+    op_start(op);
+}
+
 void io_op_cancel(struct io_op *op)
 {
     if (!op->in_flight)

@@ -41,6 +41,7 @@ enum io_kind {
     IO_KIND_WRITE,
     IO_KIND_FSYNC,
     IO_KIND_DISCARD,
+    IO_KIND_ALLOCATE,
 };
 
 #define IO_WRITE_DSYNC 1u /* The write is durable when it completes (RWF_DSYNC). */
@@ -110,6 +111,14 @@ void io_op_fsync(struct io_op *op, struct reactor *r, int fd, io_op_fn *done);
  */
 void io_op_discard(struct io_op *op, struct reactor *r, int fd, uint64_t offset, uint64_t bytes,
                    io_op_fn *done);
+
+/*
+ * Makes sure that a range of a file has its space, so that no write to it finds the file system
+ * full.  What was never written there still reads as zeros.  result is 0; -ENOSPC if there is too
+ * little, -EOPNOTSUPP where it cannot be said.
+ */
+void io_op_allocate(struct io_op *op, struct reactor *r, int fd, uint64_t offset, uint64_t bytes,
+                    io_op_fn *done);
 
 /*
  * Asks for an early end.  done follows as for any outcome: -ECANCELED if the cancel came in

@@ -265,6 +265,8 @@ static void request_effect(struct sim_request *q)
     case IO_KIND_DISCARD:
         discard_apply(q->disk, q->op->offset, q->op->bytes);
         return;
+    case IO_KIND_ALLOCATE: /* A disk has all of its space. */
+        return;
     case IO_KIND_ACCEPT:
     case IO_KIND_CONNECT:
     case IO_KIND_RECV:
@@ -291,7 +293,8 @@ static void request_complete(struct sim_request *q)
     if (op->kind == IO_KIND_WRITE && memcmp(op->data, q->data, q->bytes) != 0)
         sim_bug(q->disk->machine->world, "data changed while a write of them was in flight");
     request_free(q);
-    sim_op_complete(op, op->kind == IO_KIND_DISCARD && result > 0 ? 0 : result);
+    const bool counts = op->kind == IO_KIND_READ || op->kind == IO_KIND_WRITE;
+    sim_op_complete(op, result > 0 && !counts ? 0 : result);
 }
 
 /* F16: how long a step takes. */
@@ -342,7 +345,7 @@ static int request_decide_error(struct sim_disk *d, const struct sim_fd *f, cons
         return EIO;
     if (op->kind == IO_KIND_DISCARD && d->config.cannot_discard)
         return EOPNOTSUPP;
-    if (op->kind == IO_KIND_WRITE && faults->full)
+    if ((op->kind == IO_KIND_WRITE || op->kind == IO_KIND_ALLOCATE) && faults->full)
         return ENOSPC;
     if (op->kind == IO_KIND_READ)
         return sim_chance(w, faults->read_error_one_in) ? EIO : 0;

@@ -184,6 +184,7 @@ static void op_submit(struct sim_reactor *r, struct io_op *op)
     case IO_KIND_WRITE:
     case IO_KIND_FSYNC:
     case IO_KIND_DISCARD:
+    case IO_KIND_ALLOCATE:
         sim_disk_submit(r, op);
         return;
     }

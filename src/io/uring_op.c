@@ -114,6 +114,10 @@ static void fill(struct uring *u, struct io_op *op, struct io_uring_sqe *sqe)
     case IO_KIND_DISCARD:
         fill_discard(u, op, sqe);
         break;
+    case IO_KIND_ALLOCATE:
+        io_uring_prep_fallocate(sqe, op->fd, FALLOC_FL_KEEP_SIZE, (off_t)op->offset,
+                                (off_t)op->bytes);
+        break;
     }
     if ((uring_fd_flags(u, op->fd) & URING_FD_REGISTERED) != 0)
         sqe->flags |= IOSQE_FIXED_FILE; /* The slot's number is the descriptor's. */
@@ -330,6 +334,7 @@ void uring_op_complete(struct uring *u, struct io_op *op, int result, unsigned c
         break;
     case IO_KIND_FSYNC:
     case IO_KIND_DISCARD:
+    case IO_KIND_ALLOCATE:
         finish(u, op, result);
         break;
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Makes an empty disk: one checkpoint block, then both superblocks. */
+/* Makes an empty disk: space for all but the data, one checkpoint block, then both superblocks. */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -9,7 +9,14 @@
 #define FRONT_BYTES ((size_t)64 << 10)
 
 /* What each step waits for. */
-enum { FORMAT_CHECKPOINT, FORMAT_FLUSH, FORMAT_FRONT, FORMAT_LAST_FLUSH, FORMAT_END };
+enum {
+    FORMAT_ALLOCATE,
+    FORMAT_CHECKPOINT,
+    FORMAT_FLUSH,
+    FORMAT_FRONT,
+    FORMAT_LAST_FLUSH,
+    FORMAT_END
+};
 
 struct format {
     struct dev *dev;
@@ -50,6 +57,9 @@ static void format_fill_checkpoint(struct format *f)
 static void format_step(struct format *f)
 {
     switch (f->step) {
+    case FORMAT_ALLOCATE: /* S6: in a file that takes its space as it is written. */
+        dev_allocate(f->dev, &f->io, 0, f->sb.layout.part[LAYOUT_DATA].offset, format_on_io);
+        return;
     case FORMAT_CHECKPOINT:
         format_fill_checkpoint(f);
         dev_write(f->dev, &f->io, f->sb.layout.part[LAYOUT_CHECKPOINT_0].offset,

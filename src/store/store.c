@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/crc32c.h"
+#include "base/log.h"
 #include "store/store_internal.h"
 
 static void store_on_settle_timer(struct io_timer *timer);
@@ -229,6 +230,10 @@ void store_fail(struct store *store, struct status why)
     if (!store->failed) {
         store->failed = true;
         store->incarnation++;
+        log_error(store->reactor->log,
+                  "disk '%s': %s: it takes no more writes; what it holds can be read, and starting "
+                  "anew tries it again",
+                  store->sb.disk_name, status_text(why));
         journal_fail(store->journal, why);
         store_kick(store);
     }

@@ -395,7 +395,8 @@ static void write_end(struct store_io *io)
 static void write_part_ended(struct store_io *io, struct status status)
 {
     if (!status_ok(status) && status_ok(io->outcome))
-        io->outcome = STATUS(MEDIA_WRITE);
+        /* The file system of a disk in a file may be full (S6). */
+        io->outcome = status_is(status, STATUS_NO_SPACE) ? status : STATUS(MEDIA_WRITE);
     if (io->pending == 0 && io->cursor == io->bytes / STORE_BLOCK_BYTES)
         write_end(io);
 }

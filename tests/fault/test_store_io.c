@@ -185,7 +185,10 @@ static void judge_answer(const struct command *c, struct status st)
         /* A flush that has failed is never repeated: nothing later speaks for it. */
         assert_true(!status_ok(st) || failed.flushes == 0);
         assert_true(status_ok(st) || disk_failed || failed.data_writes > 0);
-    } else if (!status_ok(st)) {
+    } else if (!status_ok(st) && !disk_failed) {
+        /* S6: the host is told that it is space that is missing. */
+        assert_status(st, rig.fails_no_space ? STATUS_NO_SPACE : STATUS_MEDIA_WRITE);
+    } else if (!status_ok(st) && !status_is(st, STATUS_NO_SPACE)) {
         assert_status(st, STATUS_MEDIA_WRITE);
     }
 }

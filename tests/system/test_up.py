@@ -318,10 +318,9 @@ def test_a_disk_of_another_cluster_is_refused_by_name(up):
     first.stop()
 
 
-def test_a_full_disk_fails_writes_and_nothing_else(up):
-    server = up("data", "--disks", "1", "--disk-size", "64M").start()
-    volume = server.create("db", "128M")
-    wait_ready(server)
+def fill(server, volume):
+    """Writes until a write fails, which must be for want of space, and nothing else may suffer.
+    Returns how much was written."""
     admin, cntlid = nvmetcp.open_admin(server.address, volume["nqn"])
     queue = nvmetcp.open_io(admin, server.address, volume["nqn"], cntlid)
     data = os.urandom(64 << 10)
@@ -333,7 +332,6 @@ def test_a_full_disk_fails_writes_and_nothing_else(up):
             break
         written += 1
     assert response.status & 0x7FF == 0x081  # Generic: Capacity Exceeded.
-    assert written * len(data) > 32 << 20
     response, read = queue.rw(nvmetcp.OP_READ, 0, blocks)
     assert (response.status, read) == (0, data)
     again = os.urandom(len(data))
@@ -343,4 +341,35 @@ def test_a_full_disk_fails_writes_and_nothing_else(up):
     assert (response.status, read) == (0, again)
     queue.close()
     admin.close()
+    return written * len(data)
+
+
+def test_a_full_disk_fails_writes_and_nothing_else(up):
+    server = up("data", "--disks", "1", "--disk-size", "64M").start()
+    volume = server.create("db", "128M")
+    wait_ready(server)
+    assert fill(server, volume) > 32 << 20
     server.stop()
+
+
+@pytest.fixture
+def small_file_system(tmp_path):
+    """A directory on a file system of 160 MiB."""
+    mount = ("mount", "-t", "tmpfs", "-o", "size=160M", "none", tmp_path)
+    if os.geteuid() != 0 or subprocess.run(mount).returncode != 0:
+        pytest.skip("only root can mount a file system")
+    yield tmp_path
+    subprocess.run(("umount", "-l", tmp_path), check=True)
+
+
+def test_a_full_file_system_fails_writes_and_nothing_else(small_file_system, up):
+    """The disks' files take their space as they are written, but for journal and checkpoints."""
+    server = up("data", "--disks", "2", "--disk-size", "4G").start()
+    volume = server.create("db", "1G")
+    wait_ready(server)
+    assert fill(server, volume) > 32 << 20
+    log = server.log()
+    assert all(d["state"] == "ready" for d in server.cli("disk", "list"))
+    server.stop()
+    assert trilith.cli("disk", "check", disk(server)).returncode == 0
+    assert "takes no more writes" not in log

@@ -230,6 +230,24 @@ static void file_reopened(void **state)
         status_is(dev_file_open(r, "/tmp/trilith-unit-none", 0, true, &second), STATUS_NOT_FOUND));
 }
 
+/* Space that was asked for is there, in a sparse file, too; what was written stays. */
+static void file_space_is_allocated(void **state)
+{
+    (void)state;
+    struct dev_io io;
+    struct stat st;
+    assert_int_equal(write_blocks(BLOCK, BLOCK, 0x44, false), STATUS_OK);
+    in_start = true;
+    dev_allocate(dev, &io, 0, 16 * BLOCK, on_done);
+    assert_int_equal(await(&io), STATUS_OK);
+    assert_int_equal(stat(path, &st), 0);
+    assert_true((uint64_t)st.st_blocks * 512 >= 16 * BLOCK);
+    assert_int_equal(st.st_size, DISK_BYTES);
+    assert_int_equal(read_blocks(0, 2 * BLOCK), STATUS_OK);
+    assert_int_equal(in_block[0], 0);
+    assert_int_equal(in_block[BLOCK], 0x44);
+}
+
 /* What the kernel refuses, here a write to a file opened for reading, is an error and counted. */
 static void file_error(void **state)
 {
@@ -421,6 +439,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(write_flush_read, setup_mem, teardown),
         cmocka_unit_test_setup_teardown(write_flush_read, setup_fault, teardown),
         cmocka_unit_test_setup_teardown(file_reopened, setup_file, teardown),
+        cmocka_unit_test_setup_teardown(file_space_is_allocated, setup_file, teardown),
         cmocka_unit_test_setup_teardown(file_error, setup_file, teardown),
         cmocka_unit_test_setup_teardown(block_device, setup_block, teardown_block),
         cmocka_unit_test_setup_teardown(block_device_exclusive, setup_block, teardown_block),

@@ -213,6 +213,7 @@ static inline struct status rig_transfer(struct rig *rig, struct dev_io *io)
         rig->flushes[io->bytes].completed = rig_event(rig, RIG_FLUSH_COMPLETE, io->bytes);
         break;
     case DEV_KIND_DISCARD:
+    case DEV_KIND_ALLOCATE:
         break;
     }
     return STATUS(OK);
@@ -278,12 +279,20 @@ static inline void rig_pass(struct rig *rig, uint64_t ns)
     rig_run(rig);
 }
 
+static inline void rig_on_log(struct log *log, enum log_level level, const char *line)
+{
+    (void)log;
+    (void)level;
+    (void)line;
+}
+
 /* A rig over a device with this content, which it changes, or with zeros. */
 static inline void rig_init(struct rig *rig, uint8_t *content, uint64_t seed)
 {
     memset(rig, 0, sizeof *rig);
     fake_reactor_init(&rig->reactor);
     rig->reactor.base.ops = &rig_reactor_ops;
+    rig->log = (struct log) { .level = LOG_LEVEL_INFO, .sink = rig_on_log };
     rig->reactor.base.log = &rig->log;
     list_init(&rig->pending);
     rng_init(&rig->rng, seed);
