@@ -3,6 +3,8 @@
  * From a device to a serving store: docs/disk-format.md, section 5.
  *
  *   FLUSH -> LOAD -> HOME -> VERIFY -> WRITE -> END
+ *             |                                ^
+ *             +--(the flush has failed)--> RECORD
  *
  * Each state waits for one thing; any failure goes to END.
  */
@@ -13,14 +15,15 @@
 #include "base/crc32c.h"
 #include "store/load.h"
 
-enum { OPEN_FLUSH, OPEN_LOAD, OPEN_HOME, OPEN_VERIFY, OPEN_WRITE, OPEN_END };
+enum { OPEN_FLUSH, OPEN_LOAD, OPEN_HOME, OPEN_VERIFY, OPEN_WRITE, OPEN_RECORD, OPEN_END };
 
 static const struct sm_state states[] = {
     [OPEN_FLUSH] = { "flush", SM_TO(OPEN_LOAD) | SM_TO(OPEN_END) },
-    [OPEN_LOAD] = { "load", SM_TO(OPEN_HOME) | SM_TO(OPEN_END) },
+    [OPEN_LOAD] = { "load", SM_TO(OPEN_HOME) | SM_TO(OPEN_RECORD) | SM_TO(OPEN_END) },
     [OPEN_HOME] = { "home", SM_TO(OPEN_VERIFY) | SM_TO(OPEN_END) },
     [OPEN_VERIFY] = { "verify", SM_TO(OPEN_WRITE) | SM_TO(OPEN_END) },
     [OPEN_WRITE] = { "write", SM_TO(OPEN_END) },
+    [OPEN_RECORD] = { "record", SM_TO(OPEN_END) },
     [OPEN_END] = { "end", 0 },
 };
 
@@ -32,6 +35,7 @@ struct opening {
     void (*done)(void *ctx, const struct store_opened *opened);
     void *ctx;
     struct store_opened result;
+    struct status flushed; /* How the first flush ended. */
     struct load load;
     struct sweep sweep;
     struct walk walk;
@@ -250,6 +254,22 @@ static struct status MUST_CHECK opening_write(struct opening *o)
     return STATUS(OK);
 }
 
+/*
+ * The flush that recovery begins with has failed: what the process before had completed may be
+ * gone, and the next flush, of another process, may succeed.  The superblock that was found says
+ * so from now on, and is otherwise as it was.
+ */
+static void opening_record_failure(struct opening *o)
+{
+    struct store *const store = o->load.store;
+    struct superblock sb = o->load.sb;
+
+    sb.sequence++;
+    sb.failed = true;
+    store->opening = o;
+    superblock_write(store, &sb, opening_on_written);
+}
+
 /* ---- The machine ---- */
 
 /* Reports from the loop's top, where nothing of the store is on the stack. */
@@ -304,6 +324,13 @@ static struct status MUST_CHECK opening_advance(struct opening *o)
         store_load_start(&o->load);
         return STATUS(OK);
     case OPEN_LOAD:
+        if (!status_ok(o->flushed) && o->load.sb.clean)
+            return o->flushed; /* There was nothing to be lost. */
+        if (!status_ok(o->flushed)) {
+            sm_move(&o->sm, OPEN_RECORD);
+            opening_record_failure(o);
+            return STATUS(OK);
+        }
         sm_move(&o->sm, OPEN_HOME);
         opening_sweep(o, &home_ops, 1); /* In order. */
         return STATUS(OK);
@@ -325,9 +352,13 @@ static void opening_step(struct opening *o, struct status status)
 {
     struct status st = status;
 
-    if (status_ok(st) && o->sm.now == OPEN_WRITE) {
-        opening_end(o, st);
+    if (o->sm.now == OPEN_RECORD || (status_ok(st) && o->sm.now == OPEN_WRITE)) {
+        opening_end(o, status_ok(o->flushed) ? st : o->flushed);
         return;
+    }
+    if (o->sm.now == OPEN_FLUSH) {
+        o->flushed = status;
+        st = STATUS(OK); /* Whose disk it is, and whether it matters, is known after LOAD. */
     }
     if (status_ok(st))
         st = opening_advance(o);

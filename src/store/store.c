@@ -207,11 +207,11 @@ static void failure_on_recorded(struct store *store, struct status status)
 static void store_record_failure(struct store *store)
 {
     /*
+     * A checkpoint under way ends without a superblock of its own, once the disk has failed.
      * Before it serves, the superblock on the disk still names the journal that recovery needs,
      * and the one in memory does not any more.
      */
-    if (!store->serving || store->failure_recorded || checkpoint_is_busy(store) ||
-        store->sb_writer.done != NULL)
+    if (!store->serving || store->failure_recorded || store->sb_writer.done != NULL)
         return;
     store->failure_recorded = true;
     store->sb.sequence++;

@@ -326,6 +326,57 @@ static void an_untold_loss_is_kept(void **state)
     }
 }
 
+/* Opens the image with a device whose first flush fails. */
+static void open_with_failed_flush(void)
+{
+    struct rig after;
+
+    rig_init(&after, image, 1);
+    after.fail_flush = 1;
+    assert_true(status_is(rig_open(&after), STATUS_IO));
+    rig_abandon(&after);
+}
+
+/* A recovery whose flush fails is not the last word: the next one knows, and tells. */
+static void a_failed_flush_at_start_is_remembered(void **state)
+{
+    (void)state;
+    struct status st;
+    (void)run(BUSY, STORE_OP_WRITE, 0, false);
+    rig_image(&rig, rig.event_count, false, 0, image);
+    open_with_failed_flush();
+    open_with_failed_flush();
+    assert_true(is_told(BUSY, 1, &st));
+    assert_true(status_ok(st));
+    assert_false(is_told(QUIET, 1, &st));
+}
+
+/* A failed flush is recorded at once, however long the checkpoint that is under way may take. */
+static void a_failed_flush_waits_for_no_checkpoint(void **state)
+{
+    (void)state;
+    struct disk_layout layout;
+    struct superblock sb;
+    struct rig_io r;
+    assert_true(status_ok(disk_layout_make(RIG_DEVICE_BYTES, &layout)));
+    (void)run(BUSY, STORE_OP_WRITE, 0, false);
+    rig_pass(&rig, 100 * NS_PER_MS);
+    (void)run(BUSY, STORE_OP_WRITE, 0, false); /* Its region will close. */
+    rig.hold_from = layout.part[LAYOUT_CHECKPOINT_0].offset;
+    rig_pass(&rig, 31 * NS_PER_S);
+    rig_pass(&rig, 31 * NS_PER_S);
+    assert_false(list_empty(&rig.pending));
+    rig.fail_flush = 1;
+    rig_submit(&rig, &r, STORE_OP_FLUSH, 0, 0, 0);
+    rig_io_wait(&rig, &r);
+    assert_true(status_is(r.io.status, STATUS_MEDIA_WRITE));
+    rig_run(&rig);
+    assert_true(
+        status_ok(superblock_decode((struct const_span) { rig.content, SUPERBLOCK_BYTES }, &sb)));
+    assert_true(sb.failed);
+    rig.hold_from = 0;
+}
+
 /* Changes what both superblocks of the image say. */
 static void edit_superblocks(void (*edit)(struct superblock *sb))
 {
@@ -398,12 +449,20 @@ static void check_finds_wrong_marks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(the_busy_volume_is_told),        TEST(durable_commands_are_not_told),
-        TEST(fua_of_nothing_is_durable),      TEST(an_idle_volume_becomes_quiet),
-        TEST(a_late_command_keeps_it_busy),   TEST(the_mark_goes_after_a_flush),
-        TEST(a_slow_command_keeps_it_busy),   TEST(only_the_first_command_pays),
-        TEST(a_killed_process_loses_nothing), TEST(a_clean_close_leaves_all_quiet),
-        TEST(an_untold_loss_is_kept),         TEST(a_disk_without_marks_tells_everybody),
+        TEST(the_busy_volume_is_told),
+        TEST(durable_commands_are_not_told),
+        TEST(fua_of_nothing_is_durable),
+        TEST(an_idle_volume_becomes_quiet),
+        TEST(a_late_command_keeps_it_busy),
+        TEST(the_mark_goes_after_a_flush),
+        TEST(a_slow_command_keeps_it_busy),
+        TEST(only_the_first_command_pays),
+        TEST(a_killed_process_loses_nothing),
+        TEST(a_clean_close_leaves_all_quiet),
+        TEST(an_untold_loss_is_kept),
+        TEST(a_failed_flush_at_start_is_remembered),
+        TEST(a_failed_flush_waits_for_no_checkpoint),
+        TEST(a_disk_without_marks_tells_everybody),
         TEST(check_finds_wrong_marks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
