@@ -16,6 +16,7 @@ struct bystander {
     /* The caller's. */
     struct run *run;
     bool errors; /* Anything may fail. */
+    bool lied;   /* The disk is a liar that lost power: nobody knows what it knew. */
     void (*ready)(struct bystander *b);
 
     struct loss loss;

@@ -39,6 +39,7 @@ struct history {
     uint64_t clock; /* Grows with every call: the order of events. */
     uint64_t content_next;
     uint64_t reopened; /* The store, after a death: when, by clock. */
+    bool liar;         /* Nothing that the disk says is durable is. */
     bool loss_possible;
     bool loss_seen;
 };
@@ -100,6 +101,11 @@ void history_destroy(struct history *h)
         free(h->cells[i].versions);
     free(h->cells);
     free(h);
+}
+
+void history_set_liar(struct history *h)
+{
+    h->liar = true;
 }
 
 uint64_t history_content(struct history *h)
@@ -167,7 +173,7 @@ static void cell_write_done(struct history *h, struct cell *c, uint64_t submitte
         if (v->left_now == STILL_NOW)
             v->left_now = h->clock;
         v->denied = false;
-        if (fua)
+        if (fua && !h->liar)
             v->in_power = false;
     }
 }
@@ -190,7 +196,7 @@ void history_flush_start(struct history *h, struct history_op *op)
 void history_flush_done(struct history *h, struct history_op *op, bool ok)
 {
     h->clock++;
-    if (!ok)
+    if (!ok || h->liar)
         return;
     for (uint64_t i = 0; i < h->blocks * h->generations; i++) {
         struct cell *const c = &h->cells[i];

@@ -54,6 +54,9 @@ struct history_op {
 struct history *history_create(uint64_t blocks, uint32_t generations);
 void history_destroy(struct history *h);
 
+/* The disk is a liar: neither flush nor FUA settles anything. */
+void history_set_liar(struct history *h);
+
 /* A new identity for the content of a write. */
 uint64_t history_content(struct history *h);
 

@@ -194,6 +194,12 @@ static void slot_start_verify(struct load_slot *s)
 
 /* ---- Checking ---- */
 
+/* S7 adopts what it finds in an open region: behind a liar, that may be a stranger's bytes. */
+static bool may_adopt_anything(const struct store_load *load)
+{
+    return load->lied && sim_disk_config(load->disk)->atomic_bytes >= STORE_BLOCK_BYTES;
+}
+
 static void slot_check_block(struct load_slot *s, uint64_t i, bool zeros)
 {
     struct store_load *const load = s->load;
@@ -204,7 +210,7 @@ static void slot_check_block(struct load_slot *s, uint64_t i, bool zeros)
 
     if (!zeros && s->crcs[i] != crc32c(bytes.at, bytes.bytes))
         run_fail(load->run, "block %" PRIu64 " is returned with a wrong checksum", block);
-    if (history_read_block(load->history, &s->op, block, content))
+    if (history_read_block(load->history, &s->op, block, content) || may_adopt_anything(load))
         return;
     history_describe(load->history, &s->op, block, allowed, sizeof allowed);
     run_fail(load->run,
@@ -232,7 +238,7 @@ static bool slot_may_fail(const struct load_slot *s, struct status st)
         return load->superseding || load->broken || s->stale;
     if (s->io.opcode == STORE_OP_READ)
         return status_is(st, STATUS_MEDIA_READ) &&
-               blame_excuses_read(&load->blame, &s->op, s->mark);
+               (load->lied || blame_excuses_read(&load->blame, &s->op, s->mark));
     /* S6: overwrites and deletes work on a full disk; zeros above an older generation take room. */
     if (status_is(st, STATUS_NO_SPACE) && s->io.opcode == STORE_OP_WRITE)
         return load->may_fill && !slot_overwrites(s);

@@ -335,6 +335,23 @@ static void refused_may_come_back(void **state)
     assert_false(may_read(2));
 }
 
+/* Behind a liar, nothing that was ever written is certain to be gone. */
+static void liar_settles_nothing(void **state)
+{
+    (void)state;
+    history_set_liar(h);
+    write_done(1);
+    flush();
+    write_done(2);
+    flush();
+    assert_false(may_read(1));
+    history_power_lost(h);
+    assert_true(may_read(1));
+    history_power_lost(h);
+    assert_true(may_read(HISTORY_ZERO));
+    assert_false(may_read(3));
+}
+
 /* A pattern names its content and its address; anything else is bad. */
 static void patterns(void **state)
 {
@@ -379,6 +396,7 @@ int main(void)
         TEST(failed_overwrite_damages),
         TEST(damage_of_the_unsettled),
         TEST(refused_may_come_back),
+        TEST(liar_settles_nothing),
         TEST(patterns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,7 +20,11 @@
 #define DISK_PATH "/dev/sim"
 
 /* What kind of trouble this seed makes, besides deaths. */
-enum mode { MODE_PLAIN, MODE_FULL, MODE_ROT, MODE_ERRORS, MODE_COUNT };
+enum mode { MODE_PLAIN, MODE_FULL, MODE_ROT, MODE_ERRORS, MODE_LIAR };
+
+/* Full disks have most to go wrong: places are used again. */
+static const enum mode modes[] = { MODE_PLAIN, MODE_FULL,   MODE_FULL,   MODE_FULL,
+                                   MODE_ROT,   MODE_ERRORS, MODE_ERRORS, MODE_LIAR };
 
 struct work {
     struct run *run;
@@ -94,7 +98,8 @@ static void life_check_loss(struct work *work, const struct store_session_opened
 {
     const char *const wrong = loss_check(&work->load.loss, opened->unflushed_loss);
 
-    if (wrong != NULL)
+    /* A liar may have lost what the store knew of its volumes, too. */
+    if (wrong != NULL && !work->load.lied)
         run_fail(work->run, "%s", wrong);
 }
 
@@ -158,7 +163,7 @@ static void life_on_idle(struct store_load *load)
     if (load->superseding || work->ending)
         return; /* life_on_session() comes back. */
     work->ending = true;
-    if (history_loss_seen(load->history) && !work->loss_reported)
+    if (history_loss_seen(load->history) && !work->loss_reported && !load->lied)
         run_fail(work->run, "completed writes were lost, and no session was told (S1)");
     if (work->lives_left == 0 && !load->broken)
         work->finished = true;
@@ -169,7 +174,7 @@ static void life_on_idle(struct store_load *load)
 
 static void life_give_up(struct work *work, const char *what, struct status st)
 {
-    if (work->mode == MODE_ROT ? !work->spoiled : !blame_any(&work->load.blame))
+    if (!work->spoiled && (work->mode != MODE_ERRORS || !blame_any(&work->load.blame)))
         run_fail(work->run, "%s: %s", what, status_text(st));
     if (work->spoiled || work->lives_left == 0)
         work->finished = true; /* A spoiled disk may be refused; there is nothing more to see. */
@@ -269,6 +274,9 @@ static void life_ended(struct sim_process *p, enum sim_exit how, void *ctx)
     loss_life_ends(&work->beside.loss, now_ns, power, work->beside.errors);
     if (how == SIM_EXIT_POWER) {
         history_power_lost(work->load.history);
+        work->load.lied |= work->mode == MODE_LIAR;
+        work->beside.lied = work->load.lied;
+        work->spoiled |= work->load.lied;
         work->loss_reported = false;
     } else {
         history_process_died(work->load.history);
@@ -343,9 +351,15 @@ static bool work_finished(void *ctx)
 static void disk_make(struct work *work)
 {
     struct run *const run = work->run;
-    const struct sim_disk_config config = sim_disk_config_random(
+    struct sim_disk_config config = sim_disk_config_random(
         run->world, run_between(run, 16, work->mode == MODE_FULL ? 16 : 24) << 20);
 
+    config.liar = work->mode == MODE_LIAR;
+    if (config.liar) { /* Mostly one on which nothing is adopted: there, more can be said. */
+        config.volatile_cache = true;
+        config.align_bytes = run_percent(run, 70) ? 512 : config.align_bytes;
+        config.atomic_bytes = config.align_bytes;
+    }
     work->disk = sim_disk_create(work->machine, DISK_PATH, &config);
 }
 
@@ -383,6 +397,8 @@ static void load_make(struct work *work)
         .min_in_sync = 1,
     };
     load->history = history_create(load->shards * LOAD_SHARD_BLOCKS, load->generations);
+    if (work->mode == MODE_LIAR)
+        history_set_liar(load->history);
     blame_init(&load->blame, run->world, load->history, load->shards * LOAD_SHARD_BLOCKS);
     blame_add_disk(&load->blame, work->disk);
     load_init(load);
@@ -393,7 +409,7 @@ static void store_act(struct run *run)
     struct work *const work = sim_world_alloc(run->world, sizeof *work);
 
     work->run = run;
-    work->mode = (enum mode)rng_below(&run->rng, MODE_COUNT);
+    work->mode = modes[rng_below(&run->rng, ARRAY_COUNT(modes))];
     work->lives_left = (unsigned)run_between(run, work->mode == MODE_ROT, LIVES_MAX - 1);
     work->machine = sim_machine_create(run->world, "m");
     disk_make(work);
