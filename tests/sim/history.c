@@ -40,6 +40,7 @@ struct history {
     uint64_t content_next;
     uint64_t reopened; /* The store, after a death: when, by clock. */
     bool liar;         /* Nothing that the disk says is durable is. */
+    bool engine;       /* A Flush may not reach the disk. */
     bool loss_possible;
     bool loss_seen;
 };
@@ -106,6 +107,11 @@ void history_destroy(struct history *h)
 void history_set_liar(struct history *h)
 {
     h->liar = true;
+}
+
+void history_set_engine(struct history *h)
+{
+    h->engine = true;
 }
 
 uint64_t history_content(struct history *h)
@@ -201,7 +207,7 @@ void history_flush_done(struct history *h, struct history_op *op, bool ok)
     for (uint64_t i = 0; i < h->blocks * h->generations; i++) {
         struct cell *const c = &h->cells[i];
         for (size_t k = 0; k < c->count; k++)
-            if (c->versions[k].left_now < op->submitted)
+            if (c->versions[k].left_now < op->submitted && !(h->engine && c->versions[k].denied))
                 c->versions[k].in_power = false;
         /* Half a thousand events is longer than any read takes in a harness. */
         cell_sweep(c, h->clock > 512 ? h->clock - 512 : 0);

@@ -14,8 +14,8 @@
  *   flush completes      what was not in now when the flush was submitted leaves power (S1)
  *   process dies         writes in flight end, and may have happened (S2)
  *   power is lost        now becomes power
- *   the store is opened  what had failed and left now by a read may be back, unless a flush or a
- *     again              later write has completed since
+ *   the store is opened  what had failed and left now by a read may be back, unless a flush (that
+ *     again              must have reached the disk) or a later write has completed since
  *   a read returns v     what had ended before the read and is not v leaves now
  *   the medium is hurt   "damaged" becomes a version: a read may be a media error (S3) until a
  *                        later write replaces it like any other version; a write that failed
@@ -56,6 +56,12 @@ void history_destroy(struct history *h);
 
 /* The disk is a liar: neither flush nor FUA settles anything. */
 void history_set_liar(struct history *h);
+
+/*
+ * Flushes come from an engine, which asks no disk that has nothing completed to make durable: such
+ * a Flush says nothing of what writes that failed have left there.
+ */
+void history_set_engine(struct history *h);
 
 /* A new identity for the content of a write. */
 uint64_t history_content(struct history *h);
