@@ -17,6 +17,7 @@
     X(W3_NO_DRAIN, "W3", "a host's new association does not wait for the old one")              \
     X(S1_FLUSH_CLEAN_LEG, "S1", "the engine takes every disk for flushed, and asks none")       \
     X(S1_SENT_IS_HEARD, "S1", "a loss counts as told when the answer is sent")                  \
+    X(R8_PARTS_TOGETHER, "R8", "writes of parts of one block do not wait for each other")       \
     X(R8_OVERLAP, "R8", "commands that overlap are let through to the store together")          \
     X(S1_FLUSH_EARLY, "S1", "Flush completes before the device was flushed")                    \
     X(S1_MARK_NOT_DURABLE, "S1", "a command does not wait until its volume is marked busy")     \

@@ -253,8 +253,7 @@ static void dump_intents(struct dump *d)
     const uint64_t most = min_u64((d->room.bytes - fixed) / each, RECORD_INTENT_ITEMS_MAX);
     while (count < most && d->cp->next_intent < LAYOUT_INTENTS_MAX) {
         const struct intent *const i = &d->store->intents.table[d->cp->next_intent++];
-        if (i->state == INTENT_FREE || i->closing || i->shard->id >= d->cp->shards_end ||
-            i->shard->volume->deleted)
+        if (i->state == INTENT_FREE || i->closing || i->shard->id >= d->cp->shards_end)
             continue;
         items[count++] = (struct record_intent_item) { .shard = i->shard->id, .region = i->region };
     }

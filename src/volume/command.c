@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/crc32c.h"
+#include "base/mutation.h"
 #include "volume/volume_internal.h"
 
 /*
@@ -178,6 +179,8 @@ static void command_submit_edge(struct command *cmd, struct layout_range *rest, 
     p->edge.from = (uint32_t)(rest->at - block);
     p->edge.to = (uint32_t)min_u64(STORE_BLOCK_BYTES, p->edge.from + rest->bytes);
     p->edge.data = data;
+    if (MUTATION(R8_PARTS_TOGETHER))
+        p->order.exclusive = false;
     rest->at += p->edge.to - p->edge.from;
     rest->bytes -= p->edge.to - p->edge.from;
     slice_submit(p);

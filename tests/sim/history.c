@@ -498,8 +498,6 @@ void history_describe(const struct history *h, const struct history_op *op, uint
 
 /* ---- Patterns ---- */
 
-#define WORDS 512
-
 /* Word 0 names the content, word 1 the address; all others follow from both. */
 static uint64_t pattern_word(uint64_t address, uint64_t content, unsigned i)
 {
@@ -513,12 +511,12 @@ static uint64_t pattern_word(uint64_t address, uint64_t content, unsigned i)
 
 void pattern_fill(uint64_t address, uint64_t content, struct span out_block)
 {
-    assert(out_block.bytes == WORDS * sizeof(uint64_t));
+    assert(out_block.bytes % PATTERN_BYTES_MIN == 0);
     if (content == HISTORY_ZERO) {
         memset(out_block.at, 0, out_block.bytes);
         return;
     }
-    for (unsigned i = 0; i < WORDS; i++) {
+    for (unsigned i = 0; i < out_block.bytes / sizeof(uint64_t); i++) {
         const uint64_t word = pattern_word(address, content, i);
         memcpy(out_block.at + i * sizeof word, &word, sizeof word);
     }
@@ -528,9 +526,9 @@ uint64_t pattern_read(uint64_t address, struct const_span block)
 {
     uint64_t content;
 
-    assert(block.bytes == WORDS * sizeof(uint64_t));
+    assert(block.bytes % PATTERN_BYTES_MIN == 0);
     memcpy(&content, block.at, sizeof content);
-    for (unsigned i = 1; i < WORDS; i++) {
+    for (unsigned i = 1; i < block.bytes / sizeof(uint64_t); i++) {
         const uint64_t want = content == HISTORY_ZERO ? 0 : pattern_word(address, content, i);
         uint64_t word;
         memcpy(&word, block.at + i * sizeof word, sizeof word);

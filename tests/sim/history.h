@@ -120,7 +120,9 @@ void history_describe(const struct history *h, const struct history_op *op, uint
 
 /* ---- Patterns: a block's bytes tell what was written and where ---- */
 
-/* Fills a block (4096 bytes) so that it names content and address. */
+#define PATTERN_BYTES_MIN 512
+
+/* Fills a block, a multiple of PATTERN_BYTES_MIN, so that it names content and address. */
 void pattern_fill(uint64_t address, uint64_t content, struct span out_block);
 
 /* The content of a block at that address; HISTORY_ZERO for zeros, HISTORY_BAD for anything else. */

@@ -19,7 +19,7 @@ static void slot_on_done(struct initiator_io *io);
 static uint64_t host_offset(const struct host *h, uint64_t block)
 {
     const struct host_config *const c = &h->config;
-    return (block / c->group_blocks * c->group_stride + block % c->group_blocks) * HOST_BLOCK_BYTES;
+    return (block / c->group_blocks * c->group_stride + block % c->group_blocks) * c->block_bytes;
 }
 
 /* A range inside one group. */
@@ -52,9 +52,10 @@ static bool slot_is_alone(const struct host_slot *s)
 
 static void slot_fill(struct host_slot *s)
 {
+    const uint32_t bytes = s->host->config.block_bytes;
+
     for (uint64_t i = 0; i < s->op.count; i++)
-        pattern_fill(s->op.block + i, s->op.content,
-                     (struct span) { s->data + i * HOST_BLOCK_BYTES, HOST_BLOCK_BYTES });
+        pattern_fill(s->op.block + i, s->op.content, (struct span) { s->data + i * bytes, bytes });
 }
 
 void host_cut(void *ctx)
@@ -101,7 +102,7 @@ static void slot_submit(struct host_slot *s)
     h->started++;
     io->done = slot_on_done;
     io->offset = io->opcode == INITIATOR_FLUSH ? 0 : host_offset(h, s->op.block);
-    io->bytes = s->op.count * HOST_BLOCK_BYTES;
+    io->bytes = s->op.count * h->config.block_bytes;
     io->data = (struct span) { 0 };
     if (io->opcode == INITIATOR_READ || io->opcode == INITIATOR_WRITE)
         io->data = (struct span) { s->data, io->bytes };
@@ -109,7 +110,7 @@ static void slot_submit(struct host_slot *s)
               s->op.count << 32 | (uint32_t)s->op.content);
     initiator_io_submit(q, initiator_ctrl_ns(h->ctrl), io);
     /* The answer that tells of a loss may be lost, too. */
-    if (s->may_tell && (io->opcode == INITIATOR_FLUSH || io->fua) && run_percent(run, 30))
+    if (s->may_tell && (io->opcode == INITIATOR_FLUSH || io->fua) && run_percent(run, 60))
         sim_world_after(run->world, run_between(run, 0, 200 * NS_PER_US), host_cut, h);
 }
 
@@ -175,8 +176,8 @@ static void slot_check_block(struct host_slot *s, uint64_t i)
     const uint64_t block = s->op.block + i;
     char allowed[512];
 
-    const uint64_t content = pattern_read(
-        block, (struct const_span) { s->data + i * HOST_BLOCK_BYTES, HOST_BLOCK_BYTES });
+    const uint64_t content =
+        pattern_read(block, (struct const_span) { s->data + i * c->block_bytes, c->block_bytes });
     if (history_read_block(c->history, &s->op, block, content))
         return;
     history_describe(c->history, &s->op, block, allowed, sizeof allowed);
@@ -492,7 +493,7 @@ struct host *host_create(const struct host_config *config)
 {
     struct sim_world *const w = config->run->world;
     struct host *const h = sim_world_alloc(w, sizeof *h);
-    const size_t bytes = (size_t)config->io_blocks_max * HOST_BLOCK_BYTES;
+    const size_t bytes = (size_t)config->io_blocks_max * config->block_bytes;
     const struct sim_program program = {
         .name = "host", .reactors = 1, .main = host_main, .ctx = h
     };

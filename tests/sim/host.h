@@ -27,6 +27,7 @@ struct host_config {
     struct sim_machine *machine;
     struct io_addr target;
     const char *nqn;
+    uint32_t block_bytes;  /* As the history counts; the LBA size, or a multiple of it. */
     uint64_t blocks;       /* That the host uses; the history has as many. */
     uint64_t group_blocks; /* They lie in groups of so many ... */
     uint64_t group_stride; /* ... that start so many blocks apart in the namespace. */

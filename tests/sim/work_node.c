@@ -24,17 +24,22 @@
 #define CALM_NS      (60 * NS_PER_S) /* Regions close 30 s after their last write. */
 
 /* What happens besides deaths. */
-enum mode { MODE_PLAIN, MODE_FULL, MODE_ROT, MODE_ERRORS, MODE_COUNT };
+enum mode { MODE_PLAIN, MODE_PARTS, MODE_FULL, MODE_ROT, MODE_ERRORS, MODE_COUNT };
 
-/* What the host uses of the volume; full: more than the disk has room for. */
+/*
+ * What the host uses of the volume, in blocks of its LBAs.  parts: of blocks of 4 KiB; full: more
+ * than the disk has room for.
+ */
 struct shape {
+    uint32_t lba_bytes;
     uint32_t shards;
     uint64_t blocks;
     uint64_t group_blocks;
     uint64_t disk_bytes;
 };
-static const struct shape usual = { 6, 96, 16, (uint64_t)24 << 20 };
-static const struct shape full = { SHARDS_MAX, 320, 2, (uint64_t)16 << 20 };
+static const struct shape usual = { 4096, 6, 96, 16, (uint64_t)24 << 20 };
+static const struct shape parts = { 512, 6, 96, 24, (uint64_t)24 << 20 };
+static const struct shape full = { 4096, SHARDS_MAX, 320, 2, (uint64_t)16 << 20 };
 
 static const char volume_name[] = "sim";
 
@@ -113,7 +118,7 @@ static void apply_deliver(struct io_msg *msg)
         .volume = { .uuid = { { 5 } },
                     .bytes = work->shape->shards * SHARD_BYTES,
                     .shard_bytes = SHARD_BYTES,
-                    .lba_bytes = 4096,
+                    .lba_bytes = work->shape->lba_bytes,
                     .stripe_unit_bytes = 64 << 10,
                     .stripe_width = work->disk_count > 1 ? 2 : 1,
                     .replicas = 1,
@@ -365,7 +370,7 @@ static void node_act(struct run *run)
 
     work->run = run;
     work->mode = (enum mode)rng_below(&run->rng, MODE_COUNT);
-    work->shape = work->mode == MODE_FULL ? &full : &usual;
+    work->shape = work->mode == MODE_FULL ? &full : work->mode == MODE_PARTS ? &parts : &usual;
     const struct shape *const shape = work->shape;
     work->history = history_create(shape->blocks, 1);
     history_set_engine(work->history);
@@ -385,10 +390,11 @@ static void node_act(struct run *run)
         .nqn = nqn.s,
         .blame = &work->blame,
         .no_space = work->mode == MODE_FULL,
+        .block_bytes = shape->lba_bytes,
         .blocks = shape->blocks,
         .group_blocks = shape->group_blocks,
         .group_stride =
-            shape->shards * SHARD_BYTES / HOST_BLOCK_BYTES / (shape->blocks / shape->group_blocks),
+            shape->shards * SHARD_BYTES / shape->lba_bytes / (shape->blocks / shape->group_blocks),
         .ops = run_between(run, 20, work->mode == MODE_FULL ? 600 : 250),
         .slots = (unsigned)run_between(run, 1, 12),
         .queues = (unsigned)run_between(run, 1, HOST_QUEUES_MAX),

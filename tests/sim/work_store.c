@@ -13,6 +13,7 @@
 
 #include "bystander.h"
 #include "memory.h"
+#include "passer.h"
 #include "store_load.h"
 #include "workloads.h"
 
@@ -33,6 +34,7 @@ struct work {
     struct sim_disk *disk;
     struct store_load load;
     struct bystander beside;
+    struct passer passer;
     unsigned lives_left; /* After the current one. */
     bool formatted;
     bool finished;
@@ -77,6 +79,7 @@ static void life_end(struct work *work)
     work->load.old_session = NULL;
     work->load.session = NULL;
     bystander_stop(&work->beside);
+    passer_stop(&work->passer);
     /* Closing makes everything durable; when it dies on the way, nobody knows how far it came. */
     loss_flush_ends(&work->load.loss, loss_flush_begins(&work->load.loss));
     loss_flush_ends(&work->beside.loss, loss_flush_begins(&work->beside.loss));
@@ -188,6 +191,7 @@ static void life_on_beside(struct bystander *beside)
     struct work *const work = CONTAINER_OF(beside, struct work, beside);
     const struct store_session_config config = session_config(work);
 
+    passer_start(&work->passer, work->store);
     const struct status st = store_session_open(work->store, &config, life_on_session, work);
     assert(status_ok(st));
 }
@@ -310,6 +314,7 @@ static void faults_set(struct work *work)
         f->slow_ns = run_between(run, NS_PER_MS, NS_PER_S);
     }
     work->beside.errors = work->mode == MODE_ERRORS && work->lives_left > 0;
+    work->passer.errors = work->beside.errors;
     if (!work->beside.errors)
         return;
     f->read_error_one_in = run_percent(run, 30) ? run_between(run, 10, 300) : 0;
@@ -417,6 +422,8 @@ static void store_act(struct run *run)
     work->beside.run = run;
     work->beside.ready = life_on_beside;
     bystander_init(&work->beside);
+    work->passer.run = run;
+    passer_init(&work->passer);
     sim_trace(run->world, "mode", work->mode, work->lives_left, work->load.generations);
     life_begin(work);
     run_until(run, work_finished, work, 4000 * NS_PER_S, "the store");

@@ -204,6 +204,7 @@ static void target_act(struct run *run)
         .machine = work.host_machine,
         .target = sim_machine_addr(work.server_machine, PORT),
         .nqn = nqn,
+        .block_bytes = HOST_BLOCK_BYTES,
         .blocks = BLOCKS,
         .group_blocks = BLOCKS,
         .ops = run_between(run, 20, 200),
