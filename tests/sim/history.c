@@ -418,7 +418,8 @@ void history_process_died(struct history *h)
 
 static void version_power_lost(struct history *h, struct version *v)
 {
-    v->was_now = v->left_now == STILL_NOW;
+    /* That a write which failed is there after all takes nothing that had completed. */
+    v->was_now = v->left_now == STILL_NOW || v->denied;
     if (v->in_power && !v->was_now && v->content != HISTORY_DAMAGED)
         h->loss_possible = true;
     v->left_now = v->in_power ? STILL_NOW : min_u64(v->left_now, h->clock);
