@@ -203,6 +203,9 @@ static bool is_vital(const struct blame_disk *d, uint64_t offset)
     unsigned bad;
 
     sim_disk_peek(d->disk, 0, (struct span) { slots, sizeof slots });
+    for (unsigned i = 0; i < 2; i++)
+        if (d->latent[i])
+            memset(slots + superblock_offset(i), 0, SUPERBLOCK_BYTES);
     if (!status_ok(superblock_choose((struct const_span) { slots, sizeof slots }, &sb, &bad)))
         return true;
     const struct disk_extent *const area =
@@ -221,6 +224,8 @@ bool blame_spoil(struct blame *b, unsigned disk, bool latent)
         damage_at(d, offset);
     if (extent_has(&d->layout.part[LAYOUT_SUMS], offset))
         damage_sums(d, offset);
+    for (unsigned i = 0; i < 2 && latent; i++)
+        d->latent[i] |= offset == superblock_offset(i);
     if (latent)
         sim_disk_latent_error(d->disk, offset);
     else

@@ -8,8 +8,10 @@
 
 #include "memory.h"
 
-#define IN_FLIGHT UINT64_MAX
-#define STILL_NOW UINT64_MAX
+/* More events than happen while a read is under way, on a disk that takes seconds for it. */
+#define READ_EVENTS_MAX 16384
+#define IN_FLIGHT       UINT64_MAX
+#define STILL_NOW       UINT64_MAX
 
 struct version {
     uint64_t content;
@@ -209,8 +211,7 @@ void history_flush_done(struct history *h, struct history_op *op, bool ok)
         for (size_t k = 0; k < c->count; k++)
             if (c->versions[k].left_now < op->submitted && !(h->engine && c->versions[k].denied))
                 c->versions[k].in_power = false;
-        /* Half a thousand events is longer than any read takes in a harness. */
-        cell_sweep(c, h->clock > 512 ? h->clock - 512 : 0);
+        cell_sweep(c, h->clock > READ_EVENTS_MAX ? h->clock - READ_EVENTS_MAX : 0);
     }
 }
 
