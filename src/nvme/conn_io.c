@@ -6,6 +6,7 @@
  */
 #include <assert.h>
 
+#include "base/atomic_max.h"
 #include "base/mutation.h"
 #include "nvme/conn.h"
 #include "nvme/target_internal.h"
@@ -138,14 +139,6 @@ static void io_submit(struct nvme_cmd *cmd, enum nvme_ns_opcode opcode, uint64_t
 
 /* ---- Answers that tell of a loss, see ns.h ---- */
 
-static void raise(_Atomic uint64_t *value, uint64_t to)
-{
-    uint64_t now = atomic_load(value);
-
-    while (now < to && !atomic_compare_exchange_weak(value, &now, to))
-        ;
-}
-
 /* Notes what the answer to a failed command tells, before it is sent. */
 static void io_note_loss(struct nvme_cmd *cmd)
 {
@@ -155,8 +148,8 @@ static void io_note_loss(struct nvme_cmd *cmd)
         return;
     conn->loss_answered = cmd->req.loss_told;
     conn->loss_cid = cmd->sqe.cid;
-    raise(&conn->ctrl->loss_told, cmd->req.loss_told);
-    raise(&conn->ctrl->loss_answered, cmd->req.loss_told);
+    atomic_max_u64(&conn->ctrl->loss_told, cmd->req.loss_told);
+    atomic_max_u64(&conn->ctrl->loss_answered, cmd->req.loss_told);
     if (MUTATION(S1_SENT_IS_HEARD))
         conn->subsys->ns->ops->loss_heard(conn->subsys->ns, cmd->req.loss_told);
 }

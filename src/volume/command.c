@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/atomic_max.h"
 #include "base/crc32c.h"
 #include "base/mutation.h"
 #include "volume/volume_internal.h"
@@ -354,10 +355,8 @@ static bool command_tells_loss(const struct command *cmd)
 void command_loss_heard(struct nvme_ns *ns, uint64_t loss)
 {
     struct volume *v = CONTAINER_OF(ns, struct volume, ns);
-    uint64_t heard = atomic_load(&v->losses.heard);
 
-    while (heard < loss && !atomic_compare_exchange_weak(&v->losses.heard, &heard, loss))
-        ;
+    atomic_max_u64(&v->losses.heard, loss);
 }
 
 static void command_prepare(struct command *cmd)
