@@ -5,6 +5,19 @@
 #include <limits.h>
 #include <string.h>
 
+/*
+ * ISA-L's variant for AVX-512 returns with the upper halves of the vector registers dirty, and
+ * every SSE instruction after that, such as two pointers stored as one, waits to merge with them:
+ * 0.15 us at the first one, as much as the checksum of two blocks.
+ */
+static void clean_vector_registers(void)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx"))
+        __asm__ volatile("vzeroupper" ::: "memory");
+#endif
+}
+
 /* ISA-L takes an int length and leaves both inversions to the caller. */
 uint32_t crc32c_extend(uint32_t crc, const void *data, size_t bytes)
 {
@@ -17,6 +30,7 @@ uint32_t crc32c_extend(uint32_t crc, const void *data, size_t bytes)
         at += piece;
         bytes -= (size_t)piece;
     }
+    clean_vector_registers();
     return ~raw;
 }
 
