@@ -83,6 +83,7 @@ void conn_on_connected(struct nvme_conn *conn)
 {
     sm_move(&conn->sm, CONN_LIVE);
     io_timer_disarm(&conn->timer);
+    conn_watch_stall(conn); /* What came behind Connect may have begun a PDU. */
 }
 
 /* ---- Time ---- */
@@ -95,15 +96,23 @@ void conn_watch_stall(struct nvme_conn *conn)
         io_timer_arm(&conn->timer, r, reactor_now_ns(r) + NVME_STALL_NS);
 }
 
-/* Since when the peer owes us something: to take a response or to send data; 0 if it does not. */
+static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
+{
+    if (a_ns == 0 || b_ns == 0)
+        return a_ns + b_ns;
+    return min_u64(a_ns, b_ns);
+}
+
+/*
+ * Since when the peer owes us something: to take what we send, to send the data that the oldest
+ * R2T asks for, or the rest of a PDU that it has begun.  0 if it owes nothing.
+ */
 static uint64_t conn_owed_since_ns(const struct nvme_conn *conn)
 {
     const uint64_t tx = pdu_tx_sending_since_ns(&conn->tx);
-    const uint64_t r2t = conn->r2ts_outstanding > 0 ? conn->r2t_progress_ns : 0;
+    const uint64_t r2t = list_empty(&conn->r2ts) ? 0 : conn->r2t_since_ns;
 
-    if (tx == 0 || r2t == 0)
-        return tx + r2t;
-    return min_u64(tx, r2t);
+    return earlier(earlier(tx, r2t), pdu_rx_begun_ns(&conn->rx));
 }
 
 static void conn_on_timer(struct io_timer *timer)
@@ -128,7 +137,9 @@ static void conn_on_timer(struct io_timer *timer)
         io_timer_arm(timer, r, since + NVME_STALL_NS);
         return;
     }
-    log_warning(r->log, "%s: takes no responses or sends no data; closed", who.s);
+    log_warning(r->log,
+                "%s: takes no responses, or does not send the whole of what it has to; closed",
+                who.s);
     conn_close(conn);
 }
 

@@ -58,7 +58,7 @@ enum nvme_cmd_state {
 };
 
 struct nvme_cmd {
-    struct list_node link; /* In free, r2t_queue, or one of home's lists. */
+    struct list_node link; /* In free, r2t_queue, r2ts, or one of home's lists. */
     struct pdu_tx_entry tx;
     struct nvme_conn *conn;
     struct nvme_sqe sqe;
@@ -136,7 +136,6 @@ struct nvme_conn {
     bool dropped;    /* In CLOSING: the commands that will never execute have been freed. */
     bool data_waiting;
     bool r2t_waiting;
-    uint16_t r2ts_outstanding;
 
     size_t data_bytes; /* Of the pool, without those of R2Ts. */
     size_t r2t_bytes;
@@ -145,9 +144,10 @@ struct nvme_conn {
     size_t data_wanted;            /* While data_waiting. */
     struct span granted;           /* What the wait has brought, until the header is asked again. */
     struct list r2t_queue;
-    uint64_t loss_answered;   /* Told by an answer that the host may not have got yet; or 0. */
-    uint16_t loss_cid;        /* Of that answer: used again, it proves that the host has it. */
-    uint64_t r2t_progress_ns; /* When the first was sent, or the last data came. */
+    struct list r2ts;       /* Commands whose data were asked for, the oldest first, ... */
+    uint64_t r2t_since_ns;  /* ... and since when that is the oldest. */
+    uint64_t loss_answered; /* Told by an answer that the host may not have got yet; or 0. */
+    uint16_t loss_cid;      /* Of that answer: used again, it proves that the host has it. */
 
     struct pdu_tx_entry term_entry;
     struct pdu_error term_error;
@@ -234,6 +234,9 @@ void cmd_buf_put(struct nvme_cmd *cmd);
 
 /* Asks the host for cmd's data as soon as there is a buffer for them. */
 void cmd_r2t_start(struct nvme_cmd *cmd);
+
+/* All of them have come. */
+void cmd_r2t_end(struct nvme_cmd *cmd);
 
 /* The connection closes: no command waits for a buffer any more. */
 void conn_buf_close(struct nvme_conn *conn);

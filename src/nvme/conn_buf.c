@@ -47,6 +47,7 @@ void conn_buf_init(struct nvme_conn *conn)
     list_node_init(&conn->data_waiter.link);
     list_node_init(&conn->r2t_waiter.link);
     list_init(&conn->r2t_queue);
+    list_init(&conn->r2ts);
 }
 
 /* Whether a connection that holds so much of a pool may have more; its next put asks again. */
@@ -142,6 +143,15 @@ static bool r2t_take(struct nvme_conn *conn, struct nvme_cmd *cmd)
     return true;
 }
 
+void cmd_r2t_end(struct nvme_cmd *cmd)
+{
+    struct nvme_conn *conn = cmd->conn;
+
+    if (list_first(&conn->r2ts) == &cmd->link)
+        conn->r2t_since_ns = reactor_now_ns(conn->shard->reactor);
+    list_remove(&cmd->link);
+}
+
 /* Sends R2Ts for the commands in the queue as far as there are buffers. */
 static void r2t_pump(struct nvme_conn *conn)
 {
@@ -154,8 +164,9 @@ static void r2t_pump(struct nvme_conn *conn)
         cmd->state = CMD_R2T;
         cmd->r2t_unsent = true;
         cmd->data_received = 0;
-        if (conn->r2ts_outstanding++ == 0)
-            conn->r2t_progress_ns = reactor_now_ns(conn->shard->reactor);
+        if (list_empty(&conn->r2ts))
+            conn->r2t_since_ns = reactor_now_ns(conn->shard->reactor);
+        list_push_back(&conn->r2ts, &cmd->link);
         pdu_tx_queue(&conn->tx, &cmd->tx);
         conn_watch_stall(conn);
     }

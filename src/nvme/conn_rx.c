@@ -237,12 +237,16 @@ static struct status MUST_CHECK conn_rx_data(struct pdu_rx *rx, bool digest_ok)
         return STATUS(OK);
     }
     assert(cmd->state == CMD_R2T);
-    conn->r2t_progress_ns = reactor_now_ns(conn->shard->reactor);
     if (cmd->data_received == cmd->data.bytes) {
-        conn->r2ts_outstanding--;
+        cmd_r2t_end(cmd);
         data_complete(cmd, cmd->status);
     }
     return STATUS(OK);
+}
+
+static void conn_rx_begun(struct pdu_rx *rx)
+{
+    conn_watch_stall(CONTAINER_OF(rx, struct nvme_conn, rx));
 }
 
 static void conn_rx_stopped(struct pdu_rx *rx, struct status why)
@@ -266,5 +270,6 @@ static void conn_rx_stopped(struct pdu_rx *rx, struct status why)
 const struct pdu_rx_ops conn_rx_ops = {
     .header = conn_rx_header,
     .data = conn_rx_data,
+    .begun = conn_rx_begun,
     .stopped = conn_rx_stopped,
 };

@@ -131,4 +131,8 @@ static void rx_stopped(struct pdu_rx *rx, struct status why)
     initiator_queue_on_rx_stopped(queue_of(rx), why);
 }
 
-const struct pdu_rx_ops initiator_rx_ops = { rx_header, rx_data, rx_stopped };
+const struct pdu_rx_ops initiator_rx_ops = {
+    .header = rx_header,
+    .data = rx_data,
+    .stopped = rx_stopped,
+};

@@ -122,8 +122,9 @@ static_assert(NVME_NODES_MAX * NVME_CNTLIDS_PER_NODE <= NVME_CNTLID_MAX, "ids en
 
 /* From the accept to the end of Connect; Linux waits 60 s for the same. */
 #define NVME_HANDSHAKE_NS (UINT64_C(20) * 1000000000)
-/* A peer that takes none of its responses, or sends none of the data it was asked for, for this
- * long, is gone: Linux gives a command up after 30 s. */
+/* A peer that takes so long to take what was sent, to send all that the oldest R2T asks for, or to
+ * end a PDU that it began, is gone, or means to hold what we keep for it: Linux gives a command up
+ * after 30 s. */
 #define NVME_STALL_NS (UINT64_C(60) * 1000000000)
 /* From the loss of an I/O queue's connection to the end of its controller: Linux asks for a reset
  * or a shutdown within milliseconds, a machine under load within a second or two. */

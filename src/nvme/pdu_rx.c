@@ -38,6 +38,15 @@ static size_t rx_available(const struct pdu_rx *rx)
     return rx->end - rx->begin;
 }
 
+static void rx_note_begun(struct pdu_rx *rx)
+{
+    if (rx->begun_ns != 0 || (!rx->in_data && rx_available(rx) == 0))
+        return;
+    rx->begun_ns = reactor_now_ns(rx->reactor);
+    if (rx->ops->begun != NULL)
+        rx->ops->begun(rx);
+}
+
 /* Receives into the data's place if much of them is missing, else into the buffer. */
 static void rx_recv(struct pdu_rx *rx)
 {
@@ -55,6 +64,7 @@ static void rx_recv(struct pdu_rx *rx)
         into = (struct span) { rx->buffer.at + rx->end, rx->buffer.bytes - rx->end };
     }
     assert(into.bytes > 0);
+    rx_note_begun(rx);
     sm_move(&rx->sm, RX_RECV);
     io_op_recv(&rx->recv, rx->reactor, rx->fd, into, rx_on_recv);
 }
@@ -78,6 +88,7 @@ static struct status MUST_CHECK rx_data_complete(struct pdu_rx *rx, enum rx_next
         }
     }
     rx->in_data = false;
+    rx->begun_ns = 0;
     *out_next = RX_NEXT_STEP;
     return rx->ops->data(rx, digest_ok);
 }
@@ -144,6 +155,8 @@ static struct status MUST_CHECK rx_step_header(struct pdu_rx *rx, enum rx_next *
     rx->common_known = false;
     rx->header_known = false;
     rx->in_data = rx->pdu.data_bytes > 0;
+    if (!rx->in_data)
+        rx->begun_ns = 0;
     rx->data = data;
     rx->data_whole = data;
     rx->data_missing = rx->pdu.data_bytes;
@@ -179,6 +192,7 @@ static void rx_parse(struct pdu_rx *rx)
             return;
         }
         if (next == RX_NEXT_PAUSE) {
+            rx->begun_ns = 0;
             sm_move(&rx->sm, RX_PAUSED);
             return;
         }
@@ -246,6 +260,7 @@ void pdu_rx_start(struct pdu_rx *rx)
     rx->header_known = false;
     rx->in_data = false;
     rx->stopping = false;
+    rx->begun_ns = 0;
     rx->error = (struct pdu_error) { 0 };
     rx_recv(rx);
 }
@@ -275,6 +290,11 @@ void pdu_rx_resume(struct pdu_rx *rx)
 bool pdu_rx_paused(const struct pdu_rx *rx)
 {
     return rx->sm.now == RX_PAUSED;
+}
+
+uint64_t pdu_rx_begun_ns(const struct pdu_rx *rx)
+{
+    return rx->begun_ns;
 }
 
 struct status pdu_rx_refuse(struct pdu_rx *rx, enum pdu_fes fes, size_t fei)

@@ -41,6 +41,9 @@ struct pdu_rx_ops {
     /* The data of the last header have arrived, discarded or not.  digest_ok is false if their
      * digest was wrong; true where there is none. */
     struct status (*data)(struct pdu_rx *rx, bool digest_ok);
+    /* A PDU has begun, and the rest of it is awaited: pdu_rx_begun_ns() is not 0 from now on.
+     * NULL is allowed. */
+    void (*begun)(struct pdu_rx *rx);
     /* Called once, last: nothing is in flight and rx may be freed.  For BAD_PDU and BAD_DIGEST,
      * rx->error and pdu_rx_culprit() say what a termination PDU has to. */
     void (*stopped)(struct pdu_rx *rx, struct status why);
@@ -65,6 +68,7 @@ struct pdu_rx {
     bool in_data;      /* Its header is handled, its data or their digest are not. */
     bool direct;       /* The recv in flight goes to data. */
     bool stopping;
+    uint64_t begun_ns; /* Since when the rest of the PDU at begin is awaited; 0 if it is not. */
     struct pdu pdu;
     struct span data; /* What is still missing of the data; at is NULL to discard them. */
     size_t data_missing;
@@ -84,6 +88,10 @@ void pdu_rx_resume(struct pdu_rx *rx);
 
 /* Whether header() answered BUSY and was not resumed. */
 bool pdu_rx_paused(const struct pdu_rx *rx);
+
+/* Since when the peer has owed the rest of the PDU that it began; 0 if none has begun or it is us,
+ * paused, who do not take it.  A peer that sends a byte now and then owes since the first. */
+uint64_t pdu_rx_begun_ns(const struct pdu_rx *rx);
 
 /* Notes why a header is refused; returns BAD_PDU. */
 struct status pdu_rx_refuse(struct pdu_rx *rx, enum pdu_fes fes, size_t fei) MUST_CHECK;
