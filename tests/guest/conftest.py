@@ -23,10 +23,9 @@ def booted():
     keeper.stop()
 
 
-@pytest.fixture
-def guest(booted, request):
-    """A guest without connections, whose kernel has nothing to complain about afterwards."""
-    running = booted.get()
+def watched(running, request):
+    """Lends a guest to a test; afterwards it has no connections, and its kernel nothing to
+    complain about."""
     seen = len(running.console())
     yield running
     if not running.broken:
@@ -36,6 +35,24 @@ def guest(booted, request):
         complaints = [line for line in complaints
                       if allowed is None or not any(text in line for text in allowed.args)]
         assert not complaints, "the guest's kernel says:\n" + "\n".join(complaints)
+
+
+@pytest.fixture
+def guest(booted, request):
+    yield from watched(booted.get(), request)
+
+
+@pytest.fixture(scope="module")
+def second_booted(booted):
+    """As booted: another machine, for tests that name both."""
+    keeper = host.Keeper(**booted.options)
+    yield keeper
+    keeper.stop()
+
+
+@pytest.fixture
+def second_guest(second_booted, request):
+    yield from watched(second_booted.get(), request)
 
 
 @pytest.fixture(scope="module")

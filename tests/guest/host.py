@@ -11,8 +11,9 @@ CONNECT = "--ctrl-loss-tmo=300 --reconnect-delay=1 --keep-alive-tmo=5"
 
 # What the kernel says when an I/O failed, or when it dislikes what a target told it.
 COMPLAINTS = re.compile(
-    r"I/O error|Buffer I/O|EXT4-fs (error|warning)|identify failed|duplicate (IDs|nsid)|bogus|"
-    r"invalid (queue|PDU|data)|PDU.*error|digest error|(BUG|WARNING|Oops)[: ]|hung task|"
+    r"I/O error|Buffer I/O|EXT4-fs (error|warning)|XFS .*(corrupt|error)|"
+    r"identify failed|duplicate (IDs|nsid)|bogus|"
+    r"invalid (queue|PDU|data)|PDU.*error|digest error|\b(BUG|WARNING|Oops)[: ]|hung task|"
     r"blocked for more than|unsupported|mismatch|Removing after probe failure", re.I)
 
 

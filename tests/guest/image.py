@@ -32,7 +32,7 @@ UNUSED_DAYS = 14  # Sets not used for longer are removed when a new one is made.
 HOST_PACKAGES = ["e2fsprogs", "kmod", "qemu-system-x86", "zstd"]
 GUEST_PACKAGES = [
     "bash", "busybox-static", "coreutils", "e2fsprogs", "fio", "grep", "iproute2", "kmod",
-    "mount", "nvme-cli", "procps", "sed", "util-linux",
+    "mount", "nvme-cli", "procps", "sed", "util-linux", "xfsprogs",
 ]
 # The small kernel: no drivers for real hardware to wait for.
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
