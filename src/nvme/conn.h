@@ -32,6 +32,7 @@
 
 struct nvme_conn;
 struct nvme_ctrl;
+struct nvme_peer;
 struct nvme_port;
 struct nvme_subsys;
 struct nvme_target;
@@ -170,7 +171,8 @@ struct nvme_conn {
     struct list_node open_link;   /* In target->half_open. */
     struct nvme_ctrl *ctrl;
     uint16_t home_qid;
-    unsigned home_entries; /* Of its queue. */
+    unsigned home_entries;   /* Of its queue. */
+    struct nvme_peer *share; /* Whose queue it is; NULL while it has none. */
     bool kill_sent;
     bool home_closing;
 };

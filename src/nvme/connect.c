@@ -6,12 +6,13 @@
  * with the same subsystem through the same port has ended on all its queues: no command of it
  * executes any more.
  *
- * W2: the entries of all queues together are bounded, because each has memory for its command.
+ * W2: queues and their entries are bounded, for all together and for each peer (share.c).
  *
  * NVM Express Base Specification 2.0c, "Connect Command and Response".
  */
 #include <assert.h>
 
+#include "base/bitmap.h"
 #include "base/mutation.h"
 #include "nvme/target_internal.h"
 
@@ -112,23 +113,32 @@ static void refuse_subsystem(struct nvme_cmd *cmd, const struct connect *c)
         refuse(cmd, c, invalid_data(cmd, offsetof(struct nvme_connect_data_spec, subsys_nqn)));
 }
 
-/* Whether there is memory for one more queue; if not, that was the answer. */
-static bool has_room(struct nvme_cmd *cmd, const struct connect *c)
+static void refuse_share(struct nvme_cmd *cmd, const struct connect *c)
 {
     const struct nvme_target *target = cmd->conn->target;
 
-    if (target->commands + c->sqsize + 1 <= target->commands_max)
-        return true;
     log_warning(target->home->log,
-                "host '%s' asks for %u entries: the queues of all hosts have %u of %u already",
-                c->host_nqn.s, c->sqsize + 1, target->commands, target->commands_max);
+                "%s may not have more now: of all hosts' %u queues of %u, and %u entries of %u, it "
+                "has as much as would be left; fewer queues (nvme connect --nr-io-queues) or "
+                "smaller ones (--queue-size) need less",
+                io_addr_format_ip(&cmd->conn->peer).s, target->queues, target->connections_max,
+                target->commands, target->commands_max);
     refuse(cmd, c, NVME_SC_CONNECT_BUSY);
+}
+
+/* Counts one more queue of the peer, if it may have it; if not, that was the answer. */
+static bool take_share(struct nvme_cmd *cmd, const struct connect *c)
+{
+    const unsigned entries = c->sqsize + 1u;
+
+    if (share_allows_queue(cmd->conn, entries) && share_take(cmd->conn, entries))
+        return true;
+    refuse_share(cmd, c);
     return false;
 }
 
 static void accept_queue(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd, const struct connect *c)
 {
-    cmd->conn->home_entries = c->sqsize + 1u;
     ctrl_add_queue(ctrl, cmd->conn, c->qid);
     cmd->result = ctrl->cntlid; /* No authentication required. */
     cmd_post_reply(cmd, 0);
@@ -163,22 +173,63 @@ static bool kill_predecessors(struct nvme_subsys *subsys, const struct nvme_conn
     return found && !MUTATION(W3_NO_DRAIN);
 }
 
+/* Whether two Connects to admin queues are of one host, to one subsystem, by one port. */
+static bool same_connect(const struct nvme_cmd *a, const struct nvme_cmd *b)
+{
+    const size_t names = offsetof(struct nvme_connect_data_spec, subsys_nqn);
+
+    return a->conn->port == b->conn->port &&
+           memcmp(a->data.at, b->data.at, sizeof((struct nvme_connect_data_spec *)0)->host_id) ==
+               0 &&
+           memcmp(a->data.at + names, b->data.at + names,
+                  sizeof(struct nvme_connect_data_spec) - names) == 0;
+}
+
+/*
+ * Has a Connect wait until its host's earlier associations have gone.  One of the same host that
+ * waits already would only be that one's next predecessor: it is not to come.  So no more wait
+ * than there are hosts.
+ */
+static void connect_wait(struct nvme_cmd *cmd, const struct connect *c)
+{
+    struct list *waiting = &cmd->conn->target->connects;
+
+    LIST_FOR_EACH (node, waiting) {
+        struct nvme_cmd *earlier = CONTAINER_OF(node, struct nvme_cmd, link);
+
+        if (!same_connect(earlier, cmd))
+            continue;
+        list_remove(&earlier->link);
+        refuse(earlier, c, NVME_SC_CONNECT_BUSY);
+        break;
+    }
+    list_push_back(waiting, &cmd->link);
+}
+
 /* A controller id that no controller of the subsystem has; 0 if there is none. */
 static uint16_t pick_cntlid(struct nvme_subsys *subsys)
 {
     struct nvme_target *target = subsys->target;
+    const unsigned first = 1 + target->node_index * NVME_CNTLIDS_PER_NODE;
+    uint64_t words[BITMAP_WORDS(NVME_CNTLIDS_PER_NODE)] = { 0 };
+    struct bitmap taken = { words, NVME_CNTLIDS_PER_NODE };
 
-    for (unsigned i = 0; i < NVME_CNTLIDS_PER_NODE; i++) {
-        const unsigned id = 1 + target->node_index * NVME_CNTLIDS_PER_NODE + target->next_cntlid;
-        bool taken = false;
+    LIST_FOR_EACH (node, &subsys->ctrls)
+        bitmap_set(&taken, CONTAINER_OF(node, struct nvme_ctrl, link)->cntlid - first);
+    uint64_t index = bitmap_next_clear(&taken, target->next_cntlid);
+    if (index == BITMAP_NONE)
+        index = bitmap_next_clear(&taken, 0);
+    if (index == BITMAP_NONE)
+        return 0;
+    target->next_cntlid = (unsigned)(index + 1) % NVME_CNTLIDS_PER_NODE;
+    return (uint16_t)(first + index);
+}
 
-        target->next_cntlid = (target->next_cntlid + 1) % NVME_CNTLIDS_PER_NODE;
-        LIST_FOR_EACH (node, &subsys->ctrls)
-            taken |= CONTAINER_OF(node, struct nvme_ctrl, link)->cntlid == id;
-        if (!taken)
-            return (uint16_t)id;
-    }
-    return 0;
+static struct nvme_ctrl *make_ctrl(struct nvme_subsys *subsys, const struct nvme_conn *conn)
+{
+    const uint16_t cntlid = share_allows_ctrl(subsys, conn) ? pick_cntlid(subsys) : 0;
+
+    return cntlid == 0 ? NULL : ctrl_create(subsys, cntlid);
 }
 
 static void connect_admin(struct nvme_cmd *cmd, const struct connect *c)
@@ -194,22 +245,22 @@ static void connect_admin(struct nvme_cmd *cmd, const struct connect *c)
     /* The dynamic controller model: the host may not choose. */
     if (c->cntlid != NVME_CNTLID_ANY)
         return refuse(cmd, c, invalid_data(cmd, offsetof(struct nvme_connect_data_spec, cntlid)));
-    if (kill_predecessors(subsys, conn, c)) {
-        list_push_back(&target->connects, &cmd->link);
-        return;
-    }
-    if (!has_room(cmd, c))
+    if (kill_predecessors(subsys, conn, c))
+        return connect_wait(cmd, c);
+    if (!take_share(cmd, c))
         return;
 
-    const uint16_t cntlid = pick_cntlid(subsys);
-    struct nvme_ctrl *ctrl = cntlid == 0 ? NULL : ctrl_create(subsys, cntlid);
-    if (ctrl == NULL)
+    struct nvme_ctrl *ctrl = make_ctrl(subsys, conn);
+    if (ctrl == NULL) {
+        share_give_back(conn);
         return refuse(cmd, c, NVME_SC_CONNECT_BUSY);
+    }
     ctrl->port = conn->port;
+    ctrl->peer = conn->share;
     ctrl->host_nqn = c->host_nqn;
     memcpy(ctrl->host_id, c->host_id, sizeof ctrl->host_id);
     log_info(target->home->log, "%s: host '%s' connected to '%s' as controller %u",
-             io_addr_format(&conn->peer).s, c->host_nqn.s, c->subsys_nqn.s, cntlid);
+             io_addr_format(&conn->peer).s, c->host_nqn.s, c->subsys_nqn.s, ctrl->cntlid);
     accept_queue(ctrl, cmd, c);
     ctrl_set_kato(ctrl, c->kato_ms);
 }
@@ -259,7 +310,7 @@ static void connect_io(struct nvme_cmd *cmd, const struct connect *c)
         return refuse(cmd, c, NVME_SC_DNR | NVME_SC_COMMAND_SEQUENCE);
     if (has_queue(ctrl, c->qid))
         return refuse(cmd, c, NVME_SC_CONNECT_BUSY);
-    if (has_room(cmd, c))
+    if (take_share(cmd, c))
         accept_queue(ctrl, cmd, c);
 }
 
@@ -285,7 +336,6 @@ void home_retry_connects(struct nvme_target *target)
     struct list waiting;
     struct list_node *node;
 
-    /* In the order they came: of two from one host, the later one wins in the end. */
     list_init(&waiting);
     list_splice_back(&waiting, &target->connects);
     while ((node = list_pop_front(&waiting)) != NULL)

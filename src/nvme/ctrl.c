@@ -70,7 +70,6 @@ void ctrl_add_queue(struct nvme_ctrl *ctrl, struct nvme_conn *conn, uint16_t qid
     conn->home_qid = qid;
     conn->subsys = ctrl->subsys;
     list_push_back(&ctrl->queues, &conn->ctrl_link);
-    ctrl->subsys->target->commands += conn->home_entries;
     if (qid != 0)
         ctrl->io_queues++;
 }
@@ -85,7 +84,9 @@ void ctrl_remove_queue(struct nvme_conn *conn)
     struct nvme_ctrl *ctrl = conn->ctrl;
 
     list_remove(&conn->ctrl_link);
-    ctrl->subsys->target->commands -= conn->home_entries;
+    if (conn->home_qid == 0)
+        ctrl->peer = NULL;
+    share_give_back(conn);
     conn->ctrl = NULL;
     if (conn->home_qid != 0)
         ctrl->io_queues--;

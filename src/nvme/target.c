@@ -59,6 +59,7 @@ static struct status MUST_CHECK target_init(struct nvme_target *target,
     target->generation = 1;
     list_init(&target->subsystems);
     list_init(&target->conns);
+    list_init(&target->peers);
     list_init(&target->half_open);
     list_init(&target->connects);
     io_task_init(&target->stop_task, target_on_stop);

@@ -53,7 +53,9 @@ struct nvme_target {
     unsigned connections_max;
     struct list half_open;     /* Those that have not asked for a queue, the oldest first. */
     uint64_t crowded_until_ns; /* Until then, that some of these made room is not logged again. */
-    unsigned commands;         /* Entries of all queues. */
+    struct list peers;         /* Those that have queues. */
+    unsigned queues;           /* Of all of them, ... */
+    unsigned commands;         /* ... and the entries of these. */
     unsigned commands_max;
     struct list connects; /* struct nvme_cmd */
     uint64_t generation;  /* Of the discovery log: GENCTR. */
@@ -64,6 +66,14 @@ struct nvme_target {
     struct io_task stopped_task;
     void (*stopped)(void *ctx);
     void *stopped_ctx;
+};
+
+/* What one address has; see share.c. */
+struct nvme_peer {
+    struct list_node link; /* In target->peers. */
+    struct io_addr addr;
+    unsigned queues;
+    unsigned entries;
 };
 
 struct nvme_subsys {
@@ -102,6 +112,7 @@ struct nvme_ctrl {
     struct list_node link; /* In subsys->ctrls. */
     struct nvme_subsys *subsys;
     struct nvme_port *port;
+    const struct nvme_peer *peer; /* Of the admin queue: it lasts as long as that does. */
     struct nqn_text host_nqn;
     uint8_t host_id[16];
     uint16_t cntlid;
@@ -160,6 +171,18 @@ void home_connect(struct nvme_cmd *cmd);
 
 /* The connection ends: answers its Connect if that waits. */
 void home_connect_abandon(struct nvme_conn *conn);
+
+/* ---- share.c ---- */
+
+/* Whether the connection's peer may have another queue of so many entries. */
+bool share_allows_queue(const struct nvme_conn *conn, unsigned entries);
+
+/* Whether it may have another controller of the subsystem. */
+bool share_allows_ctrl(const struct nvme_subsys *subsys, const struct nvme_conn *conn);
+
+/* Counts the queue that the connection becomes; false if there is no memory. */
+bool share_take(struct nvme_conn *conn, unsigned entries);
+void share_give_back(struct nvme_conn *conn);
 
 /* ---- ctrl.c ---- */
 

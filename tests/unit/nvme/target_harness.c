@@ -61,6 +61,16 @@ static void th_trace(void *ctx, const char *line)
     fprintf(stderr, "%s\n", line);
 }
 
+void th_move(struct th *th)
+{
+    struct sim_process *p =
+        sim_spawn(sim_machine_create(th->world, "client"),
+                  &(struct sim_program) { .name = "host", .reactors = 1, .main = nothing });
+
+    th_run(th, NS_PER_MS);
+    th->host = sim_process_reactor(p, 0);
+}
+
 void th_start(struct th *th, const struct th_options *options)
 {
     const struct th_options none = { 0 };
@@ -82,11 +92,7 @@ void th_start(struct th *th, const struct th_options *options)
     th->server = sim_spawn(
         sim_machine_create(th->world, "server"),
         &(struct sim_program) { .name = "target", .reactors = th->reactor_count, .main = nothing });
-    th->client =
-        sim_spawn(sim_machine_create(th->world, "client"),
-                  &(struct sim_program) { .name = "host", .reactors = 1, .main = nothing });
-    th_run(th, NS_PER_MS);
-    th->host = sim_process_reactor(th->client, 0);
+    th_move(th);
     for (unsigned i = 0; i < th->reactor_count; i++) {
         th->reactors[i] = sim_process_reactor(th->server, i);
         must(buf_pool_create(th->reactors[i], o->pool_bytes != 0 ? o->pool_bytes : TH_POOL_BYTES,
@@ -151,8 +157,9 @@ struct th_host *th_host_knock(struct th *th)
 
     assert_non_null(h);
     h->th = th;
+    h->reactor = th->host;
     h->next_cid = 100;
-    io_op_connect(&h->op, th->host, &th->addr, host_on_op);
+    io_op_connect(&h->op, h->reactor, &th->addr, host_on_op);
     return h;
 }
 
@@ -168,7 +175,7 @@ struct th_host *th_host_open(struct th *th)
 
 void th_host_close(struct th_host *h)
 {
-    io_close(h->th->host, h->fd);
+    io_close(h->reactor, h->fd);
     th_run(h->th, NS_PER_S);
     free(h);
 }
@@ -178,7 +185,7 @@ void th_send(struct th_host *h, const void *data, size_t bytes)
     struct iovec iov = { (void *)(uintptr_t)data, bytes };
 
     h->op_done = false;
-    io_op_send(&h->op, h->th->host, h->fd, &iov, 1, host_on_op);
+    io_op_send(&h->op, h->reactor, h->fd, &iov, 1, host_on_op);
     th_wait(h->th, &h->op_done);
 }
 
@@ -188,7 +195,7 @@ static bool host_fill(struct th_host *h, size_t bytes)
     assert_true(bytes <= sizeof h->in);
     while (h->in_bytes < bytes && !h->closed) {
         h->op_done = false;
-        io_op_recv(&h->op, h->th->host, h->fd,
+        io_op_recv(&h->op, h->reactor, h->fd,
                    (struct span) { h->in + h->in_bytes, bytes - h->in_bytes }, host_on_op);
         th_wait(h->th, &h->op_done);
         if (h->op.result <= 0)

@@ -33,11 +33,10 @@
 struct th {
     struct sim_world *world;
     struct sim_process *server;
-    struct sim_process *client;
     struct reactor *reactors[TH_REACTORS_MAX];
     struct buf_pool *pools[TH_REACTORS_MAX];
     unsigned reactor_count;
-    struct reactor *host; /* Of the hosts. */
+    struct reactor *host; /* Of the hosts that are opened next. */
     struct nvme_target *target;
     struct nvme_subsys *subsys;
     struct mem_ns mem;
@@ -76,10 +75,14 @@ void th_set_flag(void *th);
 void th_wait(struct th *th, const bool *condition);
 void th_run(struct th *th, uint64_t ns);
 
+/* Hosts that are opened from now on are on another machine, with an address of its own. */
+void th_move(struct th *th);
+
 /* ---- A host's connection ---- */
 
 struct th_host {
     struct th *th;
+    struct reactor *reactor;
     int fd;
     struct pdu_rules rules;
     struct pdu_format format;

@@ -191,6 +191,32 @@ static void test_waiting_connect_is_abandoned(void **state)
     th_stop(&th);
 }
 
+/* Of two Connects that wait for one predecessor, the later one's host has it: the other is told. */
+static void test_a_later_connect_takes_the_place(void **state)
+{
+    (void)state;
+    uint16_t cntlid;
+
+    th_start(&th, NULL);
+    struct th_host *admin = th_admin(&th, &cntlid);
+    struct th_host *io = th_io_queue(&th, cntlid, 1);
+    th_hold_write(io);
+
+    struct th_host *first = th_host_greeted(&th);
+    th_send_connect(first, &(struct th_connect) { 0 });
+    th_run(&th, NS_PER_S);
+    struct th_host *second = th_host_greeted(&th);
+    th_send_connect(second, &(struct th_connect) { 0 });
+    assert_int_equal(th_recv_cqe(first).status, NVME_SC_CONNECT_BUSY);
+    mem_ns_release(&th.mem);
+    assert_int_equal(th_recv_cqe(second).status, 0);
+    th_host_close(io);
+    th_host_close(admin);
+    th_host_close(first);
+    th_host_close(second);
+    th_stop(&th);
+}
+
 /* Another host, or another host identifier, is nobody's successor. */
 static void test_other_hosts_stay(void **state)
 {
@@ -380,6 +406,7 @@ int main(void)
         cmocka_unit_test(test_lost_io_queue_is_drained_first),
         cmocka_unit_test(test_connect_waits_for_predecessor),
         cmocka_unit_test(test_waiting_connect_is_abandoned),
+        cmocka_unit_test(test_a_later_connect_takes_the_place),
         cmocka_unit_test(test_other_hosts_stay),
         cmocka_unit_test(test_reset_drains),
         cmocka_unit_test(test_shutdown),

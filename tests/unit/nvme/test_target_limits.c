@@ -2,6 +2,7 @@
 /* W2: what all connections of a target may have together, and who goes when there are too many. */
 #include "target_harness.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,7 +65,9 @@ static void test_a_refused_connect_keeps_no_place(void **state)
     struct th_host *first = th_host_greeted(&th);
     struct th_host *refused = th_host_greeted(&th);
     assert_int_not_equal(th_connect(refused, &wrong).status, 0);
+    th_move(&th); /* One peer alone could have one queue of three. */
     struct th_host *third = th_host_greeted(&th);
+    th_move(&th);
     struct th_host *fourth = th_host_greeted(&th);
     assert_true(th_closed(refused));
     assert_int_equal(th_connect(first, &(struct th_connect) { .host_id = 1 }).status, 0);
@@ -105,34 +108,124 @@ static void test_a_waiting_connect_keeps_its_place(void **state)
     th_stop(&th);
 }
 
-/* Queues of all hosts share a number of entries; what a queue had comes back when it has gone. */
+/* ---- What a peer, an address, may have: as much as is left free ---- */
+
+/* Says Connect from this host, to its admin queue or to queue qid of controller cntlid. */
+static uint16_t connect_as(struct th_host *h, uint8_t host_id, uint16_t qid, uint16_t cntlid,
+                           uint16_t entries)
+{
+    const struct th_connect c = {
+        .host_id = host_id, .qid = qid, .cntlid = cntlid, .sqsize = (uint16_t)(entries - 1)
+    };
+
+    return th_connect(h, &c).status;
+}
+
+/* Entries of all queues are bounded; what a queue had comes back when it has gone. */
 static void test_entries_of_all_queues_are_bounded(void **state)
 {
     (void)state;
+    struct th_host *hosts[5];
+
+    /* Three peers, with 64 entries each if all take the same. */
+    th_start(&th, &(struct th_options) { .commands_max = 192 });
+    for (unsigned i = 0; i < 3; i++) {
+        hosts[i] = th_host_greeted(&th);
+        assert_int_equal(connect_as(hosts[i], (uint8_t)i, 0, 0, 64), 0);
+        th_move(&th);
+    }
+    hosts[3] = th_host_greeted(&th);
+    assert_int_equal(connect_as(hosts[3], 3, 0, 0, 2), NVME_SC_CONNECT_BUSY);
+    check_works(hosts[0]);
+    th_host_close(hosts[1]);
+    assert_int_equal(connect_as(hosts[3], 3, 0, 0, 32), 0);
+    hosts[4] = th_host_greeted(&th);
+    assert_int_equal(connect_as(hosts[4], 4, 0, 0, 33), NVME_SC_CONNECT_BUSY);
+    hosts[1] = hosts[4];
+    close_all(hosts, 4);
+    th_stop(&th);
+}
+
+/*
+ * One peer that takes all the entries it can, under ever new names, leaves half of them; the next
+ * one a third.  Whoever has nothing finds a queue.
+ */
+static void test_a_peer_leaves_as_many_entries_as_it_takes(void **state)
+{
+    (void)state;
+    struct th_host *hosts[64];
+    unsigned count = 0;
+
+    /* 480 entries are fifteen queues of 32. */
+    th_start(&th, &(struct th_options) { .commands_max = 480 });
+    const unsigned expected[] = { 7, 4, 2, 1, 1, 0 };
+    for (unsigned peer = 0; peer < ARRAY_COUNT(expected); peer++) {
+        unsigned taken = 0;
+
+        for (uint16_t status = 0; status == 0; count++) {
+            hosts[count] = th_host_greeted(&th);
+            status = connect_as(hosts[count], (uint8_t)count, 0, 0, 32);
+            assert_true(status == 0 || status == NVME_SC_CONNECT_BUSY);
+            taken += status == 0 ? 1 : 0;
+        }
+        assert_int_equal(taken, expected[peer]);
+        th_move(&th);
+    }
+    check_works(hosts[0]);
+    close_all(hosts, count);
+    th_stop(&th);
+}
+
+/* The same with queues, however small: 12 connections are 6 of one peer and 3 of the next. */
+static void test_a_peer_leaves_as_many_queues_as_it_takes(void **state)
+{
+    (void)state;
+    struct th_host *hosts[16];
+    unsigned count = 0, taken = 0;
     uint16_t cntlid;
 
-    /* Two admin queues of 32 entries, and one I/O queue of 64. */
-    th_start(&th, &(struct th_options) { .commands_max = 32 + 32 + 64 });
-    struct th_host *admin = th_admin(&th, &cntlid);
-    struct th_host *io = th_host_greeted(&th);
-    struct th_connect c = { .qid = 1, .cntlid = cntlid, .sqsize = 63 };
-    assert_int_equal(th_connect(io, &c).status, 0);
-    struct th_host *io2 = th_host_greeted(&th);
-    c.qid = 2;
-    assert_int_equal(th_connect(io2, &c).status, NVME_SC_CONNECT_BUSY);
+    th_start(&th, &(struct th_options) { .connections_max = 12 });
+    hosts[count++] = th_admin(&th, &cntlid);
+    for (uint16_t qid = 1; qid < 8; qid++) {
+        hosts[count] = th_host_greeted(&th);
+        taken += connect_as(hosts[count++], 0, qid, cntlid, 2) == 0 ? 1 : 0;
+    }
+    assert_int_equal(taken, 5);
+    /* An admin queue, too, is a queue. */
+    hosts[count] = th_host_greeted(&th);
+    assert_int_equal(connect_as(hosts[count++], 1, 0, 0, 2), NVME_SC_CONNECT_BUSY);
+    th_move(&th);
+    for (uint8_t id = 2; id < 6; id++) {
+        hosts[count] = th_host_greeted(&th);
+        taken += connect_as(hosts[count++], id, 0, 0, 2) == 0 ? 1 : 0;
+    }
+    assert_int_equal(taken, 5 + 3);
+    close_all(hosts, count);
+    th_stop(&th);
+}
 
-    const struct th_connect other = { .host_nqn = "nqn.2026-01.io.trilith:host:h2" };
-    struct th_host *admin2 = th_host_greeted(&th);
-    assert_int_equal(th_connect(admin2, &other).status, 0);
-    struct th_host *admin3 = th_host_greeted(&th);
-    const struct th_connect third = { .host_nqn = "nqn.2026-01.io.trilith:host:h3" };
-    assert_int_equal(th_connect(admin3, &third).status, NVME_SC_CONNECT_BUSY);
-    check_works(admin);
+/* And with the controllers of a subsystem: 510 of them are 255 of one peer. */
+static void test_a_peer_leaves_half_of_the_controllers(void **state)
+{
+    (void)state;
+    static struct th_host *hosts[NVME_CNTLIDS_PER_NODE];
+    const unsigned half = NVME_CNTLIDS_PER_NODE / 2;
+    char nqn[64];
 
-    th_host_close(io);
-    assert_int_equal(th_connect(io2, &c).status, 0);
-    struct th_host *hosts[] = { io2, admin3, admin2, admin };
-    close_all(hosts, ARRAY_COUNT(hosts));
+    th_start(&th, NULL);
+    for (unsigned i = 0; i <= half; i++) {
+        snprintf(nqn, sizeof nqn, "nqn.2026-01.io.trilith:host:%u", i);
+        hosts[i] = th_host_greeted(&th);
+        const uint16_t status =
+            th_connect(hosts[i], &(struct th_connect) { .host_nqn = nqn }).status;
+        assert_int_equal(status, i < half ? 0 : NVME_SC_CONNECT_BUSY);
+    }
+    th_move(&th);
+    struct th_host *other = th_host_greeted(&th);
+    assert_int_equal(th_connect(other, &(struct th_connect) { 0 }).status, 0);
+    check_works(other);
+    close_all(hosts, half + 1);
+    th_host_close(other);
     th_stop(&th);
 }
 
@@ -143,6 +236,9 @@ int main(void)
         cmocka_unit_test(test_a_refused_connect_keeps_no_place),
         cmocka_unit_test(test_a_waiting_connect_keeps_its_place),
         cmocka_unit_test(test_entries_of_all_queues_are_bounded),
+        cmocka_unit_test(test_a_peer_leaves_as_many_entries_as_it_takes),
+        cmocka_unit_test(test_a_peer_leaves_as_many_queues_as_it_takes),
+        cmocka_unit_test(test_a_peer_leaves_half_of_the_controllers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
