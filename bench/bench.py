@@ -13,6 +13,9 @@ Servers, one after the other, each with `trilith perf` as its host on the same m
     files   the same over three files in /dev/shm
     up      all of it: `trilith up` on such files, with a reactor per core
 
+Without --server and --workload it also measures how long a large disk takes to start
+(bench/start.py).
+
 An absolute figure says more about the machine than about Trilith; a ratio to the echo server, of
 the same minute on the same cores, says what the layers above the reactor cost.
 """
@@ -28,6 +31,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import start
 
 SOURCE = pathlib.Path(__file__).resolve().parent.parent
 NQN = "nqn.2026-01.io.trilith:volume:bench"
@@ -266,6 +271,10 @@ def main():
             everything[name] = {server.name: server.measure(perf) for server in servers}
             if args.output == "table":
                 print_workload(name, everything[name])
+        if not args.server and not args.workload:
+            everything["start"] = start.measure(args.build)
+            if args.output == "table":
+                start.print_figures(everything["start"])
     except (BenchError, subprocess.SubprocessError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1

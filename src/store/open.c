@@ -120,6 +120,13 @@ static const struct sweep_ops home_ops = { .next = home_next, .done = opening_on
 
 /* ---- VERIFY: unsettled first touches (J1), and blocks without a checksum ---- */
 
+/* Blocks of a grain that must be read: unsettled ones, and those that have no checksum. */
+static uint32_t verify_blocks(const struct opening *o, const struct grain *g)
+{
+    return (g->data & o->load.apply.unsettled[grain_place(g)]) |
+           store_load_blocks_without_sum(&o->load, g);
+}
+
 static bool verify_next(struct sweep *sweep, struct sweep_slot *slot)
 {
     struct opening *const o = opening_of(sweep);
@@ -129,14 +136,17 @@ static bool verify_next(struct sweep *sweep, struct sweep_slot *slot)
 
     while ((g = store_walk_next(o->load.store, &o->walk, &s, &layer)) != NULL) {
         const uint32_t place = grain_place(g);
-        if ((g->data & o->load.apply.unsettled[place]) == 0 &&
-            store_load_blocks_without_sum(&o->load, g) == 0)
+        const uint32_t blocks = verify_blocks(o, g);
+        if (blocks == 0)
             continue;
+        /* From the first to the last: scattered first touches are a block each. */
+        const uint32_t first = (uint32_t)__builtin_ctz(blocks);
+        const uint32_t end = GRAIN_BLOCKS - (uint32_t)__builtin_clz(blocks);
         slot->arg[0] = s->id;
         slot->arg[1] = layer->generation;
         slot->arg[2] = (uint64_t)(g - layer->grains);
-        slot->offset = store_data_offset(o->load.store, (uint64_t)place * GRAIN_BLOCKS);
-        slot->bytes = STORE_GRAIN_BYTES;
+        slot->offset = store_data_offset(o->load.store, (uint64_t)place * GRAIN_BLOCKS + first);
+        slot->bytes = (size_t)(end - first) * STORE_BLOCK_BYTES;
         return true;
     }
     return false;
@@ -179,12 +189,13 @@ static struct status verify_item(struct sweep *sweep, struct sweep_slot *slot)
     struct opening *const o = opening_of(sweep);
     struct shard *const s = catalog_shard_by_id(&o->load.store->catalog, (uint32_t)slot->arg[0]);
     struct grain *const g = &map_layer(&s->map, slot->arg[1])->grains[slot->arg[2]];
-    const uint32_t blocks = g->data;
+    const uint32_t blocks = verify_blocks(o, g);
+    const uint32_t first = (uint32_t)__builtin_ctz(blocks);
 
     /* Unreadable: each block is a media error when it is read. */
-    for (uint32_t b = 0; b < GRAIN_BLOCKS && status_ok(slot->status); b++) {
+    for (uint32_t b = first; b < GRAIN_BLOCKS && status_ok(slot->status); b++) {
         if ((blocks >> b & 1) != 0)
-            verify_block(o, s, g, b, slot->buffer + (size_t)b * STORE_BLOCK_BYTES);
+            verify_block(o, s, g, b, slot->buffer + (size_t)(b - first) * STORE_BLOCK_BYTES);
     }
     return STATUS(OK);
 }

@@ -8,6 +8,7 @@ import pytest
 import trilith
 
 BENCH = trilith.ROOT / "bench" / "bench.py"
+START = trilith.ROOT / "bench" / "start.py"
 WORKLOAD = "randwrite 4K QD32"
 
 
@@ -35,3 +36,27 @@ def test_steady_writes_are_one_device_write(figures):
     """An overwrite in place is not journaled."""
     assert figures["echo"]["server_device_writes"] == 0
     assert 0.99 <= figures["node"]["server_device_writes"] < 1.2
+
+
+def test_the_start_of_a_disk_is_measured(tmp_path):
+    """bench/start.py opens what its generator makes, and says how long that took."""
+    done = subprocess.run([START, "--build", trilith.BUILD, "--folder", tmp_path, "--size", "32G",
+                           "-o", "json"], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    for how in ("clean", "crashed"):
+        assert figures[how]["seconds"] > 0
+        assert figures[how]["mapped_bytes"] >= 16 << 30
+        assert figures[how]["resident_bytes"] > 0
+    assert figures["clean"]["suspect_regions"] == 0
+    assert figures["crashed"]["suspect_regions"] > 0
+
+
+def test_the_disk_that_is_started_is_a_good_one(tmp_path):
+    """What the generator makes passes the check: the figure is one of a disk that could be."""
+    disk = tmp_path / "disk"
+    subprocess.run([trilith.BUILD / "bench" / "bench_start", "make", disk, "4G", "clean"],
+                   check=True, timeout=60)
+    done = subprocess.run([trilith.BUILD / "trilith", "disk", "check", disk],
+                          capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout
