@@ -69,7 +69,8 @@ void conn_start_on_shard(struct nvme_conn *conn)
     const struct status st = conn_open(conn);
     conn_init_on_shard(conn);
     if (!status_ok(st)) {
-        log_warning(r->log, "a connection could not be set up: %s", status_text(st));
+        peer_log(conn->shard, LOG_LEVEL_WARNING, "a connection could not be set up: %s",
+                 status_text(st));
         conn->rx_stopped = true;
         conn_close(conn);
         return;
@@ -126,7 +127,7 @@ static void conn_on_timer(struct io_timer *timer)
         return;
     }
     if (conn->sm.now != CONN_LIVE) {
-        log_warning(r->log, "%s: no ICReq and Connect in time; closed", who.s);
+        peer_log(conn->shard, LOG_LEVEL_WARNING, "%s: no ICReq and Connect in time; closed", who.s);
         conn_close(conn);
         return;
     }
@@ -137,9 +138,8 @@ static void conn_on_timer(struct io_timer *timer)
         io_timer_arm(timer, r, since + NVME_STALL_NS);
         return;
     }
-    log_warning(r->log,
-                "%s: takes no responses, or does not send the whole of what it has to; closed",
-                who.s);
+    peer_log(conn->shard, LOG_LEVEL_WARNING,
+             "%s: takes no responses, or does not send the whole of what it has to; closed", who.s);
     conn_close(conn);
 }
 
@@ -162,9 +162,9 @@ void conn_terminate(struct nvme_conn *conn, struct pdu_error error, struct const
     struct reactor *r = conn->shard->reactor;
 
     assert(conn->rx_stopped);
-    log_warning(r->log, "%s: %s (%u) in %s; connection terminated", io_addr_format(&conn->peer).s,
-                pdu_fes_text(error.fes), error.fei,
-                culprit.bytes > 0 ? pdu_type_name((enum pdu_type)culprit.at[0]) : "a PDU");
+    peer_log(conn->shard, LOG_LEVEL_WARNING, "%s: %s (%u) in %s; connection terminated",
+             io_addr_format(&conn->peer).s, pdu_fes_text(error.fes), error.fei,
+             culprit.bytes > 0 ? pdu_type_name((enum pdu_type)culprit.at[0]) : "a PDU");
 
     sm_move(&conn->sm, CONN_TERM);
     conn->term_error = error;

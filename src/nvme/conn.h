@@ -43,8 +43,10 @@ struct nvme_target;
 struct nvme_shard {
     struct nvme_target *target;
     struct reactor *reactor;
-    struct buf_pool *pool;     /* Borrowed: for reads and for data in capsules. */
-    struct buf_pool *r2t_pool; /* For data that come by R2T. */
+    struct buf_pool *pool;      /* Borrowed: for reads and for data in capsules. */
+    struct buf_pool *r2t_pool;  /* For data that come by R2T. */
+    uint64_t log_used_until_ns; /* See peer_log.c. */
+    uint64_t log_left_out;      /* Lines. */
 };
 
 /* ---- Commands ---- */
@@ -199,6 +201,12 @@ void conn_watch_stall(struct nvme_conn *conn);
 
 /* Connect has succeeded. */
 void conn_on_connected(struct nvme_conn *conn);
+
+/* ---- peer_log.c ---- */
+
+/* Logs a line that a peer can cause at will; beyond a limit it is left out, and counted. */
+void peer_log(struct nvme_shard *shard, enum log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* ---- conn_rx.c: PDUs ---- */
 

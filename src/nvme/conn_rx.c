@@ -76,13 +76,12 @@ static void complain(struct nvme_conn *conn, const struct nvme_cmd *cmd, uint16_
     if (conn->complained)
         return;
     conn->complained = true;
-    log_warning(
-        conn->shard->reactor->log,
-        "%s: command %02xh, id %u, on queue %u: %s (status %03xh); more of the kind are not "
-        "logged",
-        io_addr_format(&conn->peer).s, cmd->sqe.opcode, cmd->sqe.cid, conn->qid,
-        status == NVME_SC_TRANSIENT_TRANSPORT ? "data digest error" : "refused",
-        status & NVME_SC_VALUE_MASK);
+    peer_log(conn->shard, LOG_LEVEL_WARNING,
+             "%s: command %02xh, id %u, on queue %u: %s (status %03xh); more of the kind are not "
+             "logged",
+             io_addr_format(&conn->peer).s, cmd->sqe.opcode, cmd->sqe.cid, conn->qid,
+             status == NVME_SC_TRANSIENT_TRANSPORT ? "data digest error" : "refused",
+             status & NVME_SC_VALUE_MASK);
 }
 
 /* A capsule whose data follow: finds them a place, or has them discarded. */
@@ -198,8 +197,8 @@ static struct status MUST_CHECK conn_rx_header(struct pdu_rx *rx, const struct p
     case PDU_H2C_DATA:
         return on_h2c_data(conn, pdu, out_data);
     case PDU_H2C_TERM:
-        log_warning(conn->shard->reactor->log, "%s: the host ended the connection: %s (%u)",
-                    io_addr_format(&conn->peer).s, pdu_fes_text(pdu->term.fes), pdu->term.fei);
+        peer_log(conn->shard, LOG_LEVEL_WARNING, "%s: the host ended the connection: %s (%u)",
+                 io_addr_format(&conn->peer).s, pdu_fes_text(pdu->term.fes), pdu->term.fei);
         return STATUS(PEER_CLOSED);
     case PDU_ICRESP:
     case PDU_C2H_TERM:

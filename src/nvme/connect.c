@@ -96,10 +96,10 @@ static void refuse(struct nvme_cmd *cmd, const struct connect *c, uint16_t statu
     struct nvme_conn *conn = cmd->conn;
 
     half_open_again(conn);
-    log_warning(conn->target->home->log,
-                "%s: Connect of host '%s' to queue %u of '%s' refused: status %03xh",
-                io_addr_format(&conn->peer).s, c->host_nqn.s, c->qid, c->subsys_nqn.s,
-                status & NVME_SC_VALUE_MASK);
+    peer_log(target_home_shard(conn->target), LOG_LEVEL_WARNING,
+             "%s: Connect of host '%s' to queue %u of '%s' refused: status %03xh",
+             io_addr_format(&conn->peer).s, c->host_nqn.s, c->qid, c->subsys_nqn.s,
+             status & NVME_SC_VALUE_MASK);
     cmd_post_reply(cmd, status);
 }
 
@@ -115,14 +115,14 @@ static void refuse_subsystem(struct nvme_cmd *cmd, const struct connect *c)
 
 static void refuse_share(struct nvme_cmd *cmd, const struct connect *c)
 {
-    const struct nvme_target *target = cmd->conn->target;
+    struct nvme_target *target = cmd->conn->target;
 
-    log_warning(target->home->log,
-                "%s may not have more now: of all hosts' %u queues of %u, and %u entries of %u, it "
-                "has as much as would be left; fewer queues (nvme connect --nr-io-queues) or "
-                "smaller ones (--queue-size) need less",
-                io_addr_format_ip(&cmd->conn->peer).s, target->queues, target->connections_max,
-                target->commands, target->commands_max);
+    peer_log(target_home_shard(target), LOG_LEVEL_WARNING,
+             "%s may not have more now: of all hosts' %u queues of %u, and %u entries of %u, it "
+             "has as much as would be left; fewer queues (nvme connect --nr-io-queues) or "
+             "smaller ones (--queue-size) need less",
+             io_addr_format_ip(&cmd->conn->peer).s, target->queues, target->connections_max,
+             target->commands, target->commands_max);
     refuse(cmd, c, NVME_SC_CONNECT_BUSY);
 }
 
@@ -259,8 +259,9 @@ static void connect_admin(struct nvme_cmd *cmd, const struct connect *c)
     ctrl->peer = conn->share;
     ctrl->host_nqn = c->host_nqn;
     memcpy(ctrl->host_id, c->host_id, sizeof ctrl->host_id);
-    log_info(target->home->log, "%s: host '%s' connected to '%s' as controller %u",
-             io_addr_format(&conn->peer).s, c->host_nqn.s, c->subsys_nqn.s, ctrl->cntlid);
+    peer_log(target_home_shard(target), LOG_LEVEL_INFO,
+             "%s: host '%s' connected to '%s' as controller %u", io_addr_format(&conn->peer).s,
+             c->host_nqn.s, c->subsys_nqn.s, ctrl->cntlid);
     accept_queue(ctrl, cmd, c);
     ctrl_set_kato(ctrl, c->kato_ms);
 }

@@ -50,8 +50,9 @@ void ctrl_kill(struct nvme_ctrl *ctrl, const char *why)
 {
     if (ctrl->dying)
         return;
-    log_info(ctrl->subsys->target->home->log, "controller %u of '%s' for host '%s' ends: %s",
-             ctrl->cntlid, ctrl->subsys->nqn.s, ctrl->host_nqn.s, why);
+    peer_log(target_home_shard(ctrl->subsys->target), LOG_LEVEL_INFO,
+             "controller %u of '%s' for host '%s' ends: %s", ctrl->cntlid, ctrl->subsys->nqn.s,
+             ctrl->host_nqn.s, why);
     ctrl->dying = true;
     io_timer_disarm(&ctrl->kato_timer);
     io_timer_disarm(&ctrl->loss_timer);

@@ -27,7 +27,7 @@ static void home_conn_add(struct nvme_port *port, struct nvme_shard *shard, int 
     struct nvme_conn *conn = calloc(1, sizeof *conn);
 
     if (conn == NULL) {
-        log_error(target->home->log, "a connection was refused: out of memory");
+        peer_log(shard, LOG_LEVEL_ERROR, "a connection was refused: out of memory");
         io_close(target->home, fd);
         return;
     }
@@ -80,8 +80,8 @@ void home_conn_accepted(struct nvme_port *port, int fd)
 
     if (target->stopping || !make_room(target)) {
         if (!target->stopping)
-            log_warning(target->home->log, "a connection was refused: there are %u already",
-                        target->conn_count);
+            peer_log(target_home_shard(target), LOG_LEVEL_WARNING,
+                     "a connection was refused: there are %u already", target->conn_count);
         io_close(target->home, fd);
         return;
     }

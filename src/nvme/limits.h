@@ -121,6 +121,11 @@ static_assert(NVME_NODES_MAX * NVME_CNTLIDS_PER_NODE <= NVME_CNTLID_MAX, "ids en
 #define NVME_COMMANDS_MAX      524288
 #define NVME_ALLOWED_HOSTS_MAX 64 /* Per subsystem. */
 
+/* Log lines about peers, on each reactor: so many at once, enough for all hosts of a node that
+ * starts, and then ten per second: 100 MB a day. */
+#define NVME_LOG_LINES_BURST 1000
+#define NVME_LOG_LINE_NS     (UINT64_C(100) * 1000000)
+
 /* From the accept to the end of Connect; Linux waits 60 s for the same. */
 #define NVME_HANDSHAKE_NS (UINT64_C(20) * 1000000000)
 /* A peer that takes so long to take what was sent, to send all that the oldest R2T asks for, or to

@@ -76,6 +76,12 @@ struct nvme_peer {
     unsigned entries;
 };
 
+/* What the target has on its home reactor, the first of the configuration. */
+static inline struct nvme_shard *target_home_shard(const struct nvme_target *target)
+{
+    return &target->shards[0];
+}
+
 struct nvme_subsys {
     struct list_node link;
     struct nvme_target *target;

@@ -75,13 +75,16 @@ void th_start(struct th *th, const struct th_options *options)
 {
     const struct th_options none = { 0 };
     const struct th_options *o = options != NULL ? options : &none;
-    const bool trace = getenv("TH_TRACE") != NULL;
 
     memset(th, 0, sizeof *th);
     th->expected = o->expected;
     th->reactor_count = o->reactors != 0 ? o->reactors : 2;
     th->world = sim_world_create(&(struct sim_config) {
-        .seed = o->seed + 1, .trace = trace ? th_trace : NULL, .log_level = LOG_LEVEL_DEBUG });
+        .seed = o->seed + 1,
+        .trace = getenv("TH_TRACE") != NULL ? th_trace : o->trace,
+        .trace_ctx = o->trace_ctx,
+        .log_level = LOG_LEVEL_DEBUG,
+    });
     *sim_world_net(th->world) = (struct sim_net) {
         .latency_min_ns = 1000,
         .latency_max_ns = 50000,

@@ -59,6 +59,8 @@ struct th_options {
     uint32_t lba_bytes;       /* 0: 4096. */
     const char *expected;     /* A subsystem that is still to come. */
     bool no_target;           /* th_make_target() makes it later. */
+    void (*trace)(void *ctx, const char *line); /* Gets the log, too; NULL: nobody does. */
+    void *trace_ctx;
 };
 
 void th_start(struct th *th, const struct th_options *options);

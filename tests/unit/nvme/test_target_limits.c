@@ -229,6 +229,42 @@ static void test_a_peer_leaves_half_of_the_controllers(void **state)
     th_stop(&th);
 }
 
+/* ---- The log ---- */
+
+struct lines {
+    unsigned refused;
+    unsigned left_out;
+};
+
+static void count_lines(void *ctx, const char *line)
+{
+    struct lines *lines = ctx;
+
+    lines->refused += strstr(line, "refused: status") != NULL ? 1 : 0;
+    lines->left_out += strstr(line, "lines about hosts were left out") != NULL ? 1 : 0;
+}
+
+/* A host that is refused in a loop writes a bounded log, which says what it leaves out. */
+static void test_a_refused_host_does_not_fill_the_log(void **state)
+{
+    (void)state;
+    struct lines lines = { 0 };
+    const struct th_connect wrong = { .nqn = NQN_VOLUME_PREFIX "none" };
+
+    th_start(&th, &(struct th_options) { .trace = count_lines, .trace_ctx = &lines });
+    struct th_host *h = th_host_greeted(&th);
+    for (unsigned i = 0; i < 2 * NVME_LOG_LINES_BURST; i++)
+        assert_int_not_equal(th_connect(h, &wrong).status, 0);
+    assert_in_range(lines.refused, NVME_LOG_LINES_BURST - 10, NVME_LOG_LINES_BURST + 10);
+    const struct lines before = lines;
+    th_run(&th, NS_PER_S);
+    assert_int_not_equal(th_connect(h, &wrong).status, 0);
+    assert_int_equal(lines.refused, before.refused + 1);
+    assert_int_equal(lines.left_out, before.left_out + 1);
+    th_host_close(h);
+    th_stop(&th);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +275,7 @@ int main(void)
         cmocka_unit_test(test_a_peer_leaves_as_many_entries_as_it_takes),
         cmocka_unit_test(test_a_peer_leaves_as_many_queues_as_it_takes),
         cmocka_unit_test(test_a_peer_leaves_half_of_the_controllers),
+        cmocka_unit_test(test_a_refused_host_does_not_fill_the_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
