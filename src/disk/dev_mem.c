@@ -12,6 +12,8 @@
 
 #define MEM_ALIGN_BYTES  512
 #define MEM_ATOMIC_BYTES 4096
+#define CACHE_LINE_BYTES 64
+#define PREFETCH_BYTES   1024 /* As many lines as a core loads at once; more would wait. */
 
 struct dev_mem {
     struct dev base;
@@ -31,6 +33,19 @@ static void mem_transfer(struct dev_mem *m, struct dev_io *io)
         memcpy(m->content + io->offset, io->data.at, io->data.bytes);
 }
 
+/*
+ * Starts to load what the next request copies, while this one is finished: its checksum is worked
+ * out in the cache and leaves the memory idle.  The processor sees the pattern and loads the rest.
+ */
+static void mem_prefetch(const struct dev_mem *m, const struct dev_io *next)
+{
+    const uint8_t *const at = m->content + next->offset;
+    const size_t bytes = min_u64(next->data.bytes, PREFETCH_BYTES);
+
+    for (size_t i = 0; i < bytes; i += CACHE_LINE_BYTES)
+        __builtin_prefetch(at + i);
+}
+
 /* Completes what was there when the turn ended; what the callbacks start waits for the next. */
 static void mem_complete(struct io_task *task)
 {
@@ -43,6 +58,8 @@ static void mem_complete(struct io_task *task)
     while ((n = list_pop_front(&now)) != NULL) {
         struct dev_io *const io = CONTAINER_OF(n, struct dev_io, link);
         mem_transfer(m, io);
+        if (!list_empty(&now))
+            mem_prefetch(m, CONTAINER_OF(list_first(&now), struct dev_io, link));
         dev_io_finish(io, STATUS(OK));
     }
 }

@@ -31,6 +31,7 @@ static void read_submit(struct store_io *io, struct segment *s, const struct map
     s->first = io->cursor;
     s->count = run->count;
     s->place = run->place;
+    sums_prefetch(&store->sums, run->place);
     dev_read(store->dev, &s->io, store_data_offset(store, run->place),
              span_sub(io->data, (size_t)io->cursor * STORE_BLOCK_BYTES,
                       (size_t)run->count * STORE_BLOCK_BYTES),

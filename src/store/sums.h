@@ -36,6 +36,12 @@ static inline uint32_t sums_get(const struct sums *s, uint64_t block)
     return s->crcs[block];
 }
 
+/* The block's checksum is needed soon. */
+static inline void sums_prefetch(const struct sums *s, uint64_t block)
+{
+    __builtin_prefetch(&s->crcs[block]);
+}
+
 void sums_set(struct sums *s, uint64_t block, uint32_t crc);
 
 /* The table block that holds a grain's CRCs. */
