@@ -93,6 +93,14 @@ static uint64_t spin_parse(const char *text)
     return strtoull(text, NULL, 10) * NS_PER_US;
 }
 
+static uint64_t mask_parse(const char *list)
+{
+    uint64_t features;
+
+    serve_check(uring_features_parse(list, &features), list);
+    return URING_FEATURES_ALL & ~features;
+}
+
 void serve_init(struct serve *s, int argc, char **argv)
 {
     static struct log log = { .level = LOG_LEVEL_WARNING, .sink = log_to_stderr };
@@ -103,6 +111,8 @@ void serve_init(struct serve *s, int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--spin") == 0 && i + 1 < argc)
             config.spin_ns = spin_parse(argv[++i]);
+        else if (strcmp(argv[i], "--io-features") == 0 && i + 1 < argc)
+            config.features_mask = mask_parse(argv[++i]);
         else if (strcmp(argv[i], "--disks") == 0 && i + 1 < argc)
             s->folder = argv[++i];
         else

@@ -26,8 +26,8 @@ struct serve {
 };
 
 /*
- * Takes [--spin off|auto|MICROSECONDS] [--disks FOLDER] [ADDR:PORT]; ends the process if they
- * are wrong.
+ * Takes [--spin off|auto|MICROSECONDS] [--io-features LIST] [--disks FOLDER] [ADDR:PORT]; ends
+ * the process if they are wrong.
  */
 void serve_init(struct serve *s, int argc, char **argv);
 

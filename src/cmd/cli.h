@@ -75,6 +75,24 @@ bool cli_size(struct cli_args *args, const char *option, uint64_t *out_bytes) MU
 bool cli_number(struct cli_args *args, const char *option, uint64_t min, uint64_t max,
                 uint64_t *out_number) MUST_CHECK;
 
+/* ---- Options of every command that runs a reactor: values of uring_config ---- */
+
+#define CLI_OPTION_SPIN(id)                                   \
+    {                                                         \
+        "spin", (id), "off|auto|US",                          \
+            "how long to look for work before sleeping, in\n" \
+            "microseconds (auto: while it pays)"              \
+    }
+#define CLI_OPTION_IO_FEATURES(id)                                  \
+    {                                                               \
+        "io-features", (id), "LIST",                                \
+            "what io_uring may use of the kernel: all (default),\n" \
+            "none, a version such as 5.14, or names"                \
+    }
+
+bool cli_spin(struct cli_args *args, uint64_t *out_ns) MUST_CHECK;
+bool cli_io_features(struct cli_args *args, uint64_t *out_mask) MUST_CHECK;
+
 /* ---- Output ---- */
 
 enum cli_format { CLI_FORMAT_TABLE, CLI_FORMAT_JSON };

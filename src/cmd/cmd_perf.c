@@ -220,7 +220,9 @@ static int run_on_reactor(struct perf_command *p, struct log *log)
 static int run(struct perf_command *p)
 {
     struct log log = { .level = LOG_LEVEL_WARNING, .sink = log_sink };
-    const struct uring_config uring = { .spin_ns = p->options.spin_ns, .log = &log };
+    const struct uring_config uring = { .spin_ns = p->options.spin_ns,
+                                        .features_mask = p->options.io_features_mask,
+                                        .log = &log };
 
     struct status st = take_identities(p);
     if (!status_ok(st))

@@ -16,7 +16,6 @@
 #define BLOCK_DEFAULT   4096
 #define DEPTH_DEFAULT   32
 #define DEPTH_MAX       (NVME_QUEUE_ENTRIES_MAX - 1)
-#define SPIN_US_MAX     1000000
 #define TIMEOUT_DEFAULT 30
 
 enum option_id {
@@ -42,6 +41,7 @@ enum option_id {
     OPTION_TIMEOUT,
     OPTION_DIGESTS,
     OPTION_SPIN,
+    OPTION_IO_FEATURES,
 };
 
 static const struct cli_option options[] = {
@@ -72,9 +72,8 @@ static const struct cli_option options[] = {
     { "reconnect", OPTION_RECONNECT, "S", "after a lost connection, try again for S seconds" },
     { "timeout", OPTION_TIMEOUT, "S", "give a command and a connection up after S (default 30)" },
     { "digests", OPTION_DIGESTS, NULL, "ask for header and data digests" },
-    { "spin", OPTION_SPIN, "off|auto|US",
-      "how long to spin before sleeping, in microseconds\n"
-      "(default auto: while it pays)" },
+    CLI_OPTION_SPIN(OPTION_SPIN),
+    CLI_OPTION_IO_FEATURES(OPTION_IO_FEATURES),
     CLI_OPTION_OUTPUT,
 };
 
@@ -132,21 +131,6 @@ static bool take_rw(struct cli_args *args, struct perf_options *o)
     return false;
 }
 
-static bool take_spin(struct cli_args *args, struct perf_options *o)
-{
-    uint64_t us = 0;
-
-    if (strcmp(args->value, "off") == 0)
-        o->spin_ns = URING_SPIN_OFF;
-    else if (strcmp(args->value, "auto") == 0)
-        o->spin_ns = URING_SPIN_AUTO;
-    else if (cli_number(args, "spin", 0, SPIN_US_MAX, &us))
-        o->spin_ns = us * NS_PER_US;
-    else
-        return false;
-    return true;
-}
-
 static bool take_unsigned(struct cli_args *args, const char *name, unsigned min, unsigned max,
                           unsigned *out)
 {
@@ -200,7 +184,9 @@ static bool take_other(struct cli_args *args, int id, struct perf_options *o)
         o->digests = true;
         return true;
     case OPTION_SPIN:
-        return take_spin(args, o);
+        return cli_spin(args, &o->spin_ns);
+    case OPTION_IO_FEATURES:
+        return cli_io_features(args, &o->io_features_mask);
     default: /* 'o': there is no other. */
         return cli_output(args, &o->format);
     }

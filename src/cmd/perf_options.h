@@ -45,7 +45,8 @@ struct perf_options {
     uint64_t timeout_ns;
 
     bool digests;
-    uint64_t spin_ns; /* As uring_config has it. */
+    uint64_t spin_ns;          /* As uring_config has it. */
+    uint64_t io_features_mask; /* Likewise. */
     enum cli_format format;
 };
 

@@ -167,6 +167,7 @@ static struct status create_reactors(struct up_node *n, unsigned count)
         const struct uring_config config = {
             .index = i,
             .spin_ns = n->config.options->spin_ns,
+            .features_mask = n->config.options->io_features_mask,
             .log = n->config.log,
         };
         const struct status st = uring_reactor_create(&config, &n->reactors[i]);
@@ -178,6 +179,8 @@ static struct status create_reactors(struct up_node *n, unsigned count)
         }
         n->reactor_count++;
     }
+    log_info(n->config.log, "%u reactors; io_uring uses %s", count,
+             uring_features_format(uring_reactor_features(n->reactors[0])).s);
     return STATUS(OK);
 }
 

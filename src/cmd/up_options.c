@@ -18,6 +18,7 @@ enum {
     OPT_API,
     OPT_REACTORS,
     OPT_SPIN,
+    OPT_IO_FEATURES,
     OPT_BUFFERS,
     OPT_FORCE,
     OPT_LOG_LEVEL,
@@ -37,9 +38,8 @@ static const struct cli_option up_option_table[] = {
     { "port", OPT_PORT, "PORT", "NVMe/TCP port (4420); 0 takes a free one" },
     { "api", OPT_API, "ADDR:PORT", "address of the API (127.0.0.1:7420)" },
     { "reactors", OPT_REACTORS, "N", "threads for I/O (one per CPU)" },
-    { "spin", OPT_SPIN, "off|auto|US",
-      "how long a reactor looks for work before it\n"
-      "sleeps, in microseconds (auto)" },
+    CLI_OPTION_SPIN(OPT_SPIN),
+    CLI_OPTION_IO_FEATURES(OPT_IO_FEATURES),
     { "buffers", OPT_BUFFERS, "SIZE", "memory for data in flight, per reactor (64M)" },
     { "force", OPT_FORCE, NULL,
       "format disks that hold something else; what they\n"
@@ -64,24 +64,6 @@ struct up_parse {
     const char *advertise;
     const char *api;
 };
-
-static bool parse_spin(struct up_parse *p)
-{
-    uint64_t us;
-
-    if (strcmp(p->args.value, "off") == 0) {
-        p->o->spin_ns = URING_SPIN_OFF;
-        return true;
-    }
-    if (strcmp(p->args.value, "auto") == 0) {
-        p->o->spin_ns = URING_SPIN_AUTO;
-        return true;
-    }
-    if (!cli_number(&p->args, "spin", 1, 1000000, &us))
-        return false;
-    p->o->spin_ns = us * NS_PER_US;
-    return true;
-}
 
 static bool parse_log_level(struct up_parse *p)
 {
@@ -146,7 +128,9 @@ static bool parse_option(struct up_parse *p, int id)
     case OPT_REACTORS:
         return parse_count(p, "reactors", NODE_REACTORS_MAX, &o->reactors);
     case OPT_SPIN:
-        return parse_spin(p);
+        return cli_spin(&p->args, &o->spin_ns);
+    case OPT_IO_FEATURES:
+        return cli_io_features(&p->args, &o->io_features_mask);
     case OPT_BUFFERS:
         return cli_size(&p->args, "buffers", &o->buffer_bytes);
     case OPT_FORCE:

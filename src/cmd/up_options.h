@@ -31,8 +31,9 @@ struct up_options {
     bool has_advertise;
     struct io_addr advertise; /* With the port of listen where it was given none. */
     struct io_addr api;
-    unsigned reactors; /* 0: one per CPU. */
-    uint64_t spin_ns;  /* As uring_config. */
+    unsigned reactors;         /* 0: one per CPU. */
+    uint64_t spin_ns;          /* As uring_config. */
+    uint64_t io_features_mask; /* Likewise. */
     uint64_t buffer_bytes;
     bool force;
     enum log_level log_level;

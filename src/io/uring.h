@@ -11,23 +11,16 @@
 #define IO_URING_H
 
 #include "io/reactor.h"
+#include "io/uring_features.h"
 
 #define URING_SPIN_OFF  0
 #define URING_SPIN_AUTO UINT64_MAX
-
-/* What kernels later than 5.14 add; the version in which it appeared. */
-#define URING_FEATURE_DEFER_TASKRUN UINT64_C(1)  /* 6.1: single issuer, work in our own calls. */
-#define URING_FEATURE_COOP_TASKRUN  UINT64_C(2)  /* 5.19: no interrupt for each completion. */
-#define URING_FEATURE_RING_FD       UINT64_C(4)  /* 5.18: the ring's own descriptor registered. */
-#define URING_FEATURE_FILES         UINT64_C(8)  /* Registered files; older, but may be refused. */
-#define URING_FEATURE_BLOCK_DISCARD UINT64_C(16) /* 6.12: discard of block devices. */
-#define URING_FEATURES_ALL          UINT64_C(31)
 
 struct uring_config {
     unsigned index;         /* reactor.index. */
     unsigned entries;       /* Submission queue entries, a power of two; 0 for the default. */
     uint64_t spin_ns;       /* How long to spin before sleeping; URING_SPIN_OFF or _AUTO too. */
-    uint64_t features_mask; /* Kernel features not to use, URING_FEATURE_*; for tests. */
+    uint64_t features_mask; /* Kernel features not to use, URING_FEATURE_*. */
     struct log *log;        /* Borrowed; outlives the reactor. */
 };
 
@@ -39,7 +32,10 @@ struct uring_config {
 struct status uring_reactor_create(const struct uring_config *config,
                                    struct reactor **out_reactor) MUST_CHECK;
 
-/* The URING_FEATURE_* that this reactor, which is one of this backend, uses. */
+/*
+ * The URING_FEATURE_* that this reactor, which is one of this backend, uses.  Discard of block
+ * devices is proved by its first use only.
+ */
 uint64_t uring_reactor_features(const struct reactor *r);
 
 #endif

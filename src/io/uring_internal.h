@@ -5,6 +5,7 @@
  *   uring.c        the loop: turns, tasks, timers, messages, sleeping and spinning
  *   uring_spin.c   how long to spin, and spinning
  *   uring_ring.c   the ring: set-up by features, submission queue entries, submission
+ *   uring_features.c  the kernel's features by name
  *   uring_op.c     operations: into an entry, and out of a completion
  *   uring_fd.c     descriptors: registered files, closing, adopting
  *   uring_net.c    sockets: listening, addresses, options

@@ -31,14 +31,13 @@ static void fill_send(struct uring *u, struct io_op *op, struct io_uring_sqe *sq
 
 /*
  * Where the last receive has emptied the socket, a first attempt would find nothing: the kernel
- * is told to wait at once.  Linux 5.19, as is cooperative task work.
+ * is told to wait at once.
  */
 static void fill_recv(const struct uring *u, struct io_op *op, struct io_uring_sqe *sqe)
 {
-    const uint64_t since_5_19 = URING_FEATURE_DEFER_TASKRUN | URING_FEATURE_COOP_TASKRUN;
-
     io_uring_prep_recv(sqe, op->fd, op->data, min_u64(op->bytes, PIECE_BYTES_MAX), 0);
-    if ((uring_fd_flags(u, op->fd) & URING_FD_DRAINED) != 0 && (u->features & since_5_19) != 0)
+    if ((uring_fd_flags(u, op->fd) & URING_FD_DRAINED) != 0 &&
+        (u->features & URING_FEATURE_POLL_FIRST) != 0)
         sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
 }
 

@@ -86,6 +86,25 @@ static void ring_register_files(struct uring *u)
         u->features |= URING_FEATURE_FILES;
 }
 
+/* Tried here and undone: it counts for the thread that will run the loop. */
+static bool ring_registers_itself(struct uring *u)
+{
+    return io_uring_register_ring_fd(&u->ring) == 1 && io_uring_unregister_ring_fd(&u->ring) == 1;
+}
+
+/*
+ * An older kernel would refuse the receive.  It cannot be asked for the flag, but for what came
+ * with it in 5.19: operations on sockets that the ring makes itself.
+ */
+static bool ring_has_poll_first(struct uring *u)
+{
+    struct io_uring_probe *const probe = io_uring_get_probe_ring(&u->ring);
+    const bool has = probe != NULL && io_uring_opcode_supported(probe, IORING_OP_SOCKET);
+
+    io_uring_free_probe(probe);
+    return has;
+}
+
 struct status uring_ring_create(struct uring *u, unsigned entries, uint64_t features)
 {
     TRY(ring_init(u, entries, features));
@@ -95,7 +114,10 @@ struct status uring_ring_create(struct uring *u, unsigned entries, uint64_t feat
         ring_register_files(u);
     /* Proved by use: the first discard that the kernel does not know takes the bit away. */
     u->features |= features & URING_FEATURE_BLOCK_DISCARD;
-    u->features |= features & URING_FEATURE_RING_FD;
+    if ((features & URING_FEATURE_RING_FD) != 0 && ring_registers_itself(u))
+        u->features |= URING_FEATURE_RING_FD;
+    if ((features & URING_FEATURE_POLL_FIRST) != 0 && ring_has_poll_first(u))
+        u->features |= URING_FEATURE_POLL_FIRST;
 
     u->scratch = calloc(u->ring.sq.ring_entries, sizeof *u->scratch);
     u->fd_flags = calloc(u->files_max, sizeof *u->fd_flags);
@@ -123,7 +145,7 @@ void uring_ring_enter_thread(struct uring *u)
         u->enabled = true;
     }
     if ((u->features & URING_FEATURE_RING_FD) != 0 && io_uring_register_ring_fd(&u->ring) != 1)
-        u->features &= ~URING_FEATURE_RING_FD;
+        u->features &= ~URING_FEATURE_RING_FD; /* A thread has room for sixteen. */
 }
 
 void uring_ring_leave_thread(struct uring *u)

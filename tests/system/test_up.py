@@ -64,13 +64,17 @@ def refused(*args):
 
 # ---- Dying and coming back ----
 
-@pytest.mark.parametrize("round_", range(2))
-def test_no_acknowledged_write_is_lost_by_sigkill(up, tmp_path, round_):
-    server = small(up).start()
+# With everything that this kernel has, and with what Linux 5.14 has.
+@pytest.mark.parametrize("features", ["all", "5.14"])
+@pytest.mark.parametrize("block_size", ["4K", "64K"])
+def test_no_acknowledged_write_is_lost_by_sigkill(up, tmp_path, block_size, features):
+    server = up("data", "--disks", "2", "--disk-size", "256M", "--io-features", features).start()
+    assert ("io_uring uses files\n" in server.log()) == (features == "5.14")
     server.create("db", "128M")
     state = tmp_path / "state"
     command = [str(trilith.PROGRAM), "perf", "--to", f"127.0.0.1:{server.port}", "--volume", "db",
-               "--rw", "randwrite", "--block-size", ["4K", "64K"][round_], "--depth", "16",
+               "--rw", "randwrite", "--block-size", block_size, "--depth", "16",
+               "--io-features", features,
                "--time", "30", "--flush-every", "100", "--verify", "--verify-state", str(state)]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                           stderr=subprocess.DEVNULL, env=trilith.ENVIRONMENT) as writer:

@@ -47,6 +47,7 @@ static void defaults(void **state)
     assert_string_equal(io_addr_format(&o.api).s, "127.0.0.1:7420");
     assert_false(o.has_advertise);
     assert_int_equal(o.spin_ns, URING_SPIN_AUTO);
+    assert_int_equal(o.io_features_mask, 0);
 }
 
 /* Every option reaches its field; --port is the port of what was given none. */
@@ -71,6 +72,8 @@ static void every_option(void **state)
     assert_true(o.force);
     assert_int_equal(o.disk_count, 2);
     assert_int_equal(o.disk_bytes, 64 << 20);
+    assert_true(parse("--data d --io-features=-files,-ring-fd", &o, &status));
+    assert_int_equal(o.io_features_mask, URING_FEATURE_FILES | URING_FEATURE_RING_FD);
 }
 
 /* What is wrong on the command line ends the command with the usage status. */
@@ -86,6 +89,7 @@ static void wrong_options(void **state)
         "--data d --listen nowhere",
         "--data d --api 1.2.3.4:x",
         "--data d --spin never",
+        "--data d --io-features teleport",
         "--data d --log-level loud",
         "--data d --buffers 1M",
         "--data d --unknown",

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What kernels later than 5.14 add to io_uring: names, and sets of them as people write them.
+ * docs/io.md says what each is used for and what replaces it.
+ *
+ * Threading: any.   Memory: none.
+ */
+#ifndef IO_URING_FEATURES_H
+#define IO_URING_FEATURES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+/* Bits of a set; the version in which each appeared. */
+#define URING_FEATURE_DEFER_TASKRUN UINT64_C(1)  /* 6.1: single issuer, work in our own calls. */
+#define URING_FEATURE_COOP_TASKRUN  UINT64_C(2)  /* 5.19: no interrupt for each completion. */
+#define URING_FEATURE_RING_FD       UINT64_C(4)  /* 5.18: the ring's own descriptor registered. */
+#define URING_FEATURE_FILES         UINT64_C(8)  /* Registered files; older, but may be refused. */
+#define URING_FEATURE_BLOCK_DISCARD UINT64_C(16) /* 6.12: discard of block devices. */
+#define URING_FEATURE_POLL_FIRST    UINT64_C(32) /* 5.19: a receive that waits at once. */
+#define URING_FEATURES_ALL          UINT64_C(63)
+
+/*
+ * Reads a list: "all", "none", a version such as "5.14" (what that kernel has), names, and names
+ * with a minus that take away, separated by commas and applied from left to right.  A list that
+ * begins with a minus begins with all.  INVALID if a word is none of these.
+ */
+struct status uring_features_parse(const char *list, uint64_t *out_features) MUST_CHECK;
+
+#define URING_FEATURES_TEXT_BYTES 128
+
+struct uring_features_text {
+    char s[URING_FEATURES_TEXT_BYTES];
+};
+
+/* The names of a set, with commas; "none" if it is empty. */
+struct uring_features_text uring_features_format(uint64_t features);
+
+#endif
