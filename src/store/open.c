@@ -259,7 +259,6 @@ static struct status MUST_CHECK opening_write(struct opening *o)
     }
     struct superblock sb = store->sb;
     sb.sequence++;
-    sb.journal_flushed = start - 1;
     superblock_write(store, &sb, opening_on_written);
     store->sb.sequence = sb.sequence;
     return STATUS(OK);

@@ -81,6 +81,7 @@ struct status store_start_journal(struct store *store, uint64_t life, uint64_t s
     assert(store->journal == NULL);
     store->sb.life = life;
     store->sb.journal_start = start;
+    store->sb.journal_flushed = start - 1; /* The life before may have been further (J3). */
     return journal_create(&(struct journal_config) { .dev = store->dev,
                                                      .ring = store->sb.layout.part[LAYOUT_JOURNAL],
                                                      .tag = store->sb.tag,

@@ -11,6 +11,7 @@
 #include "store_disk.h"
 
 #include "disk/layout.h"
+#include "disk/superblock.h"
 
 #define SHARDS     3
 #define BLOCKS     256 /* Of each shard, that the model covers. */
@@ -454,6 +455,78 @@ static void close_fails(void **state)
     fault_each(FAULT_IO, close_scenario);
 }
 
+static void first_use_scenario(void)
+{
+    memcpy(content, snapshot, sizeof content);
+    disk_begin(4096);
+    assert_status(rig_open(&rig), STATUS_OK);
+    rig.fails = io_fails;
+    fault_begin();
+    const bool opened = status_ok(rig_session(&rig, 1));
+    if (opened)
+        (void)status_ok(disk_write(0, 4 * K, 4 * K, 0x11)); /* As it was. */
+    rig_run(&rig);
+    fault_end();
+    assert_true(opened || fault_happened());
+    memcpy(initial, content, sizeof content);
+    rig_abandon(&rig);
+    memcpy(content, initial, sizeof content);
+    disk_begin(4096);
+    assert_status(rig_open(&rig), STATUS_OK);
+    assert_status(rig_session(&rig, 1), STATUS_OK);
+    assert_filled();
+    disk_end();
+}
+
+/* Closes the store; so many turns after that, its settle timer (4.2) is due. */
+static void close_with_late_mark(unsigned turns)
+{
+    assert_status(disk_write(0, 1024 * K, 4 * K, 0x11), STATUS_OK);
+    store_session_close(rig.session.session);
+    rig.done = false;
+    store_close(rig.store, rig_on_status, &rig);
+    while (turns-- > 0 && rig_turn(&rig)) {
+    }
+    fake_reactor_run_timers(&rig.reactor, rig.reactor.base.now_ns + 20 * NS_PER_MS);
+    rig_wait(&rig);
+    rig.store = NULL;
+    assert_status(rig.status, STATUS_OK);
+}
+
+/* A disk that was closed cleanly with blocks in its journal that are not to be replayed. */
+static bool close_behind_the_start(unsigned turns)
+{
+    struct superblock sb;
+
+    disk_crashed(4096);
+    assert_status(rig_open(&rig), STATUS_OK);
+    assert_status(rig_session(&rig, 1), STATUS_OK);
+    close_with_late_mark(turns);
+    memcpy(snapshot, content, sizeof content);
+    rig_fini(&rig);
+    const struct const_span block = { snapshot + superblock_offset(0), SUPERBLOCK_BYTES };
+    assert_status(superblock_decode(block, &sb), STATUS_OK);
+    assert_true(sb.clean);
+    return sb.journal_flushed >= sb.journal_start;
+}
+
+/*
+ * Whatever happens to the first commands of a life, the disk opens again and has lost nothing.
+ * Its journal begins where that of the life before has: J3 must not take the old flushed mark,
+ * which may be further, for its own.
+ */
+static void first_use_fails(void **state)
+{
+    unsigned turns = 0;
+
+    (void)state;
+    kinds = ANY;
+    disk_make(4096);
+    while (!close_behind_the_start(turns))
+        assert_true(++turns < 100);
+    fault_each(FAULT_IO, first_use_scenario);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -465,6 +538,7 @@ int main(void)
         cmocka_unit_test(recovery_fails),
         cmocka_unit_test(check_fails),
         cmocka_unit_test(close_fails),
+        cmocka_unit_test(first_use_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,6 +43,7 @@ struct options {
 struct shared {
     _Atomic uint64_t next;
     _Atomic uint64_t done;
+    _Atomic bool stop; /* One has failed: the others end after their current seed. */
     struct {
         _Atomic uint64_t seed;
         _Atomic unsigned workload;
@@ -86,7 +87,7 @@ static void run_all(const struct options *o, struct shared *s, unsigned job, uin
 static void job_main(const struct options *o, struct shared *s, unsigned job, double until_s)
 {
     mutation_active = o->mutation;
-    for (;;) {
+    while (!s->stop) {
         const uint64_t n = s->next++;
         if (o->seconds == 0 ? n >= o->seeds : now_s() >= until_s)
             return;
@@ -95,9 +96,12 @@ static void job_main(const struct options *o, struct shared *s, unsigned job, do
     }
 }
 
-static void print_replay(const struct options *o, const struct workload *w, uint64_t seed)
+static void print_failure(const struct options *o, const struct workload *w, uint64_t seed,
+                          int status)
 {
     const bool mutated = o->mutation != MUTATION_NONE;
+    if (WIFSIGNALED(status) && WTERMSIG(status) != SIGABRT)
+        printf("The process was ended by signal %d.\n", WTERMSIG(status));
     printf("FAILED: workload %s, seed %" PRIu64 "\n", w->name, seed);
     printf("replay: build/tests/sim/trilith-sim --workload %s --seed %" PRIu64 "%s%s --trace\n",
            w->name, seed, mutated ? " --mutation " : "", mutated ? mutant_name(o->mutation) : "");
@@ -123,18 +127,25 @@ static int run_jobs(const struct options *o)
 
     for (unsigned i = 0; i < o->jobs; i++) {
         pids[i] = fork();
+        if (pids[i] < 0) {
+            perror("fork");
+            exit(1);
+        }
         if (pids[i] == 0) {
             job_main(o, s, i, started_s + (double)o->seconds);
             _exit(0);
         }
     }
-    for (unsigned i = 0; i < o->jobs; i++) {
+    for (unsigned left = o->jobs; left > 0; left--) {
         int status = 0;
-        if (pids[i] < 0 || waitpid(pids[i], &status, 0) != pids[i] || status == 0)
+        const pid_t pid = wait(&status);
+        if (pid < 0 || status == 0)
             continue;
-        print_replay(o, workloads[s->job[i].workload], s->job[i].seed);
-        s->next = UINT64_MAX / 2; /* The others end after their current seed. */
+        s->stop = true;
         failed = true;
+        for (unsigned i = 0; i < o->jobs; i++)
+            if (pids[i] == pid)
+                print_failure(o, workloads[s->job[i].workload], s->job[i].seed, status);
     }
     const double took_s = now_s() - started_s;
     printf("%" PRIu64 " runs in %.1f s, %.0f runs per second\n", s->done, took_s,

@@ -19,7 +19,7 @@ void *__real_realloc(void *at, size_t bytes);
 void __real_free(void *at);
 int __real_posix_memalign(void **out_at, size_t alignment, size_t bytes);
 void *__real_aligned_alloc(size_t alignment, size_t bytes);
-void *__real_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset);
+void *__real_mmap64(void *at, size_t bytes, int protection, int flags, int fd, off_t offset);
 int __real_munmap(void *at, size_t bytes);
 
 void *__wrap_malloc(size_t bytes);
@@ -29,7 +29,7 @@ void __wrap_free(void *at);
 int __wrap_posix_memalign(void **out_at, size_t alignment, size_t bytes);
 void *__wrap_aligned_alloc(size_t alignment, size_t bytes);
 char *__wrap_strdup(const char *text);
-void *__wrap_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset);
+void *__wrap_mmap64(void *at, size_t bytes, int protection, int flags, int fd, off_t offset);
 int __wrap_munmap(void *at, size_t bytes);
 
 /* One allocation.  The table is open-addressed with linear probing. */
@@ -178,9 +178,9 @@ char *__wrap_strdup(const char *text)
     return copy == NULL ? NULL : memcpy(copy, text, bytes);
 }
 
-void *__wrap_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset)
+void *__wrap_mmap64(void *at, size_t bytes, int protection, int flags, int fd, off_t offset)
 {
-    void *const mapped = __real_mmap(at, bytes, protection, flags, fd, offset);
+    void *const mapped = __real_mmap64(at, bytes, protection, flags, fd, offset);
     if (mapped != MAP_FAILED)
         track(mapped, bytes);
     return mapped;
