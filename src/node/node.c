@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "node/node_internal.h"
+#include "volume/limits.h"
 
 /*
  *   IDLE --> DISKS --> OPEN --> TARGET --> VOLUMES --> CLOSING --> POOLS --> ENDED
@@ -158,6 +159,7 @@ static struct status node_open_pools(struct node *n)
         p->node = n;
         p->reactor = n->reactors[i];
         TRY(buf_pool_create(p->reactor, n->buffer_bytes, &p->pool));
+        TRY(buf_pool_create(p->reactor, VOLUME_SCRATCH_BYTES, &p->scratch));
     }
     return STATUS(OK);
 }
@@ -348,6 +350,7 @@ static void pool_free(struct io_msg *msg)
     struct node_pool *p = CONTAINER_OF(msg, struct node_pool, msg);
 
     buf_pool_destroy(p->pool);
+    buf_pool_destroy(p->scratch);
     p->msg.deliver = pool_on_freed;
     reactor_post(p->node->home, &p->msg);
 }

@@ -24,6 +24,7 @@ struct node_pool {
     struct node *node;
     struct reactor *reactor;
     struct buf_pool *pool;
+    struct buf_pool *scratch; /* Of the engines. */
     struct io_msg msg;
 };
 

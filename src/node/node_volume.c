@@ -244,11 +244,13 @@ static struct status MUST_CHECK volume_open_on(struct node_volume *v, struct uui
                                                struct volume_disk *disks)
 {
     struct node *node = v->node;
+    struct buf_pool *scratch[NODE_REACTORS_MAX];
     const struct volume_config config = {
         .volume = v->desc,
         .epoch = v->epoch,
         .reactors = node->reactors,
         .reactor_count = node->reactor_count,
+        .scratch = scratch,
         .disks = disks,
         .disk_count = v->disk_count,
         .shards = v->placement,
@@ -257,6 +259,8 @@ static struct status MUST_CHECK volume_open_on(struct node_volume *v, struct uui
         .log = node->log,
     };
 
+    for (unsigned i = 0; i < node->reactor_count; i++)
+        scratch[i] = node->pools[i].scratch;
     for (uint32_t i = 0; i < v->disk_count; i++) {
         const struct node_disk *d = node_find_disk(node, v->disks[i]);
         names[i] = uuid_format(v->disks[i]);

@@ -14,8 +14,7 @@
  */
 static void command_start(struct command *cmd, struct nvme_ns_req *req);
 
-#define EDGE_BLOCKS_BYTES (2 * STORE_BLOCK_BYTES) /* Of one command. */
-#define ALL_PIECES_FREE   ((UINT32_C(1) << VOLUME_PIECES_MAX) - 1)
+#define ALL_PIECES_FREE ((UINT32_C(1) << VOLUME_PIECES_MAX) - 1)
 
 /* ---- The pool ---- */
 
@@ -30,19 +29,13 @@ struct status command_pool_init(struct slice *s, uint32_t commands_max)
     /* Untouched memory costs nothing: a command is set up when it is used for the first time. */
     s->commands_max = commands_max;
     s->commands = calloc(commands_max, sizeof *s->commands);
-    if (s->commands == NULL)
-        return STATUS(NO_MEMORY);
-    if (s->volume->desc.lba_bytes == STORE_BLOCK_BYTES)
-        return STATUS(OK);
-    s->edge_blocks = aligned_alloc(STORE_BLOCK_BYTES, commands_max * EDGE_BLOCKS_BYTES);
-    return s->edge_blocks == NULL ? STATUS(NO_MEMORY) : STATUS(OK);
+    return s->commands == NULL ? STATUS(NO_MEMORY) : STATUS(OK);
 }
 
 void command_pool_fini(struct slice *s)
 {
     assert(s->commands_used == 0);
     free(s->commands);
-    free(s->edge_blocks);
 }
 
 static struct command *command_get(struct slice *front)
@@ -53,12 +46,9 @@ static struct command *command_get(struct slice *front)
         /* The one that was used last is still in the cache. */
         cmd = CONTAINER_OF(list_pop_front(&front->commands_free), struct command, link);
     } else if (front->commands_fresh < front->commands_max) {
-        const size_t index = front->commands_fresh++;
-        cmd = &front->commands[index];
+        cmd = &front->commands[front->commands_fresh++];
         list_node_init(&cmd->link);
         cmd->front = front;
-        if (front->edge_blocks != NULL)
-            cmd->edge_blocks = front->edge_blocks + index * EDGE_BLOCKS_BYTES;
     }
     if (cmd != NULL)
         front->commands_used++;
@@ -151,7 +141,7 @@ static struct piece *command_extent_piece(struct command *cmd, const struct layo
     p->order.offset = e->offset;
     p->order.bytes = e->bytes;
     p->order.exclusive = req->opcode != NVME_NS_READ;
-    p->edge = (struct edge) { 0 };
+    p->scratch.bytes = 0;
     for (uint32_t i = 0; i < PIECE_LEGS_MAX; i++) {
         struct store_io *s = &p->legs[i].store;
         s->opcode = store_opcode_of(req->opcode);
@@ -169,21 +159,20 @@ static struct piece *command_extent_piece(struct command *cmd, const struct layo
 /* The piece of a range's first block, of which it has only a part; data is NULL for zeros. */
 static void command_submit_edge(struct command *cmd, struct layout_range *rest, uint8_t *data)
 {
-    const struct nvme_ns_req *req = cmd->req;
     const uint64_t block = rest->at - rest->at % STORE_BLOCK_BYTES;
     const struct layout_extent e = layout_first_extent(
         &cmd->front->volume->layout, (struct layout_range) { block, STORE_BLOCK_BYTES });
     struct piece *p = command_extent_piece(cmd, &e);
-    const bool is_first = block <= req->offset;
+    struct scratch *const m = &p->scratch;
 
-    p->edge.block = cmd->edge_blocks + (is_first ? 0 : STORE_BLOCK_BYTES);
-    p->edge.from = (uint32_t)(rest->at - block);
-    p->edge.to = (uint32_t)min_u64(STORE_BLOCK_BYTES, p->edge.from + rest->bytes);
-    p->edge.data = data;
+    m->bytes = STORE_BLOCK_BYTES;
+    m->from = (uint32_t)(rest->at - block);
+    m->to = (uint32_t)min_u64(STORE_BLOCK_BYTES, m->from + rest->bytes);
+    m->data = data;
     if (MUTATION(R8_PARTS_TOGETHER))
         p->order.exclusive = false;
-    rest->at += p->edge.to - p->edge.from;
-    rest->bytes -= p->edge.to - p->edge.from;
+    rest->at += m->to - m->from;
+    rest->bytes -= m->to - m->from;
     slice_submit(p);
 }
 

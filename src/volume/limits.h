@@ -34,6 +34,12 @@
  */
 #define VOLUME_LANES_MAX 4096u
 
+/*
+ * Memory of one reactor, for all its volumes, into which blocks are read that do not go to the host
+ * as they are: of parts of blocks one each, so that a thousand are under way; more wait.
+ */
+#define VOLUME_SCRATCH_BYTES ((size_t)4 << 20)
+
 /* Blocks of one command: one CRC each. */
 #define VOLUME_BLOCKS_MAX (BUF_BYTES_MAX / STORE_BLOCK_BYTES)
 

@@ -20,6 +20,7 @@ static void slice_deliver(struct io_msg *msg);
 static void piece_on_granted(struct order_entry *entry);
 static void piece_on_leg(struct leg_io *io);
 static void piece_return(struct io_msg *msg);
+static void scratch_on_memory(struct buf_waiter *waiter);
 
 void slice_submit(struct piece *p)
 {
@@ -51,52 +52,69 @@ static void piece_submit(struct piece *p)
         leg_submit(&p->legs[i]);
 }
 
-/* ---- Parts of a block ---- */
+/* ---- Parts of blocks ---- */
 
-static void edge_read(struct piece *p)
+/* Takes memory and reads the blocks into it, now or when there is some. */
+static void scratch_start(struct piece *p)
 {
+    struct scratch *const m = &p->scratch;
     struct store_io *s = &p->legs[0].store;
 
-    p->edge.reading = true;
+    m->memory = buf_get(p->owner->scratch, m->bytes);
+    if (m->memory.at == NULL) {
+        m->waiter.retry = scratch_on_memory;
+        buf_wait(p->owner->scratch, &m->waiter);
+        return;
+    }
+    m->reading = true;
     s->opcode = STORE_OP_READ;
-    s->data = (struct span) { p->edge.block, STORE_BLOCK_BYTES };
+    s->data = m->memory;
     s->crcs = NULL;
     p->legs_pending = 1;
     leg_submit(&p->legs[0]);
 }
 
-/* The block is there with the host's part in it: to all legs. */
-static void edge_write(struct piece *p)
+static void scratch_on_memory(struct buf_waiter *waiter)
 {
-    p->edge.crc = crc32c(p->edge.block, STORE_BLOCK_BYTES);
+    scratch_start(CONTAINER_OF(waiter, struct piece, scratch.waiter));
+}
+
+/* The block is there with the host's part in it: to all legs. */
+static void scratch_write(struct piece *p)
+{
+    struct scratch *const m = &p->scratch;
+
+    assert(m->memory.bytes == STORE_BLOCK_BYTES);
+    m->crc = crc32c(m->memory.at, STORE_BLOCK_BYTES);
     for (uint32_t i = 0; i < PIECE_LEGS_MAX; i++) {
         struct store_io *s = &p->legs[i].store;
         s->opcode = STORE_OP_WRITE;
         s->create = true;
-        s->data = (struct span) { p->edge.block, STORE_BLOCK_BYTES };
-        s->crcs = &p->edge.crc;
+        s->data = m->memory;
+        s->crcs = &m->crc;
     }
     piece_submit(p);
 }
 
-/* The block was read.  False: that was all. */
-static bool edge_go_on(struct piece *p)
+/* The blocks were read.  False: that was all. */
+static bool scratch_go_on(struct piece *p)
 {
-    struct edge *const e = &p->edge;
-    const uint32_t bytes = e->to - e->from;
+    struct scratch *const m = &p->scratch;
+    uint8_t *const part = m->memory.at + m->from;
+    const uint32_t bytes = m->to - m->from;
 
-    e->reading = false;
+    m->reading = false;
     if (!status_ok(p->status))
         return false;
     if (p->cmd->req->opcode == NVME_NS_READ) {
-        memcpy(e->data, e->block + e->from, bytes);
+        memcpy(m->data, part, bytes);
         return false;
     }
-    if (e->data != NULL)
-        memcpy(e->block + e->from, e->data, bytes);
+    if (m->data != NULL)
+        memcpy(part, m->data, bytes);
     else
-        memset(e->block + e->from, 0, bytes);
-    edge_write(p);
+        memset(part, 0, bytes);
+    scratch_write(p);
     return true;
 }
 
@@ -118,8 +136,8 @@ static void piece_start(struct piece *p)
         p->legs[i].reactor = p->owner->reactor;
         p->legs[i].done = piece_on_leg;
     }
-    if (p->edge.block != NULL)
-        edge_read(p);
+    if (p->scratch.bytes > 0)
+        scratch_start(p);
     else
         piece_submit(p);
 }
@@ -166,8 +184,13 @@ static void piece_on_leg(struct leg_io *io)
     static_assert(PIECE_LEGS_MAX == 1, "find the piece of any of its legs");
     if (status_ok(p->status))
         p->status = io->status;
-    if (--p->legs_pending > 0 || (p->edge.reading && edge_go_on(p)))
+    if (--p->legs_pending > 0)
         return;
+    if (p->scratch.bytes > 0) {
+        if (p->scratch.reading && scratch_go_on(p))
+            return;
+        buf_put(p->owner->scratch, p->scratch.memory);
+    }
     piece_end(p);
 }
 
@@ -184,10 +207,11 @@ static void slice_end_refused(struct io_task *task)
 }
 
 struct status slice_init(struct slice *s, struct volume *v, struct reactor *reactor,
-                         uint32_t commands_max)
+                         struct buf_pool *scratch, uint32_t commands_max)
 {
     s->volume = v;
     s->reactor = reactor;
+    s->scratch = scratch;
     list_init(&s->refused);
     io_task_init(&s->refuse_task, slice_end_refused);
     TRY(command_pool_init(s, commands_max));

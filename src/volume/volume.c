@@ -113,7 +113,7 @@ static struct status volume_alloc_slices(struct volume *v, const struct volume_c
     for (unsigned i = 0; i < config->reactor_count; i++) {
         assert(config->reactors[i]->index == i);
         v->slice_count++;
-        TRY(slice_init(&v->slices[i], v, config->reactors[i], commands_max));
+        TRY(slice_init(&v->slices[i], v, config->reactors[i], config->scratch[i], commands_max));
     }
     return STATUS(OK);
 }

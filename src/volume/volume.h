@@ -8,7 +8,8 @@
  * took writes since the last one.  The engine is an nvme_ns for the target.
  *
  * Threading: open and close are called on reactor 0 of the node; submit on any of its reactors.
- * Memory:    pools per slice, sized at open; a request without resources waits in the engine.
+ * Memory:    pools per slice, sized at open, and one for blocks per reactor, of the caller's; a
+ *            request without resources waits in the engine.
  */
 #ifndef VOLUME_VOLUME_H
 #define VOLUME_VOLUME_H
@@ -16,6 +17,7 @@
 #include "nvme/ns.h"
 #include "store/store.h"
 
+struct buf_pool;
 struct volume;
 
 /* A disk that the volume's shards may lie on. */
@@ -36,6 +38,8 @@ struct volume_config {
 
     struct reactor *const *reactors; /* Of the node, for the slices. */
     unsigned reactor_count;
+    /* One per reactor, of VOLUME_SCRATCH_BYTES, for all volumes; borrowed until the close. */
+    struct buf_pool *const *scratch;
     const struct volume_disk *disks;
     unsigned disk_count;
     const struct volume_placement *shards; /* ceil(bytes / shard_bytes) of them; copied. */

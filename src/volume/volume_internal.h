@@ -29,15 +29,20 @@ struct command;
 struct slice;
 
 /*
- * A block that a command has only a part of, with LBAs of 512 bytes: it is read into memory of the
- * command, and a write goes on with it as a whole block.
+ * For a block that a command has only a part of, with LBAs of 512 bytes: it is read into memory of
+ * the reactor's, and a write goes on with it as a whole block.
+ *
+ * Memory comes last: a piece asks for it when it has its place in the order, and whoever has some
+ * waits for nothing but the disks.  So memory that has run out comes back.
  */
-struct edge {
-    uint8_t *block;    /* STORE_BLOCK_BYTES, aligned; NULL: the piece is of whole blocks. */
-    uint32_t from, to; /* The part, in bytes of the block. */
-    uint8_t *data;     /* The part in the host's memory; NULL: zeros. */
-    uint32_t crc;      /* Of the whole block, when it is written. */
-    bool reading;      /* The block is on its way from the store. */
+struct scratch {
+    uint32_t bytes;     /* Whole blocks; 0: the piece needs none. */
+    uint32_t from, to;  /* The command's part of them, in bytes. */
+    uint8_t *data;      /* That part in the host's memory; NULL: zeros. */
+    struct span memory; /* Of the pool of the reactor of the piece's owner. */
+    struct buf_waiter waiter;
+    uint32_t crc; /* Of the whole block, when it is written. */
+    bool reading; /* The blocks are on their way from the store. */
 };
 
 /* A part of a command that lies in one shard, or the part of a Flush for one leg. */
@@ -45,7 +50,7 @@ struct piece {
     struct command *cmd;
     struct slice *owner; /* Slice of the shard; NULL in a Flush. */
     struct order_entry order;
-    struct edge edge;
+    struct scratch scratch;
     struct leg_io legs[PIECE_LEGS_MAX];
     uint32_t legs_pending;
     struct status status; /* The first failure of a leg. */
@@ -70,7 +75,6 @@ struct command {
         uint32_t next_leg; /* FLUSH. */
     } feed;
     struct piece pieces[VOLUME_PIECES_MAX];
-    uint8_t *edge_blocks;             /* Two, for the first and the last block; or NULL. */
     uint32_t crcs[VOLUME_BLOCKS_MAX]; /* WRITE: one per whole block of the command. */
 };
 
@@ -81,7 +85,6 @@ struct slice {
 
     /* As the front of commands that arrive here. */
     struct command *commands;
-    uint8_t *edge_blocks; /* Two per command; NULL with LBAs of whole blocks. */
     uint32_t commands_max;
     uint32_t commands_fresh; /* commands[commands_fresh ..] were never used. */
     uint32_t commands_used;
@@ -93,7 +96,8 @@ struct slice {
 
     /* As the owner of shards. */
     struct order *order;
-    struct list refused; /* piece.link: ended without a wait. */
+    struct buf_pool *scratch; /* The reactor's, for all its volumes.  Borrowed. */
+    struct list refused;      /* piece.link: ended without a wait. */
     struct io_task refuse_task;
 };
 
@@ -155,7 +159,7 @@ void command_on_piece(struct piece *p);
 /* ---- slice.c ---- */
 
 struct status slice_init(struct slice *s, struct volume *v, struct reactor *reactor,
-                         uint32_t commands_max) MUST_CHECK;
+                         struct buf_pool *scratch, uint32_t commands_max) MUST_CHECK;
 void slice_fini(struct slice *s);
 
 /*

@@ -17,6 +17,9 @@ struct fixture *fixture_create(void)
 
     f->log = (struct log) { .level = LOG_LEVEL_INFO, .sink = log_sink, .ctx = &f->log_lines };
     loop_init(&f->loop, 2, &f->log);
+    for (unsigned i = 0; i < 2; i++)
+        assert_true(
+            status_ok(buf_pool_create(f->loop.reactors[i], VOLUME_SCRATCH_BYTES, &f->scratch[i])));
     for (unsigned i = 0; i < DISKS; i++) {
         fake_store_init(&f->stores[i], f->loop.reactors[i % 2], SHARD_BYTES);
         f->disks[i] = (struct volume_disk) { names[i], &f->stores[i], f->loop.reactors[i % 2] };
@@ -35,6 +38,7 @@ struct fixture *fixture_create(void)
         .epoch = 1,
         .reactors = f->loop.reactors,
         .reactor_count = f->loop.count,
+        .scratch = f->scratch,
         .disks = f->disks,
         .disk_count = DISKS,
         .shards = f->placement,
@@ -83,6 +87,8 @@ void fixture_destroy(struct fixture *f)
         fixture_close(f);
     for (unsigned i = 0; i < DISKS; i++)
         fake_store_fini(&f->stores[i]);
+    for (unsigned i = 0; i < 2; i++)
+        buf_pool_destroy(f->scratch[i]); /* Everything has come back to it. */
     free(f->expected);
     free(f->memory);
     free(f);

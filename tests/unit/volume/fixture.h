@@ -30,6 +30,7 @@ struct fixture {
     struct loop loop;
     struct store stores[DISKS];
     struct volume_disk disks[DISKS];
+    struct buf_pool *scratch[2];
     struct volume_placement placement[SHARDS];
     struct volume_config config;
     struct volume *volume;

@@ -99,6 +99,42 @@ static void parts_of_a_block_are_serialised(void **state)
     fixture_destroy(f);
 }
 
+/*
+ * More parts of blocks than the reactor has memory for wait in the engine, and all of them end;
+ * whole blocks go on meanwhile.
+ */
+static void scratch_that_has_run_out_is_back_pressure(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_create();
+    const unsigned room = (unsigned)(VOLUME_SCRATCH_BYTES / BLOCK);
+    const unsigned count = room + 100;
+    struct request *requests = calloc(count + 1, sizeof *requests);
+    f->config.volume.lba_bytes = 512;
+    f->config.volume.stripe_width = 1; /* The first 2 MiB are shard 0's, of reactor 0. */
+    f->config.commands_max = count + 1;
+    assert_true(status_ok(fixture_open(f)));
+    f->stores[0].hold = true;
+    for (unsigned i = 0; i < count; i++)
+        submit(f, &requests[i], 0, 0, NVME_NS_READ, i % 512 * BLOCK, 512);
+    loop_run(&f->loop);
+    assert_int_equal(f->stores[0].in_flight_count, room);
+    submit(f, &requests[count], 1, 0, NVME_NS_READ, 0, BLOCK);
+    loop_run(&f->loop);
+    assert_int_equal(f->stores[0].in_flight_count, room + 1);
+    f->stores[0].hold = false;
+    fake_store_release(&f->stores[0], 0);
+    reactor_defer(f->stores[0].reactor, &f->stores[0].task);
+    loop_run(&f->loop);
+    for (unsigned i = 0; i <= count; i++) {
+        assert_false(requests[i].busy);
+        assert_true(status_ok(requests[i].req.status));
+    }
+    assert_int_equal(buf_pool_used(f->scratch[0]), 0);
+    free(requests);
+    fixture_destroy(f);
+}
+
 /* A part of a block that cannot be read cannot be written: the rest of it would be lost. */
 static void a_part_of_an_unreadable_block_is_refused(void **state)
 {
@@ -120,6 +156,7 @@ int main(void)
         { "what_is_written_is_read", what_is_written_is_read, NULL, NULL, &lba_4096 },
         { "what_is_written_is_read, LBAs of 512", what_is_written_is_read, NULL, NULL, &lba_512 },
         cmocka_unit_test(parts_of_a_block_are_serialised),
+        cmocka_unit_test(scratch_that_has_run_out_is_back_pressure),
         cmocka_unit_test(a_part_of_an_unreadable_block_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
