@@ -16,38 +16,39 @@
  * nvme is the status that a host is told, SCT << 8 | SC (NVM Express Base Specification 2.0,
  * "Status Code"); the target adds Do Not Retry for what is not retryable.
  */
-#define STATUS_TABLE(X)                                                              \
-    X(OK, 0, 0x000, false, "success")                                                \
-    X(CANCELED, ECANCELED, 0x007, true, "operation canceled")                        \
-    X(PEER_CLOSED, ECONNRESET, 0x006, true, "peer closed the connection")            \
-    X(TRUNCATED, EPROTO, 0x006, false, "ended in the middle")                        \
-    X(BAD_PDU, EPROTO, 0x006, false, "malformed PDU")                                \
-    X(BAD_DIGEST, EBADMSG, 0x022, true, "digest mismatch")                           \
-    X(IO, EIO, 0x006, false, "I/O error")                                            \
-    X(NO_MEMORY, ENOMEM, 0x006, true, "out of memory")                               \
-    X(TIMED_OUT, ETIMEDOUT, 0x006, true, "timed out")                                \
-    X(INVALID, EINVAL, 0x002, false, "invalid argument")                             \
-    X(NOT_FOUND, ENOENT, 0x006, false, "not found")                                  \
-    X(EXISTS, EEXIST, 0x006, false, "already exists")                                \
-    X(BUSY, EBUSY, 0x006, true, "busy")                                              \
-    X(NO_SPACE, ENOSPC, 0x081, false, "no space left")                               \
-    X(OUT_OF_RANGE, ERANGE, 0x080, false, "out of range")                            \
-    X(MEDIA_READ, EILSEQ, 0x281, false, "unrecovered read error")                    \
-    X(MEDIA_WRITE, EIO, 0x280, false, "write fault")                                 \
-    X(UNKNOWN_SHARD, ENOENT, 0x006, false, "unknown shard")                          \
-    X(STALE_EPOCH, ESTALE, 0x006, false, "stale epoch or session")                   \
-    X(STALE_INCARNATION, ESTALE, 0x280, false, "the disk's incarnation has changed") \
-    X(DENIED, EACCES, 0x286, false, "access denied")                                 \
-    X(CORRUPT, EUCLEAN, 0x006, false, "damaged structure")                           \
-    X(BAD_VERSION, EPROTONOSUPPORT, 0x006, false, "unsupported version")             \
-    X(FOREIGN, EPERM, 0x006, false, "belongs to something else")                     \
-    X(CONFLICT, EAGAIN, 0x006, true, "changed by somebody else")                     \
-    X(UNAVAILABLE, EHOSTUNREACH, 0x006, true, "unavailable")                         \
-    X(UNSUPPORTED, EOPNOTSUPP, 0x001, false, "not supported")                        \
-    X(LIMIT, E2BIG, 0x002, false, "over the limit")                                  \
-    X(REFUSED, ECONNREFUSED, 0x006, true, "connection refused")                      \
-    X(SHUTTING_DOWN, ESHUTDOWN, 0x006, true, "shutting down")                        \
-    X(LOST, ECONNRESET, 0x006, true, "connection lost, and with it whether it was executed")
+#define STATUS_TABLE(X)                                                                      \
+    X(OK, 0, 0x000, false, "success")                                                        \
+    X(CANCELED, ECANCELED, 0x007, true, "operation canceled")                                \
+    X(PEER_CLOSED, ECONNRESET, 0x006, true, "peer closed the connection")                    \
+    X(TRUNCATED, EPROTO, 0x006, false, "ended in the middle")                                \
+    X(BAD_PDU, EPROTO, 0x006, false, "malformed PDU")                                        \
+    X(BAD_DIGEST, EBADMSG, 0x022, true, "digest mismatch")                                   \
+    X(IO, EIO, 0x006, false, "I/O error")                                                    \
+    X(NO_MEMORY, ENOMEM, 0x006, true, "out of memory")                                       \
+    X(TIMED_OUT, ETIMEDOUT, 0x006, true, "timed out")                                        \
+    X(INVALID, EINVAL, 0x002, false, "invalid argument")                                     \
+    X(NOT_FOUND, ENOENT, 0x006, false, "not found")                                          \
+    X(EXISTS, EEXIST, 0x006, false, "already exists")                                        \
+    X(BUSY, EBUSY, 0x006, true, "busy")                                                      \
+    X(NO_SPACE, ENOSPC, 0x081, false, "no space left")                                       \
+    X(OUT_OF_RANGE, ERANGE, 0x080, false, "out of range")                                    \
+    X(MEDIA_READ, EILSEQ, 0x281, false, "unrecovered read error")                            \
+    X(MEDIA_WRITE, EIO, 0x280, false, "write fault")                                         \
+    X(UNKNOWN_SHARD, ENOENT, 0x006, false, "unknown shard")                                  \
+    X(STALE_EPOCH, ESTALE, 0x006, false, "stale epoch or session")                           \
+    X(STALE_INCARNATION, ESTALE, 0x280, false, "the disk's incarnation has changed")         \
+    X(DENIED, EACCES, 0x286, false, "access denied")                                         \
+    X(CORRUPT, EUCLEAN, 0x006, false, "damaged structure")                                   \
+    X(BAD_VERSION, EPROTONOSUPPORT, 0x006, false, "unsupported version")                     \
+    X(FOREIGN, EPERM, 0x006, false, "belongs to something else")                             \
+    X(CONFLICT, EAGAIN, 0x006, true, "changed by somebody else")                             \
+    X(UNAVAILABLE, EHOSTUNREACH, 0x006, true, "unavailable")                                 \
+    X(UNSUPPORTED, EOPNOTSUPP, 0x001, false, "not supported")                                \
+    X(LIMIT, E2BIG, 0x002, false, "over the limit")                                          \
+    X(REFUSED, ECONNREFUSED, 0x006, true, "connection refused")                              \
+    X(SHUTTING_DOWN, ESHUTDOWN, 0x006, true, "shutting down")                                \
+    X(LOST, ECONNRESET, 0x006, true, "connection lost, and with it whether it was executed") \
+    X(MISCOMPARE, EBADE, 0x285, false, "the data differ")
 
 enum status_code {
 #define STATUS_ENUM(name, err, nvme, retry, text) STATUS_##name,

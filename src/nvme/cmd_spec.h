@@ -91,8 +91,10 @@ enum nvme_io_opcode {
     NVME_IO_FLUSH = 0x00,
     NVME_IO_WRITE = 0x01,
     NVME_IO_READ = 0x02,
+    NVME_IO_COMPARE = 0x05,
     NVME_IO_WRITE_ZEROES = 0x08,
     NVME_IO_DSM = 0x09,
+    NVME_IO_VERIFY = 0x0c,
 };
 
 /* Opcode bits 1:0, "Data Transfer Direction". */
@@ -211,6 +213,7 @@ enum nvme_sc {
     /* Media and data integrity. */
     NVME_SC_WRITE_FAULT = 0x280,
     NVME_SC_READ_ERROR = 0x281,
+    NVME_SC_COMPARE_FAILURE = 0x285,
 };
 
 #endif

@@ -48,6 +48,14 @@ static uint16_t check_read_write(const struct nvme_subsys *subsys, const struct 
     return check_range(subsys, sqe);
 }
 
+/* "If ... exceeds the Verify Size Limit ... Invalid Field in Command". */
+static uint16_t check_verify(const struct nvme_subsys *subsys, const struct nvme_sqe *sqe)
+{
+    if (io_lba_count(sqe) << subsys->lba_shift > NVME_VERIFY_BYTES_MAX)
+        return NVME_SC_DNR | NVME_SC_INVALID_FIELD;
+    return check_range(subsys, sqe);
+}
+
 static uint16_t check_dsm(const struct nvme_sqe *sqe)
 {
     const uint32_t ranges = (sqe->cdw10 & NVME_DSM_CDW10_NR_MASK) + 1;
@@ -58,35 +66,54 @@ static uint16_t check_dsm(const struct nvme_sqe *sqe)
     return 0;
 }
 
+static bool is_supported(uint8_t opcode)
+{
+    switch (opcode) {
+    case NVME_IO_FLUSH:
+    case NVME_IO_WRITE:
+    case NVME_IO_READ:
+    case NVME_IO_COMPARE:
+    case NVME_IO_WRITE_ZEROES:
+    case NVME_IO_DSM:
+    case NVME_IO_VERIFY:
+        return true;
+    default:
+        return false;
+    }
+}
+
 uint16_t io_check(struct nvme_cmd *cmd)
 {
     const struct nvme_sqe *sqe = &cmd->sqe;
     const struct nvme_subsys *subsys = cmd->conn->subsys;
     const bool all_namespaces = sqe->opcode == NVME_IO_FLUSH && sqe->nsid == NVME_NSID_ALL;
 
-    switch (sqe->opcode) {
-    case NVME_IO_FLUSH:
-    case NVME_IO_WRITE:
-    case NVME_IO_READ:
-    case NVME_IO_WRITE_ZEROES:
-    case NVME_IO_DSM:
-        break;
-    default:
+    if (!is_supported(sqe->opcode))
         return NVME_SC_DNR | NVME_SC_INVALID_OPCODE;
-    }
     if (sqe->nsid != NVME_TARGET_NSID && !all_namespaces)
         return NVME_SC_DNR | NVME_SC_INVALID_NS;
-    if (sqe->opcode == NVME_IO_READ || sqe->opcode == NVME_IO_WRITE)
+    switch (sqe->opcode) {
+    case NVME_IO_WRITE:
+    case NVME_IO_READ:
+    case NVME_IO_COMPARE:
         return check_read_write(subsys, sqe);
-    if (sqe->opcode == NVME_IO_WRITE_ZEROES)
+    case NVME_IO_WRITE_ZEROES:
         return check_range(subsys, sqe);
-    return sqe->opcode == NVME_IO_DSM ? check_dsm(sqe) : 0;
+    case NVME_IO_VERIFY:
+        return check_verify(subsys, sqe);
+    case NVME_IO_DSM:
+        return check_dsm(sqe);
+    default:
+        return 0;
+    }
 }
 
 size_t io_data_pad(const struct nvme_cmd *cmd)
 {
     const struct nvme_conn *conn = cmd->conn;
-    const bool transfers = cmd->sqe.opcode == NVME_IO_READ || cmd->sqe.opcode == NVME_IO_WRITE;
+    const uint8_t opcode = cmd->sqe.opcode;
+    const bool transfers =
+        opcode == NVME_IO_READ || opcode == NVME_IO_WRITE || opcode == NVME_IO_COMPARE;
 
     if (conn->qid == 0 || !transfers)
         return 0;
@@ -102,15 +129,36 @@ static void count(_Atomic uint64_t *counter, uint64_t by)
     atomic_store_explicit(counter, now + by, memory_order_relaxed);
 }
 
+/*
+ * "SMART Data Units Read Command: Compare, Read, Verify"; "SMART Host Read Command: Compare, Copy,
+ * Read".
+ */
 static void io_count(struct nvme_conn *conn, const struct nvme_cmd *cmd)
 {
-    if (cmd->sqe.opcode == NVME_IO_READ) {
+    switch (cmd->sqe.opcode) {
+    case NVME_IO_READ:
+    case NVME_IO_COMPARE:
         count(&conn->counters.reads, 1);
         count(&conn->counters.bytes_read, cmd->sqe.sgl_bytes);
-    } else if (cmd->sqe.opcode == NVME_IO_WRITE) {
+        return;
+    case NVME_IO_WRITE:
         count(&conn->counters.writes, 1);
         count(&conn->counters.bytes_written, cmd->sqe.sgl_bytes);
+        return;
+    case NVME_IO_VERIFY:
+        count(&conn->counters.bytes_read, io_lba_count(&cmd->sqe) << conn->subsys->lba_shift);
+        return;
+    default:
+        return;
     }
+}
+
+/* Not one that compared unequal, though its status is of the same kind. */
+static bool is_media_error(uint16_t status)
+{
+    const uint16_t value = status & NVME_SC_VALUE_MASK;
+
+    return value == NVME_SC_READ_ERROR || value == NVME_SC_WRITE_FAULT;
 }
 
 /* ---- Execution ---- */
@@ -128,7 +176,9 @@ static void io_submit(struct nvme_cmd *cmd, enum nvme_ns_opcode opcode, uint64_t
         opcode == NVME_NS_WRITE_ZEROES && (cmd->sqe.cdw12 & NVME_RW_CDW12_DEAC) == 0;
     req->offset = first_lba << subsys->lba_shift;
     req->bytes = lba_count << subsys->lba_shift;
-    req->data = opcode == NVME_NS_READ || opcode == NVME_NS_WRITE ? cmd->data : (struct span) { 0 };
+    req->data = opcode == NVME_NS_READ || opcode == NVME_NS_WRITE || opcode == NVME_NS_COMPARE
+                    ? cmd->data
+                    : (struct span) { 0 };
     req->loss_told =
         opcode == NVME_NS_FLUSH || req->fua ? atomic_load(&cmd->conn->ctrl->loss_told) : 0;
     req->reactor = cmd->conn->shard->reactor;
@@ -177,7 +227,7 @@ static void io_complete(struct nvme_cmd *cmd, uint16_t status)
     conn->cmds_executing--;
     if (status == 0)
         io_count(conn, cmd);
-    else if ((status & NVME_SC_VALUE_MASK) >> 8 == 2)
+    else if (is_media_error(status))
         count(&conn->counters.media_errors, 1);
     if (cmd->sqe.opcode == NVME_IO_READ)
         cmd->reply_bytes = cmd->sqe.sgl_bytes;
@@ -209,6 +259,14 @@ static bool dsm_next(struct nvme_cmd *cmd, uint16_t *out_status)
     return false;
 }
 
+/* What a command that only looks asks of the namespace. */
+static enum nvme_ns_opcode looking_opcode(uint8_t opcode)
+{
+    if (opcode == NVME_IO_READ)
+        return NVME_NS_READ;
+    return opcode == NVME_IO_COMPARE ? NVME_NS_COMPARE : NVME_NS_VERIFY;
+}
+
 /* Whether the namespace's answer leads to another request of the same command. */
 static bool io_continue(struct nvme_cmd *cmd, uint16_t *out_status)
 {
@@ -216,8 +274,8 @@ static bool io_continue(struct nvme_cmd *cmd, uint16_t *out_status)
 
     if (sqe->opcode == NVME_IO_DSM)
         return dsm_next(cmd, out_status);
-    if (sqe->opcode == NVME_IO_READ && cmd->req.opcode == NVME_NS_FLUSH) {
-        io_submit(cmd, NVME_NS_READ, io_first_lba(sqe), io_lba_count(sqe));
+    if (cmd->req.opcode == NVME_NS_FLUSH && sqe->opcode != NVME_IO_FLUSH) {
+        io_submit(cmd, looking_opcode(sqe->opcode), io_first_lba(sqe), io_lba_count(sqe));
         return true;
     }
     *out_status = 0;
@@ -254,11 +312,13 @@ void io_execute(struct nvme_cmd *cmd)
 
     switch (sqe->opcode) {
     case NVME_IO_READ:
+    case NVME_IO_COMPARE:
+    case NVME_IO_VERIFY:
         /* "FUA: ... data and metadata ... read from non-volatile media": flush what is cached. */
         if ((sqe->cdw12 & NVME_RW_CDW12_FUA) != 0)
             io_submit(cmd, NVME_NS_FLUSH, 0, 0);
         else
-            io_submit(cmd, NVME_NS_READ, first, blocks);
+            io_submit(cmd, looking_opcode(sqe->opcode), first, blocks);
         return;
     case NVME_IO_WRITE:
         io_submit(cmd, NVME_NS_WRITE, first, blocks);

@@ -39,7 +39,8 @@ static void put_io_ctrl(const struct nvme_ctrl *ctrl, struct nvme_id_ctrl_spec *
     id->cqes = 0x44;
     id->nn = le32_make(NVME_TARGET_NSID);
     id->mnan = le32_make(NVME_TARGET_NSID);
-    id->oncs = le16_make(NVME_CTRL_ONCS_DSM | NVME_CTRL_ONCS_ZEROES);
+    id->oncs = le16_make(NVME_CTRL_ONCS_COMPARE | NVME_CTRL_ONCS_DSM | NVME_CTRL_ONCS_ZEROES |
+                         NVME_CTRL_ONCS_VERIFY);
     id->vwc = NVME_CTRL_VWC_PRESENT | NVME_CTRL_VWC_FLUSH_ALL;
     id->awun = le16_make(atomic);
     id->awupf = le16_make(atomic);
@@ -181,6 +182,17 @@ static uint16_t identify_ns_list(uint32_t nsid, struct span out)
     return 0;
 }
 
+/* What limits NVM commands, besides MDTS. */
+static uint16_t identify_nvm_ctrl(uint8_t csi, struct span out)
+{
+    const struct nvme_id_ctrl_nvm_spec id = { .vsl = NVME_VSL };
+
+    if (csi != NVME_CSI_NVM)
+        return NVME_SC_DNR | NVME_SC_INVALID_FIELD;
+    memcpy(out.at, &id, sizeof id);
+    return 0;
+}
+
 /* The structures about one namespace. */
 static uint16_t identify_one_ns(const struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe,
                                 struct span out)
@@ -228,8 +240,8 @@ static uint16_t identify(const struct nvme_ctrl *ctrl, const struct nvme_sqe *sq
     case NVME_CNS_CSI_NS_LIST:
         return csi == NVME_CSI_NVM ? identify_ns_list(sqe->nsid, out)
                                    : NVME_SC_DNR | NVME_SC_INVALID_FIELD;
-    case NVME_CNS_CSI_CTRL: /* No limits of its own: zeros. */
-        return csi == NVME_CSI_NVM ? 0 : NVME_SC_DNR | NVME_SC_INVALID_FIELD;
+    case NVME_CNS_CSI_CTRL:
+        return identify_nvm_ctrl(csi, out);
     default:
         return NVME_SC_DNR | NVME_SC_INVALID_FIELD;
     }

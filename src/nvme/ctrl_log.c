@@ -118,6 +118,8 @@ static size_t write_effects(const struct nvme_ctrl *ctrl, uint8_t *out)
         log.io[changing[i]] = le32_make(NVME_EFFECT_SUPPORTED | NVME_EFFECT_DATA_CHANGES);
     log.io[NVME_IO_FLUSH] = le32_make(NVME_EFFECT_SUPPORTED);
     log.io[NVME_IO_READ] = le32_make(NVME_EFFECT_SUPPORTED);
+    log.io[NVME_IO_COMPARE] = le32_make(NVME_EFFECT_SUPPORTED);
+    log.io[NVME_IO_VERIFY] = le32_make(NVME_EFFECT_SUPPORTED);
     memcpy(out, &log, sizeof log);
     return sizeof log;
 }

@@ -174,8 +174,10 @@ LAYOUT_AT(nvme_id_ctrl_spec, vendor, 3072);
 #define NVME_CTRL_ATTR_HID128     UINT32_C(0x01) /* 128-bit host identifiers. */
 #define NVME_CTRL_LPA_EFFECTS     0x02
 #define NVME_CTRL_LPA_EXTENDED    0x04 /* Log page offset and 32-bit lengths. */
+#define NVME_CTRL_ONCS_COMPARE    0x0001
 #define NVME_CTRL_ONCS_DSM        0x0004
 #define NVME_CTRL_ONCS_ZEROES     0x0008
+#define NVME_CTRL_ONCS_VERIFY     0x0080
 #define NVME_CTRL_VWC_PRESENT     0x01
 #define NVME_CTRL_VWC_FLUSH_ALL   0x06 /* Bits 2:1 = 11b: Flush takes NSID FFFFFFFFh. */
 #define NVME_CTRL_SGLS_SUPPORTED  UINT32_C(0x00000001)

@@ -108,6 +108,8 @@ enum initiator_opcode {
     INITIATOR_FLUSH,
     INITIATOR_WRITE_ZEROES,
     INITIATOR_DEALLOCATE,
+    INITIATOR_COMPARE,
+    INITIATOR_VERIFY,
 };
 
 struct initiator_io;
@@ -116,11 +118,11 @@ typedef void initiator_io_fn(struct initiator_io *io);
 /* One I/O.  All of it, and data, are lent from submit to done. */
 struct initiator_io {
     enum initiator_opcode opcode;
-    bool fua;         /* WRITE, WRITE_ZEROES. */
+    bool fua;         /* Not of FLUSH and DEALLOCATE. */
     bool deallocate;  /* WRITE_ZEROES: the space may be given back. */
     uint64_t offset;  /* Bytes; a multiple of the LBA size, as is bytes. */
-    uint64_t bytes;   /* READ, WRITE: data.bytes is taken instead.  FLUSH: ignored. */
-    struct span data; /* READ: filled.  WRITE: only read. */
+    uint64_t bytes;   /* READ, WRITE, COMPARE: data.bytes is taken instead.  FLUSH: ignored. */
+    struct span data; /* READ: filled.  WRITE, COMPARE: only read. */
     initiator_io_fn *done;
 
     struct status status; /* Valid in done; see struct initiator_cmd. */
@@ -132,9 +134,9 @@ struct initiator_io {
 };
 
 /*
- * Submits an I/O to a queue for a namespace.  READ and WRITE take at most info.data_bytes_max,
- * WRITE_ZEROES 65536 LBAs, DEALLOCATE 2^32-1 LBAs.  The range need not lie in the namespace: the
- * controller refuses it then.
+ * Submits an I/O to a queue for a namespace.  READ, WRITE and COMPARE take at most
+ * info.data_bytes_max, WRITE_ZEROES and VERIFY 65536 LBAs, DEALLOCATE 2^32-1 LBAs.  The range need
+ * not lie in the namespace: the controller refuses it then.
  */
 void initiator_io_submit(struct initiator_queue *q, const struct initiator_ns_info *ns,
                          struct initiator_io *io);

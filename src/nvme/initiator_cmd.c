@@ -338,6 +338,8 @@ struct status initiator_status_from_nvme(uint16_t sc)
         return STATUS(MEDIA_WRITE);
     case NVME_SC_READ_ERROR:
         return STATUS(MEDIA_READ);
+    case NVME_SC_COMPARE_FAILURE:
+        return STATUS(MISCOMPARE);
     default:
         return STATUS(IO);
     }

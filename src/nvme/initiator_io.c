@@ -43,6 +43,13 @@ static void fill_deallocate(struct initiator_io *io, const struct initiator_ns_i
     io->cmd.data = (struct span) { (uint8_t *)&io->range, sizeof io->range };
 }
 
+static uint8_t data_opcode(enum initiator_opcode opcode)
+{
+    if (opcode == INITIATOR_READ)
+        return NVME_IO_READ;
+    return opcode == INITIATOR_WRITE ? NVME_IO_WRITE : NVME_IO_COMPARE;
+}
+
 void initiator_io_submit(struct initiator_queue *q, const struct initiator_ns_info *ns,
                          struct initiator_io *io)
 {
@@ -57,9 +64,14 @@ void initiator_io_submit(struct initiator_queue *q, const struct initiator_ns_in
     switch (io->opcode) {
     case INITIATOR_READ:
     case INITIATOR_WRITE:
-        sqe->opcode = io->opcode == INITIATOR_READ ? NVME_IO_READ : NVME_IO_WRITE;
+    case INITIATOR_COMPARE:
+        sqe->opcode = data_opcode(io->opcode);
         fill_range(sqe, ns, io->offset, io->data.bytes);
         cmd->data = io->data;
+        break;
+    case INITIATOR_VERIFY:
+        sqe->opcode = NVME_IO_VERIFY;
+        fill_range(sqe, ns, io->offset, io->bytes);
         break;
     case INITIATOR_FLUSH:
         sqe->opcode = NVME_IO_FLUSH;
@@ -75,7 +87,7 @@ void initiator_io_submit(struct initiator_queue *q, const struct initiator_ns_in
         fill_deallocate(io, ns);
         break;
     }
-    if (io->fua && (io->opcode == INITIATOR_WRITE || io->opcode == INITIATOR_WRITE_ZEROES))
+    if (io->fua && io->opcode != INITIATOR_FLUSH && io->opcode != INITIATOR_DEALLOCATE)
         sqe->cdw12 |= NVME_RW_CDW12_FUA;
     initiator_queue_submit(q, cmd);
 }

@@ -42,6 +42,14 @@ static_assert(NVME_IN_CAPSULE_BYTES_MAX <= NVME_DATA_BYTES_MAX, "a capsule is no
 #define NVME_MAXH2CDATA NVME_DATA_BYTES_MAX
 static_assert(NVME_MAXH2CDATA >= 4096 && NVME_MAXH2CDATA % 4 == 0, "Linux refuses others");
 
+/*
+ * The longest Verify (VSL): what moves no data needs no buffer of the target's, but a connection
+ * that ends waits for it (W3).
+ */
+#define NVME_VERIFY_BYTES_MAX ((uint64_t)8 << 20)
+#define NVME_VSL              11 /* The same as a power of two of 4 KiB pages. */
+static_assert((UINT64_C(4096) << NVME_VSL) == NVME_VERIFY_BYTES_MAX, "VSL names the limit");
+
 /* Dataset Management takes as many ranges as its field can say. */
 #define NVME_DSM_RANGES_MAX 256
 static_assert(NVME_DSM_RANGES_MAX * sizeof(struct nvme_dsm_range_spec) <= NVME_IN_CAPSULE_BYTES_MAX,

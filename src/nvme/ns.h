@@ -43,6 +43,8 @@ enum nvme_ns_opcode {
     NVME_NS_FLUSH,
     NVME_NS_WRITE_ZEROES,
     NVME_NS_DEALLOCATE, /* One request per range of a Dataset Management command. */
+    NVME_NS_COMPARE,    /* MISCOMPARE if the namespace does not hold data. */
+    NVME_NS_VERIFY,     /* As READ, but nobody gets the data. */
 };
 
 /* A host's command against one namespace, checked: its range lies inside the namespace. */
@@ -52,9 +54,9 @@ struct nvme_ns_req {
     bool no_deallocate; /* WRITE_ZEROES: DEAC is clear; the space need not be given back. */
     uint64_t offset;    /* Bytes from the start of the namespace; a multiple of the LBA size. */
     uint64_t bytes;     /* A multiple of the LBA size; 0 for FLUSH. */
-    struct span data; /* READ: to fill; WRITE: to take; bytes long.  As far behind a multiple of */
-                      /* NVME_NS_BLOCK_BYTES in memory as offset is. */
-    uint64_t loss_told;      /* FLUSH, or with fua: see above. */
+    struct span data;   /* READ: to fill; WRITE, COMPARE: to take; bytes long.  As far behind a */
+                        /* multiple of NVME_NS_BLOCK_BYTES in memory as offset is. */
+    uint64_t loss_told; /* FLUSH, or with fua: see above. */
     struct reactor *reactor; /* Where submit() was called and done will be. */
     void (*done)(struct nvme_ns_req *req);
     struct status status; /* Valid in done. */

@@ -118,6 +118,8 @@ static enum store_opcode store_opcode_of(enum nvme_ns_opcode opcode)
 {
     switch (opcode) {
     case NVME_NS_READ:
+    case NVME_NS_COMPARE:
+    case NVME_NS_VERIFY:
         return STORE_OP_READ;
     case NVME_NS_WRITE:
         return STORE_OP_WRITE;
@@ -131,6 +133,12 @@ static enum store_opcode store_opcode_of(enum nvme_ns_opcode opcode)
     abort(); /* The target sends no others. */
 }
 
+/* Whether a command leaves everything as it is. */
+static bool only_looks(enum nvme_ns_opcode opcode)
+{
+    return opcode == NVME_NS_READ || opcode == NVME_NS_COMPARE || opcode == NVME_NS_VERIFY;
+}
+
 /* Takes a piece for an extent; data and CRCs are the caller's to fill in. */
 static struct piece *command_extent_piece(struct command *cmd, const struct layout_extent *e)
 {
@@ -140,7 +148,7 @@ static struct piece *command_extent_piece(struct command *cmd, const struct layo
     p->order.shard = e->shard;
     p->order.offset = e->offset;
     p->order.bytes = e->bytes;
-    p->order.exclusive = req->opcode != NVME_NS_READ;
+    p->order.exclusive = !only_looks(req->opcode);
     p->scratch.bytes = 0;
     for (uint32_t i = 0; i < PIECE_LEGS_MAX; i++) {
         struct store_io *s = &p->legs[i].store;
@@ -176,6 +184,32 @@ static void command_submit_edge(struct command *cmd, struct layout_range *rest, 
     slice_submit(p);
 }
 
+/* A place in the command's data; NULL where it has none. */
+static uint8_t *command_data(const struct command *cmd, uint64_t at)
+{
+    const struct span data = cmd->req->data;
+
+    return data.at == NULL ? NULL : data.at + (at - cmd->req->offset);
+}
+
+/* The piece of as many whole blocks as lie in a row and fit into memory of the reactor's. */
+static void command_submit_scratch(struct command *cmd, struct layout_range *rest)
+{
+    const uint64_t whole = rest->bytes - rest->bytes % STORE_BLOCK_BYTES;
+    const struct layout_extent e = layout_first_extent(
+        &cmd->front->volume->layout,
+        (struct layout_range) { rest->at, min_u64(whole, VOLUME_SCRATCH_PIECE_BYTES) });
+    struct piece *p = command_extent_piece(cmd, &e);
+
+    p->scratch.bytes = (uint32_t)e.bytes;
+    p->scratch.from = 0;
+    p->scratch.to = (uint32_t)e.bytes;
+    p->scratch.data = command_data(cmd, rest->at);
+    rest->at += e.bytes;
+    rest->bytes -= e.bytes;
+    slice_submit(p);
+}
+
 /* The piece of as many whole blocks as lie in a row. */
 static void command_submit_blocks(struct command *cmd, struct layout_range *rest)
 {
@@ -202,7 +236,9 @@ static void command_feed_data(struct command *cmd)
 
     while (rest->bytes > 0 && cmd->free_pieces != 0) {
         if (rest->at % STORE_BLOCK_BYTES != 0 || rest->bytes < STORE_BLOCK_BYTES)
-            command_submit_edge(cmd, rest, cmd->req->data.at + (rest->at - cmd->req->offset));
+            command_submit_edge(cmd, rest, command_data(cmd, rest->at));
+        else if (cmd->req->opcode == NVME_NS_COMPARE || cmd->req->opcode == NVME_NS_VERIFY)
+            command_submit_scratch(cmd, rest);
         else
             command_submit_blocks(cmd, rest);
     }
@@ -261,6 +297,8 @@ static void command_feed(struct command *cmd)
     switch (cmd->req->opcode) {
     case NVME_NS_READ:
     case NVME_NS_WRITE:
+    case NVME_NS_COMPARE:
+    case NVME_NS_VERIFY:
         command_feed_data(cmd);
         return;
     case NVME_NS_WRITE_ZEROES:
@@ -359,6 +397,8 @@ static void command_prepare(struct command *cmd)
         cmd->feed.rest = range;
         return;
     case NVME_NS_READ:
+    case NVME_NS_COMPARE:
+    case NVME_NS_VERIFY:
         cmd->feed.rest = range;
         return;
     case NVME_NS_WRITE_ZEROES:
@@ -397,7 +437,7 @@ void command_submit(struct nvme_ns *ns, struct nvme_ns_req *req)
 
     assert(front->reactor == req->reactor);
     assert(reactor_is_current(req->reactor));
-    assert(req->bytes > 0 || (req->opcode != NVME_NS_READ && req->opcode != NVME_NS_WRITE));
+    assert(req->bytes > 0 || (!only_looks(req->opcode) && req->opcode != NVME_NS_WRITE));
     assert(req->offset <= v->layout.bytes);
     assert(req->bytes <= v->layout.bytes - req->offset);
 

@@ -36,9 +36,11 @@
 
 /*
  * Memory of one reactor, for all its volumes, into which blocks are read that do not go to the host
- * as they are: of parts of blocks one each, so that a thousand are under way; more wait.
+ * as they are: of parts of blocks one each, so that a thousand are under way, or 32 of the largest
+ * pieces of Compare and Verify; more wait.
  */
-#define VOLUME_SCRATCH_BYTES ((size_t)4 << 20)
+#define VOLUME_SCRATCH_BYTES       ((size_t)4 << 20)
+#define VOLUME_SCRATCH_PIECE_BYTES ((uint64_t)128 << 10)
 
 /* Blocks of one command: one CRC each. */
 #define VOLUME_BLOCKS_MAX (BUF_BYTES_MAX / STORE_BLOCK_BYTES)
@@ -52,6 +54,7 @@
 #define VOLUME_STRIPE_UNIT_BYTES_MIN ((uint32_t)4096)
 #define VOLUME_STRIPE_UNIT_BYTES_MAX STORE_IO_BYTES_MAX /* A unit is one command to a store. */
 
+static_assert(VOLUME_SCRATCH_PIECE_BYTES <= BUF_BYTES_MAX, "a piece is one buffer");
 static_assert(VOLUME_ZERO_BYTES_MAX % STORE_BLOCK_BYTES == 0, "whole blocks");
 static_assert(VOLUME_LANES_MAX >= 64, "the widest piece must fit");
 

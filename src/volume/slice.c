@@ -52,7 +52,7 @@ static void piece_submit(struct piece *p)
         leg_submit(&p->legs[i]);
 }
 
-/* ---- Parts of blocks ---- */
+/* ---- Blocks that do not go to the host as they are ---- */
 
 /* Takes memory and reads the blocks into it, now or when there is some. */
 static void scratch_start(struct piece *p)
@@ -96,24 +96,47 @@ static void scratch_write(struct piece *p)
     piece_submit(p);
 }
 
+/* Whether the blocks are what the host says; the host's data have no other use. */
+static struct status scratch_compare(const struct scratch *m)
+{
+    if (memcmp(m->memory.at + m->from, m->data, m->to - m->from) == 0)
+        return STATUS(OK);
+    return STATUS(MISCOMPARE);
+}
+
+/* Puts the command's part into the block that was read around it. */
+static void scratch_merge(const struct scratch *m)
+{
+    if (m->data != NULL)
+        memcpy(m->memory.at + m->from, m->data, m->to - m->from);
+    else
+        memset(m->memory.at + m->from, 0, m->to - m->from);
+}
+
 /* The blocks were read.  False: that was all. */
 static bool scratch_go_on(struct piece *p)
 {
     struct scratch *const m = &p->scratch;
-    uint8_t *const part = m->memory.at + m->from;
-    const uint32_t bytes = m->to - m->from;
 
     m->reading = false;
     if (!status_ok(p->status))
         return false;
-    if (p->cmd->req->opcode == NVME_NS_READ) {
-        memcpy(m->data, part, bytes);
+    switch (p->cmd->req->opcode) {
+    case NVME_NS_READ:
+        memcpy(m->data, m->memory.at + m->from, m->to - m->from);
         return false;
+    case NVME_NS_COMPARE:
+        p->status = scratch_compare(m);
+        return false;
+    case NVME_NS_VERIFY:
+        return false;
+    case NVME_NS_WRITE:
+    case NVME_NS_WRITE_ZEROES:
+    case NVME_NS_DEALLOCATE:
+    case NVME_NS_FLUSH:
+        break;
     }
-    if (m->data != NULL)
-        memcpy(part, m->data, bytes);
-    else
-        memset(part, 0, bytes);
+    scratch_merge(m);
     scratch_write(p);
     return true;
 }

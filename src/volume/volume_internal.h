@@ -29,8 +29,9 @@ struct command;
 struct slice;
 
 /*
- * For a block that a command has only a part of, with LBAs of 512 bytes: it is read into memory of
- * the reactor's, and a write goes on with it as a whole block.
+ * For blocks that do not go to the host as they are: they are read into memory of the reactor's.
+ * The command has only a part of a block, with LBAs of 512 bytes (a write goes on with it as a
+ * whole), or compares its data with the blocks, or only wants to know that they can be read.
  *
  * Memory comes last: a piece asks for it when it has its place in the order, and whoever has some
  * waits for nothing but the disks.  So memory that has run out comes back.
@@ -38,7 +39,7 @@ struct slice;
 struct scratch {
     uint32_t bytes;     /* Whole blocks; 0: the piece needs none. */
     uint32_t from, to;  /* The command's part of them, in bytes. */
-    uint8_t *data;      /* That part in the host's memory; NULL: zeros. */
+    uint8_t *data;      /* That part in the host's memory; NULL: zeros, or nobody wants it. */
     struct span memory; /* Of the pool of the reactor of the piece's owner. */
     struct buf_waiter waiter;
     uint32_t crc; /* Of the whole block, when it is written. */

@@ -48,6 +48,12 @@ static void mem_execute(struct mem_ns *mem, struct nvme_ns_req *req)
     case NVME_NS_DEALLOCATE:
         memset(at, 0, req->bytes);
         break;
+    case NVME_NS_COMPARE:
+        if (memcmp(at, req->data.at, req->bytes) != 0)
+            req->status = STATUS(MISCOMPARE);
+        break;
+    case NVME_NS_VERIFY:
+        break;
     }
     pthread_mutex_unlock(&mem->lock);
     if (req->fua)

@@ -390,6 +390,33 @@ bool history_read_failed(const struct history *h, const struct history_op *op)
     return false;
 }
 
+static bool is_other_content(const struct version *v, uint64_t content)
+{
+    return v->content != HISTORY_DAMAGED && !content_matches(v->content, content);
+}
+
+bool history_may_differ(const struct history *h, const struct history_op *op, uint64_t block,
+                        uint64_t content)
+{
+    return read_met(h, op, block, is_other_content, content);
+}
+
+uint64_t history_guess(const struct history *h, uint64_t block)
+{
+    const struct cell *const c = cell_at(h, h->generations - 1, block);
+    const struct version *youngest = NULL;
+
+    for (size_t i = 0; i < c->count; i++) {
+        const struct version *const v = &c->versions[i];
+        if (v->left_now != STILL_NOW || v->content == HISTORY_DAMAGED)
+            continue;
+        if (youngest == NULL || v->submitted > youngest->submitted)
+            youngest = v;
+    }
+    return youngest == NULL || youngest->content == HISTORY_ABSENT ? HISTORY_ZERO
+                                                                   : youngest->content;
+}
+
 uint64_t history_clock(const struct history *h)
 {
     return h->clock;

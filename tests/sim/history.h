@@ -79,6 +79,13 @@ void history_read_start(struct history *h, struct history_op *op);
 bool history_read_block(struct history *h, const struct history_op *op, uint64_t block,
                         uint64_t content);
 
+/* Whether a Compare of content with the block may have found that they differ. */
+bool history_may_differ(const struct history *h, const struct history_op *op, uint64_t block,
+                        uint64_t content);
+
+/* What the block is likely to hold: the youngest value that a read may return now. */
+uint64_t history_guess(const struct history *h, uint64_t block);
+
 /* ---- Damage: what the medium may have lost, and a read may report instead of returning it ---- */
 
 /* The block's place with that content is hurt; nothing happens where no read can return it. */

@@ -104,7 +104,8 @@ static void slot_submit(struct host_slot *s)
     io->offset = io->opcode == INITIATOR_FLUSH ? 0 : host_offset(h, s->op.block);
     io->bytes = s->op.count * h->config.block_bytes;
     io->data = (struct span) { 0 };
-    if (io->opcode == INITIATOR_READ || io->opcode == INITIATOR_WRITE)
+    if (io->opcode == INITIATOR_READ || io->opcode == INITIATOR_WRITE ||
+        io->opcode == INITIATOR_COMPARE)
         io->data = (struct span) { s->data, io->bytes };
     sim_trace(run->world, "host io", io->opcode, s->op.block,
               s->op.count << 32 | (uint32_t)s->op.content);
@@ -114,11 +115,26 @@ static void slot_submit(struct host_slot *s)
         sim_world_after(run->world, run_between(run, 0, 200 * NS_PER_US), host_cut, h);
 }
 
-static void slot_start_read(struct host_slot *s)
+/* READ, VERIFY or COMPARE. */
+static void slot_start_look(struct host_slot *s, enum initiator_opcode opcode)
 {
-    s->io.opcode = INITIATOR_READ;
+    s->io.opcode = opcode;
     history_read_start(s->host->config.history, &s->op);
     slot_submit(s);
+}
+
+/* Compares with what the blocks are likely to hold, or with what nobody ever wrote. */
+static void slot_start_compare(struct host_slot *s)
+{
+    struct run *const run = s->host->config.run;
+    const uint32_t bytes = s->host->config.block_bytes;
+
+    for (uint64_t i = 0; i < s->op.count; i++)
+        pattern_fill(s->op.block + i, history_guess(s->host->config.history, s->op.block + i),
+                     (struct span) { s->data + i * bytes, bytes });
+    if (run_percent(run, 30))
+        s->data[rng_below(&run->rng, s->op.count * bytes)] ^= 0x10;
+    slot_start_look(s, INITIATOR_COMPARE);
 }
 
 static void slot_start_change(struct host_slot *s, enum initiator_opcode opcode)
@@ -159,8 +175,13 @@ static bool slot_start(struct host_slot *s)
     /* Hosts seldom overlap, but they may; the checker knows what is allowed then. */
     if (!slot_is_alone(s) && !run_percent(run, 20))
         return false;
-    if (what < 46)
-        slot_start_read(s);
+    s->io.fua = what < 46 && run_percent(run, 10);
+    if (what < 38)
+        slot_start_look(s, INITIATOR_READ);
+    else if (what < 44)
+        slot_start_compare(s);
+    else if (what < 46)
+        slot_start_look(s, INITIATOR_VERIFY);
     else
         slot_start_change(s, what < 90   ? INITIATOR_WRITE
                              : what < 95 ? INITIATOR_WRITE_ZEROES
@@ -185,6 +206,33 @@ static void slot_check_block(struct host_slot *s, uint64_t i)
              allowed);
 }
 
+/* Equal is a read of every block; unequal, that one of them may have been something else. */
+static void slot_check_compare(struct host_slot *s)
+{
+    const struct host_config *const c = &s->host->config;
+    bool may_differ = false;
+
+    if (status_ok(s->io.status)) {
+        for (uint64_t i = 0; i < s->op.count; i++)
+            slot_check_block(s, i);
+        return;
+    }
+    for (uint64_t i = 0; i < s->op.count; i++) {
+        const uint64_t block = s->op.block + i;
+        const struct const_span data = { s->data + i * c->block_bytes, c->block_bytes };
+        may_differ |= history_may_differ(c->history, &s->op, block, pattern_read(block, data));
+    }
+    if (!may_differ)
+        run_fail(c->run, "a Compare of blocks %" PRIu64 " to %" PRIu64 " with what they hold fails",
+                 s->op.block, s->op.block + s->op.count - 1);
+}
+
+static bool only_looks(const struct host_slot *s)
+{
+    return s->io.opcode == INITIATOR_READ || s->io.opcode == INITIATOR_COMPARE ||
+           s->io.opcode == INITIATOR_VERIFY;
+}
+
 static bool status_is_loss(struct status st)
 {
     return status_is(st, STATUS_UNAVAILABLE) || status_is(st, STATUS_CANCELED) ||
@@ -200,8 +248,8 @@ static bool slot_is_excused(const struct host_slot *s, struct status st)
     if (blame == NULL)
         return false;
     if (status_is(st, STATUS_MEDIA_READ))
-        return s->io.opcode == INITIATOR_READ && blame_excuses_read(blame, &s->op, s->mark);
-    if (!status_is(st, STATUS_MEDIA_WRITE) || s->io.opcode == INITIATOR_READ)
+        return only_looks(s) && blame_excuses_read(blame, &s->op, s->mark);
+    if (!status_is(st, STATUS_MEDIA_WRITE) || (only_looks(s) && !promises))
         return false;
     if (s->io.opcode == INITIATOR_WRITE && blame_excuses_write(blame, s->op.content))
         return true;
@@ -216,6 +264,8 @@ static bool slot_may_fail(const struct host_slot *s, struct status st)
 
     if (status_is_loss(st) || slot_is_excused(s, st))
         return true;
+    if (status_is(st, STATUS_MISCOMPARE)) /* See slot_check_compare(). */
+        return s->io.opcode == INITIATOR_COMPARE;
     if (status_is(st, STATUS_NO_SPACE)) /* S6: overwrites and deletes go on. */
         return c->no_space && s->io.opcode == INITIATOR_WRITE &&
                !(s->overwrites && slot_overwrites(s));
@@ -233,6 +283,12 @@ static void slot_take_answer(struct host_slot *s)
     case INITIATOR_READ:
         for (uint64_t i = 0; ok && i < s->op.count; i++)
             slot_check_block(s, i);
+        return;
+    case INITIATOR_COMPARE:
+        if (ok || status_is(s->io.status, STATUS_MISCOMPARE))
+            slot_check_compare(s);
+        return;
+    case INITIATOR_VERIFY:
         return;
     case INITIATOR_WRITE:
     case INITIATOR_WRITE_ZEROES:
@@ -295,7 +351,8 @@ static void slot_start_verify(struct host_slot *s)
     s->op.count =
         min_u64(min_u64(h->config.io_blocks_max, group_left), h->config.blocks - h->verify_next);
     h->verify_next += s->op.count;
-    slot_start_read(s);
+    s->io.fua = false;
+    slot_start_look(s, INITIATOR_READ);
 }
 
 /* Gives the free slots something to do. */

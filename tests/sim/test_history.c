@@ -384,6 +384,25 @@ static void liar_settles_nothing(void **state)
     assert_false(may_read(3));
 }
 
+/* A Compare may fail only where some value that a read may return is another one. */
+static void unequal_needs_another_value(void **state)
+{
+    (void)state;
+    write_done(1);
+    struct history_op look = { .block = 1, .count = 1 };
+    history_read_start(h, &look);
+    assert_int_equal(history_guess(h, 1), 1);
+    assert_false(history_may_differ(h, &look, 1, 1));
+    assert_true(history_may_differ(h, &look, 1, HISTORY_BAD));
+    struct history_op op = write_start(2);
+    assert_true(history_may_differ(h, &look, 1, 1));
+    history_write_done(h, &op, true, false);
+    history_read_start(h, &look);
+    assert_int_equal(history_guess(h, 1), 2);
+    assert_true(history_may_differ(h, &look, 1, 1));
+    assert_false(history_may_differ(h, &look, 1, 2));
+}
+
 /* A pattern names its content and its address; anything else is bad. */
 static void patterns(void **state)
 {
@@ -431,6 +450,7 @@ int main(void)
         TEST(what_is_back_is_no_loss),
         TEST(engine_flush_settles_no_failure),
         TEST(liar_settles_nothing),
+        TEST(unequal_needs_another_value),
         TEST(patterns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

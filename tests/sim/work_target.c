@@ -63,7 +63,12 @@ static void late_execute(struct work *work, struct nvme_ns_req *req)
     case NVME_NS_DEALLOCATE:
         memset(at, 0, req->bytes);
         return;
+    case NVME_NS_COMPARE:
+        if (memcmp(at, req->data.at, req->bytes) != 0)
+            req->status = STATUS(MISCOMPARE);
+        return;
     case NVME_NS_FLUSH:
+    case NVME_NS_VERIFY:
         return;
     }
     assert(false);

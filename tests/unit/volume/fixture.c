@@ -114,7 +114,8 @@ void submit(struct fixture *f, struct request *r, unsigned slot, unsigned reacto
     struct nvme_ns *ns = volume_ns(f->volume);
     const bool fua = r->req.fua;
     const uint64_t loss_told = r->req.loss_told;
-    const bool data = opcode == NVME_NS_READ || opcode == NVME_NS_WRITE;
+    const bool data =
+        opcode == NVME_NS_READ || opcode == NVME_NS_WRITE || opcode == NVME_NS_COMPARE;
 
     r->req = (struct nvme_ns_req) {
         .opcode = opcode,

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Blocks of 512 bytes and of 4096: what is written is read, and parts of a block are merged. */
+#include <stdlib.h>
+
 #include "base/rng.h"
 #include "fixture.h"
 
