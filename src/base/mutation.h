@@ -32,7 +32,8 @@
     X(S1_FAILED_GOES_ON, "S1", "a disk that has failed takes commands again")                   \
     X(J1_NOT_TAKEN_BACK, "J1", "a first touch whose data failed is not taken back")             \
     X(T1_REAL_CLOCK, "T1", "the simulator looks at the real clock")                             \
-    X(J3_TAIL_IS_DAMAGE, "J3", "a hole in the unflushed tail is taken for damage")
+    X(J3_TAIL_IS_DAMAGE, "J3", "a hole in the unflushed tail is taken for damage")              \
+    X(V1_GROWTH_WIDENS, "V1", "a volume that grows widens its last group")
 
 enum mutation {
     MUTATION_NONE,

@@ -24,7 +24,10 @@
 #define SUPERBLOCK_PARTS       5
 #define SUPERBLOCK_FLAG_CLEAN  1u
 #define SUPERBLOCK_FLAG_FAILED 2u
-#define SUPERBLOCK_MARKS_BUSY  1u /* An incompatible feature. */
+/* Features without which nobody may open the disk. */
+#define SUPERBLOCK_MARKS_BUSY 1u
+#define SUPERBLOCK_GROWS      2u
+#define SUPERBLOCK_FEATURES   (SUPERBLOCK_MARKS_BUSY | SUPERBLOCK_GROWS)
 
 struct superblock_part_format {
     struct le64 offset;

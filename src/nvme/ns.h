@@ -67,7 +67,10 @@ struct nvme_ns_req {
     uint64_t scratch[6];
 };
 
-/* What Identify Namespace reports.  Immutable while attached, but for bytes. */
+/*
+ * What Identify Namespace reports.  Immutable while attached, but for used_bytes, and bytes, which
+ * may grow: nvme_subsys_ns_changed() says so, and nothing behind the old end is asked for before.
+ */
 struct nvme_ns_info {
     struct uuid uuid;
     uint8_t nguid[16];         /* Derived from the UUID: the same on every path. */
@@ -83,7 +86,7 @@ struct nvme_ns_ops {
     void (*submit)(struct nvme_ns *ns, struct nvme_ns_req *req);
     /* Any reactor.  loss was raised by one of this namespace's answers. */
     void (*loss_heard)(struct nvme_ns *ns, uint64_t loss);
-    /* Any reactor. */
+    /* On the target's home reactor. */
     void (*info)(struct nvme_ns *ns, struct nvme_ns_info *out_info);
 };
 

@@ -32,7 +32,11 @@ static struct status MUST_CHECK apply_volume(struct apply *a, const struct recor
 
     if (v == NULL)
         TRY(refused(catalog_add_volume(c, rec->id, &rec->volume, &v)));
-    if (!uuid_equal(v->desc.uuid, rec->volume.uuid))
+    /* F27; a checkpoint may know of a growth that the replay comes to later (F22). */
+    if (!store_volume_extends(&rec->volume, &v->desc) &&
+        !store_volume_extends(&v->desc, &rec->volume))
+        return STATUS(CORRUPT);
+    if (rec->volume.first_run_shards != 0 && !a->store->sb.grows)
         return STATUS(CORRUPT);
     v->desc = rec->volume;
     v->loss = rec->loss;

@@ -268,6 +268,7 @@ void store_on_kick(struct io_task *task)
     settle_run(store);
     drops_run(store);
     sessions_run(store);
+    descriptions_run(store);
     checkpoint_run(store);
     store_close_run(store); /* store may be gone. */
 }

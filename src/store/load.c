@@ -309,6 +309,24 @@ static struct status MUST_CHECK load_claim_places(struct load *l)
     return l->go_on ? STATUS(OK) : st;
 }
 
+/* F27: shards are created behind the description that the volume has them by. */
+static struct status MUST_CHECK load_check_shards(struct load *l)
+{
+    const struct catalog *const c = &l->store->catalog;
+    struct status st = STATUS(OK);
+
+    for (uint32_t i = 0; i < c->shard_count; i++) {
+        const struct shard *const s = c->shards[i];
+        const uint64_t shards = store_volume_shards(&s->volume->desc);
+        if (s->index < shards)
+            continue;
+        store_load_problem(l, "volume '%s' has %" PRIu64 " shards, and shard %" PRIu32 " is there",
+                           s->volume->desc.name, shards, s->index);
+        st = STATUS(CORRUPT);
+    }
+    return l->go_on ? STATUS(OK) : st;
+}
+
 uint32_t store_load_blocks_without_sum(const struct load *l, const struct grain *g)
 {
     const uint32_t place = grain_place(g);
@@ -395,6 +413,7 @@ static struct status MUST_CHECK load_advance(struct load *l)
     default:
         sm_bug(&l->sm);
     }
+    TRY(load_check_shards(l));
     TRY(load_claim_places(l));
     sm_move(&l->sm, LOAD_SUMS);
     load_sweep(l, &sums_ops, SUMS_DEPTH, SUMS_PAIR_BYTES);

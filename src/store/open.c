@@ -229,6 +229,7 @@ static void opening_new_life(struct opening *o)
         v->busy.state = BUSY_QUIET; /* F26. */
     }
     store->sb.marks_busy = true;
+    store->sb.grows = true;
     store->sb.incarnation = store->incarnation;
     store->sb.boot_id = reactor_boot_id(o->dev->reactor);
     store->sb.failed = false;

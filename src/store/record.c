@@ -64,6 +64,7 @@ static void encode_volume(const struct record_volume *v, struct span out)
         .flags = le16_make(
             (uint16_t)((v->volume.continue_on_unflushed_loss ? RECORD_VOLUME_CONTINUE : 0) |
                        (v->loss ? RECORD_VOLUME_LOSS : 0) | (v->busy ? RECORD_VOLUME_BUSY : 0))),
+        .first_run_shards = le32_make(v->volume.first_run_shards),
     };
     memcpy(f.uuid, v->volume.uuid.b, sizeof f.uuid);
     memcpy(f.name, v->volume.name, strnlen(v->volume.name, STORE_NAME_BYTES - 1));
@@ -237,14 +238,46 @@ static bool is_power_of_two(uint64_t v)
     return v != 0 && (v & (v - 1)) == 0;
 }
 
+/* A second run begins where the first one is full, and is not empty. */
+static bool runs_are_valid(const struct store_volume *v)
+{
+    return v->first_run_shards == 0 || (v->first_run_shards <= STORE_SHARDS_MAX &&
+                                        v->first_run_shards * v->shard_bytes < v->bytes);
+}
+
 bool store_volume_is_valid(const struct store_volume *v)
 {
     return memchr(v->name, 0, STORE_NAME_BYTES) != NULL && v->bytes > 0 &&
            v->bytes <= STORE_VOLUME_BYTES_MAX && v->shard_bytes >= STORE_SHARD_BYTES_MIN &&
            v->shard_bytes <= STORE_SHARD_BYTES_MAX && v->shard_bytes % STORE_GRAIN_BYTES == 0 &&
            (v->lba_bytes == 512 || v->lba_bytes == STORE_BLOCK_BYTES) &&
-           is_power_of_two(v->stripe_unit_bytes) && v->stripe_width >= 1 && v->replicas >= 1 &&
-           v->replicas <= 3 && v->min_in_sync >= 1 && v->min_in_sync <= v->replicas;
+           is_power_of_two(v->stripe_unit_bytes) && v->stripe_width >= 1 &&
+           v->stripe_width <= STORE_SHARDS_MAX && v->replicas >= 1 && v->replicas <= 3 &&
+           v->min_in_sync >= 1 && v->min_in_sync <= v->replicas && runs_are_valid(v);
+}
+
+uint64_t store_volume_shards(const struct store_volume *v)
+{
+    const uint64_t first_bytes = v->first_run_shards * v->shard_bytes;
+    const uint64_t group_bytes = v->stripe_width * v->shard_bytes;
+
+    if (v->first_run_shards == 0)
+        return (v->bytes - 1) / v->shard_bytes + 1;
+    return v->first_run_shards + ((v->bytes - first_bytes - 1) / group_bytes + 1) * v->stripe_width;
+}
+
+bool store_volume_extends(const struct store_volume *v, const struct store_volume *old)
+{
+    const uint64_t first_run =
+        old->first_run_shards != 0 ? old->first_run_shards : store_volume_shards(old);
+
+    if (!uuid_equal(v->uuid, old->uuid) || v->shard_bytes != old->shard_bytes ||
+        v->lba_bytes != old->lba_bytes || v->stripe_unit_bytes != old->stripe_unit_bytes ||
+        v->stripe_width != old->stripe_width || v->bytes < old->bytes)
+        return false;
+    if (v->first_run_shards != 0)
+        return v->first_run_shards == first_run;
+    return old->first_run_shards == 0 && store_volume_shards(v) == first_run;
 }
 
 static struct status MUST_CHECK decode_volume(const uint8_t *at, struct record_volume *out)
@@ -261,6 +294,7 @@ static struct status MUST_CHECK decode_volume(const uint8_t *at, struct record_v
                     .stripe_width = le32_get(f.stripe_width),
                     .replicas = f.replicas,
                     .min_in_sync = f.min_in_sync,
+                    .first_run_shards = le32_get(f.first_run_shards),
                     .continue_on_unflushed_loss =
                         (le16_get(f.flags) & RECORD_VOLUME_CONTINUE) != 0 },
         .loss = (le16_get(f.flags) & RECORD_VOLUME_LOSS) != 0,

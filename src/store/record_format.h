@@ -31,11 +31,13 @@ struct record_volume_format {
     uint8_t replicas;
     uint8_t min_in_sync;
     struct le16 flags;
-    uint8_t zero[40];
+    struct le32 first_run_shards;
+    uint8_t zero[36];
 };
 static_assert(sizeof(struct record_volume_format) == 160, "VOLUME");
 static_assert(offsetof(struct record_volume_format, bytes) == 88, "VOLUME");
 static_assert(offsetof(struct record_volume_format, flags) == 118, "VOLUME");
+static_assert(offsetof(struct record_volume_format, first_run_shards) == 120, "VOLUME");
 
 #define RECORD_VOLUME_CONTINUE 1u
 #define RECORD_VOLUME_LOSS     2u

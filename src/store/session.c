@@ -81,6 +81,7 @@ static bool desc_equal(const struct store_volume *a, const struct store_volume *
            a->shard_bytes == b->shard_bytes && a->lba_bytes == b->lba_bytes &&
            a->stripe_unit_bytes == b->stripe_unit_bytes && a->stripe_width == b->stripe_width &&
            a->replicas == b->replicas && a->min_in_sync == b->min_in_sync &&
+           a->first_run_shards == b->first_run_shards &&
            a->continue_on_unflushed_loss == b->continue_on_unflushed_loss;
 }
 
@@ -102,8 +103,7 @@ static struct status MUST_CHECK open_check(const struct session_open *o,
     /* S4. */
     if (c->epoch < v->epochs[c->group])
         return STATUS(STALE_EPOCH);
-    /* Shards cannot change their size. */
-    return c->volume.shard_bytes == v->desc.shard_bytes ? STATUS(OK) : STATUS(INVALID);
+    return store_volume_extends(&c->volume, &v->desc) ? STATUS(OK) : STATUS(INVALID); /* F27. */
 }
 
 /* S5: the descriptor goes to the journal where it is new or has changed. */

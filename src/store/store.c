@@ -56,6 +56,7 @@ struct status store_create(struct dev *dev, const struct superblock *sb, struct 
     list_init(&s->drops);
     list_init(&s->free_segments);
     list_init(&s->session_opens);
+    list_init(&s->descriptions);
     io_task_init(&s->kick, store_on_kick);
     io_timer_init(&s->settle_timer, store_on_settle_timer);
     io_timer_init(&s->idle_timer, store_on_idle_timer);
@@ -111,6 +112,7 @@ void store_destroy(struct store *store)
         return;
     assert(store->commands == 0);
     assert(list_empty(&store->session_opens));
+    assert(list_empty(&store->descriptions));
     io_timer_disarm(&store->settle_timer);
     io_timer_disarm(&store->idle_timer);
     store_free_sessions(store);
@@ -259,8 +261,9 @@ static bool store_is_idle(const struct store *store)
         if (store->settlers[i].intent != NULL)
             return false;
     }
-    return store->commands == 0 && list_empty(&store->session_opens) && !store->opening_busy &&
-           store->busy_waits == 0 && !checkpoint_is_busy(store) && store->sb_writer.done == NULL &&
+    return store->commands == 0 && list_empty(&store->session_opens) &&
+           list_empty(&store->descriptions) && !store->opening_busy && store->busy_waits == 0 &&
+           !checkpoint_is_busy(store) && store->sb_writer.done == NULL &&
            !journal_is_busy(store->journal);
 }
 

@@ -101,11 +101,18 @@ struct store_volume {
     uint32_t stripe_width;
     uint32_t replicas;
     uint32_t min_in_sync;
+    uint32_t first_run_shards;       /* It has grown behind so many shards; 0: it has not. */
     bool continue_on_unflushed_loss; /* on-unflushed-loss = continue. */
 };
 
 /* Whether all fields are within their limits. */
 bool store_volume_is_valid(const struct store_volume *volume);
+
+/* How many shards a valid volume has: docs/disk-format.md, section 2.5. */
+uint64_t store_volume_shards(const struct store_volume *volume);
+
+/* F27: whether a valid volume is an older state of itself, perhaps grown. */
+bool store_volume_extends(const struct store_volume *volume, const struct store_volume *old);
 
 struct store_info {
     struct store_identity identity;
@@ -125,7 +132,8 @@ void store_get_info(const struct store *store, struct store_info *out_info);
 /* ---- Sessions (S4) ---- */
 
 struct store_session_config {
-    struct store_volume volume; /* Kept durably before the first shard of it is created. */
+    struct store_volume volume; /* Kept durably before the first shard of it is created.  INVALID
+                                   if it does not extend what the disk knows of it (F27). */
     uint32_t group;             /* Ownership group; 0. */
     uint64_t epoch;             /* STALE_EPOCH below the highest that was sealed. */
 };
@@ -146,6 +154,15 @@ struct store_session_opened {
 struct status store_session_open(struct store *store, const struct store_session_config *config,
                                  void (*done)(void *ctx, const struct store_session_opened *opened),
                                  void *ctx) MUST_CHECK;
+
+/*
+ * Keeps a new description of the session's volume, which extends the old one (F27): INVALID
+ * otherwise.  done when it is durable; commands go on meanwhile.  The session stays open until
+ * then.  STALE_EPOCH: there is a newer session, and nothing has changed.
+ */
+struct status store_session_describe(struct store_session *session,
+                                     const struct store_volume *volume, store_done_fn *done,
+                                     void *ctx) MUST_CHECK;
 
 /* The session's commands in flight have ended.  Frees it. */
 void store_session_close(struct store_session *session);

@@ -145,6 +145,7 @@ struct store {
     struct settler settlers[SETTLERS];
 
     struct list session_opens;
+    struct list descriptions; /* describe.c */
     uint64_t incarnation;
     bool failed;
     bool failure_recorded;
@@ -298,6 +299,10 @@ void superblock_write(struct store *store, const struct superblock *sb,
 /* ---- session.c ---- */
 
 void sessions_run(struct store *store);
+
+/* ---- describe.c ---- */
+
+void descriptions_run(struct store *store);
 
 /* A session's command has ended. */
 void session_put(struct store_session *session);

@@ -522,6 +522,11 @@ bool write_admit(struct store_io *io)
         command_finish(io, STATUS(UNKNOWN_SHARD));
         return true;
     }
+    /* F27: the description that gives the volume its shards comes first. */
+    if (shard == NULL && io->shard >= store_volume_shards(&io->session->volume->desc)) {
+        command_finish(io, STATUS(OUT_OF_RANGE));
+        return true;
+    }
     if (shard != NULL && (!range_is_settled(store, shard, io->offset, io->bytes) ||
                           command_conflicts(shard, io, true)))
         return false;

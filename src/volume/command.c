@@ -169,7 +169,7 @@ static void command_submit_edge(struct command *cmd, struct layout_range *rest, 
 {
     const uint64_t block = rest->at - rest->at % STORE_BLOCK_BYTES;
     const struct layout_extent e = layout_first_extent(
-        &cmd->front->volume->layout, (struct layout_range) { block, STORE_BLOCK_BYTES });
+        &cmd->front->map->layout, (struct layout_range) { block, STORE_BLOCK_BYTES });
     struct piece *p = command_extent_piece(cmd, &e);
     struct scratch *const m = &p->scratch;
 
@@ -197,7 +197,7 @@ static void command_submit_scratch(struct command *cmd, struct layout_range *res
 {
     const uint64_t whole = rest->bytes - rest->bytes % STORE_BLOCK_BYTES;
     const struct layout_extent e = layout_first_extent(
-        &cmd->front->volume->layout,
+        &cmd->front->map->layout,
         (struct layout_range) { rest->at, min_u64(whole, VOLUME_SCRATCH_PIECE_BYTES) });
     struct piece *p = command_extent_piece(cmd, &e);
 
@@ -215,7 +215,7 @@ static void command_submit_blocks(struct command *cmd, struct layout_range *rest
 {
     const struct nvme_ns_req *req = cmd->req;
     const struct layout_range whole = { rest->at, rest->bytes - rest->bytes % STORE_BLOCK_BYTES };
-    const struct layout_extent e = layout_first_extent(&cmd->front->volume->layout, whole);
+    const struct layout_extent e = layout_first_extent(&cmd->front->map->layout, whole);
     const size_t at = rest->at - req->offset;
     struct piece *p = command_extent_piece(cmd, &e);
 
@@ -252,7 +252,7 @@ static void command_feed_zeroes(struct command *cmd)
     while (cmd->free_pieces != 0 && cmd->feed.zero.edges_left > 0)
         command_submit_edge(cmd, &cmd->feed.zero.edges[--cmd->feed.zero.edges_left], NULL);
     while (cmd->free_pieces != 0 && !cmd->fed) {
-        if (layout_walk_next(&cmd->feed.zero.walk, &cmd->front->volume->layout, &e))
+        if (layout_walk_next(&cmd->feed.zero.walk, &cmd->front->map->layout, &e))
             slice_submit(command_extent_piece(cmd, &e));
         else
             cmd->fed = true;
@@ -273,10 +273,10 @@ static void command_on_flushed(struct leg_io *io)
  */
 static void command_feed_flush(struct command *cmd)
 {
-    struct volume *v = cmd->front->volume;
+    const struct volume_map *map = cmd->front->map;
 
-    while (cmd->free_pieces != 0 && cmd->feed.next_leg < v->leg_count) {
-        struct leg *leg = &v->legs[cmd->feed.next_leg++];
+    while (cmd->free_pieces != 0 && cmd->feed.next_leg < map->leg_count) {
+        struct leg *leg = map->legs[cmd->feed.next_leg++];
         if (leg->session == NULL)
             continue;
         struct piece *p = command_take_piece(cmd);
@@ -288,7 +288,7 @@ static void command_feed_flush(struct command *cmd)
         io->done = command_on_flushed;
         leg_submit(io);
     }
-    cmd->fed = cmd->feed.next_leg == v->leg_count;
+    cmd->fed = cmd->feed.next_leg == map->leg_count;
 }
 
 static void command_feed(struct command *cmd)
@@ -438,8 +438,8 @@ void command_submit(struct nvme_ns *ns, struct nvme_ns_req *req)
     assert(front->reactor == req->reactor);
     assert(reactor_is_current(req->reactor));
     assert(req->bytes > 0 || (!only_looks(req->opcode) && req->opcode != NVME_NS_WRITE));
-    assert(req->offset <= v->layout.bytes);
-    assert(req->bytes <= v->layout.bytes - req->offset);
+    assert(req->offset <= front->map->layout.bytes);
+    assert(req->bytes <= front->map->layout.bytes - req->offset);
 
     struct command *cmd = command_get(front);
     if (cmd == NULL) {

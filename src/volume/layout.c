@@ -3,6 +3,7 @@
 
 #include <assert.h>
 
+#include "base/mutation.h"
 #include "base/span.h"
 #include "store/store.h"
 #include "volume/limits.h"
@@ -20,50 +21,106 @@ static bool is_power_of_two(uint64_t value)
     return value != 0 && (value & (value - 1)) == 0;
 }
 
-struct status layout_init(struct layout *l, uint64_t bytes, uint64_t shard_bytes,
-                          uint32_t unit_bytes, uint32_t stripe_width)
+static struct status MUST_CHECK check_shape(const struct layout_shape *s)
 {
-    if (!is_power_of_two(unit_bytes) || unit_bytes < VOLUME_STRIPE_UNIT_BYTES_MIN ||
-        unit_bytes > VOLUME_STRIPE_UNIT_BYTES_MAX)
+    if (!is_power_of_two(s->unit_bytes) || s->unit_bytes < VOLUME_STRIPE_UNIT_BYTES_MIN ||
+        s->unit_bytes > VOLUME_STRIPE_UNIT_BYTES_MAX)
         return STATUS(INVALID);
-    if (shard_bytes == 0 || shard_bytes % unit_bytes != 0 || stripe_width == 0)
+    if (s->shard_bytes == 0 || s->shard_bytes % s->unit_bytes != 0 || s->stripe_width == 0)
         return STATUS(INVALID);
-    if (bytes == 0 || bytes % STORE_BLOCK_BYTES != 0)
+    if (s->bytes == 0 || s->bytes % STORE_BLOCK_BYTES != 0)
         return STATUS(INVALID);
-
-    const uint64_t shards = (bytes - 1) / shard_bytes + 1;
-    if (shards > UINT32_MAX || shard_bytes > UINT64_MAX / stripe_width)
+    if (s->shard_bytes > UINT64_MAX / s->stripe_width)
         return STATUS(OUT_OF_RANGE);
-    *l = (struct layout) {
-        .bytes = bytes,
-        .shard_bytes = shard_bytes,
-        .unit_bytes = unit_bytes,
-        .stripe_width = stripe_width,
-        .shard_count = (uint32_t)shards,
-        .unit_shift = (unsigned)__builtin_ctz(unit_bytes),
-        .group_bytes = shard_bytes * stripe_width,
-    };
     return STATUS(OK);
 }
 
-static struct group group_number(const struct layout *l, uint64_t number)
+/* Takes the runs over; OUT_OF_RANGE for too many shards. */
+static struct status MUST_CHECK make_runs(struct layout *l, uint64_t first_shards)
+{
+    const uint64_t first_bytes = min_u64(l->bytes, first_shards * l->shard_bytes);
+    const uint64_t rest = l->bytes - first_bytes;
+    const uint64_t groups = rest == 0 ? 0 : (rest - 1) / l->group_bytes + 1;
+
+    if (groups > UINT32_MAX / l->stripe_width ||
+        first_shards > UINT32_MAX - groups * l->stripe_width)
+        return STATUS(OUT_OF_RANGE);
+    const uint32_t second_shards = (uint32_t)groups * l->stripe_width;
+    l->shard_count = (uint32_t)first_shards + second_shards;
+    l->runs[0] = (struct layout_run) { 0, first_bytes, 0, (uint32_t)first_shards };
+    l->runs[1] = (struct layout_run) { first_bytes, rest, (uint32_t)first_shards, second_shards };
+    l->run_count = rest > 0 ? 2 : 1;
+    if (MUTATION(V1_GROWTH_WIDENS)) {
+        l->runs[0] = (struct layout_run) { 0, l->bytes, 0, l->shard_count };
+        l->run_count = 1;
+    }
+    return STATUS(OK);
+}
+
+struct status layout_init(struct layout *l, const struct layout_shape *shape)
+{
+    TRY(check_shape(shape));
+    const uint64_t all = (shape->bytes - 1) / shape->shard_bytes + 1;
+    const uint64_t first = shape->first_run_shards != 0 ? shape->first_run_shards : all;
+
+    /* A second run begins where the first one is full, and is not empty. */
+    if (shape->first_run_shards != 0 && first >= all)
+        return STATUS(INVALID);
+    if (all > UINT32_MAX)
+        return STATUS(OUT_OF_RANGE);
+    struct layout made = {
+        .bytes = shape->bytes,
+        .shard_bytes = shape->shard_bytes,
+        .unit_bytes = shape->unit_bytes,
+        .stripe_width = shape->stripe_width,
+        .unit_shift = (unsigned)__builtin_ctz(shape->unit_bytes),
+        .group_bytes = shape->shard_bytes * shape->stripe_width,
+    };
+    TRY(make_runs(&made, first));
+    *l = made;
+    return STATUS(OK);
+}
+
+bool layout_extends(const struct layout *l, const struct layout *old)
+{
+    const bool same_first = l->runs[0].count == old->runs[0].count;
+    const bool may_grow = old->run_count == 1 || l->run_count == 2;
+
+    return l->shard_bytes == old->shard_bytes && l->unit_bytes == old->unit_bytes &&
+           l->stripe_width == old->stripe_width && l->bytes >= old->bytes &&
+           ((same_first && may_grow) || MUTATION(V1_GROWTH_WIDENS));
+}
+
+/* The group with this number in its run. */
+static struct group group_in_run(const struct layout *l, const struct layout_run *run,
+                                 uint64_t number)
 {
     const uint64_t at = number * l->group_bytes;
-    const uint32_t first = (uint32_t)(number * l->stripe_width);
+    const uint32_t before = (uint32_t)(number * l->stripe_width);
 
-    assert(first < l->shard_count);
+    assert(before < run->count);
     return (struct group) {
-        .at = at,
-        .bytes = min_u64(l->group_bytes, l->bytes - at),
-        .first = first,
-        .width = (uint32_t)min_u64(l->stripe_width, l->shard_count - first),
+        .at = run->at + at,
+        .bytes = min_u64(l->group_bytes, run->bytes - at),
+        .first = run->first + before,
+        .width = (uint32_t)min_u64(l->stripe_width, run->count - before),
     };
 }
 
 static struct group group_of_address(const struct layout *l, uint64_t address)
 {
     assert(address < l->bytes);
-    return group_number(l, address / l->group_bytes);
+    const struct layout_run *const run = &l->runs[address < l->runs[0].bytes ? 0 : 1];
+
+    return group_in_run(l, run, (address - run->at) / l->group_bytes);
+}
+
+static struct group group_of_shard(const struct layout *l, uint32_t shard)
+{
+    assert(shard < l->shard_count);
+    const struct layout_run *const run = &l->runs[shard < l->runs[0].count ? 0 : 1];
+
+    return group_in_run(l, run, (shard - run->first) / l->stripe_width);
 }
 
 /* How many of the group's first in_group bytes lie in its given column. */
@@ -103,8 +160,7 @@ struct layout_extent layout_first_extent(const struct layout *l, struct layout_r
 
 uint64_t layout_address(const struct layout *l, uint32_t shard, uint64_t offset)
 {
-    assert(shard < l->shard_count);
-    const struct group g = group_number(l, shard / l->stripe_width);
+    const struct group g = group_of_shard(l, shard);
     const uint64_t row = offset >> l->unit_shift;
     const uint64_t in_unit = offset & (l->unit_bytes - 1);
     const uint64_t unit = row * g.width + (shard - g.first);
@@ -116,8 +172,7 @@ uint64_t layout_address(const struct layout *l, uint32_t shard, uint64_t offset)
 
 uint64_t layout_shard_used(const struct layout *l, uint32_t shard)
 {
-    assert(shard < l->shard_count);
-    const struct group g = group_number(l, shard / l->stripe_width);
+    const struct group g = group_of_shard(l, shard);
 
     return column_bytes(l, &g, shard - g.first, g.bytes);
 }

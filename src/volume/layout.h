@@ -14,8 +14,14 @@
  * The last group has the shards that are left and is striped over these.  Only the last row of
  * the volume may end early.
  *
- * The mapping of existing addresses may never change.  A volume that grows gets a new run of
- * groups behind the old ones; it does not widen the last group.
+ * The place of an address never changes (V1).  So a volume that grows fills its last group, whose
+ * width stays what it was, and goes on behind it in a second run, all of whose groups have the
+ * full width; the last of these may be used in part, and is what the next growth fills:
+ *
+ *   first run, 2 shards:            second run:
+ *     | shard 0 | shard 1 |           | shard 2 | shard 3 | shard 4 |  | shard 5 | ...
+ *
+ * docs/disk-format.md, section 2.5.
  *
  * Threading: pure.   Memory: values.
  */
@@ -27,15 +33,34 @@
 
 #include "base/status.h"
 
-struct layout {
+/* What a layout follows from. */
+struct layout_shape {
     uint64_t bytes;
     uint64_t shard_bytes;
     uint32_t unit_bytes; /* A power of two; divides shard_bytes. */
+    uint32_t stripe_width;
+    uint32_t first_run_shards; /* 0: there is no second run. */
+};
+
+/* Groups in a row. */
+struct layout_run {
+    uint64_t at;    /* Address of its first byte. */
+    uint64_t bytes; /* That the volume uses of it. */
+    uint32_t first; /* Shard. */
+    uint32_t count; /* Shards. */
+};
+
+struct layout {
+    uint64_t bytes;
+    uint64_t shard_bytes;
+    uint32_t unit_bytes;
     uint32_t stripe_width;
     uint32_t shard_count;
     /* Private to layout.c. */
     unsigned unit_shift;
     uint64_t group_bytes;
+    struct layout_run runs[2];
+    unsigned run_count;
 };
 
 /* A contiguous part of one shard. */
@@ -52,11 +77,13 @@ struct layout_range {
 };
 
 /*
- * Checks and completes a layout from its first four fields: INVALID if a size is zero or does
- * not fit the others, OUT_OF_RANGE if there would be 2^32 shards or more.
+ * Makes the layout of a shape: INVALID if a size is zero or does not fit the others, OUT_OF_RANGE
+ * if there would be 2^32 shards or more.
  */
-struct status layout_init(struct layout *l, uint64_t bytes, uint64_t shard_bytes,
-                          uint32_t unit_bytes, uint32_t stripe_width) MUST_CHECK;
+struct status layout_init(struct layout *l, const struct layout_shape *shape) MUST_CHECK;
+
+/* Whether every address that the old layout has lies at the same place in the new one (V1). */
+bool layout_extends(const struct layout *l, const struct layout *old);
 
 /*
  * The first part of the range, which lies in the volume and is not empty: up to the end of its
@@ -67,7 +94,10 @@ struct layout_extent layout_first_extent(const struct layout *l, struct layout_r
 /* The address of a byte of a shard, which must be one that the volume uses. */
 uint64_t layout_address(const struct layout *l, uint32_t shard, uint64_t offset);
 
-/* How many bytes of the shard the volume uses: shard_bytes, or less at the volume's end. */
+/*
+ * How many bytes of the shard the volume uses: shard_bytes, or less at the end of a run; in the
+ * last group of the second run perhaps none.
+ */
 uint64_t layout_shard_used(const struct layout *l, uint32_t shard);
 
 /*

@@ -146,11 +146,11 @@ static bool scratch_go_on(struct piece *p)
 /* The piece is alone on its blocks now. */
 static void piece_start(struct piece *p)
 {
-    struct volume *v = p->owner->volume;
-    const struct volume_placement *placement = &v->shards[p->order.shard];
+    const struct volume_map *map = p->owner->map;
+    const struct volume_placement *placement = &map->shards[p->order.shard];
 
     for (uint32_t i = 0; i < PIECE_LEGS_MAX; i++) {
-        struct leg *leg = &v->legs[placement->disk[i]];
+        struct leg *leg = map->legs[placement->disk[i]];
         if (leg->session == NULL) {
             piece_refuse(p, leg->problem);
             return;

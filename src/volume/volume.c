@@ -7,22 +7,11 @@
 
 #include "volume/volume_internal.h"
 
-/*
- *   OPENING -----> READY -----> DELETING
- *      |             |             |
- *      |             v             |
- *      +-------> CLOSING <---------+
- *                    |
- *                  ENDED
- *
- * Every state but READY waits for a round of calls: one to each leg, on the leg's reactor, and
- * back home, where round_on_end() leaves the state.
- */
-enum volume_state { VOL_OPENING, VOL_READY, VOL_DELETING, VOL_CLOSING, VOL_ENDED };
-
 static const struct sm_state volume_states[] = {
     [VOL_OPENING] = { "opening", SM_TO(VOL_READY) | SM_TO(VOL_CLOSING) },
-    [VOL_READY] = { "ready", SM_TO(VOL_DELETING) | SM_TO(VOL_CLOSING) },
+    [VOL_READY] = { "ready", SM_TO(VOL_DESCRIBING) | SM_TO(VOL_DELETING) | SM_TO(VOL_CLOSING) },
+    [VOL_DESCRIBING] = { "describing", SM_TO(VOL_SPREADING) | SM_TO(VOL_READY) },
+    [VOL_SPREADING] = { "spreading", SM_TO(VOL_READY) },
     [VOL_DELETING] = { "deleting", SM_TO(VOL_CLOSING) },
     [VOL_CLOSING] = { "closing", SM_TO(VOL_ENDED) },
     [VOL_ENDED] = { "ended", 0 },
@@ -32,46 +21,61 @@ static void round_on_end(struct volume *v);
 
 /* ---- A round of calls ---- */
 
-static void round_on_return(struct io_msg *msg)
+void volume_round_return(struct volume *v)
 {
-    struct leg_call *call = CONTAINER_OF(msg, struct leg_call, msg);
-    struct volume *v = call->volume;
-
+    assert(reactor_is_current(v->home));
+    assert(v->calls_pending > 0);
     if (--v->calls_pending == 0)
         round_on_end(v);
+}
+
+static void round_on_return(struct io_msg *msg)
+{
+    volume_round_return(CONTAINER_OF(msg, struct leg_call, msg)->volume);
 }
 
 static void round_on_posted(struct io_msg *msg)
 {
-    struct volume *v = CONTAINER_OF(msg, struct volume, round_msg);
-
-    if (--v->calls_pending == 0)
-        round_on_end(v);
+    volume_round_return(CONTAINER_OF(msg, struct volume, round_msg));
 }
 
-/* Posts start to every leg with a shard, or to those of them that have a session. */
-static void round_start(struct volume *v, void (*start)(struct io_msg *msg), bool with_session)
+void volume_round_begin(struct volume *v, uint32_t calls)
 {
+    assert(v->calls_pending == 0);
     /* One more than the calls, so that an empty round ends from the loop like any other. */
-    v->calls_pending = 1;
-    for (uint32_t i = 0; i < v->leg_count; i++) {
-        struct leg_call *call = &v->calls[i];
-        const struct leg *leg = call->leg;
-        if (!call->used || leg->store == NULL || (with_session && leg->session == NULL))
-            continue;
-        v->calls_pending++;
-        call->msg.deliver = start;
-        reactor_post(leg->reactor, &call->msg);
-    }
+    v->calls_pending = calls + 1;
     v->round_msg.deliver = round_on_posted;
     reactor_post(v->home, &v->round_msg);
 }
 
-/* From the leg's reactor back home. */
-static void call_return(struct leg_call *call)
+void volume_round_legs(struct volume *v, bool (*takes)(const struct leg_call *call),
+                       void (*start)(struct io_msg *msg))
+{
+    volume_round_begin(v, 0);
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        struct leg_call *call = v->calls[i];
+        if (!takes(call))
+            continue;
+        v->calls_pending++;
+        call->msg.deliver = start;
+        reactor_post(call->leg.reactor, &call->msg);
+    }
+}
+
+void leg_call_return(struct leg_call *call)
 {
     call->msg.deliver = round_on_return;
     reactor_post(call->volume->home, &call->msg);
+}
+
+static bool has_store(const struct leg_call *call)
+{
+    return call->leg.store != NULL;
+}
+
+static bool has_session(const struct leg_call *call)
+{
+    return call->leg.session != NULL;
 }
 
 /* ---- Opening ---- */
@@ -85,6 +89,8 @@ static struct status check_failed(char *problem, size_t problem_bytes, struct st
 
 struct status volume_check(const struct store_volume *desc, char *problem, size_t problem_bytes)
 {
+    const struct layout_shape shape = { desc->bytes, desc->shard_bytes, desc->stripe_unit_bytes,
+                                        desc->stripe_width, desc->first_run_shards };
     struct layout layout;
 
     if (desc->lba_bytes != STORE_BLOCK_BYTES && desc->lba_bytes != 512)
@@ -93,8 +99,7 @@ struct status volume_check(const struct store_volume *desc, char *problem, size_
     if (desc->replicas != PIECE_LEGS_MAX)
         return check_failed(problem, problem_bytes, STATUS(UNSUPPORTED),
                             "the number of replicas must be 1");
-    if (!status_ok(layout_init(&layout, desc->bytes, desc->shard_bytes, desc->stripe_unit_bytes,
-                               desc->stripe_width)))
+    if (!status_ok(layout_init(&layout, &shape)))
         return check_failed(problem, problem_bytes, STATUS(INVALID),
                             "its sizes do not fit each other: the size must be in blocks of "
                             "4096, the stripe unit a power of two from 4K to 512K, the shard "
@@ -118,43 +123,6 @@ static struct status volume_alloc_slices(struct volume *v, const struct volume_c
     return STATUS(OK);
 }
 
-static struct status volume_alloc_legs(struct volume *v, const struct volume_config *config)
-{
-    v->leg_count = config->disk_count;
-    v->legs = calloc(max_u64(v->leg_count, 1), sizeof *v->legs);
-    v->calls = calloc(max_u64(v->leg_count, 1), sizeof *v->calls);
-    if (v->legs == NULL || v->calls == NULL)
-        return STATUS(NO_MEMORY);
-    for (uint32_t i = 0; i < v->leg_count; i++) {
-        const struct volume_disk *disk = &config->disks[i];
-        struct leg_call *call = &v->calls[i];
-        leg_init(&v->legs[i], disk->store, disk->reactor, v->desc.continue_on_unflushed_loss,
-                 &v->losses);
-        call->volume = v;
-        call->leg = &v->legs[i];
-        snprintf(call->disk, sizeof call->disk, "%s", disk->name);
-    }
-    return STATUS(OK);
-}
-
-static struct status volume_alloc_shards(struct volume *v, const struct volume_config *config)
-{
-    if (config->shard_count != v->layout.shard_count)
-        return STATUS(INVALID);
-    v->shards = calloc(config->shard_count, sizeof *v->shards);
-    if (v->shards == NULL)
-        return STATUS(NO_MEMORY);
-    for (uint32_t i = 0; i < config->shard_count; i++) {
-        v->shards[i] = config->shards[i];
-        for (uint32_t r = 0; r < PIECE_LEGS_MAX; r++) {
-            if (v->shards[i].disk[r] >= v->leg_count)
-                return STATUS(INVALID);
-            v->calls[v->shards[i].disk[r]].used = true;
-        }
-    }
-    return STATUS(OK);
-}
-
 static struct status volume_alloc(struct volume *v, const struct volume_config *config)
 {
     const struct store_volume *d = &config->volume;
@@ -163,10 +131,13 @@ static struct status volume_alloc(struct volume *v, const struct volume_config *
     TRY(volume_check(d, problem, sizeof problem));
     if (config->disk_count > VOLUME_STORES_MAX)
         return STATUS(LIMIT);
-    TRY(layout_init(&v->layout, d->bytes, d->shard_bytes, d->stripe_unit_bytes, d->stripe_width));
     TRY(volume_alloc_slices(v, config));
-    TRY(volume_alloc_legs(v, config));
-    return volume_alloc_shards(v, config);
+    TRY(volume_map_create(v, config, &v->map));
+    for (uint32_t i = 0; i < v->call_count; i++)
+        v->calls[i]->is_new = false;
+    for (unsigned i = 0; i < v->slice_count; i++)
+        v->slices[i].map = v->map;
+    return STATUS(OK);
 }
 
 static void volume_free(struct volume *v)
@@ -174,9 +145,10 @@ static void volume_free(struct volume *v)
     for (unsigned i = 0; i < v->slice_count; i++)
         slice_fini(&v->slices[i]);
     free(v->slices);
-    free(v->legs);
+    for (uint32_t i = 0; i < v->call_count; i++)
+        free(v->calls[i]);
     free(v->calls);
-    free(v->shards);
+    volume_map_destroy(v->map);
     free(v);
 }
 
@@ -184,8 +156,8 @@ static void open_on_session(void *ctx, const struct store_session_opened *opened
 {
     struct leg_call *call = ctx;
 
-    leg_on_opened(call->leg, opened);
-    call_return(call);
+    leg_on_opened(&call->leg, opened);
+    leg_call_return(call);
 }
 
 static void open_deliver(struct io_msg *msg)
@@ -197,7 +169,7 @@ static void open_deliver(struct io_msg *msg)
         .epoch = call->volume->epoch,
     };
 
-    const struct status st = store_session_open(call->leg->store, &config, open_on_session, call);
+    const struct status st = store_session_open(call->leg.store, &config, open_on_session, call);
     if (!status_ok(st))
         open_on_session(call, &(struct store_session_opened) { .status = st });
 }
@@ -205,12 +177,12 @@ static void open_deliver(struct io_msg *msg)
 /* Takes in one leg, reporting what a person should know. */
 static void open_take_leg(struct volume *v, const struct leg_call *call)
 {
-    if (call->leg->session == NULL) {
+    if (call->leg.session == NULL) {
         log_warning(v->log, "volume '%s': disk '%s': %s: its shards answer errors", v->desc.name,
-                    call->disk, status_text(call->leg->problem));
+                    call->disk, status_text(call->leg.problem));
         return;
     }
-    if (call->leg->loss == 0)
+    if (call->leg.loss == 0)
         return;
     log_warning(v->log,
                 "volume '%s': disk '%s': completed writes that were not flushed may be lost: the "
@@ -223,17 +195,15 @@ static struct status open_outcome(struct volume *v)
     uint32_t sessions = 0;
     struct status problem = STATUS(UNAVAILABLE);
 
-    for (uint32_t i = 0; i < v->leg_count; i++) {
-        const struct leg_call *call = &v->calls[i];
-        if (!call->used)
-            continue;
-        if (status_is(call->leg->problem, STATUS_STALE_EPOCH))
-            return call->leg->problem; /* Another engine has the volume (R3). */
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        const struct leg_call *call = v->calls[i];
+        if (status_is(call->leg.problem, STATUS_STALE_EPOCH))
+            return call->leg.problem; /* Another engine has the volume (R3). */
         open_take_leg(v, call);
-        if (call->leg->session != NULL)
+        if (call->leg.session != NULL)
             sessions++;
         else
-            problem = call->leg->problem;
+            problem = call->leg.problem;
     }
     return sessions > 0 ? STATUS(OK) : problem;
 }
@@ -242,14 +212,14 @@ static void close_deliver(struct io_msg *msg)
 {
     struct leg_call *call = CONTAINER_OF(msg, struct leg_call, msg);
 
-    leg_close(call->leg);
-    call_return(call);
+    leg_close(&call->leg);
+    leg_call_return(call);
 }
 
 static void volume_start_closing(struct volume *v)
 {
     sm_move(&v->sm, VOL_CLOSING);
-    round_start(v, close_deliver, true);
+    volume_round_legs(v, has_session, close_deliver);
 }
 
 static void volume_on_opened(struct volume *v)
@@ -284,8 +254,8 @@ static struct status delete_outcome(const struct volume *v)
 {
     struct status first = STATUS(OK);
 
-    for (uint32_t i = 0; i < v->leg_count; i++) {
-        const struct leg_call *call = &v->calls[i];
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        const struct leg_call *call = v->calls[i];
         const struct status st = call->io.status; /* OK where no call was made. */
         /* A disk that never took a write of the volume does not know it. */
         if (status_ok(st) || status_is(st, STATUS_UNKNOWN_SHARD) || status_is(st, STATUS_NOT_FOUND))
@@ -305,6 +275,12 @@ static void round_on_end(struct volume *v)
     switch ((enum volume_state)v->sm.now) {
     case VOL_OPENING:
         volume_on_opened(v);
+        return;
+    case VOL_DESCRIBING:
+        grow_on_described(v);
+        return;
+    case VOL_SPREADING:
+        grow_on_spread(v);
         return;
     case VOL_DELETING:
         v->status = delete_outcome(v);
@@ -326,8 +302,8 @@ static uint64_t volume_used_bytes(const struct volume *v)
 {
     uint64_t used = 0;
 
-    for (uint32_t i = 0; i < v->leg_count; i++)
-        used += atomic_load_explicit(&v->legs[i].used_bytes, memory_order_relaxed);
+    for (uint32_t i = 0; i < v->call_count; i++)
+        used += atomic_load_explicit(&v->calls[i]->leg.used_bytes, memory_order_relaxed);
     return used;
 }
 
@@ -335,6 +311,7 @@ static void volume_ns_info(struct nvme_ns *ns, struct nvme_ns_info *out_info)
 {
     const struct volume *v = CONTAINER_OF(ns, struct volume, ns);
 
+    assert(reactor_is_current(v->home));
     *out_info = (struct nvme_ns_info) {
         .uuid = v->desc.uuid,
         .bytes = v->desc.bytes,
@@ -385,7 +362,7 @@ struct status volume_open(const struct volume_config *config,
         reactor_post(v->home, &v->round_msg);
         return STATUS(OK);
     }
-    round_start(v, open_deliver, false);
+    volume_round_legs(v, has_store, open_deliver);
     return STATUS(OK);
 }
 
@@ -403,15 +380,15 @@ void volume_close(struct volume *v, void (*done)(void *ctx), void *ctx)
 
 static void delete_on_leg(struct leg_io *io)
 {
-    call_return(CONTAINER_OF(io, struct leg_call, io));
+    leg_call_return(CONTAINER_OF(io, struct leg_call, io));
 }
 
 static void delete_deliver(struct io_msg *msg)
 {
     struct leg_call *call = CONTAINER_OF(msg, struct leg_call, msg);
 
-    call->io.leg = call->leg;
-    call->io.reactor = call->leg->reactor;
+    call->io.leg = &call->leg;
+    call->io.reactor = call->leg.reactor;
     call->io.done = delete_on_leg;
     call->io.store.opcode = STORE_OP_DELETE_VOLUME;
     leg_submit(&call->io);
@@ -422,7 +399,7 @@ void volume_delete(struct volume *v, void (*done)(void *ctx, struct status statu
     v->on_deleted = done;
     v->ctx = ctx;
     sm_move(&v->sm, VOL_DELETING);
-    round_start(v, delete_deliver, true);
+    volume_round_legs(v, has_session, delete_deliver);
 }
 
 void volume_get_stats(const struct volume *v, struct volume_stats *out_stats)

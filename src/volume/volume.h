@@ -25,9 +25,10 @@ struct volume_disk {
     const char *name;        /* Such as "node-1/disk-1"; for messages.  Copied. */
     struct store *store;     /* NULL: not available. */
     struct reactor *reactor; /* The store's; not used without a store. */
+    struct uuid uuid;        /* By which it is known again. */
 };
 
-/* Where one shard lies.  Fixed when the volume is created or extended. */
+/* Where one shard lies.  Fixed when the volume is created or grows. */
 struct volume_placement {
     uint32_t disk[3]; /* Index into volume_config.disks, one per replica. */
 };
@@ -42,7 +43,7 @@ struct volume_config {
     struct buf_pool *const *scratch;
     const struct volume_disk *disks;
     unsigned disk_count;
-    const struct volume_placement *shards; /* ceil(bytes / shard_bytes) of them; copied. */
+    const struct volume_placement *shards; /* As many as the layout has; copied. */
     uint32_t shard_count;
     uint32_t commands_max; /* Host commands at a time, per slice; 0: VOLUME_COMMANDS_MAX. */
     struct log *log;
@@ -68,6 +69,18 @@ struct status volume_open(const struct volume_config *config,
 
 /* The namespace to give to the target. */
 struct nvme_ns *volume_ns(struct volume *volume);
+
+/*
+ * Grows the volume to what config describes, while hosts use it: volume, disks and shards are
+ * looked at; what was there before stays where it is (V1).  The description is durable on all
+ * disks that are there, and every reactor knows the new addresses, before done is called, on
+ * reactor 0; then nvme_subsys_ns_changed() may tell the hosts.  INVALID if it does not extend the
+ * volume, UNAVAILABLE if a disk of new shards is not there; after any failure it has the size that
+ * it had, and may be asked again.  After a failure that is returned here done is never called.
+ * Neither close nor delete before done.
+ */
+struct status volume_grow(struct volume *volume, const struct volume_config *config,
+                          void (*done)(void *ctx, struct status status), void *ctx) MUST_CHECK;
 
 /*
  * Closes the sessions and frees the volume.  All requests have ended: the target has dropped the

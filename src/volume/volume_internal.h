@@ -4,7 +4,8 @@
  *
  *   command.c   front end, on the host's reactor: host command -> pieces, and back
  *   slice.c     on the slice's reactor: piece -> overlap order -> legs
- *   volume.c    opening, closing, deleting
+ *   volume.c    opening, closing, deleting      grow.c      growing
+ *   map.c       which shard lies where
  *
  * A command and its pieces come from the pool of the slice on whose reactor the host's command
  * arrived (the front) and return there.  A piece visits the slice that owns its shard, and the
@@ -27,6 +28,18 @@
 
 struct command;
 struct slice;
+
+/*
+ * Where a volume's addresses lie.  It never changes: a volume that grows gets another one, in which
+ * the legs and shards of this one are the first ones, and each slice takes it over in a turn of
+ * its own.  A slice's files use slice.map, and keep nothing of it from turn to turn but indexes.
+ */
+struct volume_map {
+    struct layout layout;
+    struct leg **legs;
+    uint32_t leg_count;
+    struct volume_placement *shards; /* Indexes into legs. */
+};
 
 /*
  * For blocks that do not go to the host as they are: they are read into memory of the reactor's.
@@ -83,6 +96,8 @@ struct command {
 struct slice {
     struct volume *volume;
     struct reactor *reactor;
+    const struct volume_map *map;
+    struct io_msg map_msg; /* Brings the next one. */
 
     /* As the front of commands that arrive here. */
     struct command *commands;
@@ -102,33 +117,33 @@ struct slice {
     struct io_task refuse_task;
 };
 
-/* A call to one leg, on its reactor and back; see volume.c. */
+/* A leg, and a call to it, on its reactor and back; see volume.c. */
 struct leg_call {
     struct volume *volume;
-    struct leg *leg;
+    struct leg leg;
+    struct uuid uuid;            /* Of the disk. */
     char disk[STORE_NAME_BYTES]; /* Its name, for messages. */
-    bool used;                   /* A shard of the volume lies there. */
+    bool is_new;                 /* The slices do not know it yet. */
     struct io_msg msg;
-    struct leg_io io; /* DELETE_VOLUME */
+    struct leg_io io;      /* DELETE_VOLUME */
+    struct status outcome; /* Of what a growth asked of it. */
 };
 
 struct volume {
     struct nvme_ns ns;
-    struct store_volume desc;
-    struct layout layout;
+    struct store_volume desc; /* Home's, but for its first use by each slice. */
     struct log *log;
     struct reactor *home; /* Reactor 0 of the node. */
     struct slice *slices;
     unsigned slice_count;
-    struct leg *legs; /* One per disk of the configuration. */
-    uint32_t leg_count;
-    struct volume_placement *shards;
     uint64_t epoch;
     struct leg_losses losses;
 
-    /* Opening, closing, deleting: on home. */
+    /* Opening, growing, closing, deleting: on home. */
     struct sm sm;
-    struct leg_call *calls; /* One per leg. */
+    struct volume_map *map;
+    struct leg_call **calls; /* One per leg of the map, and perhaps of one that came to nothing. */
+    uint32_t call_count;
     uint32_t calls_pending;
     struct io_msg round_msg;
     struct status status;
@@ -136,12 +151,68 @@ struct volume {
     void (*on_closed)(void *ctx);
     void (*on_deleted)(void *ctx, struct status status);
     void *ctx;
+    struct store_volume next_desc; /* While it grows. */
+    struct volume_map *next_map;
+    void (*on_grown)(void *ctx, struct status status);
+    void *grow_ctx;
+};
+
+/*
+ *   OPENING -----> READY -----> DELETING      READY <--> DESCRIBING --> SPREADING --> READY
+ *      |             |             |
+ *      |             v             |
+ *      +-------> CLOSING <---------+
+ *                    |
+ *                  ENDED
+ *
+ * Every state but READY waits for a round of messages, after which volume_round_end() leaves the
+ * state: one to each leg and back, and in SPREADING one to each slice.
+ */
+enum volume_state {
+    VOL_OPENING,
+    VOL_READY,
+    VOL_DESCRIBING,
+    VOL_SPREADING,
+    VOL_DELETING,
+    VOL_CLOSING,
+    VOL_ENDED,
 };
 
 static inline struct slice *volume_slice_of_shard(const struct volume *v, uint32_t shard)
 {
     return &v->slices[shard % v->slice_count];
 }
+
+/* ---- volume.c ---- */
+
+/* Begins a round of calls messages, and ends one of them; the last ends the round. */
+void volume_round_begin(struct volume *v, uint32_t calls);
+void volume_round_return(struct volume *v);
+
+/* The same for the calls to legs that takes() chooses: start is delivered on the leg's reactor. */
+void volume_round_legs(struct volume *v, bool (*takes)(const struct leg_call *call),
+                       void (*start)(struct io_msg *msg));
+
+/* From the leg's reactor back home. */
+void leg_call_return(struct leg_call *call);
+
+/* ---- map.c ---- */
+
+/*
+ * Makes the map of a configuration; legs for disks that the volume does not have yet are added to
+ * its calls.  INVALID if it does not fit, or does not extend the volume's map; LIMIT.
+ */
+struct status volume_map_create(struct volume *v, const struct volume_config *config,
+                                struct volume_map **out_map) MUST_CHECK;
+
+/* NULL is allowed. */
+void volume_map_destroy(struct volume_map *map);
+
+/* ---- grow.c ---- */
+
+/* Its rounds have ended. */
+void grow_on_described(struct volume *v);
+void grow_on_spread(struct volume *v);
 
 /* ---- command.c ---- */
 

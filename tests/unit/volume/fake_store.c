@@ -60,9 +60,41 @@ struct status store_session_open(struct store *s, const struct store_session_con
     struct fake_open *open = calloc(1, sizeof *open);
 
     assert(config->epoch > 0);
+    assert(!s->session_open);
+    s->opens++;
+    s->described = config->volume;
     *open =
         (struct fake_open) { .msg.deliver = fake_on_open, .store = s, .done = done, .ctx = ctx };
     reactor_post(s->reactor, &open->msg);
+    return STATUS(OK);
+}
+
+struct fake_describe {
+    struct io_msg msg;
+    struct store *store;
+    store_done_fn *done;
+    void *ctx;
+};
+
+static void fake_on_describe(struct io_msg *msg)
+{
+    struct fake_describe *d = CONTAINER_OF(msg, struct fake_describe, msg);
+
+    d->done(d->ctx, d->store->describe_status);
+    free(d);
+}
+
+struct status store_session_describe(struct store_session *session,
+                                     const struct store_volume *volume, store_done_fn *done,
+                                     void *ctx)
+{
+    struct fake_describe *d = calloc(1, sizeof *d);
+
+    assert(session->store->session_open);
+    session->store->describes++;
+    session->store->described = *volume;
+    *d = (struct fake_describe) { { .deliver = fake_on_describe }, session->store, done, ctx };
+    reactor_post(session->store->reactor, &d->msg);
     return STATUS(OK);
 }
 

@@ -27,10 +27,13 @@ struct store {
     uint64_t incarnation;
     bool unflushed_loss;
     struct status open_status;
+    struct status describe_status;
     struct status fail_next; /* The outcome of the next command that is let go. */
     bool hold;               /* Commands wait for fake_store_release(). */
 
     /* What the test asks. */
+    unsigned opens, describes;
+    struct store_volume described; /* By the last opening or description. */
     unsigned reads, writes, zeroes, flushes, deletes, losses_reported;
     unsigned in_flight_count, in_flight_max;
     uint64_t bytes_max; /* Of one command. */

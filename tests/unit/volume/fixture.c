@@ -22,9 +22,11 @@ struct fixture *fixture_create(void)
             status_ok(buf_pool_create(f->loop.reactors[i], VOLUME_SCRATCH_BYTES, &f->scratch[i])));
     for (unsigned i = 0; i < DISKS; i++) {
         fake_store_init(&f->stores[i], f->loop.reactors[i % 2], SHARD_BYTES);
-        f->disks[i] = (struct volume_disk) { names[i], &f->stores[i], f->loop.reactors[i % 2] };
+        f->disks[i] = (struct volume_disk) {
+            names[i], &f->stores[i], f->loop.reactors[i % 2], { { (uint8_t)(i + 1) } }
+        };
     }
-    for (uint32_t i = 0; i < SHARDS; i++)
+    for (uint32_t i = 0; i < SHARDS_MAX; i++)
         f->placement[i].disk[0] = i % DISKS;
     f->config = (struct volume_config) {
         .volume = { .name = "db1",
@@ -45,7 +47,7 @@ struct fixture *fixture_create(void)
         .shard_count = SHARDS,
         .log = &f->log,
     };
-    f->expected = calloc(1, SHARDS * SHARD_BYTES);
+    f->expected = calloc(1, SHARDS_MAX * SHARD_BYTES);
     f->memory = aligned_alloc(BLOCK, REQUESTS * BUF_BYTES_MAX);
     return f;
 }

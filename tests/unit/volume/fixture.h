@@ -21,6 +21,7 @@
 
 #define DISKS       3
 #define SHARDS      8
+#define SHARDS_MAX  14 /* Of a volume that grows. */
 #define SHARD_BYTES (2 * M)
 #define REQUESTS    64
 
@@ -31,7 +32,7 @@ struct fixture {
     struct store stores[DISKS];
     struct volume_disk disks[DISKS];
     struct buf_pool *scratch[2];
-    struct volume_placement placement[SHARDS];
+    struct volume_placement placement[SHARDS_MAX];
     struct volume_config config;
     struct volume *volume;
     struct status open_status;

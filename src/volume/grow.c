@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Growing, under I/O.
+ *
+ *   home                             legs                      slices
+ *   volume_grow, the new map
+ *   DESCRIBING --------------------> the new description is durable (F27);
+ *              <-------------------- legs of new disks open their sessions
+ *   SPREADING  ----------------------------------------------> take the new map
+ *              <----------------------------------------------
+ *   the old map is freed; on_grown
+ *
+ * The hosts hear of the size last, so no command names a new address before every slice knows it;
+ * and old addresses mean the same in both maps (V1), so that it does not matter which of them a
+ * command meets on its way.
+ */
+#include <assert.h>
+
+#include "base/mutation.h"
+#include "volume/volume_internal.h"
+
+/* ---- The end ---- */
+
+static void grow_end(struct volume *v, struct status status)
+{
+    void (*const done)(void *ctx, struct status status) = v->on_grown;
+
+    v->next_map = NULL;
+    v->on_grown = NULL;
+    sm_move(&v->sm, VOL_READY);
+    done(v->grow_ctx, status);
+}
+
+/* ---- Telling the slices ---- */
+
+static void spread_on_taken(struct io_msg *msg)
+{
+    volume_round_return(CONTAINER_OF(msg, struct slice, map_msg)->volume);
+}
+
+static void spread_deliver(struct io_msg *msg)
+{
+    struct slice *s = CONTAINER_OF(msg, struct slice, map_msg);
+
+    assert(reactor_is_current(s->reactor));
+    s->map = s->volume->next_map;
+    msg->deliver = spread_on_taken;
+    reactor_post(s->volume->home, msg);
+}
+
+static void grow_spread(struct volume *v)
+{
+    sm_move(&v->sm, VOL_SPREADING);
+    volume_round_begin(v, v->slice_count);
+    for (unsigned i = 0; i < v->slice_count; i++) {
+        v->slices[i].map_msg.deliver = spread_deliver;
+        reactor_post(v->slices[i].reactor, &v->slices[i].map_msg);
+    }
+}
+
+void grow_on_spread(struct volume *v)
+{
+    volume_map_destroy(v->map);
+    v->map = v->next_map;
+    v->desc = v->next_desc;
+    for (uint32_t i = 0; i < v->call_count; i++)
+        v->calls[i]->is_new = false;
+    grow_end(v, STATUS(OK));
+}
+
+/* ---- Telling the disks ---- */
+
+/* A disk that is not there, or whose session was not opened, hears of it when it is. */
+static bool grow_takes(const struct leg_call *call)
+{
+    return call->leg.session != NULL || (call->is_new && call->leg.store != NULL);
+}
+
+static void grow_on_described_one(void *ctx, struct status status)
+{
+    struct leg_call *call = ctx;
+
+    call->outcome = status;
+    leg_call_return(call);
+}
+
+static void grow_on_session(void *ctx, const struct store_session_opened *opened)
+{
+    struct leg_call *call = ctx;
+
+    leg_on_opened(&call->leg, opened);
+    call->outcome = opened->status;
+    leg_call_return(call);
+}
+
+static void grow_deliver(struct io_msg *msg)
+{
+    struct leg_call *call = CONTAINER_OF(msg, struct leg_call, msg);
+    const struct volume *v = call->volume;
+    const struct store_session_config config = { .volume = v->next_desc, .epoch = v->epoch };
+    struct status st;
+
+    if (call->leg.session != NULL)
+        st = store_session_describe(call->leg.session, &v->next_desc, grow_on_described_one, call);
+    else
+        st = store_session_open(call->leg.store, &config, grow_on_session, call);
+    if (!status_ok(st))
+        grow_on_described_one(call, st);
+}
+
+/* The first failure; a new disk that is not there is one. */
+static struct status grow_outcome(const struct volume *v)
+{
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        const struct leg_call *call = v->calls[i];
+        const bool missing = call->is_new && call->leg.session == NULL;
+        const struct status st =
+            missing && status_ok(call->outcome) ? STATUS(UNAVAILABLE) : call->outcome;
+        if (status_ok(st))
+            continue;
+        log_warning(v->log, "volume '%s': disk '%s': cannot grow there: %s", v->desc.name,
+                    call->disk, status_text(st));
+        return st;
+    }
+    return STATUS(OK);
+}
+
+void grow_on_described(struct volume *v)
+{
+    const struct status st = grow_outcome(v);
+
+    if (!status_ok(st)) {
+        volume_map_destroy(v->next_map);
+        grow_end(v, st);
+        return;
+    }
+    grow_spread(v);
+}
+
+struct status volume_grow(struct volume *v, const struct volume_config *config,
+                          void (*done)(void *ctx, struct status status), void *ctx)
+{
+    assert(reactor_is_current(v->home));
+    assert(v->sm.now == VOL_READY);
+    assert(v->on_grown == NULL);
+
+    if (!store_volume_is_valid(&config->volume) ||
+        (!store_volume_extends(&config->volume, &v->desc) && !MUTATION(V1_GROWTH_WIDENS)))
+        return STATUS(INVALID);
+    TRY(volume_map_create(v, config, &v->next_map));
+    v->next_desc = config->volume;
+    v->on_grown = done;
+    v->grow_ctx = ctx;
+    for (uint32_t i = 0; i < v->call_count; i++)
+        v->calls[i]->outcome = STATUS(OK);
+    sm_move(&v->sm, VOL_DESCRIBING);
+    volume_round_legs(v, grow_takes, grow_deliver);
+    return STATUS(OK);
+}

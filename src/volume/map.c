@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The map of a volume: its layout, and the leg of each shard. */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "volume/volume_internal.h"
+
+/* ---- Legs ---- */
+
+static struct status MUST_CHECK add_leg(struct volume *v, const struct volume_disk *disk,
+                                        uint32_t *out_index)
+{
+    if (v->call_count == VOLUME_STORES_MAX)
+        return STATUS(LIMIT);
+    struct leg_call **const calls =
+        realloc(v->calls, ((size_t)v->call_count + 1) * sizeof(struct leg_call *));
+    if (calls == NULL)
+        return STATUS(NO_MEMORY);
+    v->calls = calls;
+    struct leg_call *const call = calloc(1, sizeof *call);
+    if (call == NULL)
+        return STATUS(NO_MEMORY);
+    leg_init(&call->leg, disk->store, disk->reactor, v->desc.continue_on_unflushed_loss,
+             &v->losses);
+    call->volume = v;
+    call->uuid = disk->uuid;
+    call->is_new = true;
+    snprintf(call->disk, sizeof call->disk, "%s", disk->name);
+    *out_index = v->call_count;
+    calls[v->call_count++] = call;
+    return STATUS(OK);
+}
+
+/* A new leg that came to nothing, because its disk was not there, takes what is there now. */
+static void renew_leg(struct leg_call *call, const struct volume_disk *disk)
+{
+    if (!call->is_new || call->leg.session != NULL)
+        return;
+    leg_init(&call->leg, disk->store, disk->reactor, call->volume->desc.continue_on_unflushed_loss,
+             &call->volume->losses);
+}
+
+static struct status MUST_CHECK find_leg(struct volume *v, const struct volume_disk *disk,
+                                         uint32_t *out_index)
+{
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        if (!uuid_equal(v->calls[i]->uuid, disk->uuid))
+            continue;
+        renew_leg(v->calls[i], disk);
+        *out_index = i;
+        return STATUS(OK);
+    }
+    return add_leg(v, disk, out_index);
+}
+
+/* ---- Shards ---- */
+
+#define LEG_UNKNOWN UINT32_MAX
+
+/* legs: per disk of the configuration, its leg's index or LEG_UNKNOWN. */
+static struct status MUST_CHECK place_shard(struct volume *v, const struct volume_config *config,
+                                            uint32_t *legs, uint32_t shard,
+                                            struct volume_placement *out_placement)
+{
+    for (uint32_t r = 0; r < PIECE_LEGS_MAX; r++) {
+        const uint32_t disk = config->shards[shard].disk[r];
+        if (disk >= config->disk_count)
+            return STATUS(INVALID);
+        if (legs[disk] == LEG_UNKNOWN)
+            TRY(find_leg(v, &config->disks[disk], &legs[disk]));
+        out_placement->disk[r] = legs[disk];
+    }
+    return STATUS(OK);
+}
+
+static struct status MUST_CHECK place_shards(struct volume *v, const struct volume_config *config,
+                                             struct volume_map *map)
+{
+    uint32_t *const legs = calloc((size_t)config->disk_count + 1, sizeof *legs);
+    struct status st = STATUS(OK);
+
+    if (legs == NULL)
+        return STATUS(NO_MEMORY);
+    for (uint32_t i = 0; i < config->disk_count; i++)
+        legs[i] = LEG_UNKNOWN;
+    for (uint32_t i = 0; i < config->shard_count && status_ok(st); i++)
+        st = place_shard(v, config, legs, i, &map->shards[i]);
+    free(legs);
+    return st;
+}
+
+/* V1: whether all shards of the old map are where they were. */
+static bool shards_stay(const struct volume_map *map, const struct volume_map *old)
+{
+    for (uint32_t i = 0; i < old->layout.shard_count; i++)
+        for (uint32_t r = 0; r < PIECE_LEGS_MAX; r++)
+            if (map->shards[i].disk[r] != old->shards[i].disk[r])
+                return false;
+    return true;
+}
+
+/* ---- The map ---- */
+
+static struct status MUST_CHECK map_fill(struct volume *v, const struct volume_config *config,
+                                         struct volume_map *map)
+{
+    const struct store_volume *const d = &config->volume;
+    const struct layout_shape shape = { d->bytes, d->shard_bytes, d->stripe_unit_bytes,
+                                        d->stripe_width, d->first_run_shards };
+
+    TRY(layout_init(&map->layout, &shape));
+    if (config->shard_count != map->layout.shard_count)
+        return STATUS(INVALID);
+    if (v->map != NULL && !layout_extends(&map->layout, &v->map->layout))
+        return STATUS(INVALID);
+    map->shards = calloc(config->shard_count, sizeof *map->shards);
+    if (map->shards == NULL)
+        return STATUS(NO_MEMORY);
+    TRY(place_shards(v, config, map));
+    if (v->map != NULL && !shards_stay(map, v->map))
+        return STATUS(INVALID);
+    map->legs = calloc(v->call_count, sizeof *map->legs);
+    if (map->legs == NULL)
+        return STATUS(NO_MEMORY);
+    map->leg_count = v->call_count;
+    for (uint32_t i = 0; i < v->call_count; i++)
+        map->legs[i] = &v->calls[i]->leg;
+    return STATUS(OK);
+}
+
+struct status volume_map_create(struct volume *v, const struct volume_config *config,
+                                struct volume_map **out_map)
+{
+    struct volume_map *const map = calloc(1, sizeof *map);
+
+    if (map == NULL)
+        return STATUS(NO_MEMORY);
+    const struct status st = map_fill(v, config, map);
+    if (!status_ok(st)) {
+        volume_map_destroy(map);
+        return st;
+    }
+    *out_map = map;
+    return STATUS(OK);
+}
+
+void volume_map_destroy(struct volume_map *map)
+{
+    if (map == NULL)
+        return;
+    free(map->legs);
+    free(map->shards);
+    free(map);
+}
