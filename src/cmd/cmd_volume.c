@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* trilith volume create | list | show | delete */
+/* trilith volume create | list | show | resize | delete */
 #include <stdio.h>
 #include <string.h>
 
@@ -40,6 +40,7 @@ static const struct cli_column show_columns[] = {
     { "state", "state", CLI_KIND_TEXT },
     { "reason", "reason", CLI_KIND_TEXT },
     { "size", "bytes", CLI_KIND_SIZE },
+    { "served size", "served_bytes", CLI_KIND_SIZE },
     { "used", "used_bytes", CLI_KIND_SIZE },
     { "uuid", "uuid", CLI_KIND_TEXT },
     { "nqn", "nqn", CLI_KIND_TEXT },
@@ -348,6 +349,67 @@ static int volume_show(int argc, char **argv)
     return status;
 }
 
+/* ---- resize ---- */
+
+static const struct cli_option resize_options[] = {
+    { "size", OPT_SIZE, "SIZE", "its new size, such as 20G; a multiple of 4K" },
+    OPTION_WAIT,
+    CLI_OPTION_OUTPUT,
+    API_OPTION,
+};
+
+static const struct cli_syntax resize_syntax = {
+    .command = "trilith volume resize",
+    .operands = "NAME --size SIZE",
+    .about = "Makes a volume larger and waits until hosts see it; they stay connected.  Volumes\n"
+             "cannot shrink.",
+    .options = resize_options,
+    .option_count = ARRAY_COUNT(resize_options),
+    .operands_min = 1,
+    .operands_max = 1,
+};
+
+static int resize_report(const struct volume_options *o, const char *name,
+                         const ProtobufCMessage *reply)
+{
+    const Trilith__V1__ResizeVolumeResponse *r =
+        (const Trilith__V1__ResizeVolumeResponse *)(const void *)reply;
+    const Trilith__V1__Volume *v = r->volume;
+
+    if (v == NULL || v->spec == NULL)
+        return cli_fail("the API answered without a volume");
+    for (size_t i = 0; i < r->n_warnings; i++)
+        fprintf(stderr, "trilith: volume '%s': warning: %s\n", name, r->warnings[i]);
+    print_volume(o->api.format, v);
+    if (is_ready(v) && v->served_bytes >= v->spec->bytes)
+        return COMMAND_OK;
+    return cli_fail("volume '%s': it will grow, but has not yet: %s; 'trilith volume show %s' says "
+                    "when it has",
+                    name, v->reason, name);
+}
+
+static int volume_resize(int argc, char **argv)
+{
+    Trilith__V1__ResizeVolumeRequest request = TRILITH__V1__RESIZE_VOLUME_REQUEST__INIT;
+    ProtobufCMessage *reply = NULL;
+    struct volume_options o;
+    struct cli_args args;
+
+    if (!parse(&resize_syntax, argc, argv, &args, &o))
+        return args.exit_status;
+    request.name = (char *)(uintptr_t)args.operands[0];
+    request.bytes = o.spec.bytes;
+    request.wait_ms = (uint32_t)(o.wait_s * 1000);
+    if (request.bytes == 0)
+        return cli_usage(&args, "volume '%s': --size is missing, such as --size 20G", request.name);
+    int status = api_call(&o.api, SERVICE, "ResizeVolume", &request.base,
+                          request.wait_ms + API_TIMEOUT_MS, &reply);
+    if (status == COMMAND_OK)
+        status = resize_report(&o, request.name, reply);
+    rpc_message_free(reply);
+    return status;
+}
+
 /* ---- delete ---- */
 
 static const struct cli_option delete_options[] = {
@@ -410,6 +472,7 @@ static const struct command volume_commands[] = {
     { "create", "create a volume", volume_create },
     { "list", "list all volumes", volume_list },
     { "show", "show one volume, and how to connect to it", volume_show },
+    { "resize", "make a volume larger", volume_resize },
     { "delete", "delete a volume with its data", volume_delete },
 };
 

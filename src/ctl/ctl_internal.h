@@ -39,7 +39,9 @@ bool observed_connected(struct ctl *ctl, const struct observed *o);
 const Trilith__V1__VolumeReport *observed_volume(const struct observed *o, struct uuid volume);
 const Trilith__V1__DiskReport *observed_disk(const struct observed *o, struct uuid disk);
 
-/* ---- Calls that wait for a volume to be ready, or to be gone. ---- */
+/* ---- Calls that wait for a volume to be ready, to have grown, or to be gone. ---- */
+
+enum volume_wait_for { VOLUME_WAIT_READY, VOLUME_WAIT_GROWN, VOLUME_WAIT_GONE };
 
 struct volume_wait {
     struct rpc_call *call;
@@ -47,7 +49,7 @@ struct volume_wait {
     struct rpc_timer timer;
     struct ctl *ctl;
     struct uuid volume;
-    bool deleting;
+    enum volume_wait_for what;
     char name[64];
     char warning[RPC_TEXT_BYTES]; /* Empty: none. */
 };
@@ -107,6 +109,9 @@ struct uuid field_uuid(ProtobufCBinaryData field);
 /* Puts the node's desired record, so that its part has a new revision. */
 struct status desired_bump(struct meta *m, struct meta_txn *txn, struct uuid node) MUST_CHECK;
 
+/* What is planned on the disk of one of the record's shards. */
+uint64_t volume_planned_bytes(const Stored__V1__Volume *record, uint32_t shard);
+
 /* A volume by its name, NQN or UUID.  NOT_FOUND. */
 struct status volume_find(struct ctl *ctl, const char *name, Stored__V1__Volume **out_volume,
                           uint64_t *out_revision) MUST_CHECK;
@@ -117,9 +122,9 @@ struct status volume_find(struct ctl *ctl, const char *name, Stored__V1__Volume 
 Trilith__V1__Volume *volume_view(struct ctl *ctl, const Stored__V1__Volume *record,
                                  struct arena *arena);
 
-/* Keeps the call until the volume is ready (or gone), for at most wait_ms. */
+/* Keeps the call until the volume is what is waited for, for at most wait_ms. */
 void volume_wait_start(struct ctl *ctl, struct rpc_call *call, const Stored__V1__Volume *record,
-                       uint32_t wait_ms, const char *warning);
+                       enum volume_wait_for what, uint32_t wait_ms, const char *warning);
 /* Looks whether waits are over: after every report. */
 void volume_waits_check(struct ctl *ctl);
 /* Removes the records of a volume whose node has deleted it. */

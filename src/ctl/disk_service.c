@@ -12,7 +12,7 @@ static void plan_fill(Trilith__V1__Disk *d, const struct records *volumes, struc
         for (size_t p = 0; p < v->n_placement; p++) {
             if (!uuid_equal(field_uuid(v->disks[v->placement[p]]), disk))
                 continue;
-            d->planned_bytes += v->shard_bytes;
+            d->planned_bytes += volume_planned_bytes(v, (uint32_t)(p / max_u64(v->replicas, 1)));
             d->shards++;
         }
     }

@@ -46,6 +46,7 @@ static Trilith__V1__DesiredVolume *part_volume(const Stored__V1__Volume *r, stru
     v->min_in_sync = r->min_in_sync;
     v->continue_on_unflushed_loss = r->continue_on_unflushed_loss;
     v->deleting = r->deleting;
+    v->first_run_shards = r->first_run_shards;
     v->allowed_hosts = r->allowed_hosts;
     v->n_allowed_hosts = r->n_allowed_hosts;
     for (size_t i = 0; i < r->n_disks; i++)

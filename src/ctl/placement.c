@@ -57,6 +57,28 @@ struct status placement_plan(const struct placement_shape *shape, struct placeme
     return STATUS(OK);
 }
 
+void placement_grow(struct placement_growth *g, uint64_t bytes)
+{
+    const uint64_t room = g->shard_count * g->shard_bytes;
+    const uint64_t group = g->shard_bytes * g->stripe_width;
+
+    if (bytes <= room)
+        return; /* The shards that are there take it. */
+    if (g->first_run_shards == 0)
+        g->first_run_shards = (uint32_t)g->shard_count;
+    g->shard_count += ((bytes - room - 1) / group + 1) * g->stripe_width;
+}
+
+uint64_t placement_shard_share(const struct placement_growth *v, uint64_t bytes, uint32_t shard)
+{
+    const uint64_t last_group = v->shard_count - v->stripe_width;
+
+    if (v->first_run_shards == 0 || shard < last_group)
+        return v->shard_bytes;
+    const uint64_t left = bytes - last_group * v->shard_bytes;
+    return (left - 1) / v->stripe_width + 1;
+}
+
 uint64_t placement_overcommit(const struct placement_disk *disks, uint32_t disk_count)
 {
     uint64_t over = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where the shards of a new volume lie: a pure function of the disks.
+ * Where the shards of a new volume lie, or of one that grows: a pure function of the disks.
  *
  * Volumes are thin.  Placement counts what is *planned*: the full size of every shard that was
  * placed on a disk, whether written or not.  Each shard goes to the disk with the lowest planned
@@ -34,6 +34,27 @@ struct placement_shape {
  */
 struct status placement_plan(const struct placement_shape *shape, struct placement_disk *disks,
                              uint32_t disk_count, uint32_t *out_disks) MUST_CHECK;
+
+/*
+ * What growth adds to a volume: docs/disk-format.md, section 2.5.  In: the volume as it is.  Out:
+ * as it shall be; the new shards, if any, are whole groups.
+ */
+struct placement_growth {
+    uint64_t shard_bytes;
+    uint32_t stripe_width;
+    uint64_t shard_count; /* In: at most CTL_SHARDS_MAX.  Out: perhaps more; the caller looks. */
+    uint32_t first_run_shards;
+};
+
+/* bytes is more than the volume has. */
+void placement_grow(struct placement_growth *growth, uint64_t bytes);
+
+/*
+ * What the volume can use of a shard, which is what is planned for it: its size, but in the last
+ * group of a second run, which is there as a whole from the start.
+ */
+uint64_t placement_shard_share(const struct placement_growth *volume, uint64_t bytes,
+                               uint32_t shard);
 
 /* Planned bytes beyond what the disks hold, summed over the disks that are overcommitted. */
 uint64_t placement_overcommit(const struct placement_disk *disks, uint32_t disk_count);

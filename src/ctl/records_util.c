@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ctl/ctl_internal.h"
+#include "ctl/placement.h"
 #include "nvme/nqn.h"
 
 struct reading {
@@ -110,4 +111,13 @@ struct status volume_find(struct ctl *ctl, const char *name, Stored__V1__Volume 
                    out_revision));
     *out_volume = (Stored__V1__Volume *)(void *)found;
     return STATUS(OK);
+}
+
+uint64_t volume_planned_bytes(const Stored__V1__Volume *record, uint32_t shard)
+{
+    const struct placement_growth shape = { record->shard_bytes, record->stripe_width,
+                                            record->n_placement / max_u64(record->replicas, 1),
+                                            record->first_run_shards };
+
+    return placement_shard_share(&shape, record->bytes, shard);
 }

@@ -110,9 +110,9 @@ static struct status add_volumes(struct summary *s)
     for (size_t i = 0; i < volumes.count; i++) {
         const Trilith__V1__Volume *v = volume_view(
             s->ctl, (const Stored__V1__Volume *)(const void *)volumes.items[i], s->arena);
-        if (v->state == TRILITH__V1__VOLUME_STATE__VOLUME_STATE_READY)
-            s->reply->volumes_ready++;
-        else
+        const bool ready = v->state == TRILITH__V1__VOLUME_STATE__VOLUME_STATE_READY;
+        s->reply->volumes_ready += ready;
+        if (!ready || v->reason[0] != '\0')
             add_problem(s, "volume '%s': %s", v->spec->name, v->reason);
     }
     records_free(&volumes);

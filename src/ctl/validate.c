@@ -54,17 +54,16 @@ struct status validate_wait(uint32_t wait_ms, struct problem *problem)
 
 /* ---- A volume's specification ---- */
 
-static struct status check_bytes(const Trilith__V1__VolumeSpec *s, struct problem *problem)
+struct status validate_volume_bytes(const char *name, uint64_t bytes, struct problem *problem)
 {
-    if (s->bytes == 0)
-        return wrong(problem, "volume '%s': its size is missing", s->name);
-    if (s->bytes % CTL_VOLUME_BYTES_UNIT != 0)
-        return wrong(problem, "volume '%s': a size of %llu bytes is not a multiple of %llu",
-                     s->name, (unsigned long long)s->bytes,
-                     (unsigned long long)CTL_VOLUME_BYTES_UNIT);
-    if (s->bytes > CTL_VOLUME_BYTES_MAX)
-        return wrong(problem, "volume '%s': %s is more than a volume can have, which is %s",
-                     s->name, size_format(s->bytes).s, size_format(CTL_VOLUME_BYTES_MAX).s);
+    if (bytes == 0)
+        return wrong(problem, "volume '%.100s': its size is missing", name);
+    if (bytes % CTL_VOLUME_BYTES_UNIT != 0)
+        return wrong(problem, "volume '%.100s': a size of %llu bytes is not a multiple of %llu",
+                     name, (unsigned long long)bytes, (unsigned long long)CTL_VOLUME_BYTES_UNIT);
+    if (bytes > CTL_VOLUME_BYTES_MAX)
+        return wrong(problem, "volume '%.100s': %s is more than a volume can have, which is %s",
+                     name, size_format(bytes).s, size_format(CTL_VOLUME_BYTES_MAX).s);
     return STATUS(OK);
 }
 
@@ -115,7 +114,7 @@ struct status validate_spec(const Trilith__V1__VolumeSpec *spec, struct problem 
         return wrong(problem, "the specification is missing");
     if (!volume_name_is_valid(spec->name))
         return wrong(problem, "volume '%.80s': a name has %s", spec->name, VOLUME_NAME_RULE);
-    TRY(check_bytes(spec, problem));
+    TRY(validate_volume_bytes(spec->name, spec->bytes, problem));
     TRY(check_layout(spec, problem));
     TRY(check_hosts(spec, problem));
     if (spec->on_unflushed_loss > TRILITH__V1__UNFLUSHED_LOSS__UNFLUSHED_LOSS_CONTINUE)

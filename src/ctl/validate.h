@@ -27,6 +27,9 @@ struct status validate_join(const Trilith__V1__JoinClusterRequest *request,
                             struct problem *problem) MUST_CHECK;
 struct status validate_report(const Trilith__V1__ReportStatusRequest *request,
                               struct problem *problem) MUST_CHECK;
+/* The size of a volume; its name is for the problem. */
+struct status validate_volume_bytes(const char *name, uint64_t bytes,
+                                    struct problem *problem) MUST_CHECK;
 struct status validate_wait(uint32_t wait_ms, struct problem *problem) MUST_CHECK;
 
 /* The 16 bytes of field name; nil is refused. */

@@ -63,7 +63,7 @@ static void candidate_count(struct candidate *c, const Stored__V1__Volume *v)
         const struct uuid disk = field_uuid(v->disks[v->placement[i]]);
         for (uint32_t d = 0; d < c->disk_count; d++)
             if (uuid_equal(c->uuids[d], disk))
-                c->disks[d].planned_bytes += v->shard_bytes;
+                c->disks[d].planned_bytes += volume_planned_bytes(v, (uint32_t)i);
     }
 }
 
@@ -134,9 +134,9 @@ static void record_fill(Stored__V1__Volume *r, const struct creation *c, uint32_
         s->shard_bytes != 0 ? s->shard_bytes : placement_shard_bytes(s->bytes, disk_count);
     r->stripe_unit_bytes = or_default(s->stripe_unit_bytes, CTL_STRIPE_UNIT_DEF);
     const uint32_t shards = (uint32_t)((s->bytes + r->shard_bytes - 1) / r->shard_bytes);
-    uint32_t width = (uint32_t)min_u64(disk_count, CTL_STRIPE_WIDTH_DEF);
-    width = or_default(s->stripe_width, width);
-    r->stripe_width = (uint32_t)min_u64(width, shards);
+    /* Not cut to the shards that it has: it may grow. */
+    r->stripe_width =
+        or_default(s->stripe_width, (uint32_t)min_u64(disk_count, CTL_STRIPE_WIDTH_DEF));
     r->continue_on_unflushed_loss =
         s->on_unflushed_loss == TRILITH__V1__UNFLUSHED_LOSS__UNFLUSHED_LOSS_CONTINUE;
     r->allowed_hosts = s->allowed_hosts;

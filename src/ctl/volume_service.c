@@ -7,6 +7,7 @@
 #include "base/size.h"
 #include "ctl/ctl_internal.h"
 #include "ctl/volume_create.h"
+#include "ctl/volume_resize.h"
 
 /* ---- CreateVolume ---- */
 
@@ -67,7 +68,7 @@ static void create_wait(struct ctl *ctl, struct rpc_call *call,
         rpc_fail(call, RPC_ALREADY_EXISTS, "volume '%s': it exists with another %s (it has %s)",
                  spec->name, other, size_format(record->bytes).s);
     else
-        volume_wait_start(ctl, call, record, request->wait_ms, warning);
+        volume_wait_start(ctl, call, record, VOLUME_WAIT_READY, request->wait_ms, warning);
     record_free(&record->base);
 }
 
@@ -155,6 +156,44 @@ static void on_get(void *ctx, struct rpc_call *call, const ProtobufCMessage *mes
     rpc_reply(call, &reply.base);
 }
 
+/* ---- ResizeVolume ---- */
+
+static void resize(struct ctl *ctl, struct rpc_call *call,
+                   const Trilith__V1__ResizeVolumeRequest *request)
+{
+    char warning[RPC_TEXT_BYTES] = "";
+    Stored__V1__Volume *record = NULL;
+    struct problem problem = { "" };
+
+    struct status st = volume_find(ctl, request->name, &record, NULL);
+    if (!status_ok(st)) {
+        fail_find(call, st, request->name);
+        return;
+    }
+    st = volume_resize(ctl, record, request->bytes, warning, &problem);
+    if (status_ok(st))
+        volume_wait_start(ctl, call, record, VOLUME_WAIT_GROWN, request->wait_ms, warning);
+    else
+        rpc_fail(call, status_is(st, STATUS_BUSY) ? RPC_FAILED_PRECONDITION : rpc_code_of(st), "%s",
+                 problem.s);
+    record_free(&record->base);
+}
+
+static void on_resize(void *ctx, struct rpc_call *call, const ProtobufCMessage *message)
+{
+    const Trilith__V1__ResizeVolumeRequest *request =
+        (const Trilith__V1__ResizeVolumeRequest *)(const void *)message;
+    struct problem problem;
+
+    struct status st = validate_wait(request->wait_ms, &problem);
+    if (status_ok(st))
+        st = validate_volume_bytes(request->name, request->bytes, &problem);
+    if (status_ok(st))
+        resize(ctx, call, request);
+    else
+        rpc_fail(call, rpc_code_of(st), "%s", problem.s);
+}
+
 /* ---- DeleteVolume ---- */
 
 static struct status mark_deleting(void *ctx, struct meta *m, struct meta_txn *txn)
@@ -206,7 +245,7 @@ static void delete_volume(struct ctl *ctl, struct rpc_call *call,
         log_info(ctl->log, "volume '%s': being deleted", record->name);
     }
     record->deleting = true;
-    volume_wait_start(ctl, call, record, request->wait_ms, "");
+    volume_wait_start(ctl, call, record, VOLUME_WAIT_GONE, request->wait_ms, "");
 }
 
 static void on_delete(void *ctx, struct rpc_call *call, const ProtobufCMessage *message)
@@ -275,8 +314,6 @@ void volumes_finish_deleting(struct ctl *ctl, const struct observed *o)
 }
 
 const struct rpc_method volume_methods[] = {
-    { "CreateVolume", on_create },
-    { "ListVolumes", on_list },
-    { "GetVolume", on_get },
-    { "DeleteVolume", on_delete },
+    { "CreateVolume", on_create }, { "ListVolumes", on_list },    { "GetVolume", on_get },
+    { "DeleteVolume", on_delete }, { "ResizeVolume", on_resize },
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A volume as the API shows it: its record, and what its node says of it. */
+#include "base/size.h"
 #include "ctl/ctl_internal.h"
 #include "nvme/nqn.h"
 
@@ -34,6 +35,7 @@ static void state_view(Trilith__V1__Volume *v, const Trilith__V1__VolumeReport *
         return;
     }
     v->used_bytes = report->used_bytes;
+    v->served_bytes = report->bytes;
     v->n_connected_hosts = report->n_connected_hosts;
     v->connected_hosts = arena_alloc(arena, v->n_connected_hosts * sizeof *v->connected_hosts);
     for (size_t i = 0; i < report->n_connected_hosts; i++)
@@ -69,6 +71,10 @@ static void node_view(struct ctl *ctl, const Stored__V1__Volume *r, Trilith__V1_
     }
     record_free(found);
     state_view(v, observed_volume(o, field_uuid(r->uuid)), arena);
+    if (v->state == TRILITH__V1__VOLUME_STATE__VOLUME_STATE_READY && v->served_bytes != 0 &&
+        v->served_bytes < r->bytes && v->reason[0] == '\0')
+        v->reason = arena_printf(arena, "hosts see %s of it until its node has grown it",
+                                 size_format(v->served_bytes).s);
     if (!observed_connected(ctl, o)) {
         v->state = TRILITH__V1__VOLUME_STATE__VOLUME_STATE_OFFLINE;
         v->reason = arena_printf(arena, "node '%s' does not report", name);

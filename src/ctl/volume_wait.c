@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Calls that end when a volume is ready, or gone. */
+/* Calls that end when a volume is ready, has grown, or is gone. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +24,17 @@ static void reply_created(struct volume_wait *w, Trilith__V1__Volume *view)
     rpc_reply(w->call, &reply.base);
 }
 
+static void reply_grown(struct volume_wait *w, Trilith__V1__Volume *view)
+{
+    Trilith__V1__ResizeVolumeResponse reply = TRILITH__V1__RESIZE_VOLUME_RESPONSE__INIT;
+    char *warnings[1] = { w->warning };
+
+    reply.volume = view;
+    reply.warnings = warnings;
+    reply.n_warnings = w->warning[0] != '\0' ? 1 : 0;
+    rpc_reply(w->call, &reply.base);
+}
+
 static void reply_deleted(struct volume_wait *w, const Trilith__V1__Volume *view)
 {
     Trilith__V1__DeleteVolumeResponse reply = TRILITH__V1__DELETE_VOLUME_RESPONSE__INIT;
@@ -32,6 +43,17 @@ static void reply_deleted(struct volume_wait *w, const Trilith__V1__Volume *view
     if (view != NULL)
         reply.reason = view->reason;
     rpc_reply(w->call, &reply.base);
+}
+
+/* Whether it has come to something; view is NULL where there is no volume any more. */
+static bool is_over(const struct volume_wait *w, const Trilith__V1__Volume *view)
+{
+    if (view == NULL || w->what == VOLUME_WAIT_GONE)
+        return view == NULL;
+    if (view->state == TRILITH__V1__VOLUME_STATE__VOLUME_STATE_FAILED)
+        return true;
+    return view->state == TRILITH__V1__VOLUME_STATE__VOLUME_STATE_READY &&
+           (w->what != VOLUME_WAIT_GROWN || view->served_bytes >= view->spec->bytes);
 }
 
 /* Looks at the volume, and ends the call if it has come to something or time is up. */
@@ -50,18 +72,17 @@ static void wait_check(struct volume_wait *w, bool time_is_up)
     Trilith__V1__Volume *view =
         record != NULL ? volume_view(w->ctl, (const Stored__V1__Volume *)(void *)record, &arena)
                        : NULL;
-    const bool settled =
-        view != NULL && (view->state == TRILITH__V1__VOLUME_STATE__VOLUME_STATE_READY ||
-                         view->state == TRILITH__V1__VOLUME_STATE__VOLUME_STATE_FAILED);
     record_free(record);
-    if (w->deleting && (view == NULL || time_is_up))
-        reply_deleted(w, view);
-    else if (!w->deleting && view == NULL)
+    if (w->what != VOLUME_WAIT_GONE && view == NULL)
         rpc_fail(w->call, RPC_ABORTED, "volume '%s': it was deleted meanwhile", w->name);
-    else if (!w->deleting && (settled || time_is_up))
-        reply_created(w, view);
-    else
+    else if (!time_is_up && !is_over(w, view))
         return;
+    else if (w->what == VOLUME_WAIT_GONE)
+        reply_deleted(w, view);
+    else if (w->what == VOLUME_WAIT_GROWN)
+        reply_grown(w, view);
+    else
+        reply_created(w, view);
     wait_free(w);
 }
 
@@ -78,7 +99,7 @@ static void on_canceled(struct rpc_call *call)
 }
 
 void volume_wait_start(struct ctl *ctl, struct rpc_call *call, const Stored__V1__Volume *record,
-                       uint32_t wait_ms, const char *warning)
+                       enum volume_wait_for what, uint32_t wait_ms, const char *warning)
 {
     struct volume_wait *w = calloc(1, sizeof *w);
 
@@ -89,7 +110,7 @@ void volume_wait_start(struct ctl *ctl, struct rpc_call *call, const Stored__V1_
     w->call = call;
     w->ctl = ctl;
     w->volume = field_uuid(record->uuid);
-    w->deleting = record->deleting;
+    w->what = what;
     snprintf(w->name, sizeof w->name, "%s", record->name);
     snprintf(w->warning, sizeof w->warning, "%s", warning);
     call->canceled = on_canceled;

@@ -40,14 +40,14 @@ static bool take_sizes(const Trilith__V1__DesiredVolume *v, struct store_volume 
     out_volume->replicas = v->replicas;
     out_volume->min_in_sync = v->min_in_sync;
     out_volume->continue_on_unflushed_loss = v->continue_on_unflushed_loss;
-    return v->bytes > 0 && v->shard_bytes > 0 && v->replicas > 0 && v->replicas <= REPLICAS_MAX &&
-           v->bytes / v->shard_bytes < SHARDS_MAX + 1;
+    out_volume->first_run_shards = v->first_run_shards;
+    return store_volume_is_valid(out_volume) && v->replicas <= REPLICAS_MAX;
 }
 
 static bool take_placement(const Trilith__V1__DesiredVolume *v, uint32_t disk_count,
                            struct node_desired_volume *out_volume)
 {
-    const uint64_t shards = (v->bytes + v->shard_bytes - 1) / v->shard_bytes;
+    const uint64_t shards = store_volume_shards(&out_volume->volume);
 
     if (shards > SHARDS_MAX || v->n_placement != shards * v->replicas)
         return false;
@@ -165,6 +165,7 @@ static Trilith__V1__VolumeReport *volume_message(const struct node_volume_report
     m->reason = text_message(v->reason, arena);
     m->epoch = v->epoch;
     m->used_bytes = v->used_bytes;
+    m->bytes = v->bytes;
     m->n_connected_hosts = v->connected_host_count;
     m->connected_hosts = arena_alloc(arena, m->n_connected_hosts * sizeof *m->connected_hosts);
     for (size_t i = 0; i < m->n_connected_hosts; i++)

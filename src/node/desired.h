@@ -59,9 +59,10 @@ enum node_volume_state {
 struct node_volume_report {
     struct uuid uuid;
     enum node_volume_state state;
-    char reason[NODE_REASON_BYTES]; /* FAILED: why. */
+    char reason[NODE_REASON_BYTES]; /* FAILED: why.  READY: why it cannot grow. */
     uint64_t epoch;
     uint64_t used_bytes;
+    uint64_t bytes;                         /* READY: that hosts see. */
     const struct nqn_text *connected_hosts; /* Borrowed until fill_report() is called again. */
     uint32_t connected_host_count;
 };

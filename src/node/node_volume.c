@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/size.h"
 #include "node/node_internal.h"
 
 /*
@@ -19,6 +20,9 @@
  *   OPENING   for the engine                CLOSING, DELETING  for the engine
  *   FAILED    for a timer, or news          READY, DELETED     for news
  *
+ * READY <--> GROWING, which waits for the engine, while hosts go on; after a failure READY waits
+ * for a timer, too, and tries again.
+ *
  * volume_step() acts on a state at rest (IDLE, READY, FAILED, DELETED) by what is wanted; the
  * others are left by their callbacks.  In IDLE, a volume that nobody wants is freed.
  */
@@ -27,6 +31,7 @@ enum vol_state {
     VOL_EPOCH,
     VOL_OPENING,
     VOL_READY,
+    VOL_GROWING,
     VOL_DRAINING,
     VOL_CLOSING,
     VOL_DELETING,
@@ -39,7 +44,8 @@ static const struct sm_state vol_states[] = {
     [VOL_EPOCH] = { "epoch", SM_TO(VOL_IDLE) | SM_TO(VOL_OPENING) | SM_TO(VOL_FAILED) },
     [VOL_OPENING] = { "opening", SM_TO(VOL_READY) | SM_TO(VOL_CLOSING) | SM_TO(VOL_DELETING) |
                                      SM_TO(VOL_FAILED) },
-    [VOL_READY] = { "ready", SM_TO(VOL_DRAINING) },
+    [VOL_READY] = { "ready", SM_TO(VOL_GROWING) | SM_TO(VOL_DRAINING) },
+    [VOL_GROWING] = { "growing", SM_TO(VOL_READY) },
     [VOL_DRAINING] = { "draining", SM_TO(VOL_CLOSING) | SM_TO(VOL_DELETING) },
     [VOL_CLOSING] = { "closing", SM_TO(VOL_IDLE) | SM_TO(VOL_FAILED) },
     [VOL_DELETING] = { "deleting", SM_TO(VOL_DELETED) | SM_TO(VOL_FAILED) },
@@ -119,7 +125,8 @@ static void volume_on_retry(struct io_timer *timer)
 {
     struct node_volume *v = CONTAINER_OF(timer, struct node_volume, retry);
 
-    volume_move(v, VOL_IDLE);
+    if (v->sm.now == VOL_FAILED)
+        volume_move(v, VOL_IDLE);
     volume_step(v);
 }
 
@@ -177,6 +184,7 @@ static void volume_on_drained(void *ctx)
 
 static void volume_drain(struct node_volume *v)
 {
+    io_timer_disarm(&v->retry);
     volume_move(v, VOL_DRAINING);
     nvme_subsys_remove(v->subsys, volume_on_drained, v);
 }
@@ -238,51 +246,139 @@ static void volume_on_opened(void *ctx, struct status status, struct volume *vol
     volume_move(v, VOL_READY);
     log_info(v->node->log, "volume '%s': serving %s, epoch %llu", v->desc.name, v->nqn.s,
              (unsigned long long)v->epoch);
+    volume_step(v); /* It may be wanted larger by now. */
 }
 
-static struct status MUST_CHECK volume_open_on(struct node_volume *v, struct uuid_text *names,
-                                               struct volume_disk *disks)
-{
-    struct node *node = v->node;
+/* What the engine is told of the node: disks that are not there have their UUID for a name. */
+struct parts {
+    struct uuid_text *names;
+    struct volume_disk *disks;
     struct buf_pool *scratch[NODE_REACTORS_MAX];
-    const struct volume_config config = {
-        .volume = v->desc,
-        .epoch = v->epoch,
-        .reactors = node->reactors,
-        .reactor_count = node->reactor_count,
-        .scratch = scratch,
-        .disks = disks,
-        .disk_count = v->disk_count,
-        .shards = v->placement,
-        .shard_count = v->shard_count,
-        .commands_max = node->commands_max,
-        .log = node->log,
-    };
+};
 
-    for (unsigned i = 0; i < node->reactor_count; i++)
-        scratch[i] = node->pools[i].scratch;
+static void parts_free(struct parts *parts)
+{
+    free(parts->names);
+    free(parts->disks);
+}
+
+static struct status MUST_CHECK parts_make(const struct node_volume *v, struct parts *out_parts)
+{
+    struct uuid_text *names = calloc((size_t)v->disk_count + 1, sizeof *names);
+    struct volume_disk *disks = calloc((size_t)v->disk_count + 1, sizeof *disks);
+
+    if (names == NULL || disks == NULL) {
+        free(names);
+        free(disks);
+        return STATUS(NO_MEMORY);
+    }
     for (uint32_t i = 0; i < v->disk_count; i++) {
-        const struct node_disk *d = node_find_disk(node, v->disks[i]);
+        const struct node_disk *d = node_find_disk(v->node, v->disks[i]);
         names[i] = uuid_format(v->disks[i]);
+        disks[i].uuid = v->disks[i];
         disks[i].name = d == NULL ? names[i].s : d->info.identity.disk_name;
         disks[i].store = d == NULL ? NULL : d->store;
         disks[i].reactor = d == NULL ? NULL : d->reactor;
     }
-    return volume_open(&config, volume_on_opened, v);
+    *out_parts = (struct parts) { names, disks, { NULL } };
+    for (unsigned i = 0; i < v->node->reactor_count; i++)
+        out_parts->scratch[i] = v->node->pools[i].scratch;
+    return STATUS(OK);
+}
+
+/* What the engine is to serve. */
+static struct volume_config volume_wish(const struct node_volume *v, const struct parts *parts)
+{
+    return (struct volume_config) {
+        .volume = v->desc,
+        .epoch = v->epoch,
+        .reactors = v->node->reactors,
+        .reactor_count = v->node->reactor_count,
+        .scratch = parts->scratch,
+        .disks = parts->disks,
+        .disk_count = v->disk_count,
+        .shards = v->placement,
+        .shard_count = v->shard_count,
+        .commands_max = v->node->commands_max,
+        .log = v->node->log,
+    };
+}
+
+static struct status MUST_CHECK volume_try_open(struct node_volume *v)
+{
+    struct parts parts;
+
+    TRY(parts_make(v, &parts));
+    const struct volume_config config = volume_wish(v, &parts);
+    v->served_bytes = v->desc.bytes;
+    const struct status st = volume_open(&config, volume_on_opened, v);
+    parts_free(&parts);
+    return st;
 }
 
 static void volume_start_open(struct node_volume *v)
 {
-    struct uuid_text *names = calloc(max_u64(v->disk_count, 1), sizeof *names);
-    struct volume_disk *disks = calloc(max_u64(v->disk_count, 1), sizeof *disks);
-    struct status st = STATUS(NO_MEMORY);
+    const struct status st = volume_try_open(v);
 
-    if (names != NULL && disks != NULL)
-        st = volume_open_on(v, names, disks);
-    free(disks);
-    free(names);
     if (!status_ok(st))
         volume_on_opened(v, st, NULL);
+}
+
+/* ---- Growing ---- */
+
+static void volume_grow_later(struct node_volume *v, struct status why)
+{
+    char reason[NODE_REASON_BYTES];
+
+    snprintf(reason, sizeof reason, "cannot grow from %s to %s: %s; it is tried again",
+             size_format(v->served_bytes).s, size_format(v->desc.bytes).s, status_text(why));
+    if (strcmp(v->reason, reason) != 0)
+        log_warning(v->node->log, "volume '%s': %s", v->desc.name, reason);
+    snprintf(v->reason, sizeof v->reason, "%s", reason);
+    io_timer_arm(&v->retry, v->node->home, reactor_now_ns(v->node->home) + v->retry_ns);
+    v->retry_ns = min_u64(v->retry_ns * 2, NODE_VOLUME_RETRY_MAX_NS);
+    volume_move(v, VOL_READY);
+}
+
+static void volume_on_grown(void *ctx, struct status status)
+{
+    struct node_volume *v = ctx;
+
+    if (status_ok(status)) {
+        log_info(v->node->log, "volume '%s': grown from %s to %s", v->desc.name,
+                 size_format(v->served_bytes).s, size_format(v->growing_bytes).s);
+        v->served_bytes = v->growing_bytes;
+        v->reason[0] = '\0';
+        v->retry_ns = NODE_VOLUME_RETRY_MIN_NS;
+        nvme_subsys_ns_changed(v->subsys);
+        volume_move(v, VOL_READY);
+    } else {
+        volume_grow_later(v, status);
+        if (v->wanted && !v->deleting)
+            return;
+    }
+    volume_step(v);
+}
+
+static struct status MUST_CHECK volume_try_grow(struct node_volume *v)
+{
+    struct parts parts;
+
+    TRY(parts_make(v, &parts));
+    const struct volume_config config = volume_wish(v, &parts);
+    v->growing_bytes = v->desc.bytes;
+    const struct status st = volume_grow(v->volume, &config, volume_on_grown, v);
+    parts_free(&parts);
+    return st;
+}
+
+static void volume_start_grow(struct node_volume *v)
+{
+    io_timer_disarm(&v->retry);
+    volume_move(v, VOL_GROWING);
+    const struct status st = volume_try_grow(v);
+    if (!status_ok(st))
+        volume_grow_later(v, st);
 }
 
 static void volume_on_epoch(void *ctx, struct status status, uint64_t epoch)
@@ -330,6 +426,8 @@ static void volume_step(struct node_volume *v)
     case VOL_READY:
         if (!v->wanted || v->deleting)
             volume_drain(v);
+        else if (v->desc.bytes != v->served_bytes && !io_timer_armed(&v->retry))
+            volume_start_grow(v);
         return;
     case VOL_DELETED:
     case VOL_FAILED:
@@ -341,6 +439,7 @@ static void volume_step(struct node_volume *v)
         return;
     case VOL_EPOCH:
     case VOL_OPENING:
+    case VOL_GROWING:
     case VOL_DRAINING:
     case VOL_CLOSING:
     case VOL_DELETING:
@@ -392,6 +491,12 @@ static struct status MUST_CHECK volume_take_lists(struct node_volume *v,
     return STATUS(OK);
 }
 
+/* Whether hosts may be connected. */
+static bool is_served(const struct node_volume *v)
+{
+    return v->sm.now == VOL_READY || v->sm.now == VOL_GROWING;
+}
+
 static void volume_update_hosts(struct node_volume *v)
 {
     const char *hosts[NVME_ALLOWED_HOSTS_MAX];
@@ -413,7 +518,7 @@ struct status node_volume_want(struct node_volume *v, const struct node_desired 
         v->deleting = wanted->deleting;
         v->desc = wanted->volume;
         v->nqn = wanted->nqn;
-        if (v->sm.now == VOL_READY && !v->deleting)
+        if (is_served(v) && !v->deleting)
             volume_update_hosts(v);
     }
     volume_step(v);
@@ -433,18 +538,20 @@ void node_volume_report(struct node_volume *v, struct node_volume_report *out_re
         .state = NODE_VOLUME_OPENING,
         .epoch = v->epoch,
     };
-    if (v->sm.now == VOL_READY) {
+    if (is_served(v)) {
         struct nvme_ns_info info;
         volume_ns(v->volume)->ops->info(volume_ns(v->volume), &info);
         out_report->state = NODE_VOLUME_READY;
         out_report->used_bytes = info.used_bytes;
+        out_report->bytes = info.bytes;
+        snprintf(out_report->reason, sizeof out_report->reason, "%s", v->reason);
         out_report->connected_hosts = v->connected;
         out_report->connected_host_count =
             nvme_subsys_connected_hosts(v->subsys, v->connected, NODE_VOLUME_HOSTS_MAX);
     }
     if (v->sm.now == VOL_DELETED)
         out_report->state = NODE_VOLUME_DELETED;
-    if (v->sm.now == VOL_FAILED || (v->reason[0] != '\0' && v->sm.now != VOL_READY)) {
+    if (v->sm.now == VOL_FAILED || (v->reason[0] != '\0' && !is_served(v))) {
         out_report->state = NODE_VOLUME_FAILED;
         snprintf(out_report->reason, sizeof out_report->reason, "%s", v->reason);
     }

@@ -41,6 +41,8 @@ struct node_volume {
     /* What is. */
     uint64_t epoch;
     struct volume *volume;
+    uint64_t served_bytes;      /* The engine's size. */
+    uint64_t growing_bytes;     /* Its next one, while it grows. */
     struct nvme_subsys *subsys; /* While it is served. */
     char reason[NODE_REASON_BYTES];
     struct nqn_text connected[NODE_VOLUME_HOSTS_MAX]; /* As of the last report. */

@@ -4,6 +4,10 @@
  * the real initiator, while the node is killed, stopped and loses its power, and connections
  * break.  The script plays the controller.
  *
+ * In half of the runs the volume begins smaller and grows in two steps meanwhile: what the host
+ * wrote before must stay where it is (V1), and it goes on behind the old end as soon as the node
+ * has said that hosts see it.
+ *
  * When the host rests, disks may begin to rot or to fail, and it goes on.  The node has then come
  * up anew, and been idle for so long that no region is suspect or open: what rots there is not
  * adopted (F17), so that every block is either right or a media error.
@@ -19,6 +23,7 @@
 #define DISKS_MAX    3
 #define REACTORS_MAX 3
 #define SHARDS_MAX   10
+#define GROWTHS      2
 #define SHARD_BYTES  ((uint64_t)2 << 20)
 #define PORT         4420
 #define CALM_NS      (60 * NS_PER_S) /* Regions close 30 s after their last write. */
@@ -41,6 +46,12 @@ static const struct shape usual = { 4096, 6, 96, 16, (uint64_t)24 << 20 };
 static const struct shape parts = { 512, 6, 96, 24, (uint64_t)24 << 20 };
 static const struct shape full = { 4096, SHARDS_MAX, 320, 2, (uint64_t)16 << 20 };
 
+/* The sizes of a volume that grows: of two and a half shards, which are its first run, into the
+ * second run, and to what all shapes but full have. */
+static const uint64_t growing_bytes[GROWTHS + 1] = { 5 * SHARD_BYTES / 2, 7 * SHARD_BYTES / 2,
+                                                     6 * SHARD_BYTES };
+#define FIRST_SHARDS 3u
+
 static const char volume_name[] = "sim";
 
 struct work {
@@ -60,6 +71,9 @@ struct work {
     struct uuid disk_uuids[DISKS_MAX];
     bool disks_known; /* From the first opening on, the placement is fixed. */
     uint32_t placement[SHARDS_MAX];
+    bool grows;
+    unsigned growth;       /* How often it has been asked to grow. */
+    uint64_t served_bytes; /* That the node has said hosts see. */
     uint64_t epoch;
     uint64_t connects_at_loss; /* The host's, when the power was lost last. */
 
@@ -67,6 +81,7 @@ struct work {
     struct sim_process *process;
     struct reactor *home;
     struct node *node;
+    bool applied; /* It knows what to serve. */
 };
 
 /* ---- The node's process, and its controller ---- */
@@ -110,53 +125,132 @@ static void learn_disks(struct work *work)
     work->disks_known = true;
 }
 
-static void apply_deliver(struct io_msg *msg)
+static struct node_desired_volume volume_now(const struct work *work)
 {
-    struct errand *const e = CONTAINER_OF(msg, struct errand, msg);
-    struct work *const work = e->work;
+    const uint64_t all = work->shape->shards * SHARD_BYTES;
     struct node_desired_volume v = {
         .volume = { .uuid = { { 5 } },
-                    .bytes = work->shape->shards * SHARD_BYTES,
+                    .bytes = work->grows ? growing_bytes[work->growth] : all,
                     .shard_bytes = SHARD_BYTES,
                     .lba_bytes = work->shape->lba_bytes,
-                    .stripe_unit_bytes = 64 << 10,
+                    /* Small enough for each group of blocks to be on all shards. */
+                    .stripe_unit_bytes = work->grows ? 4 << 10 : 64 << 10,
                     .stripe_width = work->disk_count > 1 ? 2 : 1,
                     .replicas = 1,
-                    .min_in_sync = 1 },
-        .shard_count = work->shape->shards,
+                    .min_in_sync = 1,
+                    .first_run_shards = work->growth > 0 ? FIRST_SHARDS : 0 },
         .placement = work->placement,
     };
-    const struct node_desired desired = { .revision = 1,
+
+    v.shard_count = (uint32_t)store_volume_shards(&v.volume);
+    assert(v.shard_count <= SHARDS_MAX);
+    snprintf(v.volume.name, sizeof v.volume.name, "%s", volume_name);
+    const struct status st = nqn_for_volume(volume_name, &v.nqn);
+    assert(status_ok(st));
+    return v;
+}
+
+static void apply(struct work *work)
+{
+    const struct node_desired_volume v = volume_now(work);
+    const struct node_desired desired = { .revision = 1 + work->growth,
                                           .disks = work->disk_uuids,
                                           .disk_count = work->disk_count,
                                           .volumes = &v,
                                           .volume_count = 1 };
+    const struct status st = node_apply(work->node, &desired);
+
+    assert(status_ok(st));
+}
+
+static void apply_deliver(struct io_msg *msg)
+{
+    struct errand *const e = CONTAINER_OF(msg, struct errand, msg);
+    struct work *const work = e->work;
 
     free(e);
     learn_disks(work);
-    snprintf(v.volume.name, sizeof v.volume.name, "%s", volume_name);
-    struct status st = nqn_for_volume(volume_name, &v.nqn);
-    assert(status_ok(st));
-    st = node_apply(work->node, &desired);
-    assert(status_ok(st));
+    work->applied = true;
+    apply(work);
+}
+
+/* ---- Growing ---- */
+
+/* How many of its blocks the host may use in a volume of this size: those of whole groups. */
+static uint64_t blocks_within(const struct work *work, uint64_t bytes)
+{
+    const struct host_config *const c = &work->host->config;
+    const uint64_t lbas = bytes / work->shape->lba_bytes;
+    uint64_t groups = 0;
+
+    while (groups < work->shape->blocks / c->group_blocks &&
+           groups * c->group_stride + c->group_blocks <= lbas)
+        groups++;
+    return groups * c->group_blocks;
+}
+
+static void grow_deliver(struct io_msg *msg)
+{
+    struct errand *const e = CONTAINER_OF(msg, struct errand, msg);
+    struct work *const work = e->work;
+
+    free(e);
+    if (work->applied)
+        apply(work); /* Otherwise apply_deliver() will. */
+}
+
+static void errand_run(struct work *work, void (*deliver)(struct io_msg *msg))
+{
+    struct errand *const e = calloc(1, sizeof *e);
+
+    assert(e != NULL);
+    *e = (struct errand) { .msg.deliver = deliver, .work = work };
+    reactor_post(work->home, &e->msg);
+}
+
+static void grow(void *ctx)
+{
+    struct work *const work = ctx;
+
+    work->growth++;
+    if (work->process != NULL && sim_process_is_alive(work->process))
+        errand_run(work, grow_deliver);
+    if (work->growth < GROWTHS)
+        sim_world_after(work->run->world, run_between(work->run, 0, 300 * NS_PER_MS), grow, work);
+}
+
+static void look_deliver(struct io_msg *msg)
+{
+    struct errand *const e = CONTAINER_OF(msg, struct errand, msg);
+    struct work *const work = e->work;
+    struct node_report report;
+
+    free(e);
+    node_fill_report(work->node, &report);
+    if (report.volume_count == 0 || report.volumes[0].state != NODE_VOLUME_READY)
+        return;
+    if (report.volumes[0].bytes < work->served_bytes)
+        run_fail(work->run, "the volume has shrunk");
+    work->served_bytes = report.volumes[0].bytes;
+    work->host->config.blocks = blocks_within(work, work->served_bytes);
 }
 
 static void on_opened(void *ctx, struct status status, const char *problem)
 {
     struct work *const work = ctx;
-    struct errand *const e = calloc(1, sizeof *e);
 
     if (!status_ok(status))
         run_fail(work->run, "the node does not start: %s: %s", status_text(status), problem);
-    assert(e != NULL);
     blame_opened(&work->blame);
-    *e = (struct errand) { .msg.deliver = apply_deliver, .work = work };
-    reactor_post(work->home, &e->msg);
+    errand_run(work, apply_deliver);
 }
 
 static void on_changed(void *ctx)
 {
-    (void)ctx;
+    struct work *const work = ctx;
+
+    if (work->grows && work->applied)
+        errand_run(work, look_deliver);
 }
 
 static const struct node_ops ops = { on_opened, on_changed, on_take_epoch };
@@ -226,6 +320,7 @@ static void node_spawn(void *ctx)
         return;
     sim_machine_power_on(work->node_machine);
     blame_begin_life(&work->blame);
+    work->applied = false;
     work->process = sim_spawn(work->node_machine, &program);
 }
 
@@ -359,7 +454,7 @@ static void disks_make(struct work *work)
         snprintf(d->path, sizeof d->path, "/dev/sim%u", i + 1);
         disk_make(work, d);
     }
-    for (unsigned i = 0; i < work->shape->shards; i++)
+    for (unsigned i = 0; i < SHARDS_MAX; i++)
         work->placement[i] = i % work->disk_count;
 }
 
@@ -402,6 +497,11 @@ static void node_act(struct run *run)
     };
     work->host = host_create(&config);
     work->host->verifying = true;
+    work->grows = work->mode != MODE_FULL && run_percent(run, 50);
+    if (work->grows) {
+        work->host->config.blocks = blocks_within(work, growing_bytes[0]);
+        sim_world_after(run->world, run_between(run, 0, 300 * NS_PER_MS), grow, work);
+    }
     node_spawn(work);
     sim_world_after(run->world, run_between(run, 0, 40 * NS_PER_MS), trouble, work);
     run_until(run, host_is_resting, work->host, 900 * NS_PER_S, "the host");
@@ -414,6 +514,7 @@ static void node_act(struct run *run)
     work->history = NULL; /* What dies with the world is of no interest. */
 }
 
-const struct workload work_node = {
-    .name = "node", .rules = "S1 S3 S6 W3 R8", .text = "a whole node and its host", .act = node_act
-};
+const struct workload work_node = { .name = "node",
+                                    .rules = "S1 S3 S6 V1 W3 R8",
+                                    .text = "a whole node and its host",
+                                    .act = node_act };

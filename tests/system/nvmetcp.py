@@ -24,6 +24,8 @@ HEADER_BYTES = {IC_REQ: 128, IC_RESP: 128, H2C_TERM: 24, C2H_TERM: 24, CAPSULE_C
 
 OP_FLUSH, OP_WRITE, OP_READ, OP_WRITE_ZEROES, OP_DSM = 0x00, 0x01, 0x02, 0x08, 0x09
 OP_IDENTIFY, OP_SET_FEATURES, OP_GET_FEATURES, OP_KEEP_ALIVE = 0x06, 0x09, 0x0A, 0x18
+OP_GET_LOG_PAGE, OP_ASYNC_EVENT = 0x02, 0x0C
+FEATURE_ASYNC_EVENT = 0x0B
 OP_FABRICS = 0x7F
 FCTYPE_PROPERTY_SET, FCTYPE_CONNECT, FCTYPE_PROPERTY_GET = 0x00, 0x01, 0x04
 
@@ -278,6 +280,12 @@ class Connection:
 
     def identify(self, cns, nsid=0):
         return self.admin(OP_IDENTIFY, nsid, struct.pack("<I", cns), 4096)
+
+    def log_page(self, page, bytes_, offset=0, retain=False):
+        dwords = bytes_ // 4 - 1
+        cdw10 = struct.pack("<IIQ", page | retain << 15 | (dwords & 0xFFFF) << 16, dwords >> 16,
+                            offset)
+        return self.admin(OP_GET_LOG_PAGE, 0, cdw10, bytes_)
 
     def rw(self, opcode, lba, blocks, lba_bytes=4096, data=b"", sgl1=None, nsid=1, control=0):
         """A Read, or a Write with its data in the capsule."""

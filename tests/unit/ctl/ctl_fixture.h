@@ -29,7 +29,7 @@
 #define GIB (UINT64_C(1) << 30)
 #define MS  UINT64_C(1000000)
 
-enum { CREATE, LIST, GET, DELETE };
+enum { CREATE, LIST, GET, DELETE, RESIZE };
 enum { JOIN, WATCH, REPORT, TAKE_EPOCH };
 
 #define NODE_DISKS_MAX 8

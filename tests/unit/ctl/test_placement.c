@@ -141,6 +141,35 @@ static void shard_sizes(void **state)
     }
 }
 
+/* Growth by any steps ends in at most one group more than needed, and in what one step makes. */
+static void growth_needs_no_more_than_a_group(void **state)
+{
+    struct rng rng;
+    (void)state;
+    rng_init(&rng, 5);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        const uint64_t first = 1 + rng_below(&rng, 20);
+        const struct placement_growth start = { GIB, 1 + (uint32_t)rng_below(&rng, 8), first, 0 };
+        struct placement_growth steps = start, once = start;
+        uint64_t bytes = first * GIB, planned = 0;
+        for (unsigned i = 0; i < 5; i++) {
+            bytes += 1 + rng_below(&rng, 4 * GIB);
+            placement_grow(&steps, bytes);
+        }
+        placement_grow(&once, bytes);
+        assert_int_equal(steps.shard_count, once.shard_count);
+        assert_int_equal(steps.first_run_shards, once.first_run_shards);
+        assert_int_equal(steps.first_run_shards, first);
+        assert_int_equal((steps.shard_count - first) % steps.stripe_width, 0);
+        assert_true(steps.shard_count * GIB >= bytes);
+        assert_true((steps.shard_count - steps.stripe_width) * GIB < bytes);
+        /* What is planned is what can be used, up to a byte for each shard of the last group. */
+        for (uint32_t i = 0; i < steps.shard_count; i++)
+            planned += placement_shard_share(&steps, bytes, i);
+        assert_in_range(planned - bytes, 0, steps.stripe_width);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -150,6 +179,7 @@ int main(void)
         cmocka_unit_test(fills_up_the_emptier),
         cmocka_unit_test(limits),
         cmocka_unit_test(shard_sizes),
+        cmocka_unit_test(growth_needs_no_more_than_a_group),
     };
     return cmocka_run_group_tests_name("placement", tests, NULL, NULL);
 }

@@ -18,6 +18,7 @@
 #define DISK_BYTES  (64 * M)
 #define SHARD_BYTES (4 * M)
 #define SHARDS      4
+#define SHARDS_MAX  6 /* Of a volume that grows. */
 #define VOLUMES_MAX 2
 #define LIMIT_NS    (60 * NS_PER_S)
 
@@ -44,7 +45,7 @@ struct fixture {
     struct node_desired desired;
     struct node_desired_volume volumes[VOLUMES_MAX];
     struct uuid disk_uuids[DISKS];
-    uint32_t placement[SHARDS];
+    uint32_t placement[SHARDS_MAX];
 
     struct status epoch_status; /* What TakeEpoch answers. */
     uint64_t epoch;
@@ -249,7 +250,7 @@ static void want_volumes(struct fixture *f, uint32_t count)
     at_home(f, get_report);
     for (uint32_t i = 0; i < report.disk_count; i++)
         f->disk_uuids[i] = report.disks[i].uuid;
-    for (uint32_t i = 0; i < SHARDS; i++)
+    for (uint32_t i = 0; i < SHARDS_MAX; i++)
         f->placement[i] = i % report.disk_count;
     for (uint32_t i = 0; i < VOLUMES_MAX; i++) {
         struct node_desired_volume *v = &f->volumes[i];
@@ -365,6 +366,86 @@ static void volumes_follow_the_desired_state(void **state)
     f->desired.volume_count = 1;
     at_home(f, apply);
     wait_for_volumes(f, 1, NODE_VOLUME_READY);
+    stop(f);
+    fixture_destroy(f);
+}
+
+static bool serves(struct fixture *f, uint64_t bytes)
+{
+    at_home(f, get_report);
+    return report.volumes[0].state == NODE_VOLUME_READY && report.volumes[0].bytes == bytes;
+}
+
+static void wait_to_serve(struct fixture *f, uint64_t bytes)
+{
+    const uint64_t limit = sim_world_now_ns(f->world) + LIMIT_NS;
+    while (!serves(f, bytes) && sim_world_now_ns(f->world) < limit)
+        sim_world_run(f->world, 100 * NS_PER_MS);
+    assert_true(serves(f, bytes));
+}
+
+static void want_grown(struct fixture *f, uint64_t bytes)
+{
+    struct node_desired_volume *v = &f->volumes[0];
+    v->volume.bytes = bytes;
+    v->volume.first_run_shards = SHARDS;
+    v->shard_count = (uint32_t)store_volume_shards(&v->volume);
+    assert_int_equal(v->shard_count, SHARDS_MAX);
+}
+
+/* A volume that is wanted larger grows while it is served, and has its size at the next start. */
+static void a_volume_grows(void **state)
+{
+    (void)state;
+    const uint64_t grown = SHARDS * SHARD_BYTES + 5 * M;
+    struct fixture *f = fixture_create();
+    start(f);
+    want_volumes(f, 1);
+    at_home(f, apply);
+    wait_to_serve(f, SHARDS * SHARD_BYTES);
+    const uint64_t epoch = report.volumes[0].epoch;
+    want_grown(f, grown);
+    at_home(f, apply);
+    assert_int_equal(report.volumes[0].state, NODE_VOLUME_READY); /* All the time. */
+    wait_to_serve(f, grown);
+    assert_int_equal(report.volumes[0].epoch, epoch);
+    assert_string_equal(report.volumes[0].reason, "");
+    stop(f);
+    start(f);
+    at_home(f, apply);
+    wait_to_serve(f, grown);
+    /* The disks know better than a controller that has forgotten. */
+    stop(f);
+    start(f);
+    f->volumes[0].volume.bytes = SHARDS * SHARD_BYTES;
+    f->volumes[0].volume.first_run_shards = 0;
+    f->volumes[0].shard_count = SHARDS;
+    at_home(f, apply);
+    wait_for_volumes(f, 1, NODE_VOLUME_FAILED);
+    stop(f);
+    fixture_destroy(f);
+}
+
+/* What keeps a volume from growing is reported, and it is served as it was until that is over. */
+static void a_volume_that_cannot_grow_is_served(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_create();
+    start(f);
+    want_volumes(f, 1);
+    at_home(f, apply);
+    wait_to_serve(f, SHARDS * SHARD_BYTES);
+    want_grown(f, SHARDS * SHARD_BYTES + 5 * M);
+    const uint32_t right = f->placement[0];
+    f->placement[0] = right + 1; /* As if a shard were elsewhere. */
+    at_home(f, apply);
+    sim_world_run(f->world, 3 * NS_PER_S);
+    wait_to_serve(f, SHARDS * SHARD_BYTES);
+    assert_non_null(strstr(report.volumes[0].reason, "cannot grow from 16M to 21M"));
+    f->placement[0] = right;
+    at_home(f, apply);
+    wait_to_serve(f, SHARDS * SHARD_BYTES + 5 * M);
+    assert_string_equal(report.volumes[0].reason, "");
     stop(f);
     fixture_destroy(f);
 }
@@ -488,6 +569,8 @@ int main(void)
         cmocka_unit_test(blank_disks_are_formatted_once),
         cmocka_unit_test(strange_disks_are_refused),
         cmocka_unit_test(volumes_follow_the_desired_state),
+        cmocka_unit_test(a_volume_grows),
+        cmocka_unit_test(a_volume_that_cannot_grow_is_served),
         cmocka_unit_test(deleted_volumes_are_reported_until_forgotten),
         cmocka_unit_test(a_volume_without_an_epoch_is_retried),
         cmocka_unit_test(a_volume_needs_a_disk),

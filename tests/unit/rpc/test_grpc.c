@@ -18,7 +18,7 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 
-enum { CREATE, LIST, GET, DELETE };
+enum { CREATE, LIST, GET, DELETE, RESIZE };
 
 static struct rpc_server *server;
 static struct rpc_client *client;
@@ -97,10 +97,9 @@ static void on_turn_end(void *ctx)
 }
 
 static const struct rpc_method methods[] = {
-    [CREATE] = { "CreateVolume", on_create },
-    [LIST] = { "ListVolumes", on_list },
-    [GET] = { "GetVolume", on_get },
-    [DELETE] = { "DeleteVolume", on_delete },
+    [CREATE] = { "CreateVolume", on_create }, [LIST] = { "ListVolumes", on_list },
+    [GET] = { "GetVolume", on_get },          [DELETE] = { "DeleteVolume", on_delete },
+    [RESIZE] = { "ResizeVolume", on_delete },
 };
 
 static const struct rpc_service service = { &trilith__v1__volume_service__descriptor, methods,
