@@ -41,6 +41,7 @@ class Server:
         self.options = [str(option) for option in options]
         self.api_port, self.port = api_port, port
         self.process = None
+        self.environment = ENVIRONMENT
         self.log_path = self.data.parent / f"{self.data.name}.log"
 
     # ---- The process ----
@@ -51,7 +52,7 @@ class Server:
                    "--api", f"127.0.0.1:{self.api_port}", *self.options]
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
-                                            stderr=log, env=ENVIRONMENT)
+                                            stderr=log, env=self.environment)
         deadline = time.monotonic() + START_LIMIT_S
         while not self.is_up(healthy):
             if self.process.poll() is not None:

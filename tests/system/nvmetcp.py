@@ -133,8 +133,8 @@ class Closed(Exception):
 class Connection:
     """One TCP connection; after ic() and connect() one queue pair."""
 
-    def __init__(self, address, host_nqn=None):
-        self.socket = socket.create_connection(address, TIMEOUT_S)
+    def __init__(self, address, host_nqn=None, source=None):
+        self.socket = socket.create_connection(address, TIMEOUT_S, source and (source, 0))
         self.socket.settimeout(TIMEOUT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # Each is a host of its own, unless a name is given: a host that connects anew ends its
@@ -326,9 +326,9 @@ def open_admin(address, subsystem, digests=0, kato_ms=0, **host):
     return admin, answer.result & 0xFFFF
 
 
-def open_io(admin, address, subsystem, cntlid, qid=1, digests=0):
+def open_io(admin, address, subsystem, cntlid, qid=1, digests=0, source=None):
     """An I/O queue of the controller of an admin queue."""
-    queue = Connection(address, host_nqn=admin.host_nqn)
+    queue = Connection(address, host_nqn=admin.host_nqn, source=source)
     queue.ic(digests)
     answer = queue.connect(subsystem, qid=qid, cntlid=cntlid)
     assert answer.status == 0, f"Connect: status {answer.status:#x}"
