@@ -234,6 +234,9 @@ void ctrl_command(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd)
 {
     const bool ready = (ctrl->cc & NVME_CC_EN) != 0 && (ctrl_csts(ctrl) & NVME_CSTS_RDY) != 0;
 
+    /* "... no commands are received by the Discovery controller within" two minutes: all count. */
+    if (ctrl_is_discovery(ctrl) && ctrl->kato_ms == 0)
+        ctrl_keep_alive(ctrl);
     if (cmd->conn->home_closing)
         cmd_post_reply(cmd, NVME_SC_ABORT_SQ_DELETION);
     else if (cmd->sqe.opcode == NVME_OPCODE_FABRICS)

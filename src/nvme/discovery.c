@@ -50,6 +50,7 @@ static struct nvme_discovery_record_spec make_record(const struct walk *walk,
         .portid = le16_make(port->id),
         .cntlid = le16_make(NVME_CNTLID_ANY),
         .asqsz = le16_make(NVME_ADMIN_QUEUE_ENTRIES_MAX),
+        .eflags = le16_make(discovery ? NVME_EFLAGS_EPCSD : 0),
     };
 
     snprintf(record.trsvcid, sizeof record.trsvcid, "%u", addr.port);
@@ -124,4 +125,32 @@ void discovery_changed(struct nvme_target *target)
     target->generation++;
     LIST_FOR_EACH (node, &target->discovery->ctrls)
         ctrl_event(CONTAINER_OF(node, struct nvme_ctrl, link), NVME_AEN_DISCOVERY_CHANGED);
+}
+
+void discovery_subsys_changed(const struct nvme_subsys *subsys)
+{
+    struct nvme_target *target = subsys->target;
+
+    target->generation++;
+    LIST_FOR_EACH (node, &target->discovery->ctrls) {
+        struct nvme_ctrl *ctrl = CONTAINER_OF(node, struct nvme_ctrl, link);
+
+        if (subsys_allows(subsys, ctrl->host_nqn.s))
+            ctrl_event(ctrl, NVME_AEN_DISCOVERY_CHANGED);
+    }
+}
+
+void discovery_hosts_changed(const struct nvme_subsys *subsys, const struct nqn_text *old_hosts,
+                             unsigned old_count)
+{
+    struct nvme_target *target = subsys->target;
+
+    target->generation++;
+    LIST_FOR_EACH (node, &target->discovery->ctrls) {
+        struct nvme_ctrl *ctrl = CONTAINER_OF(node, struct nvme_ctrl, link);
+        const bool saw = hosts_allow(old_hosts, old_count, ctrl->host_nqn.s);
+
+        if (saw != subsys_allows(subsys, ctrl->host_nqn.s))
+            ctrl_event(ctrl, NVME_AEN_DISCOVERY_CHANGED);
+    }
 }

@@ -176,5 +176,6 @@ LAYOUT_AT(nvme_discovery_record_spec, tsas, 768);
 #define NVME_SUBTYPE_NVM       2
 #define NVME_SUBTYPE_CURRENT   3    /* This discovery subsystem. */
 #define NVME_TREQ_SQ_FLOW_OFF  0x04 /* Disabling SQ flow control is supported. */
+#define NVME_EFLAGS_EPCSD      0x02 /* Hosts may stay connected to this discovery subsystem. */
 
 #endif

@@ -22,15 +22,20 @@ struct nvme_subsys *target_find_subsys(const struct nvme_target *target, const c
     return NULL;
 }
 
-bool subsys_allows(const struct nvme_subsys *subsys, const char *host_nqn)
+bool hosts_allow(const struct nqn_text *hosts, unsigned count, const char *host_nqn)
 {
-    if (subsys->host_count == 0)
+    if (count == 0)
         return true;
-    for (unsigned i = 0; i < subsys->host_count; i++) {
-        if (strcmp(subsys->hosts[i].s, host_nqn) == 0)
+    for (unsigned i = 0; i < count; i++) {
+        if (strcmp(hosts[i].s, host_nqn) == 0)
             return true;
     }
     return false;
+}
+
+bool subsys_allows(const struct nvme_subsys *subsys, const char *host_nqn)
+{
+    return hosts_allow(subsys->hosts, subsys->host_count, host_nqn);
 }
 
 /* ---- Adding ---- */
@@ -142,12 +147,24 @@ struct status nvme_subsys_add(struct nvme_target *target, const struct nvme_subs
     }
     subsys->host_count = config->host_count;
     list_push_back(&target->subsystems, &subsys->link);
-    discovery_changed(target);
+    discovery_subsys_changed(subsys);
     *out_subsys = subsys;
     return STATUS(OK);
 }
 
 /* ---- Changing ---- */
+
+/* Whether the list is as it was; in another order it is not. */
+static bool hosts_are(const struct nvme_subsys *subsys, const char *const *hosts, unsigned count)
+{
+    if (count != subsys->host_count)
+        return false;
+    for (unsigned i = 0; i < count; i++) {
+        if (strcmp(subsys->hosts[i].s, hosts[i]) != 0)
+            return false;
+    }
+    return true;
+}
 
 struct status nvme_subsys_set_hosts(struct nvme_subsys *subsys, const char *const *hosts,
                                     unsigned host_count)
@@ -155,8 +172,11 @@ struct status nvme_subsys_set_hosts(struct nvme_subsys *subsys, const char *cons
     struct nqn_text *copy;
 
     assert(reactor_is_current(subsys->target->home));
+    if (hosts_are(subsys, hosts, host_count))
+        return STATUS(OK);
     TRY(copy_hosts(hosts, host_count, &copy));
-    free(subsys->hosts);
+    struct nqn_text *const old = subsys->hosts;
+    const unsigned old_count = subsys->host_count;
     subsys->hosts = copy;
     subsys->host_count = host_count;
     LIST_FOR_EACH (node, &subsys->ctrls) {
@@ -165,7 +185,8 @@ struct status nvme_subsys_set_hosts(struct nvme_subsys *subsys, const char *cons
         if (!subsys_allows(subsys, ctrl->host_nqn.s))
             ctrl_kill(ctrl, "its host is not allowed any more");
     }
-    discovery_changed(subsys->target);
+    discovery_hosts_changed(subsys, old, old_count);
+    free(old);
     return STATUS(OK);
 }
 
@@ -247,6 +268,6 @@ void nvme_subsys_remove(struct nvme_subsys *subsys, void (*done)(void *ctx), voi
     subsys->removed_ctx = ctx;
     LIST_FOR_EACH (node, &subsys->ctrls)
         ctrl_kill(CONTAINER_OF(node, struct nvme_ctrl, link), "its volume is removed");
-    discovery_changed(subsys->target);
+    discovery_subsys_changed(subsys);
     subsys_check_removed(subsys);
 }

@@ -259,8 +259,15 @@ uint64_t discovery_log_bytes(const struct nvme_ctrl *ctrl);
 void discovery_log_read(const struct nvme_ctrl *ctrl, const struct nvme_conn *conn, uint64_t offset,
                         struct span out);
 
-/* The set of subsystems has changed. */
+/* The log has changed for every host. */
 void discovery_changed(struct nvme_target *target);
+
+/* A subsystem comes or goes: hosts that may see it hear of it, and no others. */
+void discovery_subsys_changed(const struct nvme_subsys *subsys);
+
+/* Its list of hosts was another one: hosts for which that makes a difference hear of it. */
+void discovery_hosts_changed(const struct nvme_subsys *subsys, const struct nqn_text *old_hosts,
+                             unsigned old_count);
 
 /* ---- subsys.c ---- */
 
@@ -270,6 +277,8 @@ struct status subsys_create_discovery(struct nvme_target *target) MUST_CHECK;
 void subsys_free(struct nvme_subsys *subsys);
 
 struct nvme_subsys *target_find_subsys(const struct nvme_target *target, const char *nqn);
+/* Whether a list of hosts has this one; an empty list has every host. */
+bool hosts_allow(const struct nqn_text *hosts, unsigned count, const char *host_nqn);
 bool subsys_allows(const struct nvme_subsys *subsys, const char *host_nqn);
 
 /* Frees a subsystem that is being removed when its last controller has gone. */
