@@ -76,6 +76,11 @@ static_assert(NVME_RX_BUFFER_BYTES >=
 /* When less than this is missing of a PDU's data, it is received together with what follows. */
 #define NVME_RX_DIRECT_BYTES_MIN 4096
 
+/* Data from which on it pays to receive the next header apart, and how much is received then: the
+ * header, and a few capsules if it is they that come. */
+#define NVME_RX_LARGE_BYTES       32768
+#define NVME_RX_AFTER_LARGE_BYTES 512
+
 /* PDUs that a connection may have handled in one turn before others have theirs. */
 #define NVME_RX_PDUS_PER_TURN 128
 

@@ -47,6 +47,20 @@ static void rx_note_begun(struct pdu_rx *rx)
         rx->ops->begun(rx);
 }
 
+/*
+ * How much to receive into the buffer.  After large data more of the kind are likely, and what
+ * comes with their header has to be copied from the buffer: so just a header's worth.
+ */
+static size_t rx_room(const struct pdu_rx *rx)
+{
+    const size_t room = rx->buffer.bytes - rx->end;
+    const bool large = rx->in_data ? rx->pdu.data_bytes >= NVME_RX_LARGE_BYTES : rx->after_large;
+
+    if (!large)
+        return room;
+    return min_u64(room, (rx->in_data ? rx->data_missing : 0) + NVME_RX_AFTER_LARGE_BYTES);
+}
+
 /* Receives into the data's place if much of them is missing, else into the buffer. */
 static void rx_recv(struct pdu_rx *rx)
 {
@@ -61,7 +75,7 @@ static void rx_recv(struct pdu_rx *rx)
         memmove(rx->buffer.at, rx->buffer.at + rx->begin, rx_available(rx));
         rx->end -= rx->begin;
         rx->begin = 0;
-        into = (struct span) { rx->buffer.at + rx->end, rx->buffer.bytes - rx->end };
+        into = (struct span) { rx->buffer.at + rx->end, rx_room(rx) };
     }
     assert(into.bytes > 0);
     rx_note_begun(rx);
@@ -89,6 +103,7 @@ static struct status MUST_CHECK rx_data_complete(struct pdu_rx *rx, enum rx_next
     }
     rx->in_data = false;
     rx->begun_ns = 0;
+    rx->after_large = rx->pdu.data_bytes >= NVME_RX_LARGE_BYTES;
     *out_next = RX_NEXT_STEP;
     return rx->ops->data(rx, digest_ok);
 }
@@ -155,6 +170,7 @@ static struct status MUST_CHECK rx_step_header(struct pdu_rx *rx, enum rx_next *
     rx->common_known = false;
     rx->header_known = false;
     rx->in_data = rx->pdu.data_bytes > 0;
+    rx->after_large = false;
     if (!rx->in_data)
         rx->begun_ns = 0;
     rx->data = data;
@@ -259,6 +275,7 @@ void pdu_rx_start(struct pdu_rx *rx)
     rx->common_known = false;
     rx->header_known = false;
     rx->in_data = false;
+    rx->after_large = false;
     rx->stopping = false;
     rx->begun_ns = 0;
     rx->error = (struct pdu_error) { 0 };

@@ -67,6 +67,7 @@ struct pdu_rx {
     bool header_known; /* ... and all of its header. */
     bool in_data;      /* Its header is handled, its data or their digest are not. */
     bool direct;       /* The recv in flight goes to data. */
+    bool after_large;  /* The last PDU had large data. */
     bool stopping;
     uint64_t begun_ns; /* Since when the rest of the PDU at begin is awaited; 0 if it is not. */
     struct pdu pdu;
