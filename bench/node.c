@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A node without a controller: target, volume engine, stores and disks, with one volume over three
- * disks.  The disks are memory, or with --disks files in that folder.
+ * disks.  The disks are memory, or with --disks files in that folder, or with --hollow memory that
+ * forgets the data.
  *
  *   node_create --> node_join --> on_opened: node_apply --> on_changed: ready --> listening
  *
- * Threading: one reactor.   Memory: the disks, if they are memory.
+ * Threading: one reactor for the node, and with --reactors more for slices of the volume.
+ * Memory:    the disks, if they are memory.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "hollow.h"
 #include "node/node.h"
 #include "serve.h"
 
-#define DISKS        3
-#define DISK_BYTES   ((uint64_t)1 << 30)
-#define VOLUME_BYTES ((uint64_t)1 << 30)
-#define SHARD_BYTES  ((uint64_t)64 << 20)
-#define SHARDS       (VOLUME_BYTES / SHARD_BYTES)
-#define POOL_BYTES   ((size_t)64 << 20)
+#define DISKS      3
+#define SHARDS     64
+#define POOL_BYTES ((size_t)64 << 20)
 
 struct epoch {
     struct io_task task;
@@ -36,13 +36,16 @@ static bool listening;
 static struct status dev_open(void *ctx, struct reactor *r, struct dev **out_dev)
 {
     const struct node_disk_config *const disk = ctx;
+    /* A third of the volume and as much again, so that no disk is near its end. */
+    const uint64_t bytes = round_up_u64(serve.volume_bytes, 3 << 20) / 3 * 2;
 
-    if (serve.folder == NULL)
-        TRY(dev_mem_open(r, DISK_BYTES, NULL, out_dev));
+    if (serve.hollow)
+        TRY(hollow_open(r, bytes, out_dev));
+    else if (serve.folder == NULL)
+        TRY(dev_mem_open(r, bytes, NULL, out_dev));
     else
-        TRY(dev_file_open(r, disk->path, DISK_BYTES, true, out_dev));
-    assert(serve.device_count < SERVE_DEVICES_MAX);
-    serve.device_writes[serve.device_count++] = &(*out_dev)->stats.writes;
+        TRY(dev_file_open(r, disk->path, bytes, true, out_dev));
+    serve.devices[disk - disks] = &(*out_dev)->stats;
     return STATUS(OK);
 }
 
@@ -55,8 +58,8 @@ static void apply(void)
     struct node_desired_volume volume = {
         .volume = { .uuid = { { 0xbe } },
                     .name = "bench",
-                    .bytes = VOLUME_BYTES,
-                    .shard_bytes = SHARD_BYTES,
+                    .bytes = serve.volume_bytes,
+                    .shard_bytes = serve.volume_bytes / SHARDS,
                     .lba_bytes = 4096,
                     .stripe_unit_bytes = 256 << 10,
                     .stripe_width = DISKS,
@@ -144,8 +147,8 @@ int main(int argc, char **argv)
                  serve.folder != NULL ? serve.folder : "memory", i + 1);
     }
     const struct node_config config = {
-        .reactors = &serve.reactor,
-        .reactor_count = 1,
+        .reactors = serve.reactors,
+        .reactor_count = serve.reactor_count,
         .listen = serve.listen,
         .buffer_bytes = POOL_BYTES,
         .disks = disks,

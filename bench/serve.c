@@ -10,7 +10,10 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "base/size.h"
 #include "io/uring.h"
+
+#define VOLUME_BYTES_DEFAULT ((uint64_t)1 << 30)
 
 static void watched_signals(sigset_t *out_set)
 {
@@ -38,22 +41,39 @@ static void *wait_for_signals(void *arg)
     return NULL;
 }
 
+/* What all reactors have done. */
+static struct reactor_stats add_stats(const struct serve *s)
+{
+    struct reactor_stats all = { 0 };
+
+    for (unsigned i = 0; i < s->reactor_count; i++) {
+        const struct reactor_stats *const one = &s->reactors[i]->stats;
+        all.ops += one->ops;
+        all.turns += one->turns;
+        all.sleeps += one->sleeps;
+        all.syscalls += one->syscalls;
+    }
+    return all;
+}
+
 static void report(struct io_msg *msg)
 {
     struct serve *const s = CONTAINER_OF(msg, struct serve, report);
-    const struct reactor_stats *const stats = &s->reactor->stats;
+    const struct reactor_stats stats = add_stats(s);
     struct rusage usage;
-    uint64_t device_writes = 0;
+    uint64_t writes = 0, flushes = 0;
 
     getrusage(RUSAGE_SELF, &usage);
     const int64_t cpu_us = (int64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 +
                            usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
-    for (unsigned i = 0; i < s->device_count; i++)
-        device_writes += *s->device_writes[i];
+    for (unsigned i = 0; i < SERVE_DEVICES_MAX; i++) {
+        writes += s->devices[i] != NULL ? s->devices[i]->writes : 0;
+        flushes += s->devices[i] != NULL ? s->devices[i]->flushes : 0;
+    }
     printf("{\"ops\": %" PRIu64 ", \"turns\": %" PRIu64 ", \"sleeps\": %" PRIu64
            ", \"syscalls\": %" PRIu64 ", \"cpu_us\": %" PRId64 ", \"device_writes\": %" PRIu64
-           "}\n",
-           stats->ops, stats->turns, stats->sleeps, stats->syscalls, cpu_us, device_writes);
+           ", \"device_flushes\": %" PRIu64 "}\n",
+           stats.ops, stats.turns, stats.sleeps, stats.syscalls, cpu_us, writes, flushes);
     fflush(stdout);
     atomic_store(&s->reporting, false);
 }
@@ -101,25 +121,55 @@ static uint64_t mask_parse(const char *list)
     return URING_FEATURES_ALL & ~features;
 }
 
+static void create_reactors(struct serve *s, struct uring_config *config)
+{
+    for (unsigned i = 0; i < s->reactor_count; i++) {
+        config->index = i;
+        serve_check(uring_reactor_create(config, &s->reactors[i]), "the reactor");
+    }
+    s->reactor = s->reactors[0];
+}
+
+/* Takes an option with a value; false if it is none. */
+static bool take_value(struct serve *s, struct uring_config *config, const char *name,
+                       const char *value)
+{
+    if (strcmp(name, "--spin") == 0)
+        config->spin_ns = spin_parse(value);
+    else if (strcmp(name, "--io-features") == 0)
+        config->features_mask = mask_parse(value);
+    else if (strcmp(name, "--disks") == 0)
+        s->folder = value;
+    else if (strcmp(name, "--reactors") == 0)
+        s->reactor_count = (unsigned)strtoul(value, NULL, 10);
+    else if (strcmp(name, "--volume-size") == 0)
+        serve_check(size_parse(value, &s->volume_bytes), value);
+    else
+        return false;
+    return true;
+}
+
 void serve_init(struct serve *s, int argc, char **argv)
 {
     static struct log log = { .level = LOG_LEVEL_WARNING, .sink = log_to_stderr };
     struct uring_config config = { .log = &log };
     const char *address = "127.0.0.1:0";
 
-    *s = (struct serve) { .report.deliver = report };
+    *s = (struct serve) { .report.deliver = report,
+                          .reactor_count = 1,
+                          .volume_bytes = VOLUME_BYTES_DEFAULT };
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--spin") == 0 && i + 1 < argc)
-            config.spin_ns = spin_parse(argv[++i]);
-        else if (strcmp(argv[i], "--io-features") == 0 && i + 1 < argc)
-            config.features_mask = mask_parse(argv[++i]);
-        else if (strcmp(argv[i], "--disks") == 0 && i + 1 < argc)
-            s->folder = argv[++i];
+        if (i + 1 < argc && take_value(s, &config, argv[i], argv[i + 1]))
+            i++;
+        else if (strcmp(argv[i], "--hollow") == 0)
+            s->hollow = true;
         else
             address = argv[i];
     }
+    if (s->reactor_count == 0 || s->reactor_count > SERVE_REACTORS_MAX)
+        serve_check(STATUS(INVALID), "--reactors");
     serve_check(io_addr_parse(address, 0, &s->listen), address);
-    serve_check(uring_reactor_create(&config, &s->reactor), "the reactor");
+    create_reactors(s, &config);
     start_signals(s);
 }
 
@@ -129,7 +179,19 @@ void serve_listening(const struct io_addr *bound)
     fflush(stdout);
 }
 
+static void *run_reactor(void *arg)
+{
+    reactor_run(arg);
+    return NULL;
+}
+
 void serve_run(struct serve *s)
 {
+    for (unsigned i = 1; i < s->reactor_count; i++) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, run_reactor, s->reactors[i]) != 0)
+            abort();
+        pthread_detach(thread);
+    }
     reactor_run(s->reactor);
 }

@@ -60,3 +60,16 @@ def test_the_disk_that_is_started_is_a_good_one(tmp_path):
     done = subprocess.run([trilith.BUILD / "trilith", "disk", "check", disk],
                           capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_figures_are_told_with_their_limits():
+    """Each figure stands beside what was promised, and says whether that is met."""
+    done = subprocess.run(
+        [BENCH.parent / "figures.py", "--build", trilith.BUILD, "--seconds", "1", "--rounds", "1",
+         "--only", "reactors"],
+        capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    line = done.stdout.splitlines()[-1]
+    assert line.startswith("  one volume over two reactors: CPU per I/O / over one")
+    assert "<= 1.15" in line
+    assert "met" in line.lower()

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The servers that are measured, and `trilith perf` as their host."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+NQN = "nqn.2026-01.io.trilith:volume:bench"
+START_SECONDS_MAX = 20
+GIB = 1 << 30
+
+
+class BenchError(Exception):
+    pass
+
+
+def one_cpu(number):
+    """Keeps the calling process on one CPU if there are several.  Without a number: where it is."""
+    cpus = sorted(os.sched_getaffinity(0))
+    if number is not None and len(cpus) > 1:
+        os.sched_setaffinity(0, {cpus[number % len(cpus)]})
+
+
+def start(command, cpu=None, **options):
+    return subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL,
+                            preexec_fn=lambda: one_cpu(cpu), **options)
+
+
+def wait_for(what, attempt):
+    """The first true answer of attempt()."""
+    end = time.monotonic() + START_SECONDS_MAX
+    while time.monotonic() < end:
+        answer = attempt()
+        if answer:
+            return answer
+        time.sleep(0.05)
+    raise BenchError(f"{what} did not start within {START_SECONDS_MAX} s")
+
+
+def cpu_us(pid):
+    """User and system time of a process so far."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) * 1_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+def write_once(trilith, perf_args, output, size=GIB):
+    """Writes all of a volume, so that later reads find data and later writes overwrite."""
+    subprocess.run([str(trilith), "perf", *perf_args, "--rw", "write", "--block-size", "128K",
+                    "--depth", "16", "--bytes", str(size)], check=True, stdout=output,
+                   stderr=output)
+
+
+class Small:
+    """One of the servers in this folder.  It reports what it has done so far on SIGUSR1."""
+
+    def __init__(self, build, name, program, *, spin="off", cpu=None, fill=0, options=()):
+        self.name = name
+        self.process = start([build / "bench" / program, "--spin", spin, *options], cpu,
+                             stdout=subprocess.PIPE, text=True)
+        try:
+            line = self.process.stdout.readline()
+            if not line:
+                raise BenchError(f"{program} did not start")
+            self.perf_args = ["--to", line.split()[-1], "--volume", NQN]
+            if fill:
+                write_once(build / "trilith", self.perf_args, subprocess.DEVNULL, fill)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
+
+    def stats(self):
+        self.process.send_signal(signal.SIGUSR1)
+        return json.loads(self.process.stdout.readline())
+
+    def measure(self, perf):
+        before = self.stats()
+        result = perf(self.perf_args)
+        after = self.stats()
+        for key, stat in (("server_cpu_us", "cpu_us"), ("server_syscalls", "syscalls"),
+                          ("server_device_writes", "device_writes"),
+                          ("server_device_flushes", "device_flushes")):
+            result[key] = (after[stat] - before[stat]) / max(result["ios"], 1)
+        return result
+
+
+class Files(Small):
+    """The node over three files in a folder of its own."""
+
+    def __init__(self, build, folder="/dev/shm", **options):
+        self.folder = tempfile.mkdtemp(prefix="trilith-bench-", dir=folder)
+        try:
+            super().__init__(build, "files", "bench_node", fill=GIB,
+                             options=["--disks", self.folder], **options)
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+
+    def close(self):
+        super().close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Up:
+    """`trilith up` on files in /dev/shm."""
+
+    name = "up"
+
+    def __init__(self, build, spin="auto", disk_size="2G"):
+        self.trilith = str(build / "trilith")
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="trilith-bench-", dir="/dev/shm"))
+        self.log = open(self.folder / "log", "w", encoding="utf-8")
+        self.process = start(
+            [self.trilith, "up", "--data", self.folder / "data", "--disks", "3",
+             "--disk-size", disk_size, "--listen", "127.0.0.1", "--port", "0",
+             "--api", "127.0.0.1:0", "--spin", spin],
+            stdout=self.log, stderr=self.log)
+        try:
+            run_json = self.folder / "data" / "run.json"
+            wait_for("trilith up", lambda: self.alive() and run_json.exists())
+            run = json.loads(run_json.read_text())
+            self.api, self.address = run["api"], run["listen"]
+            self.perf_args = ["--to", self.address, "--volume", NQN]
+        except BaseException:
+            self.close()
+            raise
+
+    def alive(self):
+        if self.process.poll() is not None:
+            raise BenchError("trilith up ended: " + (self.folder / "log").read_text()[-500:])
+        return True
+
+    def create(self, name, size):
+        return self.alive() and subprocess.run(
+            [self.trilith, "volume", "create", name, "--size", size, "--api", self.api],
+            stdout=self.log, stderr=self.log, check=False).returncode == 0
+
+    def fill(self):
+        """Makes the volume that perf_args name, and writes all of it."""
+        wait_for("the volume", lambda: self.create("bench", "1G"))
+        write_once(self.trilith, self.perf_args, self.log)
+        return self
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.log.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def measure(self, perf):
+        before = cpu_us(self.process.pid)
+        result = perf(self.perf_args)
+        result["server_cpu_us"] = (cpu_us(self.process.pid) - before) / max(result["ios"], 1)
+        return result
+
+
+@contextlib.contextmanager
+def closing(*servers):
+    """Closes servers at the end, whatever happens."""
+    try:
+        yield servers
+    finally:
+        for server in servers:
+            server.close()
+
+
+def host(trilith, workload, seconds, spin="off", cpu=None):
+    """A function that runs perf with some more arguments, and returns what matters of its
+    report."""
+    def run(arguments):
+        with start([trilith, "perf", *arguments, *workload, "--time", seconds, "--spin", spin,
+                    "-o", "json"], cpu, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                   text=True) as process:
+            out, err = process.communicate(timeout=seconds + 60)
+        if process.returncode != 0:
+            raise BenchError(f"perf: {err.strip()}")
+        report = json.loads(out)
+        part = report["read"] if report["read"]["ios"] > 0 else report["write"]
+        return {
+            "ios": part["ios"],
+            "iops": part["iops"],
+            "mb_per_s": part["mb_per_s"],
+            "p50_us": part["latency_p50_us"],
+            "p99_us": part["latency_p99_us"],
+            "p999_us": part["latency_p999_us"],
+            "host_cpu_us": report["cpu_per_io_us"],
+        }
+    return run
+
+
+def open_server(name, build, spin="off", cpu=None):
+    if name == "up":
+        up = Up(build, spin)
+        try:
+            return up.fill()
+        except BaseException:
+            up.close()
+            raise
+    if name == "node":
+        return Small(build, name, "bench_node", spin=spin, cpu=cpu, fill=GIB)
+    if name == "files":
+        return Files(build, spin=spin, cpu=cpu)
+    program = {"echo": "bench_echo", "memory": "bench_target"}[name]
+    return Small(build, name, program, spin=spin, cpu=cpu)
