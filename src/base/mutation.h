@@ -19,6 +19,7 @@
     X(S1_SENT_IS_HEARD, "S1", "a loss counts as told when the answer is sent")                  \
     X(R8_PARTS_TOGETHER, "R8", "writes of parts of one block do not wait for each other")       \
     X(R8_OVERLAP, "R8", "commands that overlap are let through to the store together")          \
+    X(R8_COPY_SOURCE, "R8", "a Copy reads its source without a place in the order")             \
     X(S1_FLUSH_EARLY, "S1", "Flush completes before the device was flushed")                    \
     X(S1_MARK_NOT_DURABLE, "S1", "a command does not wait until its volume is marked busy")     \
     X(S2_OVERWRITE_UNSETTLED, "S2", "a block is overwritten before its first touch is settled") \

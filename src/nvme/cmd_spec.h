@@ -95,6 +95,7 @@ enum nvme_io_opcode {
     NVME_IO_WRITE_ZEROES = 0x08,
     NVME_IO_DSM = 0x09,
     NVME_IO_VERIFY = 0x0c,
+    NVME_IO_COPY = 0x19,
 };
 
 /* Opcode bits 1:0, "Data Transfer Direction". */
@@ -120,6 +121,25 @@ struct nvme_dsm_range_spec {
 LAYOUT_SIZE(nvme_dsm_range_spec, 16);
 LAYOUT_AT(nvme_dsm_range_spec, blocks, 4);
 LAYOUT_AT(nvme_dsm_range_spec, first_lba, 8);
+
+#define NVME_COPY_CDW12_NR_MASK      UINT32_C(0xff) /* 0's based. */
+#define NVME_COPY_CDW12_FORMAT_SHIFT 8              /* 11:8. */
+#define NVME_COPY_CDW12_FORMAT_MASK  UINT32_C(0xf)
+
+/* Source range entry, descriptor format 0h. */
+struct nvme_copy_range_spec {
+    uint8_t reserved0[8];
+    struct le64 first_lba;
+    struct le16 blocks; /* 0's based. */
+    uint8_t reserved18[6];
+    struct le32 reference_tag;
+    struct le16 application_tag;
+    struct le16 application_mask;
+};
+LAYOUT_SIZE(nvme_copy_range_spec, 32);
+LAYOUT_AT(nvme_copy_range_spec, first_lba, 8);
+LAYOUT_AT(nvme_copy_range_spec, blocks, 16);
+LAYOUT_AT(nvme_copy_range_spec, reference_tag, 24);
 
 #define NVME_NSID_ALL UINT32_C(0xffffffff)
 
@@ -209,6 +229,9 @@ enum nvme_sc {
     NVME_SC_CONNECT_INVALID_PARAM = 0x182,
     NVME_SC_CONNECT_INVALID_HOST = 0x184,
     NVME_SC_DISCOVERY_RESTART = 0x190,
+
+    /* Command specific, of the NVM command set. */
+    NVME_SC_COMMAND_SIZE_LIMIT = 0x183,
 
     /* Media and data integrity. */
     NVME_SC_WRITE_FAULT = 0x280,

@@ -74,7 +74,7 @@ struct nvme_cmd {
     uint64_t result;        /* Likewise. */
     uint32_t data_received; /* H2CData so far. */
     uint32_t reply_bytes;   /* Data to the host, from the start of data. */
-    unsigned range;         /* Dataset Management: the one being deallocated. */
+    unsigned range;         /* Dataset Management, Copy: the next one. */
     struct span data;       /* From the pool; empty if the command has none. */
     struct io_msg msg;      /* To home and back. */
     struct nvme_ns_req req;

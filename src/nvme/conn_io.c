@@ -66,6 +66,26 @@ static uint16_t check_dsm(const struct nvme_sqe *sqe)
     return 0;
 }
 
+static unsigned copy_ranges(const struct nvme_sqe *sqe)
+{
+    return (sqe->cdw12 & NVME_COPY_CDW12_NR_MASK) + 1;
+}
+
+/* What can be said of a Copy before its ranges are there. */
+static uint16_t check_copy(const struct nvme_sqe *sqe)
+{
+    const uint32_t format =
+        sqe->cdw12 >> NVME_COPY_CDW12_FORMAT_SHIFT & NVME_COPY_CDW12_FORMAT_MASK;
+
+    if (format != 0)
+        return NVME_SC_DNR | NVME_SC_INVALID_FIELD;
+    if (copy_ranges(sqe) > NVME_COPY_RANGES_MAX)
+        return NVME_SC_DNR | NVME_SC_COMMAND_SIZE_LIMIT;
+    if (sqe->sgl_bytes < copy_ranges(sqe) * sizeof(struct nvme_copy_range_spec))
+        return NVME_SC_DNR | NVME_SC_SGL_DATA_LENGTH;
+    return 0;
+}
+
 static bool is_supported(uint8_t opcode)
 {
     switch (opcode) {
@@ -76,6 +96,7 @@ static bool is_supported(uint8_t opcode)
     case NVME_IO_WRITE_ZEROES:
     case NVME_IO_DSM:
     case NVME_IO_VERIFY:
+    case NVME_IO_COPY:
         return true;
     default:
         return false;
@@ -103,6 +124,8 @@ uint16_t io_check(struct nvme_cmd *cmd)
         return check_verify(subsys, sqe);
     case NVME_IO_DSM:
         return check_dsm(sqe);
+    case NVME_IO_COPY:
+        return check_copy(sqe);
     default:
         return 0;
     }
@@ -129,6 +152,14 @@ static void count(_Atomic uint64_t *counter, uint64_t by)
     atomic_store_explicit(counter, now + by, memory_order_relaxed);
 }
 
+/* What a Copy has written when its last range is done. */
+static uint64_t copy_done_bytes(const struct nvme_cmd *cmd)
+{
+    const uint64_t from = io_first_lba(&cmd->sqe) << cmd->conn->subsys->lba_shift;
+
+    return cmd->req.offset + cmd->req.bytes - from;
+}
+
 /*
  * "SMART Data Units Read Command: Compare, Read, Verify"; "SMART Host Read Command: Compare, Copy,
  * Read".
@@ -147,6 +178,11 @@ static void io_count(struct nvme_conn *conn, const struct nvme_cmd *cmd)
         return;
     case NVME_IO_VERIFY:
         count(&conn->counters.bytes_read, io_lba_count(&cmd->sqe) << conn->subsys->lba_shift);
+        return;
+    case NVME_IO_COPY:
+        count(&conn->counters.reads, 1);
+        count(&conn->counters.writes, 1);
+        count(&conn->counters.bytes_written, copy_done_bytes(cmd));
         return;
     default:
         return;
@@ -170,8 +206,9 @@ static void io_submit(struct nvme_cmd *cmd, enum nvme_ns_opcode opcode, uint64_t
     struct nvme_ns_req *req = &cmd->req;
 
     req->opcode = opcode;
-    req->fua = (opcode == NVME_NS_WRITE || opcode == NVME_NS_WRITE_ZEROES) &&
-               (cmd->sqe.cdw12 & NVME_RW_CDW12_FUA) != 0;
+    req->fua =
+        (opcode == NVME_NS_WRITE || opcode == NVME_NS_WRITE_ZEROES || opcode == NVME_NS_COPY) &&
+        (cmd->sqe.cdw12 & NVME_RW_CDW12_FUA) != 0;
     req->no_deallocate =
         opcode == NVME_NS_WRITE_ZEROES && (cmd->sqe.cdw12 & NVME_RW_CDW12_DEAC) == 0;
     req->offset = first_lba << subsys->lba_shift;
@@ -259,6 +296,71 @@ static bool dsm_next(struct nvme_cmd *cmd, uint16_t *out_status)
     return false;
 }
 
+static struct nvme_copy_range_spec copy_range(const struct nvme_cmd *cmd, unsigned index)
+{
+    struct nvme_copy_range_spec spec;
+
+    memcpy(&spec, cmd->data.at + index * sizeof spec, sizeof spec);
+    return spec;
+}
+
+static uint64_t copy_range_lbas(struct nvme_copy_range_spec spec)
+{
+    return (uint64_t)le16_get(spec.blocks) + 1;
+}
+
+/*
+ * All ranges, before the first is copied: "Command Size Limit Exceeded" beyond MSSRL and MCL.
+ * out_range is the one that is wrong.
+ */
+static uint16_t copy_check_ranges(const struct nvme_cmd *cmd, unsigned *out_range)
+{
+    const struct nvme_subsys *subsys = cmd->conn->subsys;
+    uint64_t total = 0;
+
+    for (unsigned i = 0; i < copy_ranges(&cmd->sqe); i++) {
+        const struct nvme_copy_range_spec spec = copy_range(cmd, i);
+        const uint64_t lbas = copy_range_lbas(spec);
+
+        total += lbas;
+        *out_range = i;
+        if (lbas << subsys->lba_shift > NVME_COPY_RANGE_BYTES_MAX ||
+            total << subsys->lba_shift > NVME_COPY_BYTES_MAX)
+            return NVME_SC_DNR | NVME_SC_COMMAND_SIZE_LIMIT;
+        if (!io_range_ok(subsys, le64_get(spec.first_lba), lbas) ||
+            !io_range_ok(subsys, io_first_lba(&cmd->sqe), total))
+            return NVME_SC_DNR | NVME_SC_LBA_RANGE;
+    }
+    return 0;
+}
+
+/* Copies the next range behind the last one. */
+static void copy_next(struct nvme_cmd *cmd)
+{
+    const unsigned shift = cmd->conn->subsys->lba_shift;
+    const struct nvme_copy_range_spec spec = copy_range(cmd, cmd->range);
+    const uint64_t at =
+        cmd->range == 0 ? io_first_lba(&cmd->sqe) : (cmd->req.offset + cmd->req.bytes) >> shift;
+
+    cmd->range++;
+    cmd->req.source = le64_get(spec.first_lba) << shift;
+    io_submit(cmd, NVME_NS_COPY, at, copy_range_lbas(spec));
+}
+
+static void copy_execute(struct nvme_cmd *cmd)
+{
+    unsigned wrong = 0;
+    const uint16_t status = copy_check_ranges(cmd, &wrong);
+
+    cmd->range = 0;
+    if (status == 0) {
+        copy_next(cmd);
+        return;
+    }
+    cmd->result = wrong;
+    io_complete(cmd, status);
+}
+
 /* What a command that only looks asks of the namespace. */
 static enum nvme_ns_opcode looking_opcode(uint8_t opcode)
 {
@@ -274,6 +376,10 @@ static bool io_continue(struct nvme_cmd *cmd, uint16_t *out_status)
 
     if (sqe->opcode == NVME_IO_DSM)
         return dsm_next(cmd, out_status);
+    if (sqe->opcode == NVME_IO_COPY && cmd->range < copy_ranges(sqe)) {
+        copy_next(cmd);
+        return true;
+    }
     if (cmd->req.opcode == NVME_NS_FLUSH && sqe->opcode != NVME_IO_FLUSH) {
         io_submit(cmd, looking_opcode(sqe->opcode), io_first_lba(sqe), io_lba_count(sqe));
         return true;
@@ -300,6 +406,9 @@ static void io_on_done(struct nvme_ns_req *req)
         return;
     if (status != 0 && conn_is_open(cmd->conn))
         io_note_loss(cmd);
+    /* "... the lowest numbered Source Range entry that was not successfully copied". */
+    if (status != 0 && cmd->sqe.opcode == NVME_IO_COPY)
+        cmd->result = cmd->range - 1;
     io_complete(cmd, status);
 }
 
@@ -325,6 +434,9 @@ void io_execute(struct nvme_cmd *cmd)
         return;
     case NVME_IO_WRITE_ZEROES:
         io_submit(cmd, NVME_NS_WRITE_ZEROES, first, blocks);
+        return;
+    case NVME_IO_COPY:
+        copy_execute(cmd);
         return;
     case NVME_IO_DSM:
         cmd->range = 0;

@@ -40,7 +40,8 @@ static void put_io_ctrl(const struct nvme_ctrl *ctrl, struct nvme_id_ctrl_spec *
     id->nn = le32_make(NVME_TARGET_NSID);
     id->mnan = le32_make(NVME_TARGET_NSID);
     id->oncs = le16_make(NVME_CTRL_ONCS_COMPARE | NVME_CTRL_ONCS_DSM | NVME_CTRL_ONCS_ZEROES |
-                         NVME_CTRL_ONCS_VERIFY);
+                         NVME_CTRL_ONCS_VERIFY | NVME_CTRL_ONCS_COPY);
+    id->ocfs = le16_make(NVME_CTRL_OCFS_FORMAT_0);
     id->vwc = NVME_CTRL_VWC_PRESENT | NVME_CTRL_VWC_FLUSH_ALL;
     id->awun = le16_make(atomic);
     id->awupf = le16_make(atomic);
@@ -136,6 +137,9 @@ static void identify_ns(const struct nvme_ctrl *ctrl, struct span out)
     } else {
         id.nows = id.npwg;
     }
+    id.mssrl = le16_make((uint16_t)(NVME_COPY_RANGE_BYTES_MAX >> subsys->lba_shift));
+    id.mcl = le32_make((uint32_t)(NVME_COPY_BYTES_MAX >> subsys->lba_shift));
+    id.msrc = NVME_COPY_RANGES_MAX - 1;
     memcpy(id.nguid, info.nguid, sizeof id.nguid);
     memcpy(out.at, &id, sizeof id);
 }

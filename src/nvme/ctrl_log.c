@@ -108,7 +108,8 @@ static size_t write_effects(const struct nvme_ctrl *ctrl, uint8_t *out)
                                      NVME_ADMIN_ABORT,        NVME_ADMIN_SET_FEATURES,
                                      NVME_ADMIN_GET_FEATURES, NVME_ADMIN_ASYNC_EVENT,
                                      NVME_ADMIN_KEEP_ALIVE };
-    static const uint8_t changing[] = { NVME_IO_WRITE, NVME_IO_WRITE_ZEROES, NVME_IO_DSM };
+    static const uint8_t changing[] = { NVME_IO_WRITE, NVME_IO_WRITE_ZEROES, NVME_IO_DSM,
+                                        NVME_IO_COPY };
     struct nvme_log_effects_spec log = { 0 };
 
     (void)ctrl;

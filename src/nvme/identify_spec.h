@@ -178,6 +178,8 @@ LAYOUT_AT(nvme_id_ctrl_spec, vendor, 3072);
 #define NVME_CTRL_ONCS_DSM        0x0004
 #define NVME_CTRL_ONCS_ZEROES     0x0008
 #define NVME_CTRL_ONCS_VERIFY     0x0080
+#define NVME_CTRL_ONCS_COPY       0x0100
+#define NVME_CTRL_OCFS_FORMAT_0   0x0001
 #define NVME_CTRL_VWC_PRESENT     0x01
 #define NVME_CTRL_VWC_FLUSH_ALL   0x06 /* Bits 2:1 = 11b: Flush takes NSID FFFFFFFFh. */
 #define NVME_CTRL_SGLS_SUPPORTED  UINT32_C(0x00000001)

@@ -110,6 +110,7 @@ enum initiator_opcode {
     INITIATOR_DEALLOCATE,
     INITIATOR_COMPARE,
     INITIATOR_VERIFY,
+    INITIATOR_COPY,
 };
 
 struct initiator_io;
@@ -120,6 +121,7 @@ struct initiator_io {
     enum initiator_opcode opcode;
     bool fua;         /* Not of FLUSH and DEALLOCATE. */
     bool deallocate;  /* WRITE_ZEROES: the space may be given back. */
+    uint64_t source;  /* COPY: as offset. */
     uint64_t offset;  /* Bytes; a multiple of the LBA size, as is bytes. */
     uint64_t bytes;   /* READ, WRITE, COMPARE: data.bytes is taken instead.  FLUSH: ignored. */
     struct span data; /* READ: filled.  WRITE, COMPARE: only read. */
@@ -130,13 +132,16 @@ struct initiator_io {
 
     /* Private to initiator_io.c. */
     struct initiator_cmd cmd;
-    struct nvme_dsm_range_spec range;
+    union {
+        struct nvme_dsm_range_spec range;
+        struct nvme_copy_range_spec copy;
+    };
 };
 
 /*
  * Submits an I/O to a queue for a namespace.  READ, WRITE and COMPARE take at most
- * info.data_bytes_max, WRITE_ZEROES and VERIFY 65536 LBAs, DEALLOCATE 2^32-1 LBAs.  The range need
- * not lie in the namespace: the controller refuses it then.
+ * info.data_bytes_max, WRITE_ZEROES, VERIFY and COPY 65536 LBAs, DEALLOCATE 2^32-1 LBAs.  The range
+ * need not lie in the namespace: the controller refuses it then.
  */
 void initiator_io_submit(struct initiator_queue *q, const struct initiator_ns_info *ns,
                          struct initiator_io *io);

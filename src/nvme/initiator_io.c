@@ -43,6 +43,18 @@ static void fill_deallocate(struct initiator_io *io, const struct initiator_ns_i
     io->cmd.data = (struct span) { (uint8_t *)&io->range, sizeof io->range };
 }
 
+/* One source range, in the data of the command. */
+static void fill_copy(struct initiator_io *io, const struct initiator_ns_info *ns)
+{
+    fill_range(&io->cmd.sqe, ns, io->offset, io->bytes);
+    io->copy = (struct nvme_copy_range_spec) {
+        .first_lba = le64_make(io->source / ns->lba_bytes),
+        .blocks = le16_make((uint16_t)io->cmd.sqe.cdw12),
+    };
+    io->cmd.sqe.cdw12 = 0; /* One range, 0's based, of format 0h. */
+    io->cmd.data = (struct span) { (uint8_t *)&io->copy, sizeof io->copy };
+}
+
 static uint8_t data_opcode(enum initiator_opcode opcode)
 {
     if (opcode == INITIATOR_READ)
@@ -85,6 +97,10 @@ void initiator_io_submit(struct initiator_queue *q, const struct initiator_ns_in
     case INITIATOR_DEALLOCATE:
         sqe->opcode = NVME_IO_DSM;
         fill_deallocate(io, ns);
+        break;
+    case INITIATOR_COPY:
+        sqe->opcode = NVME_IO_COPY;
+        fill_copy(io, ns);
         break;
     }
     if (io->fua && io->opcode != INITIATOR_FLUSH && io->opcode != INITIATOR_DEALLOCATE)

@@ -50,6 +50,18 @@ static_assert(NVME_MAXH2CDATA >= 4096 && NVME_MAXH2CDATA % 4 == 0, "Linux refuse
 #define NVME_VSL              11 /* The same as a power of two of 4 KiB pages. */
 static_assert((UINT64_C(4096) << NVME_VSL) == NVME_VERIFY_BYTES_MAX, "VSL names the limit");
 
+/*
+ * Copy: source ranges (MSRC + 1), the length of one (MSSRL) and of all (MCL).  As with Verify, what
+ * a command may take is what its end may have to be waited for.
+ */
+#define NVME_COPY_RANGES_MAX      128
+#define NVME_COPY_RANGE_BYTES_MAX ((uint64_t)1 << 20)
+#define NVME_COPY_BYTES_MAX       ((uint64_t)8 << 20)
+static_assert(NVME_COPY_RANGES_MAX * sizeof(struct nvme_copy_range_spec) <=
+                  NVME_IN_CAPSULE_BYTES_MAX,
+              "the ranges fit into a capsule");
+static_assert(NVME_COPY_RANGE_BYTES_MAX / 512 <= UINT16_MAX, "MSSRL has 16 bits");
+
 /* Dataset Management takes as many ranges as its field can say. */
 #define NVME_DSM_RANGES_MAX 256
 static_assert(NVME_DSM_RANGES_MAX * sizeof(struct nvme_dsm_range_spec) <= NVME_IN_CAPSULE_BYTES_MAX,

@@ -45,13 +45,15 @@ enum nvme_ns_opcode {
     NVME_NS_DEALLOCATE, /* One request per range of a Dataset Management command. */
     NVME_NS_COMPARE,    /* MISCOMPARE if the namespace does not hold data. */
     NVME_NS_VERIFY,     /* As READ, but nobody gets the data. */
+    NVME_NS_COPY,       /* From source; as if through memory, where the ranges overlap. */
 };
 
 /* A host's command against one namespace, checked: its range lies inside the namespace. */
 struct nvme_ns_req {
     enum nvme_ns_opcode opcode;
-    bool fua;           /* WRITE, WRITE_ZEROES: durable when it completes. */
+    bool fua;           /* WRITE, WRITE_ZEROES, COPY: durable when it completes. */
     bool no_deallocate; /* WRITE_ZEROES: DEAC is clear; the space need not be given back. */
+    uint64_t source;    /* COPY: as offset. */
     uint64_t offset;    /* Bytes from the start of the namespace; a multiple of the LBA size. */
     uint64_t bytes;     /* A multiple of the LBA size; 0 for FLUSH. */
     struct span data;   /* READ: to fill; WRITE, COMPARE: to take; bytes long.  As far behind a */

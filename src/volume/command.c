@@ -25,6 +25,7 @@ struct status command_pool_init(struct slice *s, uint32_t commands_max)
     list_init(&s->commands_free);
     list_init(&s->waiting);
     list_init(&s->finished);
+    list_init(&s->copies_waiting);
     io_task_init(&s->finish_task, command_end_finished);
     /* Untouched memory costs nothing: a command is set up when it is used for the first time. */
     s->commands_max = commands_max;
@@ -98,6 +99,7 @@ static void command_end_finished(struct io_task *task)
     struct list_node *n;
     while ((n = list_pop_front(&finished)) != NULL)
         command_end(CONTAINER_OF(n, struct command, link));
+    copy_start_waiting(front);
 }
 
 /* ---- Pieces ---- */
@@ -129,6 +131,8 @@ static enum store_opcode store_opcode_of(enum nvme_ns_opcode opcode)
         return STORE_OP_WRITE_ZEROES;
     case NVME_NS_DEALLOCATE:
         return STORE_OP_DEALLOCATE;
+    case NVME_NS_COPY: /* Of no single one. */
+        break;
     }
     abort(); /* The target sends no others. */
 }
@@ -149,6 +153,7 @@ static struct piece *command_extent_piece(struct command *cmd, const struct layo
     p->order.offset = e->offset;
     p->order.bytes = e->bytes;
     p->order.exclusive = !only_looks(req->opcode);
+    p->order.second = false;
     p->scratch.bytes = 0;
     for (uint32_t i = 0; i < PIECE_LEGS_MAX; i++) {
         struct store_io *s = &p->legs[i].store;
@@ -308,6 +313,8 @@ static void command_feed(struct command *cmd)
     case NVME_NS_FLUSH:
         command_feed_flush(cmd);
         return;
+    case NVME_NS_COPY: /* copy.c */
+        return;
     }
 }
 
@@ -408,6 +415,8 @@ static void command_prepare(struct command *cmd)
     case NVME_NS_FLUSH:
         cmd->feed.next_leg = 0;
         return;
+    case NVME_NS_COPY: /* copy.c */
+        return;
     }
 }
 
@@ -420,6 +429,9 @@ static void command_start(struct command *cmd, struct nvme_ns_req *req)
     if (command_tells_loss(cmd)) {
         cmd->status = STATUS(MEDIA_WRITE);
         cmd->fed = true;
+    } else if (req->opcode == NVME_NS_COPY) {
+        copy_start(cmd);
+        return;
     } else {
         command_prepare(cmd);
         command_feed(cmd);

@@ -42,6 +42,17 @@
 #define VOLUME_SCRATCH_BYTES       ((size_t)4 << 20)
 #define VOLUME_SCRATCH_PIECE_BYTES ((uint64_t)128 << 10)
 
+/* Slices of a volume: reactors of the node. */
+#define VOLUME_SLICES_MAX 64u
+
+/*
+ * Copies that one front has under way; more wait.  Each has two places in the overlap order at
+ * most, and for the second one, two lanes at most, the order keeps lanes back.
+ */
+#define VOLUME_COPIES_MAX  4u
+#define VOLUME_COPY_PLACES 2u
+#define VOLUME_LANES_KEPT  (VOLUME_SLICES_MAX * VOLUME_COPIES_MAX * 2)
+
 /* Blocks of one command: one CRC each. */
 #define VOLUME_BLOCKS_MAX (BUF_BYTES_MAX / STORE_BLOCK_BYTES)
 
@@ -56,6 +67,9 @@
 
 static_assert(VOLUME_SCRATCH_PIECE_BYTES <= BUF_BYTES_MAX, "a piece is one buffer");
 static_assert(VOLUME_ZERO_BYTES_MAX % STORE_BLOCK_BYTES == 0, "whole blocks");
-static_assert(VOLUME_LANES_MAX >= 64, "the widest piece must fit");
+static_assert(VOLUME_LANES_MAX - VOLUME_LANES_KEPT >= 1024, "many pieces must fit, and the widest");
+static_assert(VOLUME_COPY_PLACES <= VOLUME_PIECES_MAX, "a Copy's places are its pieces");
+static_assert(VOLUME_SCRATCH_PIECE_BYTES <= VOLUME_BLOCKS_MAX * STORE_BLOCK_BYTES,
+              "CRCs of a chunk");
 
 #endif

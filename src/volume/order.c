@@ -32,6 +32,7 @@ struct order {
     struct order_lane **table;
     unsigned table_shift;
     uint32_t lanes_max;
+    uint32_t lanes_kept;  /* Of them, for second entries. */
     uint32_t lanes_fresh; /* lanes[lanes_fresh ..] were never used. */
     uint32_t reserved;
     uint32_t entries;
@@ -179,12 +180,20 @@ static bool entry_take_lanes(struct order *o, struct order_entry *e)
     return true;
 }
 
+/* Lanes that an entry may reserve now. */
+static uint32_t lanes_free(const struct order *o, const struct order_entry *e)
+{
+    const uint32_t limit = e->second ? o->lanes_max : o->lanes_max - o->lanes_kept;
+    return o->reserved < limit ? limit - o->reserved : 0;
+}
+
 /* Reserves the entry's lanes and takes them.  False: it waits, for free lanes or in a lane. */
 static bool entry_start(struct order *o, struct order_entry *e)
 {
     const uint32_t lanes = entry_lane_count(e);
-    assert(lanes <= o->lanes_max);
-    if (lanes > o->lanes_max - o->reserved) {
+    assert(lanes <= o->lanes_max - o->lanes_kept);
+    if (lanes > lanes_free(o, e)) {
+        assert(!e->second);
         list_push_back(&o->starved, &e->link);
         return false;
     }
@@ -204,7 +213,7 @@ bool order_enter(struct order *o, struct order_entry *e)
     o->entries++;
     o->stats.entered++;
 
-    const bool queue = !list_empty(&o->starved);
+    const bool queue = !list_empty(&o->starved) && !e->second;
     if (queue)
         list_push_back(&o->starved, &e->link);
     if (!queue && entry_start(o, e))
@@ -235,8 +244,7 @@ static void order_feed_starved(struct order *o, struct list *granted)
 {
     while (!list_empty(&o->starved)) {
         struct order_entry *e = CONTAINER_OF(list_first(&o->starved), struct order_entry, link);
-        const uint32_t lanes = entry_lane_count(e);
-        if (lanes > o->lanes_max - o->reserved)
+        if (entry_lane_count(e) > lanes_free(o, e))
             return;
         list_remove(&e->link);
         if (entry_start(o, e))
@@ -285,9 +293,9 @@ void order_get_stats(const struct order *o, struct order_stats *out_stats)
     *out_stats = o->stats;
 }
 
-struct status order_create(uint32_t lanes_max, struct order **out_order)
+struct status order_create(uint32_t lanes_max, uint32_t lanes_kept, struct order **out_order)
 {
-    assert(lanes_max > 0);
+    assert(lanes_max > lanes_kept);
 
     /* At most half full, so that chains stay short. */
     unsigned bits = 1;
@@ -297,6 +305,7 @@ struct status order_create(uint32_t lanes_max, struct order **out_order)
     if (o == NULL)
         return STATUS(NO_MEMORY);
     o->lanes_max = lanes_max;
+    o->lanes_kept = lanes_kept;
     o->table_shift = 64 - bits;
     o->table = calloc(UINT64_C(1) << bits, sizeof(struct order_lane *));
     o->lanes = calloc(lanes_max, sizeof *o->lanes);

@@ -19,7 +19,8 @@
  *
  * Threading: an order belongs to its slice's reactor.
  * Memory:    lanes come from a pool sized at creation.  An entry reserves all of its lanes before
- *            it takes the first one; without enough free, it waits.
+ *            it takes the first one; without enough free, it waits.  Who is inside already must
+ *            not wait so, as those who have the lanes may be waiting for him: some are kept back.
  */
 #ifndef VOLUME_ORDER_H
 #define VOLUME_ORDER_H
@@ -39,6 +40,7 @@ struct order_entry {
     /* The caller's. */
     uint32_t shard;
     bool exclusive;
+    bool second;     /* Its owner is inside elsewhere: it does not wait for free lanes. */
     uint64_t offset; /* Bytes in the shard; whole blocks. */
     uint64_t bytes;  /* At least one block. */
     void (*granted)(struct order_entry *entry);
@@ -55,8 +57,12 @@ struct order_stats {
     uint64_t starved; /* Of them, those that waited for free lanes. */
 };
 
-/* Creates an order with lanes_max lanes.  An entry may need at most lanes_max of them. */
-struct status order_create(uint32_t lanes_max, struct order **out_order) MUST_CHECK;
+/*
+ * Creates an order with lanes_max lanes, of which lanes_kept are for second entries: all of these
+ * together never need more.  Another entry may need at most lanes_max - lanes_kept.
+ */
+struct status order_create(uint32_t lanes_max, uint32_t lanes_kept,
+                           struct order **out_order) MUST_CHECK;
 
 /* Nobody may be inside.  NULL is allowed. */
 void order_destroy(struct order *o);

@@ -133,6 +133,7 @@ static bool scratch_go_on(struct piece *p)
     case NVME_NS_WRITE:
     case NVME_NS_WRITE_ZEROES:
     case NVME_NS_DEALLOCATE:
+    case NVME_NS_COPY:
     case NVME_NS_FLUSH:
         break;
     }
@@ -238,7 +239,7 @@ struct status slice_init(struct slice *s, struct volume *v, struct reactor *reac
     list_init(&s->refused);
     io_task_init(&s->refuse_task, slice_end_refused);
     TRY(command_pool_init(s, commands_max));
-    return order_create(VOLUME_LANES_MAX, &s->order);
+    return order_create(VOLUME_LANES_MAX, VOLUME_LANES_KEPT, &s->order);
 }
 
 void slice_fini(struct slice *s)

@@ -129,7 +129,7 @@ static struct status volume_alloc(struct volume *v, const struct volume_config *
     char problem[256];
 
     TRY(volume_check(d, problem, sizeof problem));
-    if (config->disk_count > VOLUME_STORES_MAX)
+    if (config->disk_count > VOLUME_STORES_MAX || config->reactor_count > VOLUME_SLICES_MAX)
         return STATUS(LIMIT);
     TRY(volume_alloc_slices(v, config));
     TRY(volume_map_create(v, config, &v->map));

@@ -4,6 +4,7 @@
  *
  *   command.c   front end, on the host's reactor: host command -> pieces, and back
  *   slice.c     on the slice's reactor: piece -> overlap order -> legs
+ *   copy.c      Copy, a chunk at a time
  *   volume.c    opening, closing, deleting      grow.c      growing
  *   map.c       which shard lies where
  *
@@ -65,11 +66,29 @@ struct piece {
     struct slice *owner; /* Slice of the shard; NULL in a Flush. */
     struct order_entry order;
     struct scratch scratch;
+    bool placed; /* A Copy's place: it is in the order.  The owner's. */
     struct leg_io legs[PIECE_LEGS_MAX];
     uint32_t legs_pending;
     struct status status; /* The first failure of a leg. */
     struct io_msg msg;
     struct list_node link; /* slice.refused */
+};
+
+/* A Copy; see copy.c. */
+struct copy {
+    struct sm sm;
+    uint64_t source, at, left; /* What no chunk has taken: bytes of the volume. */
+
+    /* The chunk. */
+    uint32_t bytes;
+    struct layout_extent from, to; /* The blocks around it. */
+    uint32_t from_skip, to_skip;   /* Where it begins in these. */
+    bool is_part;                  /* Of a block, at the destination. */
+    unsigned place_count;          /* pieces[0 .. place_count) are its places in the order ... */
+    unsigned placed;               /* ... of which it has so many. */
+    unsigned pending;              /* Legs. */
+    struct span memory;
+    struct buf_waiter waiter;
 };
 
 struct command {
@@ -87,9 +106,10 @@ struct command {
             uint32_t edges_left;
         } zero;
         uint32_t next_leg; /* FLUSH. */
+        struct copy copy;  /* COPY. */
     } feed;
     struct piece pieces[VOLUME_PIECES_MAX];
-    uint32_t crcs[VOLUME_BLOCKS_MAX]; /* WRITE: one per whole block of the command. */
+    uint32_t crcs[VOLUME_BLOCKS_MAX]; /* WRITE, COPY: one per whole block of the command. */
 };
 
 /* A reactor's part of a volume: the shards whose index mod slice_count is its index. */
@@ -109,6 +129,8 @@ struct slice {
     uint32_t waited;           /* Requests that were put there. */
     struct list finished;      /* command.link: ended without a wait. */
     struct io_task finish_task;
+    unsigned copies;            /* Under way; up to VOLUME_COPIES_MAX. */
+    struct list copies_waiting; /* command.link */
 
     /* As the owner of shards. */
     struct order *order;
@@ -227,6 +249,14 @@ void command_loss_heard(struct nvme_ns *ns, uint64_t loss);
 
 /* A piece has ended; on the reactor of its command's front. */
 void command_on_piece(struct piece *p);
+
+/* ---- copy.c ---- */
+
+/* Starts a Copy, or has it wait for others; it ends through the front's list of finished ones. */
+void copy_start(struct command *cmd);
+
+/* Copies have ended: starts those that waited. */
+void copy_start_waiting(struct slice *front);
 
 /* ---- slice.c ---- */
 

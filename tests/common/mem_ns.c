@@ -54,6 +54,9 @@ static void mem_execute(struct mem_ns *mem, struct nvme_ns_req *req)
         break;
     case NVME_NS_VERIFY:
         break;
+    case NVME_NS_COPY:
+        memmove(at, mem->memory + req->source, req->bytes);
+        break;
     }
     pthread_mutex_unlock(&mem->lock);
     if (req->fua)

@@ -13,6 +13,8 @@
 #define IN_FLIGHT       UINT64_MAX
 #define STILL_NOW       UINT64_MAX
 
+#define COPIES_MAX      16
+
 struct version {
     uint64_t content;
     uint64_t submitted;
@@ -40,9 +42,10 @@ struct history {
     uint32_t generations;
     uint64_t clock; /* Grows with every call: the order of events. */
     uint64_t content_next;
-    uint64_t reopened; /* The store, after a death: when, by clock. */
-    bool liar;         /* Nothing that the disk says is durable is. */
-    bool engine;       /* A Flush may not reach the disk. */
+    const struct history_op *copies[COPIES_MAX]; /* In flight; NULL: none. */
+    uint64_t reopened;                           /* The store, after a death: when, by clock. */
+    bool liar;                                   /* Nothing that the disk says is durable is. */
+    bool engine;                                 /* A Flush may not reach the disk. */
     bool loss_possible;
     bool loss_seen;
 };
@@ -138,10 +141,93 @@ static bool may_be_bare(const struct history *h, uint32_t generation, uint64_t b
     return true;
 }
 
+/* ---- Copies ---- */
+
+/* The name of a block's content when it lies in another block. */
+static uint64_t content_elsewhere(uint64_t content, uint64_t from, uint64_t to)
+{
+    const uint64_t own = content & ((UINT64_C(1) << PATTERN_CONTENT_BITS) - 1);
+    const uint64_t mark = content >> PATTERN_CONTENT_BITS;
+    const uint64_t origin = mark == 0 ? from : mark - 1;
+
+    if (content == HISTORY_ZERO || content == HISTORY_ABSENT)
+        return HISTORY_ZERO;
+    return origin == to ? own : own | (origin + 1) << PATTERN_CONTENT_BITS;
+}
+
+static bool cell_has(const struct cell *c, uint64_t submitted, uint64_t content)
+{
+    for (size_t i = 0; i < c->count; i++)
+        if (c->versions[i].submitted == submitted && c->versions[i].content == content)
+            return true;
+    return false;
+}
+
+static void copies_see(struct history *h, uint64_t submitted, uint64_t block, uint64_t content);
+
+/* Something that the copy's block may become. */
+static void copy_sees(struct history *h, const struct history_op *op, uint64_t block,
+                      uint64_t content)
+{
+    const uint64_t to = op->block + (block - op->source);
+    const uint64_t moved = content_elsewhere(content, block, to);
+    struct cell *const c = cell_at(h, 0, to);
+
+    if (content == HISTORY_DAMAGED || cell_has(c, op->submitted, moved))
+        return;
+    cell_add(c, (struct version) { .content = moved,
+                                   .submitted = op->submitted,
+                                   .ended = IN_FLIGHT,
+                                   .left_now = STILL_NOW,
+                                   .was_now = true,
+                                   .in_power = true });
+    copies_see(h, op->submitted, to, moved);
+}
+
+/* A block may have that content from now on: copies that read it meanwhile may find it. */
+static void copies_see(struct history *h, uint64_t submitted, uint64_t block, uint64_t content)
+{
+    for (unsigned i = 0; i < COPIES_MAX; i++) {
+        const struct history_op *const op = h->copies[i];
+        if (op != NULL && op->submitted != submitted && block >= op->source &&
+            block < op->source + op->count)
+            copy_sees(h, op, block, content);
+    }
+}
+
+void history_copy_start(struct history *h, struct history_op *op)
+{
+    unsigned slot = 0;
+
+    assert(h->generations == 1);
+    while (slot < COPIES_MAX && h->copies[slot] != NULL)
+        slot++;
+    assert(slot < COPIES_MAX);
+    h->copies[slot] = op;
+    op->submitted = h->clock++;
+    for (uint64_t b = op->source; b < op->source + op->count; b++) {
+        const size_t count = cell_at(h, 0, b)->count;
+        for (size_t i = 0; i < count; i++) {
+            const struct version v = cell_at(h, 0, b)->versions[i];
+            if (v.left_now == STILL_NOW && v.submitted != op->submitted)
+                copy_sees(h, op, b, v.content);
+        }
+    }
+}
+
+static void copy_forget(struct history *h, const struct history_op *op)
+{
+    for (unsigned i = 0; i < COPIES_MAX; i++)
+        if (h->copies[i] == op)
+            h->copies[i] = NULL;
+}
+
+/* ---- The end of writes ---- */
+
 void history_write_start(struct history *h, struct history_op *op)
 {
     op->submitted = h->clock++;
-    for (uint64_t b = op->block; b < op->block + op->count; b++)
+    for (uint64_t b = op->block; b < op->block + op->count; b++) {
         cell_add(cell_at(h, op->generation, b),
                  (struct version) { .weak = op->content == HISTORY_ZERO &&
                                             may_be_bare(h, op->generation, b),
@@ -151,32 +237,37 @@ void history_write_start(struct history *h, struct history_op *op)
                                     .left_now = STILL_NOW,
                                     .was_now = true,
                                     .in_power = true });
+        copies_see(h, op->submitted, b, op->content);
+    }
 }
 
-/* The version that this write made; NULL if a power loss or a death has settled it. */
-static struct version *cell_find(struct cell *c, uint64_t submitted)
+/*
+ * Ends the version that this write made, or those of which a copy made one.  False: a death or a
+ * power loss has ended them already, and the answer comes too late.
+ */
+static bool cell_end(const struct history *h, struct cell *c, uint64_t submitted, bool ok)
 {
-    for (size_t i = 0; i < c->count; i++)
-        if (c->versions[i].submitted == submitted)
-            return &c->versions[i];
-    return NULL;
+    bool found = false;
+
+    for (size_t i = 0; i < c->count; i++) {
+        struct version *const v = &c->versions[i];
+        if (v->submitted != submitted || v->ended != IN_FLIGHT)
+            continue;
+        v->ended = h->clock;
+        v->failed = !ok;
+        found = true;
+    }
+    return found;
 }
 
 static void cell_write_done(struct history *h, struct cell *c, uint64_t submitted, bool ok,
                             bool fua)
 {
-    struct version *const mine = cell_find(c, submitted);
-
-    /* A death or a power loss may have ended it already: then the answer comes too late. */
-    if (mine == NULL || mine->ended != IN_FLIGHT)
-        return;
-    mine->ended = h->clock;
-    mine->failed = !ok;
-    if (!ok)
+    if (!cell_end(h, c, submitted, ok) || !ok)
         return;
     for (size_t i = 0; i < c->count; i++) {
         struct version *const v = &c->versions[i];
-        if (v == mine || v->ended >= submitted)
+        if (v->submitted == submitted || v->ended >= submitted)
             continue;
         if (v->left_now == STILL_NOW)
             v->left_now = h->clock;
@@ -189,6 +280,7 @@ static void cell_write_done(struct history *h, struct cell *c, uint64_t submitte
 void history_write_done(struct history *h, struct history_op *op, bool ok, bool fua)
 {
     h->clock++;
+    copy_forget(h, op);
     for (uint64_t b = op->block; b < op->block + op->count; b++)
         cell_write_done(h, cell_at(h, op->generation, b), op->submitted, ok, fua);
     h->clock++;
@@ -527,6 +619,8 @@ void history_describe(const struct history *h, const struct history_op *op, uint
 
 /* ---- Patterns ---- */
 
+#define PATTERN_ADDRESSES_MAX (UINT64_C(1) << 20)
+
 /* Word 0 names the content, word 1 the address; all others follow from both. */
 static uint64_t pattern_word(uint64_t address, uint64_t content, unsigned i)
 {
@@ -545,6 +639,10 @@ void pattern_fill(uint64_t address, uint64_t content, struct span out_block)
         memset(out_block.at, 0, out_block.bytes);
         return;
     }
+    if (content >> PATTERN_CONTENT_BITS != 0) {
+        address = (content >> PATTERN_CONTENT_BITS) - 1;
+        content &= (UINT64_C(1) << PATTERN_CONTENT_BITS) - 1;
+    }
     for (unsigned i = 0; i < out_block.bytes / sizeof(uint64_t); i++) {
         const uint64_t word = pattern_word(address, content, i);
         memcpy(out_block.at + i * sizeof word, &word, sizeof word);
@@ -553,18 +651,21 @@ void pattern_fill(uint64_t address, uint64_t content, struct span out_block)
 
 uint64_t pattern_read(uint64_t address, struct const_span block)
 {
-    uint64_t content;
+    uint64_t content, origin;
 
     assert(block.bytes % PATTERN_BYTES_MIN == 0);
     memcpy(&content, block.at, sizeof content);
+    memcpy(&origin, block.at + sizeof content, sizeof origin);
+    if (content >> PATTERN_CONTENT_BITS != 0 || origin >= PATTERN_ADDRESSES_MAX)
+        return HISTORY_BAD;
     for (unsigned i = 1; i < block.bytes / sizeof(uint64_t); i++) {
-        const uint64_t want = content == HISTORY_ZERO ? 0 : pattern_word(address, content, i);
+        const uint64_t want = content == HISTORY_ZERO ? 0 : pattern_word(origin, content, i);
         uint64_t word;
         memcpy(&word, block.at + i * sizeof word, sizeof word);
         if (word != want)
             return HISTORY_BAD;
     }
-    return content;
+    return content_elsewhere(content, origin, address);
 }
 
 bool pattern_name(struct const_span block, uint64_t *out_address, uint64_t *out_content)

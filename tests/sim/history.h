@@ -16,6 +16,7 @@
  *   power is lost        now becomes power
  *   the store is opened  what had failed and left now by a read may be back, unless a flush (that
  *     again              must have reached the disk) or a later write has completed since
+ *   copy                 as a write of one value out of those that the source may have meanwhile
  *   a read returns v     what had ended before the read and is not v leaves now
  *   the medium is hurt   "damaged" becomes a version: a read may be a media error (S3) until a
  *                        later write replaces it like any other version; a write that failed
@@ -49,6 +50,7 @@ struct history_op {
     uint64_t block; /* The first. */
     uint64_t count;
     uint64_t content; /* Of a write: its identity, or HISTORY_ZERO. */
+    uint64_t source;  /* Of a copy: the first block that it reads. */
 };
 
 struct history *history_create(uint64_t blocks, uint32_t generations);
@@ -65,6 +67,12 @@ void history_set_engine(struct history *h);
 
 /* A new identity for the content of a write. */
 uint64_t history_content(struct history *h);
+
+/*
+ * A copy of op->count blocks from op->source on, of the only generation; it ends as a write.  Each
+ * of its blocks is one of the values that the source may have until then.
+ */
+void history_copy_start(struct history *h, struct history_op *op);
 
 /* A write of op->content to all of op's blocks. */
 void history_write_start(struct history *h, struct history_op *op);
@@ -128,6 +136,12 @@ void history_describe(const struct history *h, const struct history_op *op, uint
 /* ---- Patterns: a block's bytes tell what was written and where ---- */
 
 #define PATTERN_BYTES_MIN 512
+
+/*
+ * What was written to one block and copied to another is another content there: it says where it
+ * comes from, in its upper bits.
+ */
+#define PATTERN_CONTENT_BITS 40
 
 /* Fills a block, a multiple of PATTERN_BYTES_MIN, so that it names content and address. */
 void pattern_fill(uint64_t address, uint64_t content, struct span out_block);

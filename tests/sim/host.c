@@ -83,7 +83,8 @@ static void slot_take_mark(struct host_slot *s)
 {
     const struct blame *const blame = s->host->config.blame;
 
-    s->overwrites = s->io.opcode == INITIATOR_WRITE && slot_overwrites(s);
+    s->overwrites =
+        (s->io.opcode == INITIATOR_WRITE || s->io.opcode == INITIATOR_COPY) && slot_overwrites(s);
     if (blame != NULL)
         s->mark = blame_mark(blame);
 }
@@ -152,6 +153,22 @@ static void slot_start_change(struct host_slot *s, enum initiator_opcode opcode)
     slot_submit(s);
 }
 
+/* From anywhere in a group to where the slot's range is. */
+static void slot_start_copy(struct host_slot *s)
+{
+    const struct host_config *const c = &s->host->config;
+    const uint64_t groups = c->blocks / c->group_blocks;
+    const uint64_t group = run_percent(c->run, 30) ? s->op.block / c->group_blocks
+                                                   : run_between(c->run, 0, groups - 1);
+
+    s->io.opcode = INITIATOR_COPY;
+    s->io.fua = run_percent(c->run, 20);
+    s->op.source = group * c->group_blocks + run_between(c->run, 0, c->group_blocks - s->op.count);
+    s->io.source = host_offset(s->host, s->op.source);
+    history_copy_start(c->history, &s->op);
+    slot_submit(s);
+}
+
 static void slot_start_flush(struct host_slot *s)
 {
     s->io.opcode = INITIATOR_FLUSH;
@@ -182,6 +199,8 @@ static bool slot_start(struct host_slot *s)
         slot_start_compare(s);
     else if (what < 46)
         slot_start_look(s, INITIATOR_VERIFY);
+    else if (what < 54 && s->host->config.copies)
+        slot_start_copy(s);
     else
         slot_start_change(s, what < 90   ? INITIATOR_WRITE
                              : what < 95 ? INITIATOR_WRITE_ZEROES
@@ -267,7 +286,7 @@ static bool slot_may_fail(const struct host_slot *s, struct status st)
     if (status_is(st, STATUS_MISCOMPARE)) /* See slot_check_compare(). */
         return s->io.opcode == INITIATOR_COMPARE;
     if (status_is(st, STATUS_NO_SPACE)) /* S6: overwrites and deletes go on. */
-        return c->no_space && s->io.opcode == INITIATOR_WRITE &&
+        return c->no_space && (s->io.opcode == INITIATOR_WRITE || s->io.opcode == INITIATOR_COPY) &&
                !(s->overwrites && slot_overwrites(s));
     if (status_is(st, STATUS_MEDIA_WRITE)) /* Once after a loss (S1). */
         return s->may_tell && (s->io.opcode == INITIATOR_FLUSH || s->io.fua);
@@ -292,6 +311,7 @@ static void slot_take_answer(struct host_slot *s)
         return;
     case INITIATOR_WRITE:
     case INITIATOR_WRITE_ZEROES:
+    case INITIATOR_COPY:
         history_write_done(history, &s->op, ok, s->io.fua);
         return;
     case INITIATOR_DEALLOCATE: /* Advice: it may have been followed, or not. */

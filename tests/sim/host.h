@@ -36,6 +36,7 @@ struct host_config {
     unsigned queues;
     uint32_t io_blocks_max;
     const struct blame *blame; /* What faults of the disks excuse; NULL: nothing. */
+    bool copies;               /* It uses Copy; faults of disks cannot be traced through it. */
     bool no_space;             /* Writes of new blocks may find the volume full. */
 };
 

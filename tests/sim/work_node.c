@@ -484,6 +484,7 @@ static void node_act(struct run *run)
         .target = sim_machine_addr(work->node_machine, PORT),
         .nqn = nqn.s,
         .blame = &work->blame,
+        .copies = work->mode != MODE_ROT && work->mode != MODE_ERRORS,
         .no_space = work->mode == MODE_FULL,
         .block_bytes = shape->lba_bytes,
         .blocks = shape->blocks,

@@ -67,6 +67,9 @@ static void late_execute(struct work *work, struct nvme_ns_req *req)
         if (memcmp(at, req->data.at, req->bytes) != 0)
             req->status = STATUS(MISCOMPARE);
         return;
+    case NVME_NS_COPY:
+        memmove(at, work->blocks + req->source, req->bytes);
+        return;
     case NVME_NS_FLUSH:
     case NVME_NS_VERIFY:
         return;
@@ -212,6 +215,7 @@ static void target_act(struct run *run)
         .block_bytes = HOST_BLOCK_BYTES,
         .blocks = BLOCKS,
         .group_blocks = BLOCKS,
+        .copies = true,
         .ops = run_between(run, 20, 200),
         .slots = (unsigned)run_between(run, 1, 12),
         .queues = (unsigned)run_between(run, 1, HOST_QUEUES_MAX),

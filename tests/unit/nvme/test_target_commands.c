@@ -87,6 +87,87 @@ static void test_looking_with_fua(void **state)
     close_pair(p);
 }
 
+static struct nvme_sqe copy_to(uint64_t lba, unsigned ranges)
+{
+    return (struct nvme_sqe) { .opcode = NVME_IO_COPY,
+                               .flags = NVME_SQE_PSDT_SGL,
+                               .nsid = 1,
+                               .sgl_id = NVME_SGL_IN_CAPSULE,
+                               .sgl_bytes = ranges * (uint32_t)sizeof(struct nvme_copy_range_spec),
+                               .cdw10 = (uint32_t)lba,
+                               .cdw12 = ranges - 1 };
+}
+
+static struct nvme_copy_range_spec range(uint64_t lba, uint16_t blocks)
+{
+    return (struct nvme_copy_range_spec) { .first_lba = le64_make(lba),
+                                           .blocks = le16_make((uint16_t)(blocks - 1)) };
+}
+
+/* Copy: the ranges lie one behind the other, in their order; FUA goes with each. */
+static void test_copy(void **state)
+{
+    (void)state;
+    struct pair p = open_pair(NULL);
+    const struct nvme_copy_range_spec ranges[] = { range(7, 1), range(3, 2), range(5, 1) };
+
+    fill(5, 10 * 4096);
+    memcpy(th.mem.memory, block, 10 * 4096);
+    struct nvme_sqe sqe = copy_to(100, 3);
+    sqe.cdw12 |= NVME_RW_CDW12_FUA;
+    struct nvme_cqe cqe = th_command(p.io, &sqe, ranges, sizeof ranges);
+    assert_int_equal(cqe.status, 0);
+    assert_int_equal(cqe.result, 0);
+    assert_memory_equal(th.mem.memory + 100 * 4096, block + 7 * 4096, 4096);
+    assert_memory_equal(th.mem.memory + 101 * 4096, block + 3 * 4096, 8192);
+    assert_memory_equal(th.mem.memory + 103 * 4096, block + 5 * 4096, 4096);
+    assert_int_equal(th.mem.memory[104 * 4096], 0);
+    assert_int_equal(th.mem.fuas, 3);
+    close_pair(p);
+}
+
+/* What is wrong with a Copy is found before anything is copied; Dword 0 names the range. */
+static void test_copy_errors(void **state)
+{
+    (void)state;
+    const uint64_t lbas = TH_NS_BYTES / 4096;
+    struct nvme_copy_range_spec ranges[NVME_COPY_RANGES_MAX + 1];
+    struct pair p = open_pair(NULL);
+
+    for (size_t i = 0; i < ARRAY_COUNT(ranges); i++)
+        ranges[i] = range(0, 1);
+    struct nvme_sqe sqe = copy_to(100, ARRAY_COUNT(ranges));
+    assert_int_equal(th_command(p.io, &sqe, ranges, sizeof ranges).status,
+                     NVME_SC_DNR | NVME_SC_COMMAND_SIZE_LIMIT);
+    sqe = copy_to(100, 4);
+    sqe.cdw12 |= 1 << NVME_COPY_CDW12_FORMAT_SHIFT;
+    assert_int_equal(th_command(p.io, &sqe, ranges, 128).status,
+                     NVME_SC_DNR | NVME_SC_INVALID_FIELD);
+    sqe = copy_to(100, 4);
+    sqe.sgl_bytes = 96;
+    assert_int_equal(th_command(p.io, &sqe, ranges, 96).status,
+                     NVME_SC_DNR | NVME_SC_SGL_DATA_LENGTH);
+    sqe = copy_to(100, 4);
+    ranges[2] = range(0, NVME_COPY_RANGE_BYTES_MAX / 4096 + 1);
+    struct nvme_cqe cqe = th_command(p.io, &sqe, ranges, 128);
+    assert_int_equal(cqe.status, NVME_SC_DNR | NVME_SC_COMMAND_SIZE_LIMIT);
+    assert_int_equal(cqe.result, 2);
+    ranges[2] = range(lbas - 1, 2);
+    cqe = th_command(p.io, &sqe, ranges, 128);
+    assert_int_equal(cqe.status, NVME_SC_DNR | NVME_SC_LBA_RANGE);
+    assert_int_equal(cqe.result, 2);
+    ranges[2] = range(0, 1);
+    sqe = copy_to(lbas - 3, 4);
+    assert_int_equal(th_command(p.io, &sqe, ranges, 128).status, NVME_SC_DNR | NVME_SC_LBA_RANGE);
+    assert_int_equal(th.mem.requests, 0);
+    th.mem.fail = STATUS(MEDIA_READ);
+    sqe = copy_to(100, 4);
+    cqe = th_command(p.io, &sqe, ranges, 128);
+    assert_int_equal(cqe.status, NVME_SC_DNR | NVME_SC_READ_ERROR);
+    assert_int_equal(cqe.result, 0);
+    close_pair(p);
+}
+
 /* What ONCS, CNS 06h and the effects log say of optional commands is what the queue takes. */
 static void test_announced(void **state)
 {
@@ -131,10 +212,9 @@ static void test_announced(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_compare),
-        cmocka_unit_test(test_verify),
-        cmocka_unit_test(test_looking_with_fua),
-        cmocka_unit_test(test_announced),
+        cmocka_unit_test(test_compare),          cmocka_unit_test(test_verify),
+        cmocka_unit_test(test_looking_with_fua), cmocka_unit_test(test_copy),
+        cmocka_unit_test(test_copy_errors),      cmocka_unit_test(test_announced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

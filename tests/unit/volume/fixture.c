@@ -103,7 +103,7 @@ struct fixture *fixture_opened(void)
     return f;
 }
 
-static void on_done(struct nvme_ns_req *req)
+void on_done(struct nvme_ns_req *req)
 {
     struct request *r = CONTAINER_OF(req, struct request, req);
     assert_true(r->busy);

@@ -58,6 +58,9 @@ struct status fixture_open(struct fixture *f);
 void fixture_close(struct fixture *f);
 void fixture_destroy(struct fixture *f);
 
+/* The done callback of a request. */
+void on_done(struct nvme_ns_req *req);
+
 /* Submits a command from one of the two reactors.  Data are in f->memory, one slot for each of
  * REQUESTS commands, as far into a block as the command's range; r->req.fua and .loss_told are
  * the caller's. */

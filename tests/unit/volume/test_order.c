@@ -33,6 +33,7 @@ static void enter(struct order *o, struct user *u, bool exclusive, uint64_t firs
 {
     u->entry.shard = 0;
     u->entry.exclusive = exclusive;
+    u->entry.second = false;
     u->entry.offset = first * BLOCK;
     u->entry.bytes = count * BLOCK;
     u->entry.granted = user_on_granted;
@@ -49,7 +50,7 @@ static void leave(struct order *o, struct user *u)
 static struct order *make(uint32_t lanes)
 {
     struct order *o = NULL;
-    assert_true(status_ok(order_create(lanes, &o)));
+    assert_true(status_ok(order_create(lanes, 0, &o)));
     return o;
 }
 
@@ -212,12 +213,38 @@ static void random_traffic_is_ordered(void **state)
     order_destroy(o);
 }
 
+/*
+ * Who is inside already gets a second place where others wait for free lanes: among these are some
+ * that wait for his first one.
+ */
+static void a_second_place_does_not_starve(void **state)
+{
+    (void)state;
+    struct order *o = NULL;
+    struct user holder = { 0 }, behind[8] = { 0 }, second = { 0 };
+    assert_true(status_ok(order_create(9, 1, &o)));
+    enter(o, &holder, true, 0, 1);
+    for (unsigned i = 0; i < 8; i++) /* Seven have reserved a lane; the last finds none. */
+        enter(o, &behind[i], true, 0, 1);
+    second.entry = (struct order_entry) {
+        .shard = 1, .exclusive = true, .second = true, .bytes = BLOCK, .granted = user_on_granted
+    };
+    assert_true(order_enter(o, &second.entry));
+    order_leave(o, &second.entry);
+    leave(o, &holder);
+    for (unsigned i = 0; i < 8; i++)
+        leave(o, &behind[i]);
+    assert_true(order_idle(o));
+    order_destroy(o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_wait_for_overlapping_writes_only),
         cmocka_unit_test(readers_share_and_shards_are_apart),
         cmocka_unit_test(writers_do_not_starve),
+        cmocka_unit_test(a_second_place_does_not_starve),
         cmocka_unit_test(wide_entries_cover_all_their_lanes),
         cmocka_unit_test(lanes_are_back_pressure),
         cmocka_unit_test(random_traffic_is_ordered),
