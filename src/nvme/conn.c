@@ -34,6 +34,7 @@ static struct status MUST_CHECK conn_open(struct nvme_conn *conn)
         TRY(io_fd_adopt(r, conn->fd));
     TRY(io_peer_addr(r, conn->fd, &conn->peer));
     TRY(io_local_addr(r, conn->fd, &conn->local));
+    TRY(conn_buf_join_peer(conn));
     /* Not from the heap: a connection that says little takes a page of it, and what a crowd of
      * them has had the kernel has back. */
     TRY(pages_map(NVME_RX_BUFFER_BYTES, false, &conn->rx_buffer.at));
@@ -202,6 +203,7 @@ static void conn_detach(struct nvme_conn *conn)
     sm_move(&conn->sm, CONN_DETACHED);
     assert(conn->cmds_busy == 0 && conn->data_bytes == 0 && conn->r2t_bytes == 0);
     io_close(conn->shard->reactor, conn->fd);
+    conn_buf_leave_peer(conn);
     pages_unmap(conn->rx_buffer.at, NVME_RX_BUFFER_BYTES);
     free(conn->cmds);
     home_post_detach(conn);

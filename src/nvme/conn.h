@@ -39,12 +39,28 @@ struct nvme_target;
 
 /* ---- Shards ---- */
 
+/* What a peer, an address (share.c), holds of one pool, and its connections that want more. */
+struct nvme_pool_share {
+    size_t held;
+    struct list waiting; /* The first is asked again when some of it comes back. */
+};
+
+/* A peer on one reactor. */
+struct nvme_shard_peer {
+    struct list_node link; /* In shard->peers. */
+    struct io_addr addr;
+    unsigned conns;
+    struct nvme_pool_share data;
+    struct nvme_pool_share r2t;
+};
+
 /* What the target has on one reactor. */
 struct nvme_shard {
     struct nvme_target *target;
     struct reactor *reactor;
     struct buf_pool *pool;      /* Borrowed: for reads and for data in capsules. */
     struct buf_pool *r2t_pool;  /* For data that come by R2T. */
+    struct list peers;          /* Those that have connections here. */
     uint64_t log_used_until_ns; /* See peer_log.c. */
     uint64_t log_left_out;      /* Lines. */
 };
@@ -140,12 +156,15 @@ struct nvme_conn {
     bool data_waiting;
     bool r2t_waiting;
 
-    size_t data_bytes; /* Of the pool, without those of R2Ts. */
+    struct nvme_shard_peer *shard_peer; /* NULL if the connection could not be set up. */
+    size_t data_bytes;                  /* Of the pool, without those of R2Ts. */
     size_t r2t_bytes;
-    struct buf_waiter data_waiter; /* Registered while data_waiting. */
-    struct buf_waiter r2t_waiter;  /* Likewise. */
-    size_t data_wanted;            /* While data_waiting. */
-    struct span granted;           /* What the wait has brought, until the header is asked again. */
+    struct list_node data_share_link; /* In shard_peer->data.waiting. */
+    struct list_node r2t_share_link;  /* In shard_peer->r2t.waiting. */
+    struct buf_waiter data_waiter;    /* Registered while data_waiting. */
+    struct buf_waiter r2t_waiter;     /* Likewise. */
+    size_t data_wanted;               /* While data_waiting. */
+    struct span granted; /* What the wait has brought, until the header is asked again. */
     struct list r2t_queue;
     struct list r2ts;       /* Commands whose data were asked for, the oldest first, ... */
     uint64_t r2t_since_ns;  /* ... and since when that is the oldest. */
@@ -236,6 +255,12 @@ enum nvme_direction cmd_direction(const struct nvme_sqe *sqe);
 /* ---- conn_buf.c: data buffers and R2Ts ---- */
 
 void conn_buf_init(struct nvme_conn *conn);
+
+/* Makes the connection one of its peer's; its address is known.  NO_MEMORY is possible. */
+struct status conn_buf_join_peer(struct nvme_conn *conn) MUST_CHECK;
+
+/* The connection holds nothing any more. */
+void conn_buf_leave_peer(struct nvme_conn *conn);
 
 /* Takes a buffer for cmd's data within the quota; false: later, by pdu_rx_resume(). */
 bool cmd_buf_get(struct nvme_cmd *cmd, size_t data_bytes);

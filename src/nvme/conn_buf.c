@@ -7,11 +7,24 @@
  * there is.  Data that come by R2T arrive behind such capsules, so their buffers come out of a
  * pool of their own; while a command waits for one, receiving goes on.
  *
- * W2: of each pool a connection may hold a part of what it leaves free, up to its quota: the more
- * connections take no responses, or send no data, the less each of them gets, and whoever holds
- * nothing finds a buffer.
+ * W2: of each pool
+ *
+ *   - a connection may hold a part of what it leaves free, up to its quota, and one buffer in any
+ *     case as far as its peer may;
+ *   - all connections of a peer may hold as much as they leave free; those that hold nothing yet
+ *     three times as much;
+ *   - a peer may have one buffer.
+ *
+ * So the more connections take no responses, or send no data, the less each of them gets; they
+ * leave something to others of their peer; and a peer that holds nothing finds a buffer, however
+ * many of them are another's.
+ *
+ * A connection that holds something is asked again when it gives that back.  One that holds
+ * nothing waits in its peer's list, whose first is asked when the peer gives something back.
  */
 #include <assert.h>
+
+#include <stdlib.h>
 
 #include "nvme/conn.h"
 #include "nvme/target_internal.h"
@@ -32,12 +45,111 @@ static void conn_on_data_buffer(struct buf_waiter *waiter)
     pdu_rx_resume(&conn->rx);
 }
 
+/* ---- Peers ---- */
+
+static struct nvme_shard_peer *find_peer(const struct nvme_shard *shard, const struct io_addr *addr)
+{
+    LIST_FOR_EACH (node, &shard->peers) {
+        struct nvme_shard_peer *peer = CONTAINER_OF(node, struct nvme_shard_peer, link);
+
+        if (share_same_peer(&peer->addr, addr))
+            return peer;
+    }
+    return NULL;
+}
+
+struct status conn_buf_join_peer(struct nvme_conn *conn)
+{
+    struct nvme_shard_peer *peer = find_peer(conn->shard, &conn->peer);
+
+    if (peer == NULL) {
+        peer = calloc(1, sizeof *peer);
+        if (peer == NULL)
+            return STATUS(NO_MEMORY);
+        peer->addr = conn->peer;
+        list_init(&peer->data.waiting);
+        list_init(&peer->r2t.waiting);
+        list_node_init(&peer->link);
+        list_push_back(&conn->shard->peers, &peer->link);
+    }
+    peer->conns++;
+    conn->shard_peer = peer;
+    return STATUS(OK);
+}
+
+void conn_buf_leave_peer(struct nvme_conn *conn)
+{
+    struct nvme_shard_peer *peer = conn->shard_peer;
+
+    if (peer == NULL || --peer->conns > 0)
+        return;
+    assert(peer->data.held == 0 && peer->r2t.held == 0);
+    list_remove(&peer->link);
+    free(peer);
+}
+
+/* Asks the first of a peer's connections again that wait for data buffers. */
+static void share_wake_data(struct nvme_shard_peer *peer)
+{
+    struct list_node *first = list_first(&peer->data.waiting);
+
+    if (first != NULL)
+        pdu_rx_resume(&CONTAINER_OF(first, struct nvme_conn, data_share_link)->rx);
+}
+
+/* Likewise for buffers of R2Ts, and the next one when the first has all that it wants. */
+static void share_wake_r2t(struct nvme_shard_peer *peer)
+{
+    struct list_node *first;
+
+    while ((first = list_first(&peer->r2t.waiting)) != NULL) {
+        r2t_pump(CONTAINER_OF(first, struct nvme_conn, r2t_share_link));
+        if (list_first(&peer->r2t.waiting) == first)
+            return;
+    }
+}
+
+static bool within_quota(const struct nvme_conn *conn, size_t held, size_t free_bytes, size_t bytes)
+{
+    return held + bytes <= min_u64(conn->target->quota_bytes, free_bytes / NVME_POOL_SHARE);
+}
+
+/*
+ * Whether a connection that holds so much of a pool may have bytes more.  If not, it will be asked
+ * again: it gives back, or stands in the list by its link until it has something or closes.
+ */
+static bool may_have(const struct nvme_conn *conn, struct nvme_pool_share *share,
+                     struct list_node *link, const struct buf_pool *pool, size_t held, size_t bytes)
+{
+    const size_t free_bytes = buf_pool_free(pool);
+    const size_t left = free_bytes - min_u64(free_bytes, bytes);
+
+    if (conn->cmds == NULL)
+        return true; /* Connect's data, at most one capsule: who shares the address gets in. */
+    if (held > 0)
+        return within_quota(conn, held, free_bytes, bytes) && share->held + bytes <= left;
+    const struct list_node *first = list_first(&share->waiting);
+    if ((first == NULL || first == link) &&
+        (share->held == 0 || share->held + bytes <= NVME_POOL_PEER_SHARE * left))
+        return true;
+    if (!list_node_linked(link))
+        list_push_back(&share->waiting, link);
+    return false;
+}
+
+static void share_take_bytes(struct nvme_pool_share *share, struct list_node *link, size_t bytes)
+{
+    share->held += bytes;
+    list_remove(link);
+}
+
 static void conn_on_r2t_buffer(struct buf_waiter *waiter)
 {
     struct nvme_conn *conn = CONTAINER_OF(waiter, struct nvme_conn, r2t_waiter);
 
     conn->r2t_waiting = false;
     r2t_pump(conn);
+    share_wake_r2t(conn->shard_peer);
 }
 
 void conn_buf_init(struct nvme_conn *conn)
@@ -46,18 +158,10 @@ void conn_buf_init(struct nvme_conn *conn)
     conn->r2t_waiter = (struct buf_waiter) { .retry = conn_on_r2t_buffer };
     list_node_init(&conn->data_waiter.link);
     list_node_init(&conn->r2t_waiter.link);
+    list_node_init(&conn->data_share_link);
+    list_node_init(&conn->r2t_share_link);
     list_init(&conn->r2t_queue);
     list_init(&conn->r2ts);
-}
-
-/* Whether a connection that holds so much of a pool may have more; its next put asks again. */
-static bool within_share(const struct nvme_conn *conn, const struct buf_pool *pool, size_t held,
-                         size_t bytes)
-{
-    if (held == 0)
-        return true;
-    return held + bytes <=
-           min_u64(conn->target->quota_bytes, buf_pool_free(pool) / NVME_POOL_SHARE);
 }
 
 /* The buffer behind a command's data, which leave its first pad bytes free. */
@@ -84,7 +188,8 @@ bool cmd_buf_get(struct nvme_cmd *cmd, size_t data_bytes)
 
     if (conn->data_waiting)
         return false;
-    if (conn->granted.at == NULL && !within_share(conn, conn->shard->pool, conn->data_bytes, bytes))
+    if (conn->granted.at == NULL && !may_have(conn, &conn->shard_peer->data, &conn->data_share_link,
+                                              conn->shard->pool, conn->data_bytes, bytes))
         return false;
     if (conn->granted.at != NULL) {
         assert(conn->granted.bytes == bytes); /* The same header is asked again. */
@@ -102,6 +207,8 @@ bool cmd_buf_get(struct nvme_cmd *cmd, size_t data_bytes)
     cmd_buf_use(cmd, buf, pad);
     cmd->from_r2t = false;
     conn->data_bytes += bytes;
+    share_take_bytes(&conn->shard_peer->data, &conn->data_share_link, bytes);
+    share_wake_data(conn->shard_peer);
     return true;
 }
 
@@ -112,15 +219,19 @@ void cmd_buf_put(struct nvme_cmd *cmd)
     if (cmd->data.at == NULL)
         return;
     const struct span buf = cmd_buf(cmd);
+    cmd->data = (struct span) { 0 };
     if (cmd->from_r2t) {
         buf_put(conn->shard->r2t_pool, buf);
         conn->r2t_bytes -= buf.bytes;
+        conn->shard_peer->r2t.held -= buf.bytes;
+        r2t_pump(conn);
+        share_wake_r2t(conn->shard_peer);
     } else {
         buf_put(conn->shard->pool, buf);
         conn->data_bytes -= buf.bytes;
+        conn->shard_peer->data.held -= buf.bytes;
+        share_wake_data(conn->shard_peer);
     }
-    cmd->data = (struct span) { 0 };
-    r2t_pump(conn);
 }
 
 /* Takes a buffer for the data of a command in the queue; false: somebody will pump again. */
@@ -129,7 +240,8 @@ static bool r2t_take(struct nvme_conn *conn, struct nvme_cmd *cmd)
     const size_t pad = io_data_pad(cmd);
     const size_t bytes = pad + cmd->sqe.sgl_bytes;
 
-    if (!within_share(conn, conn->shard->r2t_pool, conn->r2t_bytes, bytes))
+    if (!may_have(conn, &conn->shard_peer->r2t, &conn->r2t_share_link, conn->shard->r2t_pool,
+                  conn->r2t_bytes, bytes))
         return false;
     const struct span buf = buf_get(conn->shard->r2t_pool, bytes);
     if (buf.at == NULL) {
@@ -140,6 +252,7 @@ static bool r2t_take(struct nvme_conn *conn, struct nvme_cmd *cmd)
     cmd_buf_use(cmd, buf, pad);
     cmd->from_r2t = true;
     conn->r2t_bytes += bytes;
+    share_take_bytes(&conn->shard_peer->r2t, &conn->r2t_share_link, bytes);
     return true;
 }
 
@@ -189,4 +302,10 @@ void conn_buf_close(struct nvme_conn *conn)
     conn->granted = (struct span) { 0 };
     conn->data_waiting = false;
     conn->r2t_waiting = false;
+    list_remove(&conn->data_share_link);
+    list_remove(&conn->r2t_share_link);
+    if (conn->shard_peer == NULL)
+        return;
+    share_wake_data(conn->shard_peer);
+    share_wake_r2t(conn->shard_peer);
 }

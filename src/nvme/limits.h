@@ -112,8 +112,12 @@ static_assert(NVME_TX_HEADER_BYTES >= 4 * NVME_TX_ENTRY_BYTES, "a send gathers s
 #define NVME_CONNECTION_QUOTA_BYTES (4u << 20)
 /* ... and at most this part of what is left free.  With n connections that hold what they can, a
  * pool still has 1 / (1 + n / NVME_POOL_SHARE) of itself. */
-#define NVME_POOL_SHARE     4
-#define NVME_R2T_POOL_BYTES (64u << 20)
+#define NVME_POOL_SHARE 4
+/* All connections of a peer hold at most as much as they leave free, and those that hold nothing
+ * yet so many times as much: a host that is stuck leaves a quarter of the pool to others at its
+ * address, and another quarter to those at other addresses. */
+#define NVME_POOL_PEER_SHARE 3
+#define NVME_R2T_POOL_BYTES  (64u << 20)
 static_assert(NVME_CONNECTION_QUOTA_BYTES >= NVME_DATA_BYTES_MAX, "the largest command fits");
 
 /* ---- One controller ---- */

@@ -21,7 +21,7 @@ static bool is_link_local(const struct io_addr *a)
     return a->ip[0] == 0xfe && (a->ip[1] & 0xc0) == 0x80;
 }
 
-static bool same_peer(const struct io_addr *a, const struct io_addr *b)
+bool share_same_peer(const struct io_addr *a, const struct io_addr *b)
 {
     size_t bytes = sizeof a->ip;
 
@@ -39,7 +39,7 @@ static struct nvme_peer *find_peer(const struct nvme_target *target, const struc
     LIST_FOR_EACH (node, &target->peers) {
         struct nvme_peer *peer = CONTAINER_OF(node, struct nvme_peer, link);
 
-        if (same_peer(&peer->addr, addr))
+        if (share_same_peer(&peer->addr, addr))
             return peer;
     }
     return NULL;

@@ -37,6 +37,7 @@ static struct status MUST_CHECK create_shards(struct nvme_target *target,
         struct nvme_shard *shard = &target->shards[i];
 
         shard->target = target;
+        list_init(&shard->peers);
         shard->reactor = config->reactors[i];
         shard->pool = config->pools[i];
         TRY(buf_pool_create(shard->reactor, r2t_bytes, &shard->r2t_pool));

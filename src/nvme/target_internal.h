@@ -180,6 +180,9 @@ void home_connect_abandon(struct nvme_conn *conn);
 
 /* ---- share.c ---- */
 
+/* Whether two addresses are one peer's. */
+bool share_same_peer(const struct io_addr *a, const struct io_addr *b);
+
 /* Whether the connection's peer may have another queue of so many entries. */
 bool share_allows_queue(const struct nvme_conn *conn, unsigned entries);
 

@@ -111,12 +111,14 @@ class NoData(Kind):
 
 
 class Deaf(Kind):
-    """Reads of 128 KiB, as many as the queue holds; takes nothing of them."""
+    """Reads of 512 KiB, as many as the queue holds; takes nothing of them."""
 
     def open(self):
-        read = nvme.command(nvme.OP_READ, 1, 1, nvme.sgl(nvme.SGL_TRANSPORT, 128 << 10),
-                            struct.pack("<QHH", 0, 31, 0))
+        read = nvme.command(nvme.OP_READ, 1, 1, nvme.sgl(nvme.SGL_TRANSPORT, 512 << 10),
+                            struct.pack("<QHH", 0, 127, 0))
         for queue in self.queues(30):
+            # What the kernel takes for it is not held by the target.
+            queue.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             send(queue.socket, nvme.pdu(nvme.CAPSULE_CMD, read) * 30)
 
 

@@ -182,6 +182,122 @@ static void test_deaf_hosts_leave_some(void **state)
     th_stop(&th);
 }
 
+/* ---- Peers ---- */
+
+#define CROWD 48 /* Connections; each could hold one buffer of 16 that the pool has. */
+
+/* A crowd of connections from one address, each of which sends this command. */
+static void open_crowd(struct th_host **crowd, const struct nvme_sqe *sqe)
+{
+    uint16_t cntlid;
+
+    th_start(&th, &(struct th_options) { .reactors = 1,
+                                         .pool_bytes = 16 * NVME_DATA_BYTES_MAX,
+                                         .r2t_pool_bytes = 16 * NVME_DATA_BYTES_MAX });
+    crowd[0] = th_admin(&th, &cntlid);
+    for (uint16_t i = 1; i < CROWD; i++) {
+        crowd[i] = th_io_queue(&th, cntlid, i);
+        for (unsigned n = 0; n < 8; n++)
+            th_send_command(crowd[i], sqe, NULL, 0);
+    }
+    th_run(&th, NS_PER_S);
+    th_move(&th);
+}
+
+static void close_crowd(struct th_host **crowd, struct pair other)
+{
+    for (unsigned i = 0; i < CROWD; i++)
+        th_host_close(crowd[i]);
+    close_pair(other);
+}
+
+/* A host at another address, connected and served at once. */
+static struct pair open_other(void)
+{
+    struct th_connect c = { .host_nqn = "nqn.2026-01.io.trilith:host:h2" };
+    struct pair p;
+
+    p.admin = th_host_greeted(&th);
+    const struct nvme_cqe cqe = th_connect(p.admin, &c);
+    assert_int_equal(cqe.status, 0);
+    assert_int_equal(th_property_set_cc(p.admin, TH_CC_ENABLED).status, 0);
+    p.io = th_host_greeted(&th);
+    c.qid = 1;
+    c.cntlid = (uint16_t)cqe.result;
+    assert_int_equal(th_connect(p.io, &c).status, 0);
+    return p;
+}
+
+/* Many deaf connections of one peer leave buffers to another, for Connect and for the largest
+ * read. */
+static void test_a_deaf_crowd_leaves_some(void **state)
+{
+    (void)state;
+    static struct th_host *crowd[CROWD];
+    const struct nvme_sqe read = th_sqe_rw(NVME_IO_READ, 0, 128, 4096);
+
+    open_crowd(crowd, &read);
+    assert_true(buf_pool_free(th.pools[0]) >= 4 * NVME_DATA_BYTES_MAX);
+    const uint64_t before = sim_world_now_ns(th.world);
+    struct pair other = open_other();
+    assert_int_equal(th_command(other.io, &read, NULL, 0).status, 0);
+    assert_true(sim_world_now_ns(th.world) - before < 10 * NS_PER_S);
+    close_crowd(crowd, other);
+}
+
+/* Many that do not answer their R2Ts leave another peer its own. */
+static void test_a_crowd_without_data_leaves_some(void **state)
+{
+    (void)state;
+    static struct th_host *crowd[CROWD];
+    const struct nvme_sqe write = th_sqe_rw(NVME_IO_WRITE, 0, 128, 4096);
+
+    open_crowd(crowd, &write);
+    const uint64_t before = sim_world_now_ns(th.world);
+    struct pair other = open_other();
+    fill(5, NVME_DATA_BYTES_MAX);
+    const struct pdu_data r2t = write_and_r2t(other.io, 0, 128);
+    assert_int_equal(send_r2t_data(other.io, r2t, 65536).status, 0);
+    assert_true(sim_world_now_ns(th.world) - before < 10 * NS_PER_S);
+    close_crowd(crowd, other);
+}
+
+/* Answers R2Ts until a write is done. */
+static void serve_one(struct th_host *h)
+{
+    for (;;) {
+        assert_true(th_recv(h));
+        if (h->pdu.type == PDU_CAPSULE_RESP)
+            break;
+        assert_int_equal(h->pdu.type, PDU_R2T);
+        const struct pdu_data r2t = h->pdu.data;
+        send_h2c(h, &r2t, PDU_FLAG_LAST, block);
+    }
+    assert_int_equal(h->pdu.resp.status, 0);
+}
+
+/* Connections of a peer that has its share wait for each other, and all of them are served. */
+static void test_a_crowd_is_served_in_turn(void **state)
+{
+    (void)state;
+    static struct th_host *crowd[CROWD];
+    const struct nvme_sqe write = th_sqe_rw(NVME_IO_WRITE, 0, 128, 4096);
+
+    fill(6, NVME_DATA_BYTES_MAX);
+    open_crowd(crowd, &write);
+    for (unsigned i = 1; i < CROWD; i++)
+        serve_one(crowd[i]);
+    /* One that waits closes, and one that has an R2T does; their controller has 10 s more. */
+    th_host_close(crowd[CROWD - 1]);
+    th_host_close(crowd[1]);
+    for (unsigned i = 2; i < 4; i++)
+        serve_one(crowd[i]);
+    for (unsigned i = 2; i < CROWD - 1; i++)
+        th_host_close(crowd[i]);
+    th_host_close(crowd[0]);
+    th_stop(&th);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -189,6 +305,9 @@ int main(void)
         cmocka_unit_test(test_pool_in_turn),
         cmocka_unit_test(test_host_reads_nothing),
         cmocka_unit_test(test_deaf_hosts_leave_some),
+        cmocka_unit_test(test_a_deaf_crowd_leaves_some),
+        cmocka_unit_test(test_a_crowd_without_data_leaves_some),
+        cmocka_unit_test(test_a_crowd_is_served_in_turn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
