@@ -154,6 +154,7 @@ enum nvme_feature {
     NVME_FEAT_QUEUES = 0x07,
     NVME_FEAT_WRITE_ATOMICITY = 0x0a,
     NVME_FEAT_ASYNC_EVENT = 0x0b,
+    NVME_FEAT_TIMESTAMP = 0x0e,
     NVME_FEAT_KEEP_ALIVE = 0x0f,
     NVME_FEAT_HOST_BEHAVIOR = 0x16,
     NVME_FEAT_HOST_ID = 0x81,
@@ -176,6 +177,18 @@ enum nvme_feature_select {
 #define NVME_HOST_ID_LONG_BYTES  16
 #define NVME_FEAT_HOST_ID_EXHID  UINT32_C(1)
 #define NVME_FEAT_CACHE_WCE      UINT32_C(1)
+
+/* Feature 0Eh: milliseconds since 1970, and where they come from. */
+struct nvme_timestamp_spec {
+    uint8_t ms[6];
+    uint8_t attributes; /* Origin 3:1; Synch 0: it may have stopped. */
+    uint8_t reserved7;
+};
+LAYOUT_SIZE(nvme_timestamp_spec, 8);
+LAYOUT_AT(nvme_timestamp_spec, attributes, 6);
+
+#define NVME_TIMESTAMP_ORIGIN_RESET 0x00 /* Counted from 0 at a reset. */
+#define NVME_TIMESTAMP_ORIGIN_HOST  0x02 /* Set by Set Features. */
 
 /* ---- Asynchronous events ---- */
 

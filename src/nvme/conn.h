@@ -19,6 +19,7 @@
 #ifndef NVME_CONN_H
 #define NVME_CONN_H
 
+#include <assert.h>
 #include <stdatomic.h>
 
 #include "base/list.h"
@@ -118,6 +119,7 @@ struct nvme_conn_counters {
     _Atomic uint64_t bytes_read;
     _Atomic uint64_t bytes_written;
     _Atomic uint64_t media_errors;
+    _Atomic uint64_t busy_ns; /* With I/O commands; of spans that have ended. */
 };
 
 struct nvme_conn {
@@ -141,6 +143,7 @@ struct nvme_conn {
     unsigned cmds_busy;       /* Not free. */
     unsigned cmds_responding; /* Of these; their hosts may have the response already. */
     unsigned cmds_executing;  /* Likewise; at the namespace or at home. */
+    uint64_t busy_since_ns;   /* While cmds_executing > 0. */
     struct list free_cmds;
     struct nvme_cmd first;   /* For commands before Connect has been answered. */
     struct nvme_cmd *rx_cmd; /* Whose data are being received. */
@@ -246,6 +249,32 @@ void cmd_put(struct nvme_cmd *cmd);
 /* Sends the completion: status (with flags) and, if it is 0, cmd->result and reply_bytes. */
 void cmd_respond(struct nvme_cmd *cmd, uint16_t status);
 
+/*
+ * Ends a command with an error: as cmd_respond(), but what is somebody's fault is noted at home
+ * before, so that a host that has the answer finds it in the log.
+ */
+void cmd_fail(struct nvme_cmd *cmd, uint16_t status);
+
+/* Whether a status belongs into the error log. */
+bool cmd_is_fault(uint16_t status);
+
+/* No command executes any more: counts how long some did. */
+void conn_on_idle(struct nvme_conn *conn);
+
+/* A command begins to execute, and one ends. */
+static inline void conn_begin_work(struct nvme_conn *conn)
+{
+    if (conn->cmds_executing++ == 0)
+        conn->busy_since_ns = reactor_now_ns(conn->shard->reactor);
+}
+
+static inline void conn_end_work(struct nvme_conn *conn)
+{
+    assert(conn->cmds_executing > 0);
+    if (--conn->cmds_executing == 0)
+        conn_on_idle(conn);
+}
+
 /* All data are there: to the namespace or to home. */
 void cmd_execute(struct nvme_cmd *cmd);
 
@@ -297,6 +326,7 @@ void io_answers_lost(struct nvme_conn *conn);
 
 /* home.c; takes cmd to the home reactor.  cmd_on_reply() follows on the shard. */
 void home_submit(struct nvme_cmd *cmd);
+void home_post_error(struct nvme_cmd *cmd); /* The same, to note how it ends: cmd->status. */
 void home_post_closing(struct nvme_conn *conn);
 void home_post_detach(struct nvme_conn *conn);
 

@@ -97,11 +97,43 @@ void cmd_execute(struct nvme_cmd *cmd)
     struct nvme_conn *conn = cmd->conn;
 
     cmd->state = CMD_EXECUTING;
-    conn->cmds_executing++;
+    conn_begin_work(conn);
     if (conn->qid == 0 || cmd->sqe.opcode == NVME_OPCODE_FABRICS)
         home_submit(cmd);
     else
         io_execute(cmd);
+}
+
+void conn_on_idle(struct nvme_conn *conn)
+{
+    _Atomic uint64_t *const busy_ns = &conn->counters.busy_ns;
+
+    /* One writer: no need for an atomic addition. */
+    const uint64_t span_ns = reactor_now_ns(conn->shard->reactor) - conn->busy_since_ns;
+    const uint64_t so_far_ns = atomic_load_explicit(busy_ns, memory_order_relaxed);
+    atomic_store_explicit(busy_ns, so_far_ns + span_ns, memory_order_relaxed);
+}
+
+bool cmd_is_fault(uint16_t status)
+{
+    const uint16_t value = status & NVME_SC_VALUE_MASK;
+
+    return value != 0 && value != NVME_SC_ABORT_REQUESTED && value != NVME_SC_ABORT_SQ_DELETION &&
+           value != NVME_SC_COMPARE_FAILURE;
+}
+
+void cmd_fail(struct nvme_cmd *cmd, uint16_t status)
+{
+    struct nvme_conn *conn = cmd->conn;
+
+    if (conn->sm.now != CONN_LIVE || !cmd_is_fault(status)) {
+        cmd_respond(cmd, status);
+        return;
+    }
+    cmd->status = status;
+    cmd->state = CMD_EXECUTING;
+    conn_begin_work(conn);
+    home_post_error(cmd);
 }
 
 void cmd_respond(struct nvme_cmd *cmd, uint16_t status)
@@ -156,7 +188,7 @@ static void cmd_on_reply(struct io_msg *msg)
                             (cmd->sqe.nsid & 0xff) == NVME_FCTYPE_CONNECT;
 
     assert(reactor_is_current(conn->shard->reactor));
-    conn->cmds_executing--;
+    conn_end_work(conn);
     if (is_connect && cmd->status == 0 && conn_is_open(conn) && !queue_create(conn, cmd))
         conn_close(conn);
     cmd_respond(cmd, cmd->status);

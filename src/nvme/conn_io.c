@@ -261,14 +261,17 @@ static void io_complete(struct nvme_cmd *cmd, uint16_t status)
 {
     struct nvme_conn *conn = cmd->conn;
 
-    conn->cmds_executing--;
+    conn_end_work(conn);
     if (status == 0)
         io_count(conn, cmd);
     else if (is_media_error(status))
         count(&conn->counters.media_errors, 1);
     if (cmd->sqe.opcode == NVME_IO_READ)
         cmd->reply_bytes = cmd->sqe.sgl_bytes;
-    cmd_respond(cmd, status);
+    if (status == 0)
+        cmd_respond(cmd, 0);
+    else
+        cmd_fail(cmd, status);
     conn_check_drained(conn);
 }
 

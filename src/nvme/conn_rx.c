@@ -107,7 +107,7 @@ static struct status MUST_CHECK start_command(struct nvme_cmd *cmd, uint16_t sta
     const uint32_t bytes = cmd->sqe.sgl_bytes;
 
     if (status != 0) {
-        cmd_respond(cmd, status);
+        cmd_fail(cmd, status);
         return STATUS(OK);
     }
     if (direction == NVME_TO_CONTROLLER && bytes > 0) {
@@ -214,7 +214,7 @@ static struct status MUST_CHECK conn_rx_header(struct pdu_rx *rx, const struct p
 static void data_complete(struct nvme_cmd *cmd, uint16_t status)
 {
     if (status != 0)
-        cmd_respond(cmd, status);
+        cmd_fail(cmd, status);
     else
         cmd_execute(cmd);
 }

@@ -23,6 +23,7 @@ struct nvme_ctrl *ctrl_create(struct nvme_subsys *subsys, uint16_t cntlid)
     ctrl->subsys = subsys;
     ctrl->cntlid = cntlid;
     ctrl->io_queues_max = NVME_IO_QUEUES_MAX;
+    ctrl->timestamp_ns = reactor_now_ns(subsys->target->home);
     list_init(&ctrl->queues);
     list_node_init(&ctrl->link);
     io_timer_init(&ctrl->kato_timer, ctrl_on_kato);
@@ -75,11 +76,6 @@ void ctrl_add_queue(struct nvme_ctrl *ctrl, struct nvme_conn *conn, uint16_t qid
         ctrl->io_queues++;
 }
 
-static uint64_t counter_get(const _Atomic uint64_t *counter)
-{
-    return atomic_load_explicit(counter, memory_order_relaxed);
-}
-
 void ctrl_remove_queue(struct nvme_conn *conn)
 {
     struct nvme_ctrl *ctrl = conn->ctrl;
@@ -88,14 +84,10 @@ void ctrl_remove_queue(struct nvme_conn *conn)
     if (conn->home_qid == 0)
         ctrl->peer = NULL;
     share_give_back(conn);
+    ctrl_keep_counters(conn);
     conn->ctrl = NULL;
     if (conn->home_qid != 0)
         ctrl->io_queues--;
-    ctrl->reads += counter_get(&conn->counters.reads);
-    ctrl->writes += counter_get(&conn->counters.writes);
-    ctrl->bytes_read += counter_get(&conn->counters.bytes_read);
-    ctrl->bytes_written += counter_get(&conn->counters.bytes_written);
-    ctrl->media_errors += counter_get(&conn->counters.media_errors);
     ctrl_shutdown_step(ctrl);
     ctrl_check_gone(ctrl); /* ctrl may be gone. */
 }
@@ -138,6 +130,26 @@ void ctrl_kill_io_queues(struct nvme_ctrl *ctrl)
         if (conn->home_qid != 0)
             home_conn_kill(conn);
     }
+}
+
+/*
+ * "Controller Level Reset": the features have their default values, and nothing waits.  The queues,
+ * the keep-alive timeout of Connect, and the logs stay.
+ */
+void ctrl_reset(struct nvme_ctrl *ctrl)
+{
+    ctrl_kill_io_queues(ctrl);
+    ctrl_events_abort(ctrl);
+    ctrl->event_config = 0;
+    ctrl->event_pending = 0;
+    ctrl->event_masked = 0;
+    ctrl->io_queues_max = NVME_IO_QUEUES_MAX;
+    memset(ctrl->host_behavior, 0, sizeof ctrl->host_behavior);
+    ctrl->timestamp_ms = 0;
+    ctrl->timestamp_ns = reactor_now_ns(ctrl->subsys->target->home);
+    ctrl->timestamp_is_set = false;
+    if (ctrl->shutdown == SHUTDOWN_COMPLETE && (ctrl->cc & NVME_CC_SHN_MASK) == 0)
+        ctrl->shutdown = SHUTDOWN_NONE;
 }
 
 /* ---- Keep alive ---- */
@@ -230,6 +242,14 @@ static uint16_t admin_command(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd)
     }
 }
 
+/* Answers a command that home has executed. */
+static void reply(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd, uint16_t status)
+{
+    if (cmd_is_fault(status))
+        ctrl_note_error(ctrl, cmd, status);
+    cmd_post_reply(cmd, status);
+}
+
 void ctrl_command(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd)
 {
     const bool ready = (ctrl->cc & NVME_CC_EN) != 0 && (ctrl_csts(ctrl) & NVME_CSTS_RDY) != 0;
@@ -240,11 +260,11 @@ void ctrl_command(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd)
     if (cmd->conn->home_closing)
         cmd_post_reply(cmd, NVME_SC_ABORT_SQ_DELETION);
     else if (cmd->sqe.opcode == NVME_OPCODE_FABRICS)
-        cmd_post_reply(cmd, fabrics_command(ctrl, cmd));
+        reply(ctrl, cmd, fabrics_command(ctrl, cmd));
     else if (!ready)
-        cmd_post_reply(cmd, NVME_SC_DNR | NVME_SC_COMMAND_SEQUENCE);
+        reply(ctrl, cmd, NVME_SC_DNR | NVME_SC_COMMAND_SEQUENCE);
     else if (cmd->sqe.opcode == NVME_ADMIN_ASYNC_EVENT)
         ctrl_event_request(ctrl, cmd);
     else
-        cmd_post_reply(cmd, admin_command(ctrl, cmd));
+        reply(ctrl, cmd, admin_command(ctrl, cmd));
 }

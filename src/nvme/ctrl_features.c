@@ -23,6 +23,38 @@ static uint16_t reply_data(struct nvme_cmd *cmd, const void *data, uint32_t byte
     return 0;
 }
 
+static uint64_t now_ns(const struct nvme_ctrl *ctrl)
+{
+    return reactor_now_ns(ctrl->subsys->target->home);
+}
+
+static uint16_t get_timestamp(const struct nvme_ctrl *ctrl, struct nvme_cmd *cmd)
+{
+    const uint64_t ms = ctrl->timestamp_ms + (now_ns(ctrl) - ctrl->timestamp_ns) / NS_PER_MS;
+    const struct le64 wire = le64_make(ms); /* 48 bits, and then it begins anew. */
+    struct nvme_timestamp_spec data = { .attributes = ctrl->timestamp_is_set
+                                                          ? NVME_TIMESTAMP_ORIGIN_HOST
+                                                          : NVME_TIMESTAMP_ORIGIN_RESET };
+
+    memcpy(data.ms, &wire, sizeof data.ms);
+    return reply_data(cmd, &data, sizeof data);
+}
+
+static uint16_t set_timestamp(struct nvme_ctrl *ctrl, const struct nvme_cmd *cmd)
+{
+    struct nvme_timestamp_spec data;
+    struct le64 wire = { 0 };
+
+    if (cmd->data.bytes != sizeof data)
+        return NVME_SC_DNR | NVME_SC_SGL_DATA_LENGTH;
+    memcpy(&data, cmd->data.at, sizeof data);
+    memcpy(&wire, data.ms, sizeof data.ms);
+    ctrl->timestamp_ms = le64_get(wire);
+    ctrl->timestamp_ns = now_ns(ctrl);
+    ctrl->timestamp_is_set = true;
+    return 0;
+}
+
 static uint16_t get_current(const struct nvme_ctrl *ctrl, struct nvme_cmd *cmd, uint8_t fid)
 {
     switch (fid) {
@@ -43,6 +75,8 @@ static uint16_t get_current(const struct nvme_ctrl *ctrl, struct nvme_cmd *cmd, 
     case NVME_FEAT_ASYNC_EVENT:
         cmd->result = ctrl->event_config;
         return 0;
+    case NVME_FEAT_TIMESTAMP:
+        return get_timestamp(ctrl, cmd);
     case NVME_FEAT_KEEP_ALIVE:
         cmd->result = ctrl->kato_ms;
         return 0;
@@ -61,7 +95,7 @@ static uint16_t get_current(const struct nvme_ctrl *ctrl, struct nvme_cmd *cmd, 
 static bool is_changeable(uint8_t fid)
 {
     return fid == NVME_FEAT_QUEUES || fid == NVME_FEAT_ASYNC_EVENT || fid == NVME_FEAT_KEEP_ALIVE ||
-           fid == NVME_FEAT_HOST_BEHAVIOR;
+           fid == NVME_FEAT_HOST_BEHAVIOR || fid == NVME_FEAT_TIMESTAMP;
 }
 
 /* A discovery controller has the features that concern it. */
@@ -131,6 +165,8 @@ uint16_t ctrl_set_features(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd)
     case NVME_FEAT_KEEP_ALIVE:
         ctrl_set_kato(ctrl, cmd->sqe.cdw11);
         return 0;
+    case NVME_FEAT_TIMESTAMP:
+        return set_timestamp(ctrl, cmd);
     case NVME_FEAT_HOST_BEHAVIOR:
         return set_host_behavior(ctrl, cmd);
     case NVME_FEAT_VOLATILE_CACHE:

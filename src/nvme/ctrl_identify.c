@@ -40,7 +40,7 @@ static void put_io_ctrl(const struct nvme_ctrl *ctrl, struct nvme_id_ctrl_spec *
     id->nn = le32_make(NVME_TARGET_NSID);
     id->mnan = le32_make(NVME_TARGET_NSID);
     id->oncs = le16_make(NVME_CTRL_ONCS_COMPARE | NVME_CTRL_ONCS_DSM | NVME_CTRL_ONCS_ZEROES |
-                         NVME_CTRL_ONCS_VERIFY | NVME_CTRL_ONCS_COPY);
+                         NVME_CTRL_ONCS_TIMESTAMP | NVME_CTRL_ONCS_VERIFY | NVME_CTRL_ONCS_COPY);
     id->ocfs = le16_make(NVME_CTRL_OCFS_FORMAT_0);
     id->vwc = NVME_CTRL_VWC_PRESENT | NVME_CTRL_VWC_FLUSH_ALL;
     id->awun = le16_make(atomic);
@@ -70,6 +70,7 @@ static void identify_ctrl(const struct nvme_ctrl *ctrl, struct span out)
     id.ctratt = le32_make(NVME_CTRL_ATTR_HID128);
     id.acl = 3; /* Concurrent Aborts, 0's based; the recommended value. */
     id.aerl = NVME_ASYNC_EVENTS_MAX - 1;
+    id.elpe = NVME_ERROR_ENTRIES - 1;
     id.frmw = 0x03;             /* One firmware slot, read only. */
     id.wctemp = le16_make(343); /* 70 and 80 degrees: required, and never reached. */
     id.cctemp = le16_make(353);

@@ -11,8 +11,6 @@
 
 #define LOG_PAGE_BYTES_MAX 4096 /* But for discovery, which writes its own part. */
 
-#define TEMPERATURE_K      298 /* No sensor; Linux wants a plausible one. */
-
 /* One log page: its bytes at out, zeroed before.  Returns its length. */
 typedef size_t log_writer(const struct nvme_ctrl *ctrl, uint8_t *out);
 
@@ -30,53 +28,6 @@ static size_t write_supported(const struct nvme_ctrl *ctrl, uint8_t *out)
 
     for (size_t i = 0; i < count; i++)
         log.lid[pages[i]] = le32_make(1);
-    memcpy(out, &log, sizeof log);
-    return sizeof log;
-}
-
-/* No entries: errors travel in completions. */
-static size_t write_error(const struct nvme_ctrl *ctrl, uint8_t *out)
-{
-    (void)ctrl;
-    (void)out;
-    return sizeof(struct nvme_log_error_spec);
-}
-
-/* The controller's counters: of queues that have gone and of those there are. */
-static struct nvme_log_smart_spec smart_counters(const struct nvme_ctrl *ctrl)
-{
-    uint64_t reads = ctrl->reads;
-    uint64_t writes = ctrl->writes;
-    uint64_t bytes_read = ctrl->bytes_read;
-    uint64_t bytes_written = ctrl->bytes_written;
-    uint64_t errors = ctrl->media_errors;
-
-    LIST_FOR_EACH (node, &ctrl->queues) {
-        struct nvme_conn_counters *c = &CONTAINER_OF(node, struct nvme_conn, ctrl_link)->counters;
-
-        reads += atomic_load_explicit(&c->reads, memory_order_relaxed);
-        writes += atomic_load_explicit(&c->writes, memory_order_relaxed);
-        bytes_read += atomic_load_explicit(&c->bytes_read, memory_order_relaxed);
-        bytes_written += atomic_load_explicit(&c->bytes_written, memory_order_relaxed);
-        errors += atomic_load_explicit(&c->media_errors, memory_order_relaxed);
-    }
-    /* "... thousands of 512 byte data units", rounded up. */
-    return (struct nvme_log_smart_spec) {
-        .data_units_read.low = le64_make((bytes_read + 511999) / 512000),
-        .data_units_written.low = le64_make((bytes_written + 511999) / 512000),
-        .host_reads.low = le64_make(reads),
-        .host_writes.low = le64_make(writes),
-        .media_errors.low = le64_make(errors),
-    };
-}
-
-static size_t write_smart(const struct nvme_ctrl *ctrl, uint8_t *out)
-{
-    struct nvme_log_smart_spec log = smart_counters(ctrl);
-
-    log.temperature_k = le16_make(TEMPERATURE_K);
-    log.spare_percent = 100;
-    log.spare_threshold_percent = 10;
     memcpy(out, &log, sizeof log);
     return sizeof log;
 }
@@ -131,7 +82,7 @@ static size_t write_features(const struct nvme_ctrl *ctrl, uint8_t *out)
         NVME_FEAT_ARBITRATION,     NVME_FEAT_POWER_MANAGEMENT, NVME_FEAT_TEMPERATURE,
         NVME_FEAT_ERROR_RECOVERY,  NVME_FEAT_VOLATILE_CACHE,   NVME_FEAT_QUEUES,
         NVME_FEAT_WRITE_ATOMICITY, NVME_FEAT_ASYNC_EVENT,      NVME_FEAT_KEEP_ALIVE,
-        NVME_FEAT_HOST_BEHAVIOR,   NVME_FEAT_HOST_ID,
+        NVME_FEAT_TIMESTAMP,       NVME_FEAT_HOST_BEHAVIOR,    NVME_FEAT_HOST_ID,
     };
     struct nvme_log_features_spec log = { 0 };
 
@@ -148,12 +99,12 @@ static log_writer *find_writer(const struct nvme_ctrl *ctrl, uint8_t page)
     if (page == NVME_LOG_SUPPORTED)
         return write_supported;
     if (page == NVME_LOG_ERROR)
-        return write_error;
+        return ctrl_write_errors;
     if (ctrl_is_discovery(ctrl))
         return NULL;
     switch (page) {
     case NVME_LOG_SMART:
-        return write_smart;
+        return ctrl_write_smart;
     case NVME_LOG_FIRMWARE:
         return write_firmware;
     case NVME_LOG_CHANGED_NS:

@@ -141,14 +141,18 @@ uint16_t ctrl_property_set(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd)
     if ((cc & NVME_CC_EN) != 0 && (ctrl->cc & NVME_CC_EN) == 0 && !cc_is_supported(ctrl, cc))
         return NVME_SC_DNR | NVME_SC_INVALID_FIELD;
 
+    if ((cc & NVME_CC_SHN_MASK) == NVME_CC_SHN_MASK) /* Reserved. */
+        return NVME_SC_DNR | NVME_SC_INVALID_FIELD;
+
     const bool enables = (cc & NVME_CC_EN) != 0 && (ctrl->cc & NVME_CC_EN) == 0;
+    const bool resets = (cc & NVME_CC_EN) == 0 && (ctrl->cc & NVME_CC_EN) != 0;
 
     ctrl->cc = cc;
     if ((cc & NVME_CC_SHN_MASK) != 0)
         shutdown_start(ctrl);
     else if (enables && ctrl->shutdown == SHUTDOWN_COMPLETE)
         ctrl->shutdown = SHUTDOWN_NONE; /* Enabling anew ends a shutdown. */
-    if ((cc & NVME_CC_EN) == 0)
-        ctrl_kill_io_queues(ctrl);
+    if (resets)
+        ctrl_reset(ctrl);
     return 0;
 }

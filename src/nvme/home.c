@@ -124,6 +124,22 @@ void home_submit(struct nvme_cmd *cmd)
     reactor_post(cmd->conn->target->home, &cmd->msg);
 }
 
+static void home_on_error(struct io_msg *msg)
+{
+    struct nvme_cmd *cmd = CONTAINER_OF(msg, struct nvme_cmd, msg);
+
+    assert(reactor_is_current(cmd->conn->target->home));
+    if (cmd->conn->ctrl != NULL)
+        ctrl_note_error(cmd->conn->ctrl, cmd, cmd->status);
+    cmd_post_reply(cmd, cmd->status);
+}
+
+void home_post_error(struct nvme_cmd *cmd)
+{
+    cmd->msg.deliver = home_on_error;
+    reactor_post(cmd->conn->target->home, &cmd->msg);
+}
+
 /* ---- End ---- */
 
 static void home_on_closing(struct io_msg *msg)

@@ -97,6 +97,7 @@ static struct nvme_subsys *subsys_new(struct nvme_target *target, const char *nq
     if (subsys == NULL)
         return NULL;
     subsys->target = target;
+    subsys->since_ns = reactor_now_ns(target->home);
     snprintf(subsys->nqn.s, sizeof subsys->nqn.s, "%s", nqn);
     snprintf(subsys->serial, sizeof subsys->serial, "%s", serial);
     snprintf(subsys->model, sizeof subsys->model, "%s", model);

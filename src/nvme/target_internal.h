@@ -82,6 +82,11 @@ static inline struct nvme_shard *target_home_shard(const struct nvme_target *tar
     return &target->shards[0];
 }
 
+/* What SMART counts. */
+struct nvme_totals {
+    uint64_t reads, writes, bytes_read, bytes_written, media_errors, busy_ns;
+};
+
 struct nvme_subsys {
     struct list_node link;
     struct nvme_target *target;
@@ -94,6 +99,8 @@ struct nvme_subsys {
     void (*hosts_changed)(void *ctx); /* Of the configuration. */
     void *hosts_ctx;
     struct list ctrls;
+    struct nvme_totals totals; /* Of queues that have gone. */
+    uint64_t since_ns;         /* When it was added. */
     bool removing;
     struct io_task removed_task;
     void (*removed)(void *ctx);
@@ -112,6 +119,14 @@ enum nvme_shutdown {
     SHUTDOWN_DRAINING, /* For the I/O queues. */
     SHUTDOWN_FLUSHING, /* For the namespace. */
     SHUTDOWN_COMPLETE,
+};
+
+/* A command that failed, for the error log. */
+struct nvme_error {
+    uint16_t sqid, cid, status;
+    uint32_t nsid;
+    uint64_t lba;
+    uint64_t result;
 };
 
 struct nvme_ctrl {
@@ -143,8 +158,11 @@ struct nvme_ctrl {
     bool ns_changed;        /* For the Changed Namespace List log. */
 
     uint8_t host_behavior[NVME_HOST_BEHAVIOR_BYTES];
-    /* Of queues that have gone. */
-    uint64_t reads, writes, bytes_read, bytes_written, media_errors;
+    uint64_t timestamp_ms; /* As it was set, ... */
+    uint64_t timestamp_ns; /* ... and when. */
+    bool timestamp_is_set;
+    struct nvme_error errors[NVME_ERROR_ENTRIES]; /* A ring. */
+    uint64_t error_count;                         /* All there were. */
 
     /* Any reactor's; see ns.h. */
     _Atomic uint64_t loss_told;     /* 0 again when the answer may have been lost. */
@@ -235,6 +253,21 @@ void ctrl_shutdown_step(struct nvme_ctrl *ctrl);
 
 /* CSTS as a host would read it. */
 uint32_t ctrl_csts(const struct nvme_ctrl *ctrl);
+
+/* CC.EN has become 0: what the host has set is as it was at first, and its event requests end. */
+void ctrl_reset(struct nvme_ctrl *ctrl);
+
+/* ---- ctrl_health.c ---- */
+
+/* A queue goes: what it has counted is the subsystem's. */
+void ctrl_keep_counters(const struct nvme_conn *conn);
+
+/* Notes a command that ends with this status. */
+void ctrl_note_error(struct nvme_ctrl *ctrl, const struct nvme_cmd *cmd, uint16_t status);
+
+/* The log pages, to out, which is zeroed; they return their lengths. */
+size_t ctrl_write_smart(const struct nvme_ctrl *ctrl, uint8_t *out);
+size_t ctrl_write_errors(const struct nvme_ctrl *ctrl, uint8_t *out);
 
 /* ---- ctrl_events.c ---- */
 
