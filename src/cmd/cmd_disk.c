@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* trilith disk list | show | check */
+/* trilith disk list | show | add | remove | check */
+#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmd/api.h"
 #include "cmd/command.h"
@@ -100,6 +103,127 @@ static int disk_show(int argc, char **argv)
     return status;
 }
 
+/* ---- add and remove ---- */
+
+enum { OPT_NODE = 256, OPT_FORCE, OPT_WAIT };
+
+#define OPTION_WAIT                                                                 \
+    {                                                                               \
+        "wait", OPT_WAIT, "SECONDS", "how long to wait for the node, 1 to 300 (30)" \
+    }
+
+struct disk_options {
+    struct api_options api;
+    const char *node;
+    bool force;
+    uint64_t wait_s;
+};
+
+/* False: the command ends with args->exit_status. */
+static bool parse(const struct cli_syntax *syntax, int argc, char **argv, struct cli_args *args,
+                  struct disk_options *o)
+{
+    int id;
+
+    *o = (struct disk_options) { .node = "", .wait_s = 30 };
+    cli_begin(args, syntax, argc, argv);
+    while ((id = cli_next(args)) != CLI_END) {
+        bool ok = id != CLI_EXIT;
+        if (id == OPT_NODE)
+            o->node = args->value;
+        else if (id == OPT_FORCE)
+            o->force = true;
+        else if (id == OPT_WAIT)
+            ok = cli_number(args, "wait", 1, 300, &o->wait_s);
+        else if (ok)
+            ok = api_option(args, id, &o->api);
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
+static const struct cli_option add_options[] = {
+    { "node", OPT_NODE, "NAME", "the node that has it (the only one)" },
+    { "force", OPT_FORCE, NULL, "format it although it holds something else, which\nis lost" },
+    OPTION_WAIT,
+    CLI_OPTION_OUTPUT,
+    API_OPTION,
+};
+
+static const struct cli_syntax add_syntax = {
+    .command = "trilith disk add",
+    .operands = "PATH",
+    .about = "Gives a running node one more disk: a file, partition or device.  A blank one is\n"
+             "formatted, one of this cluster is taken up as it is.  Volumes that are created\n"
+             "from now on may lie there.",
+    .options = add_options,
+    .option_count = ARRAY_COUNT(add_options),
+    .operands_min = 1,
+    .operands_max = 1,
+};
+
+static int disk_add(int argc, char **argv)
+{
+    Trilith__V1__AddDiskRequest request = TRILITH__V1__ADD_DISK_REQUEST__INIT;
+    ProtobufCMessage *reply = NULL;
+    struct disk_options o;
+    struct cli_args args;
+    char here[PATH_MAX] = "";
+    char path[2 * PATH_MAX];
+
+    if (!parse(&add_syntax, argc, argv, &args, &o))
+        return args.exit_status;
+    if (args.operands[0][0] != '/' && getcwd(here, sizeof here) == NULL)
+        return cli_fail("the working directory: %s", strerror(errno));
+    snprintf(path, sizeof path, "%s%s%s", here, here[0] != '\0' ? "/" : "", args.operands[0]);
+    request.path = path;
+    request.node = (char *)(uintptr_t)o.node;
+    request.force = o.force;
+    request.wait_ms = (uint32_t)(o.wait_s * 1000);
+    const int status = api_call(&o.api, SERVICE, "AddDisk", &request.base,
+                                request.wait_ms + API_TIMEOUT_MS, &reply);
+    if (status == COMMAND_OK) {
+        json_t *all = api_json(reply);
+        cli_print_record(o.api.format, json_object_get(all, "disk"), show_columns,
+                         ARRAY_COUNT(show_columns));
+        json_decref(all);
+    }
+    rpc_message_free(reply);
+    return status;
+}
+
+static const struct cli_option remove_options[] = { OPTION_WAIT, CLI_OPTION_OUTPUT, API_OPTION };
+
+static const struct cli_syntax remove_syntax = {
+    .command = "trilith disk remove",
+    .operands = "NAME",
+    .about = "Takes a disk, named by its name or UUID, away from its node.  No shards may lie on\n"
+             "it.  What is on the disk stays there, and it can be added again; a file that\n"
+             "'trilith up' has made is deleted.",
+    .options = remove_options,
+    .option_count = ARRAY_COUNT(remove_options),
+    .operands_min = 1,
+    .operands_max = 1,
+};
+
+static int disk_remove(int argc, char **argv)
+{
+    Trilith__V1__RemoveDiskRequest request = TRILITH__V1__REMOVE_DISK_REQUEST__INIT;
+    ProtobufCMessage *reply = NULL;
+    struct disk_options o;
+    struct cli_args args;
+
+    if (!parse(&remove_syntax, argc, argv, &args, &o))
+        return args.exit_status;
+    request.name = (char *)(uintptr_t)args.operands[0];
+    request.wait_ms = (uint32_t)(o.wait_s * 1000);
+    const int status = api_call(&o.api, SERVICE, "RemoveDisk", &request.base,
+                                request.wait_ms + API_TIMEOUT_MS, &reply);
+    rpc_message_free(reply);
+    return status;
+}
+
 /* ---- check ---- */
 
 static const struct cli_option check_options[] = { CLI_OPTION_OUTPUT };
@@ -129,6 +253,8 @@ static int disk_check_command(int argc, char **argv)
 static const struct command disk_commands[] = {
     { "list", "list all disks", disk_list },
     { "show", "show one disk", disk_show },
+    { "add", "give a running node one more disk", disk_add },
+    { "remove", "take an empty disk away from its node", disk_remove },
     { "check", "verify a disk offline", disk_check_command },
 };
 

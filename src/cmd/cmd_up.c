@@ -216,8 +216,8 @@ static struct status start_node(struct up *up)
 {
     struct up_node_config config = {
         .options = &up->options,
-        .disks = up->disks.config,
-        .disk_count = up->disks.count,
+        .disks = &up->disks,
+        .dir = &up->dir,
         .listen = up->run.listen,
         .advertise = up->run.advertise,
         .api = up->api_text,
@@ -249,6 +249,8 @@ static bool wait_for_end_signal(struct up *up, const sigset_t *signals,
 {
     while (up_node_state(&up->node) == while_state) {
         int signal_number = 0;
+        if (while_state == UP_NODE_UP)
+            up_node_run(&up->node);
         if (sigwait(signals, &signal_number) == 0 && signal_number != SIGUSR1)
             return true;
     }

@@ -50,6 +50,8 @@ static struct status up_disk_open(void *ctx, struct reactor *r, struct dev **out
     return STATUS(OK);
 }
 
+static struct status take_path(const char *path, struct up_disk *d);
+
 /* ---- Files under the directory ---- */
 
 static struct status own_path(const struct up_dir *dir, unsigned index, char out_path[PATH_MAX])
@@ -65,23 +67,18 @@ static void own_line(unsigned index, char out_line[PATH_MAX])
     snprintf(out_line, PATH_MAX, "disk-%u", index + 1);
 }
 
-/* How many of them there are from earlier starts.  One that was served and is missing counts: it
- * is reported, and no new file takes its place. */
-static struct status own_count(const struct up_dir *dir, const struct up_known *known,
-                               unsigned *out_count)
+/* Whether there is one of this index from earlier starts.  One that was served and is missing
+ * counts: it is reported, and no new file takes its place. */
+static struct status own_is_there(const struct up_dir *dir, const struct up_known *known,
+                                  unsigned index, bool *out_there)
 {
     char path[PATH_MAX];
     char line[PATH_MAX];
     struct stat st;
-    unsigned count = 0;
 
-    for (unsigned i = 0; i < NODE_DISKS_MAX; i++) {
-        TRY(own_path(dir, i, path));
-        own_line(i, line);
-        if (up_known_has(known, line) || (stat(path, &st) == 0 && count == i))
-            count = i + 1;
-    }
-    *out_count = count;
+    TRY(own_path(dir, index, path));
+    own_line(index, line);
+    *out_there = up_known_has(known, line) || stat(path, &st) == 0;
     return STATUS(OK);
 }
 
@@ -106,26 +103,58 @@ static struct status check_space(const struct up_dir *dir, unsigned new_count, u
     return STATUS(OK);
 }
 
+/* Adds the file of this index; bytes: 0 if it is there. */
+static struct status own_add(const struct up_dir *dir, unsigned index, uint64_t bytes,
+                             struct up_disks *disks)
+{
+    struct up_disk *d = &disks->disk[disks->count++];
+
+    TRY(own_path(dir, index, d->path));
+    own_line(index, d->line);
+    d->bytes = bytes;
+    d->number = index + 1;
+    return STATUS(OK);
+}
+
+/* Adds those that are there, or (new_bytes > 0) new ones in the gaps and behind them, up to most.
+ */
+static struct status own_walk(const struct up_dir *dir, uint64_t new_bytes, unsigned most,
+                              struct up_disks *disks)
+{
+    for (unsigned i = 0; i < NODE_DISKS_MAX && disks->count < most; i++) {
+        bool there;
+        TRY(own_is_there(dir, &disks->known, i, &there));
+        if (there == (new_bytes == 0))
+            TRY(own_add(dir, i, new_bytes, disks));
+    }
+    return STATUS(OK);
+}
+
+/* Those that were added while it ran. */
+static struct status prepare_added(struct up_disks *disks)
+{
+    for (unsigned i = 0; i < disks->known.count && disks->count < NODE_DISKS_MAX; i++)
+        if (disks->known.line[i][0] == '/')
+            TRY(take_path(disks->known.line[i], &disks->disk[disks->count++]));
+    return STATUS(OK);
+}
+
 static struct status prepare_own(const struct up_options *o, const struct up_dir *dir,
                                  struct up_disks *disks)
 {
-    unsigned there;
-
-    TRY(own_count(dir, &disks->known, &there));
-    disks->count = there > 0 && !o->disks_chosen ? there : o->disk_count;
-    if (disks->count < there) {
+    TRY(own_walk(dir, 0, NODE_DISKS_MAX, disks));
+    const unsigned there = disks->count;
+    const unsigned wanted = there > 0 && !o->disks_chosen ? there : o->disk_count;
+    if (wanted < there) {
         (void)cli_fail("'%s' has %u disks already: --disks %u would leave some of them out",
-                       dir->path, there, disks->count);
+                       dir->path, there, wanted);
         return STATUS(INVALID);
     }
-    if (disks->count > there)
-        TRY(check_space(dir, disks->count - there, o->disk_bytes));
-    for (unsigned i = 0; i < disks->count; i++) {
-        TRY(own_path(dir, i, disks->disk[i].path));
-        own_line(i, disks->disk[i].line);
-        disks->disk[i].bytes = i < there ? 0 : o->disk_bytes;
+    if (wanted > there) {
+        TRY(check_space(dir, wanted - there, o->disk_bytes));
+        TRY(own_walk(dir, o->disk_bytes, wanted, disks));
     }
-    return STATUS(OK);
+    return prepare_added(disks);
 }
 
 /* ---- Disks that were given ---- */
@@ -144,19 +173,26 @@ static struct status prepare_memory(const char *text, struct up_disk *d)
     return STATUS(OK);
 }
 
-static struct status check_foreign(const char *path, bool force)
+/* Says in problem what keeps the path from being a disk. */
+static struct status wrong(char problem[UP_DISK_PROBLEM_BYTES], struct status st, const char *what,
+                           const char *more)
+{
+    snprintf(problem, UP_DISK_PROBLEM_BYTES, "%s%s", what, more);
+    return st;
+}
+
+static struct status check_foreign(const char *path, bool force,
+                                   char problem[UP_DISK_PROBLEM_BYTES])
 {
     struct disk_probe probe;
     const struct status st = disk_probe(path, &probe);
 
-    if (!status_ok(st)) {
-        (void)cli_fail("disk '%s': %s", path, status_text(st));
-        return st;
-    }
+    if (!status_ok(st))
+        return wrong(problem, st, status_text(st), "");
     if (!probe.is_foreign || force)
         return STATUS(OK);
-    (void)cli_fail("disk '%s' holds something else: %s; --force formats it, and that is lost", path,
-                   probe.what);
+    snprintf(problem, UP_DISK_PROBLEM_BYTES,
+             "it holds something else: %s; --force formats it, and that is lost", probe.what);
     return STATUS(FOREIGN);
 }
 
@@ -178,23 +214,34 @@ static struct status take_path(const char *path, struct up_disk *d)
     return STATUS(OK);
 }
 
-static struct status prepare_path(const char *path, bool force, struct up_disk *d)
+struct status up_disk_look(const char *path, bool force, struct up_disk *d,
+                           char problem[UP_DISK_PROBLEM_BYTES])
 {
     struct stat st;
 
+    problem[0] = '\0';
     if (stat(path, &st) != 0) {
         const int err = errno;
-        (void)cli_fail("disk '%s': %s%s", path, strerror(err),
-                       err == ENOENT ? "; 'truncate -s 10G PATH' makes a file that can be one"
-                                     : "");
-        return status_from_errno(err);
+        return wrong(problem, status_from_errno(err), strerror(err),
+                     err == ENOENT ? "; 'truncate -s 10G PATH' makes a file that can be one" : "");
     }
-    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
-        (void)cli_fail("disk '%s' is neither a file nor a block device", path);
-        return STATUS(INVALID);
-    }
+    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+        return wrong(problem, STATUS(INVALID), "it is neither a file nor a block device", "");
+    if (S_ISREG(st.st_mode) && (uint64_t)st.st_size < UP_DISK_BYTES_MIN)
+        return wrong(problem, STATUS(INVALID), "it is too small: a disk has at least ",
+                     size_format(UP_DISK_BYTES_MIN).s);
     TRY(take_path(path, d));
-    return check_foreign(path, force);
+    return check_foreign(path, force, problem);
+}
+
+static struct status prepare_path(const char *path, bool force, struct up_disk *d)
+{
+    char problem[UP_DISK_PROBLEM_BYTES];
+    const struct status st = up_disk_look(path, force, d, problem);
+
+    if (problem[0] != '\0')
+        (void)cli_fail("disk '%s': %s", path, problem);
+    return st;
 }
 
 static struct status prepare_disk(const char *text, bool force, struct up_disk *d)
@@ -285,6 +332,51 @@ struct status up_disks_remember(struct up_disks *disks, const struct up_dir *dir
     return disks->known.count == before ? STATUS(OK) : up_known_write(dir, &disks->known);
 }
 
+struct status up_disks_forget(struct up_disks *disks, const struct up_dir *dir, struct up_disk *d)
+{
+    const bool is_own = d->line[0] != '\0' && d->line[0] != '/';
+
+    if (d->line[0] != '\0' && up_known_remove(&disks->known, d->line))
+        TRY(up_known_write(dir, &disks->known));
+    /* Only now: a crash before leaves a disk that is empty, and is removed again. */
+    if (is_own && unlink(d->path) != 0 && errno != ENOENT)
+        return status_from_errno(errno);
+    *d = (struct up_disk) { 0 };
+    return STATUS(OK);
+}
+
+struct up_disk *up_disks_find(struct up_disks *disks, const char *path)
+{
+    for (unsigned i = 0; i < disks->count; i++)
+        if (strcmp(disks->config[i].path, path) == 0)
+            return &disks->disk[i];
+    return NULL;
+}
+
+struct up_disk *up_disks_slot(struct up_disks *disks)
+{
+    for (unsigned i = 0; i < disks->count; i++)
+        if (disks->disk[i].path[0] == '\0' && !disks->disk[i].in_memory)
+            return &disks->disk[i];
+    return disks->count < NODE_DISKS_MAX ? &disks->disk[disks->count++] : NULL;
+}
+
+struct node_disk_config *up_disks_configure(struct up_disks *disks, struct up_disk *d,
+                                            const char *name, const char *path, bool force)
+{
+    struct node_disk_config *c = &disks->config[d - disks->disk];
+
+    *c = (struct node_disk_config) {
+        .force = force,
+        .known = up_known_has(&disks->known, d->line),
+        .open = up_disk_open,
+        .ctx = d,
+    };
+    snprintf(c->name, sizeof c->name, "%s", name);
+    snprintf(c->path, sizeof c->path, "%s", path);
+    return c;
+}
+
 struct status up_disks_prepare(const struct up_options *options, const struct up_dir *dir,
                                struct up_disks *disks)
 {
@@ -297,14 +389,11 @@ struct status up_disks_prepare(const struct up_options *options, const struct up
     else
         TRY(prepare_own(options, dir, disks));
     for (unsigned i = 0; i < disks->count; i++) {
-        struct node_disk_config *c = &disks->config[i];
-        snprintf(c->name, sizeof c->name, "node-1/disk-%u", i + 1);
-        snprintf(c->path, sizeof c->path, "%s",
-                 disks->disk[i].in_memory ? options->disks[i] : disks->disk[i].path);
-        c->force = options->force;
-        c->known = up_known_has(&disks->known, disks->disk[i].line);
-        c->open = up_disk_open;
-        c->ctx = &disks->disk[i];
+        struct up_disk *d = &disks->disk[i];
+        char name[STORE_NAME_BYTES];
+        snprintf(name, sizeof name, "node-1/disk-%u", d->number > 0 ? d->number : i + 1);
+        (void)up_disks_configure(disks, d, name, d->in_memory ? options->disks[i] : d->path,
+                                 options->force);
     }
     return STATUS(OK);
 }

@@ -6,6 +6,7 @@
  *   --disk PATH   a file, partition or device that is there
  *   --disk mem:SIZE
  *   (later)       those of DIR/node-1/disks again, see up_known.h
+ *   (added)       what `trilith disk add` named while it ran, see up_orders.h
  *   --disk fault:FAULT:PATH or :mem:SIZE         see up_fault.h
  *
  * Threading: the main thread; the open functions run on the reactors.
@@ -28,8 +29,11 @@ struct up_disk {
     bool in_memory;
     bool has_fault;
     struct dev_fault fault;
-    uint64_t bytes; /* Of a file that is to be made, or of memory; 0: it is there. */
+    uint64_t bytes;  /* Of a file that is to be made, or of memory; 0: it is there. */
+    unsigned number; /* Of a file under the directory: the N of disk-N; 0: it is another. */
 };
+
+#define UP_DISK_PROBLEM_BYTES NODE_REASON_BYTES
 
 struct up_disks {
     struct up_disk disk[NODE_DISKS_MAX];
@@ -45,6 +49,28 @@ struct up_disks {
  */
 struct status up_disks_prepare(const struct up_options *options, const struct up_dir *dir,
                                struct up_disks *out_disks) MUST_CHECK;
+
+/*
+ * Looks whether path can be a disk, and fills in one that is to be opened: INVALID, FOREIGN or
+ * what the operating system says, with the problem in words.
+ */
+struct status up_disk_look(const char *path, bool force, struct up_disk *out_disk,
+                           char problem[UP_DISK_PROBLEM_BYTES]) MUST_CHECK;
+
+/* A disk by the path that the node has for it; NULL if there is none. */
+struct up_disk *up_disks_find(struct up_disks *disks, const char *path);
+
+/* Room for one more; NULL if there is none.  It is free again until its path is filled in. */
+struct up_disk *up_disks_slot(struct up_disks *disks);
+
+/* What the node is told of the disk. */
+struct node_disk_config *up_disks_configure(struct up_disks *disks, struct up_disk *disk,
+                                            const char *name, const char *path, bool force);
+
+/* The disk is not served any more, and not at later starts.  Its file under the directory, which
+ * is empty, is removed. */
+struct status up_disks_forget(struct up_disks *disks, const struct up_dir *dir,
+                              struct up_disk *disk) MUST_CHECK;
 
 /* Remembers the disks that are served for later starts; served[i] is about disk i. */
 struct status up_disks_remember(struct up_disks *disks, const struct up_dir *dir,

@@ -31,6 +31,18 @@ void up_known_add(struct up_known *known, const char *line)
     snprintf(known->line[known->count++], PATH_MAX, "%s", line);
 }
 
+bool up_known_remove(struct up_known *known, const char *line)
+{
+    for (unsigned i = 0; i < known->count; i++) {
+        if (strcmp(known->line[i], line) != 0)
+            continue;
+        known->count--;
+        memmove(known->line[i], known->line[i + 1], (known->count - i) * sizeof known->line[0]);
+        return true;
+    }
+    return false;
+}
+
 struct status up_known_read(const struct up_dir *dir, struct up_known *out_known)
 {
     char path[PATH_MAX];

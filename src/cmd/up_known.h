@@ -29,6 +29,9 @@ struct status up_known_write(const struct up_dir *dir, const struct up_known *kn
 
 bool up_known_has(const struct up_known *known, const char *line);
 
+/* Whether it was there. */
+bool up_known_remove(struct up_known *known, const char *line);
+
 /* Adds a line if it is not there; there is room for all disks of a node. */
 void up_known_add(struct up_known *known, const char *line);
 

@@ -49,6 +49,7 @@ static struct status agent_desired(void *ctx, const struct node_desired *desired
 {
     struct up_node *n = ctx;
 
+    up_orders_take(&n->orders, desired);
     return node_apply(n->node, desired);
 }
 
@@ -57,6 +58,7 @@ static void agent_fill_report(void *ctx, struct node_report *out_report)
     struct up_node *n = ctx;
 
     node_fill_report(n->node, out_report);
+    up_orders_report(&n->orders, out_report);
 }
 
 static const struct node_agent_ops agent_ops = {
@@ -70,9 +72,9 @@ static void see_what_is_served(struct up_node *n)
     struct node_report report = { 0 };
 
     node_fill_report(n->node, &report);
-    for (unsigned i = 0; i < n->config.disk_count; i++)
+    for (unsigned i = 0; i < n->config.disks->count; i++)
         for (uint32_t d = 0; d < report.disk_count; d++)
-            n->served[i] |= strcmp(report.disks[d].path, n->config.disks[i].path) == 0;
+            n->served[i] |= strcmp(report.disks[d].path, n->config.disks->config[i].path) == 0;
 }
 
 static void node_opened(void *ctx, struct status status, const char *problem)
@@ -96,6 +98,18 @@ static void node_has_changed(void *ctx)
 
     if (!n->stopping)
         node_agent_changed(n->agent);
+}
+
+static void orders_wake(void *ctx)
+{
+    struct up_node *n = ctx;
+
+    n->config.wake(n->config.ctx);
+}
+
+void up_node_run(struct up_node *n)
+{
+    up_orders_run(&n->orders);
 }
 
 static struct status node_takes_epoch(void *ctx, struct uuid volume, node_agent_epoch_fn *done,
@@ -141,16 +155,19 @@ static void start_on_home(struct io_msg *msg)
         .has_advertise = o->has_advertise,
         .advertise = n->config.advertise,
         .buffer_bytes = o->buffer_bytes,
-        .disks = n->config.disks,
-        .disk_count = n->config.disk_count,
+        .disks = n->config.disks->config,
+        .disk_count = n->config.disks->count,
         .log = n->config.log,
         .ops = &node_ops,
         .ctx = n,
     };
 
     struct status st = node_create(&config, &n->node);
-    if (status_ok(st))
+    if (status_ok(st)) {
+        n->orders.home = n->reactors[0];
+        n->orders.node = n->node;
         st = start_agent(n);
+    }
     if (!status_ok(st))
         fail(n, status_text(st));
 }
@@ -214,6 +231,11 @@ struct status up_node_start(struct up_node *n, const struct up_node_config *conf
     const unsigned chosen = config->options->reactors;
 
     *n = (struct up_node) { .config = *config, .state = UP_NODE_STARTING };
+    n->orders.disks = config->disks;
+    n->orders.dir = config->dir;
+    n->orders.wake = orders_wake;
+    n->orders.changed = node_has_changed;
+    n->orders.ctx = n;
     TRY(create_reactors(n, chosen > 0 ? chosen : cpu_count()));
     TRY(start_threads(n));
     n->msg.deliver = start_on_home;

@@ -15,15 +15,15 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "cmd/up_options.h"
+#include "cmd/up_orders.h"
 #include "node/node.h"
 
 enum up_node_state { UP_NODE_STARTING, UP_NODE_UP, UP_NODE_FAILED, UP_NODE_STOPPED };
 
 struct up_node_config {
     const struct up_options *options;
-    const struct node_disk_config *disks;
-    unsigned disk_count;
+    struct up_disks *disks;
+    const struct up_dir *dir;
     struct uuid uuid;
     struct io_addr listen;    /* With the port. */
     struct io_addr advertise; /* That the controller is told. */
@@ -47,6 +47,7 @@ struct up_node {
     bool stopping;
     char problem[NODE_REASON_BYTES];
     bool served[NODE_DISKS_MAX]; /* Written before UP is told. */
+    struct up_orders orders;
     struct io_msg msg;
 };
 
@@ -54,6 +55,9 @@ struct up_node {
 struct status up_node_start(struct up_node *n, const struct up_node_config *config) MUST_CHECK;
 
 enum up_node_state up_node_state(const struct up_node *n);
+
+/* On the main thread, whenever wake() was called while it is UP: carries out orders. */
+void up_node_run(struct up_node *n);
 
 /* UP: for each disk of the configuration, whether it was opened. */
 const bool *up_node_served(const struct up_node *n);

@@ -75,6 +75,7 @@ struct ctl {
     struct list observed;
     struct list waits;
     struct list node_watches;
+    struct list order_waits; /* disk_orders.c */
     struct meta_watch desired_watch;
     struct rpc_timer lease_timer;
     struct rpc_service services[CTL_SERVICE_COUNT];
@@ -109,6 +110,15 @@ struct uuid field_uuid(ProtobufCBinaryData field);
 /* Puts the node's desired record, so that its part has a new revision. */
 struct status desired_bump(struct meta *m, struct meta_txn *txn, struct uuid node) MUST_CHECK;
 
+/* The same with a change of what is in it; what change() adds lives until it was put. */
+struct status desired_change(struct meta *m, struct meta_txn *txn, struct uuid node,
+                             struct status (*change)(void *ctx, Stored__V1__Desired *desired),
+                             void *ctx) MUST_CHECK;
+
+/* The node's record; *out_record is NULL where there is none yet. */
+struct status desired_read(struct ctl *ctl, struct uuid node,
+                           Stored__V1__Desired **out_record) MUST_CHECK;
+
 /* What is planned on the disk of one of the record's shards. */
 uint64_t volume_planned_bytes(const Stored__V1__Volume *record, uint32_t shard);
 
@@ -129,6 +139,24 @@ void volume_wait_start(struct ctl *ctl, struct rpc_call *call, const Stored__V1_
 void volume_waits_check(struct ctl *ctl);
 /* Removes the records of a volume whose node has deleted it. */
 void volumes_finish_deleting(struct ctl *ctl, const struct observed *o);
+
+/* ---- Orders to nodes: disk_orders.c ---- */
+
+void on_add_disk(void *ctx, struct rpc_call *call, const ProtobufCMessage *message);
+void on_remove_disk(void *ctx, struct rpc_call *call, const ProtobufCMessage *message);
+
+/* Takes in what the node reports of its orders: they are over. */
+void orders_take_results(struct ctl *ctl, const struct observed *o);
+void order_waits_end(struct ctl *ctl);
+
+/* The disks that a node is to give up: they take no shards any more. */
+struct leaving {
+    Stored__V1__Desired *desired; /* Owned; NULL: none. */
+};
+struct status leaving_read(struct ctl *ctl, struct uuid node,
+                           struct leaving *out_leaving) MUST_CHECK;
+bool leaving_has(const struct leaving *leaving, struct uuid disk);
+void leaving_free(struct leaving *leaving);
 
 /* Ends every held watch of a node, or of all nodes. */
 void node_watches_answer(struct ctl *ctl, struct uuid node);

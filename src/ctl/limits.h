@@ -24,6 +24,7 @@
 #define CTL_NODES_MAX         64u
 #define CTL_DISKS_MAX         1024u /* Of all nodes. */
 #define CTL_VOLUMES_MAX       1024u
+#define CTL_ORDERS_MAX        16u  /* That a node has not reported on; it takes one at a time. */
 #define CTL_HOSTS_MAX         128u /* Allowed hosts of one volume. */
 
 /* Hosts that a node may report as connected to one volume: a target's queues end before. */

@@ -208,6 +208,7 @@ static void report_take(struct ctl *ctl, struct observed *o,
     o->seen_ns = rpc_now_ns(ctl->loop);
     for (size_t i = 0; i < report->n_disks; i++)
         keep_disk(ctl, o, report->disks[i]);
+    orders_take_results(ctl, o);
     volumes_finish_deleting(ctl, o);
     volume_waits_check(ctl);
 }

@@ -76,21 +76,50 @@ static void part_fill(const struct records *volumes, struct uuid node,
     reply->n_disk_uuids = table.count;
 }
 
+/* Borrows from the record, which may be NULL. */
+static void part_orders(const Stored__V1__Desired *desired, Trilith__V1__WatchNodeResponse *reply,
+                        struct arena *arena)
+{
+    reply->n_orders = desired != NULL ? desired->n_orders : 0;
+    reply->orders = arena_alloc(arena, reply->n_orders * sizeof *reply->orders);
+    for (size_t i = 0; i < reply->n_orders; i++) {
+        const Stored__V1__DiskOrder *r = desired->orders[i];
+        Trilith__V1__DiskOrder *o = arena_alloc(arena, sizeof *o);
+        trilith__v1__disk_order__init(o);
+        o->id = r->id;
+        o->remove = r->remove;
+        o->path = r->path;
+        o->name = r->name;
+        o->force = r->force;
+        o->disk_uuid = r->disk;
+        reply->orders[i] = o;
+    }
+}
+
 static void reply_part(struct ctl *ctl, struct rpc_call *call, struct uuid node, uint64_t revision)
 {
     CLEANUP(arena_free) struct arena arena = { 0 };
     Trilith__V1__WatchNodeResponse reply = TRILITH__V1__WATCH_NODE_RESPONSE__INIT;
+    Stored__V1__Desired *desired = NULL;
     struct records volumes;
 
-    const struct status st =
-        records_read(ctl, KEY_VOLUMES, &stored__v1__volume__descriptor, &volumes);
+    struct status st = records_read(ctl, KEY_VOLUMES, &stored__v1__volume__descriptor, &volumes);
     if (!status_ok(st)) {
         ctl_fail(call, st, "the volumes could not be read");
         return;
     }
+    st = desired_read(ctl, node, &desired);
+    if (!status_ok(st)) {
+        ctl_fail(call, st, "the node's orders could not be read");
+        records_free(&volumes);
+        return;
+    }
     reply.revision = revision;
     part_fill(&volumes, node, &reply, &arena);
+    part_orders(desired, &reply, &arena);
     rpc_reply(call, &reply.base);
+    if (desired != NULL)
+        record_free(&desired->base);
     records_free(&volumes);
 }
 

@@ -60,23 +60,44 @@ struct uuid field_uuid(ProtobufCBinaryData field)
     return status_ok(record_uuid(field, &uuid)) ? uuid : (struct uuid) { { 0 } };
 }
 
-struct status desired_bump(struct meta *m, struct meta_txn *txn, struct uuid node)
+struct status desired_change(struct meta *m, struct meta_txn *txn, struct uuid node,
+                             struct status (*change)(void *ctx, Stored__V1__Desired *desired),
+                             void *ctx)
 {
-    Stored__V1__Desired record = STORED__V1__DESIRED__INIT;
+    Stored__V1__Desired fresh = STORED__V1__DESIRED__INIT;
     const struct meta_key key = key_desired(node);
     ProtobufCMessage *found = NULL;
     uint64_t revision = 0;
 
-    const struct status st =
-        record_get(m, key.s, &stored__v1__desired__descriptor, &found, &revision);
+    struct status st = record_get(m, key.s, &stored__v1__desired__descriptor, &found, &revision);
     if (!status_is(st, STATUS_NOT_FOUND))
         TRY(st);
     if (found != NULL)
-        record.changes = ((const Stored__V1__Desired *)(const void *)found)->changes;
+        fresh = *(const Stored__V1__Desired *)(const void *)found;
+    st = change != NULL ? change(ctx, &fresh) : STATUS(OK);
+    if (status_ok(st)) {
+        fresh.changes++;
+        meta_txn_expect(txn, key.s, revision);
+        record_put(txn, key.s, &fresh.base);
+    }
     record_free(found);
-    record.changes++;
-    meta_txn_expect(txn, key.s, revision);
-    record_put(txn, key.s, &record.base);
+    return st;
+}
+
+struct status desired_bump(struct meta *m, struct meta_txn *txn, struct uuid node)
+{
+    return desired_change(m, txn, node, NULL, NULL);
+}
+
+struct status desired_read(struct ctl *ctl, struct uuid node, Stored__V1__Desired **out_record)
+{
+    ProtobufCMessage *found = NULL;
+    const struct status st =
+        record_get(ctl->meta, key_desired(node).s, &stored__v1__desired__descriptor, &found, NULL);
+
+    if (!status_is(st, STATUS_NOT_FOUND))
+        TRY(st);
+    *out_record = (Stored__V1__Desired *)(void *)found;
     return STATUS(OK);
 }
 

@@ -54,6 +54,18 @@ struct status validate_wait(uint32_t wait_ms, struct problem *problem)
 
 /* ---- A volume's specification ---- */
 
+struct status validate_disk_path(const char *path, struct problem *problem)
+{
+    if (path[0] != '/')
+        return wrong(problem, "disk '%.100s': a path that begins with '/' is needed", path);
+    if (strlen(path) > CTL_PATH_BYTES_MAX || strchr(path, '\n') != NULL)
+        return wrong(problem,
+                     "disk '%.100s': a path of at most %d bytes, without line breaks, is "
+                     "needed",
+                     path, CTL_PATH_BYTES_MAX);
+    return STATUS(OK);
+}
+
 struct status validate_volume_bytes(const char *name, uint64_t bytes, struct problem *problem)
 {
     if (bytes == 0)
@@ -196,5 +208,9 @@ struct status validate_report(const Trilith__V1__ReportStatusRequest *r, struct 
     }
     for (size_t i = 0; i < r->n_volumes; i++)
         TRY(check_volume(r->volumes[i], problem));
+    if (r->n_orders > CTL_ORDERS_MAX)
+        return wrong(problem, "more than %u orders", CTL_ORDERS_MAX);
+    for (size_t i = 0; i < r->n_orders; i++)
+        TRY(check_text(r->orders[i]->problem, "orders.problem", CTL_TEXT_BYTES_MAX, problem));
     return STATUS(OK);
 }

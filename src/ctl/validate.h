@@ -27,6 +27,8 @@ struct status validate_join(const Trilith__V1__JoinClusterRequest *request,
                             struct problem *problem) MUST_CHECK;
 struct status validate_report(const Trilith__V1__ReportStatusRequest *request,
                               struct problem *problem) MUST_CHECK;
+/* An absolute path without line breaks. */
+struct status validate_disk_path(const char *path, struct problem *problem) MUST_CHECK;
 /* The size of a volume; its name is for the problem. */
 struct status validate_volume_bytes(const char *name, uint64_t bytes,
                                     struct problem *problem) MUST_CHECK;

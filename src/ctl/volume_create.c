@@ -33,12 +33,13 @@ struct creation {
 
 /* ---- What is there ---- */
 
-static void candidate_fill(struct candidate *c, const struct observed *o)
+static void candidate_fill(struct candidate *c, const struct observed *o,
+                           const struct leaving *leaving)
 {
     c->node = o->node;
     for (size_t i = 0; i < o->report->n_disks; i++) {
         const Trilith__V1__DiskReport *d = o->report->disks[i];
-        if (d->failure[0] != '\0' || d->bytes == 0)
+        if (d->failure[0] != '\0' || d->bytes == 0 || leaving_has(leaving, field_uuid(d->uuid)))
             continue;
         c->uuids[c->disk_count] = field_uuid(d->uuid);
         c->disks[c->disk_count++].bytes = d->bytes;
@@ -73,10 +74,15 @@ static struct status MUST_CHECK candidate_take(struct ctl *ctl, const struct obs
 {
     if (!observed_connected(ctl, o))
         return STATUS(OK);
+    struct leaving leaving;
+    TRY(leaving_read(ctl, o->node, &leaving));
     struct candidate *c = calloc(1, sizeof *c);
-    if (c == NULL)
+    if (c == NULL) {
+        leaving_free(&leaving);
         return STATUS(NO_MEMORY);
-    candidate_fill(c, o);
+    }
+    candidate_fill(c, o, &leaving);
+    leaving_free(&leaving);
     for (size_t i = 0; i < volumes->count; i++)
         candidate_count(c, (const Stored__V1__Volume *)(const void *)volumes->items[i]);
     const bool better = candidate_free(c) > candidate_free(best) || best->disk_count == 0;

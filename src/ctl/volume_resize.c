@@ -27,19 +27,25 @@ struct stride {
     struct placement_disk disks[CTL_DISKS_MAX];
 };
 
-static void stride_fill(struct ctl *ctl, const Stored__V1__Volume *r, struct stride *stride)
+static struct status MUST_CHECK stride_fill(struct ctl *ctl, const Stored__V1__Volume *r,
+                                            struct stride *stride)
 {
     const struct observed *o = observed_find(ctl, field_uuid(r->node));
+    struct leaving leaving;
 
     if (!observed_connected(ctl, o))
-        return;
+        return STATUS(OK);
+    TRY(leaving_read(ctl, o->node, &leaving));
     for (size_t i = 0; i < r->n_disks && stride->count < CTL_DISKS_MAX; i++) {
         const Trilith__V1__DiskReport *d = observed_disk(o, field_uuid(r->disks[i]));
-        if (d == NULL || d->failure[0] != '\0' || d->bytes == 0)
+        if (d == NULL || d->failure[0] != '\0' || d->bytes == 0 ||
+            leaving_has(&leaving, field_uuid(d->uuid)))
             continue;
         stride->index[stride->count] = (uint32_t)i;
         stride->disks[stride->count++] = (struct placement_disk) { .bytes = d->bytes };
     }
+    leaving_free(&leaving);
+    return STATUS(OK);
 }
 
 /* Adds what a volume has planned on the disks. */
@@ -133,7 +139,7 @@ static struct status MUST_CHECK grow_record(struct resizing *z, Stored__V1__Volu
                  r->name, size_format(r->shard_bytes).s, CTL_SHARDS_MAX, size_format(z->bytes).s);
         return STATUS(LIMIT);
     }
-    stride_fill(z->ctl, r, stride);
+    TRY(stride_fill(z->ctl, r, stride));
     if (g.shard_count > r->n_placement)
         TRY(add_shards(z, r, stride, g.shard_count, arena));
     r->bytes = z->bytes;

@@ -83,11 +83,23 @@ static bool take_volume(const Trilith__V1__DesiredVolume *v, uint32_t disk_count
            take_hosts(v, arena, out_volume);
 }
 
+static bool take_order(const Trilith__V1__DiskOrder *o, struct node_order *out_order)
+{
+    out_order->id = o->id;
+    out_order->remove = o->remove;
+    out_order->force = o->force;
+    if (o->id == 0 || !take_text(o->path, out_order->path, sizeof out_order->path))
+        return false;
+    return o->remove ? take_uuid(o->disk_uuid, &out_order->disk)
+                     : take_text(o->name, out_order->name, sizeof out_order->name);
+}
+
 struct status agent_desired(const Trilith__V1__WatchNodeResponse *response, struct arena *arena,
                             struct node_desired *out_desired, char problem[NODE_REASON_BYTES])
 {
     struct uuid *disks = arena_alloc(arena, response->n_disk_uuids * sizeof *disks);
     struct node_desired_volume *volumes = arena_alloc(arena, response->n_volumes * sizeof *volumes);
+    struct node_order *orders = arena_alloc(arena, response->n_orders * sizeof *orders);
 
     for (size_t i = 0; i < response->n_disk_uuids; i++) {
         if (take_uuid(response->disk_uuids[i], &disks[i]))
@@ -102,11 +114,19 @@ struct status agent_desired(const Trilith__V1__WatchNodeResponse *response, stru
         snprintf(problem, NODE_REASON_BYTES, "volume '%.63s' has fields that cannot be", v->name);
         return STATUS(CORRUPT);
     }
+    for (size_t i = 0; i < response->n_orders; i++) {
+        if (take_order(response->orders[i], &orders[i]))
+            continue;
+        snprintf(problem, NODE_REASON_BYTES, "order %zu has fields that cannot be", i);
+        return STATUS(CORRUPT);
+    }
     *out_desired = (struct node_desired) { .revision = response->revision,
                                            .disks = disks,
                                            .disk_count = (uint32_t)response->n_disk_uuids,
                                            .volumes = volumes,
-                                           .volume_count = (uint32_t)response->n_volumes };
+                                           .volume_count = (uint32_t)response->n_volumes,
+                                           .orders = orders,
+                                           .order_count = (uint32_t)response->n_orders };
     return STATUS(OK);
 }
 
@@ -173,6 +193,17 @@ static Trilith__V1__VolumeReport *volume_message(const struct node_volume_report
     return m;
 }
 
+static Trilith__V1__OrderResult *result_message(const struct node_order_result *r,
+                                                struct arena *arena)
+{
+    Trilith__V1__OrderResult *m = arena_alloc(arena, sizeof *m);
+
+    trilith__v1__order_result__init(m);
+    m->id = r->id;
+    m->problem = text_message(r->problem, arena);
+    return m;
+}
+
 Trilith__V1__ReportStatusRequest *agent_report(const struct node_report *report, struct uuid node,
                                                struct arena *arena)
 {
@@ -193,5 +224,9 @@ Trilith__V1__ReportStatusRequest *agent_report(const struct node_report *report,
     m->volumes = arena_alloc(arena, m->n_volumes * sizeof *m->volumes);
     for (size_t i = 0; i < m->n_volumes; i++)
         m->volumes[i] = volume_message(&report->volumes[i], arena);
+    m->n_orders = report->result_count;
+    m->orders = arena_alloc(arena, m->n_orders * sizeof *m->orders);
+    for (size_t i = 0; i < m->n_orders; i++)
+        m->orders[i] = result_message(&report->results[i], arena);
     return m;
 }

@@ -38,6 +38,16 @@ struct node_desired_volume {
     const uint32_t *placement;
 };
 
+/* A disk that the node shall take or give up, once. */
+struct node_order {
+    uint64_t id;
+    bool remove; /* Otherwise it is to be added. */
+    char path[256];
+    char name[STORE_NAME_BYTES]; /* Of a disk that is formatted. */
+    bool force;
+    struct uuid disk; /* That is to be removed. */
+};
+
 /* The node's whole part.  A volume that is open and not in here is closed; its data is kept. */
 struct node_desired {
     uint64_t revision; /* Name it in the next report. */
@@ -45,6 +55,8 @@ struct node_desired {
     uint32_t disk_count;
     const struct node_desired_volume *volumes;
     uint32_t volume_count;
+    const struct node_order *orders; /* Not reported on yet; for whoever has the disks' paths. */
+    uint32_t order_count;
 };
 
 /* ---- Reported ---- */
@@ -87,6 +99,11 @@ struct node_disk_problem {
     char text[NODE_REASON_BYTES];
 };
 
+struct node_order_result {
+    uint64_t id;
+    char problem[NODE_REASON_BYTES]; /* Empty: it was done. */
+};
+
 /* Arrays are the node's, and lent to the agent until it asks again. */
 struct node_report {
     uint64_t revision; /* Of the desired state that this is about; 0 before the first. */
@@ -96,6 +113,8 @@ struct node_report {
     uint32_t problem_count;
     const struct node_volume_report *volumes;
     uint32_t volume_count;
+    const struct node_order_result *results;
+    uint32_t result_count;
 };
 
 #endif

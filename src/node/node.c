@@ -73,6 +73,16 @@ struct node_disk *node_find_disk(struct node *n, struct uuid uuid)
 
 /* ---- Creating ---- */
 
+void node_init_disk(struct node *n, struct node_disk *d)
+{
+    d->node = n;
+    d->home = n->home;
+    d->reactor = n->reactors[(size_t)(d - n->disks) % n->reactor_count];
+    d->cluster = n->membership.cluster;
+    snprintf(d->cluster_name, sizeof d->cluster_name, "%s", n->membership.cluster_name);
+    d->log = n->log;
+}
+
 struct status node_create(const struct node_config *config, struct node **out_node)
 {
     if (config->disk_count > NODE_DISKS_MAX || config->reactor_count > NODE_REACTORS_MAX)
@@ -81,7 +91,7 @@ struct status node_create(const struct node_config *config, struct node **out_no
     struct node *n = calloc(1, sizeof *n);
     if (n == NULL)
         return STATUS(NO_MEMORY);
-    n->disks = calloc(max_u64(config->disk_count, 1), sizeof *n->disks);
+    n->disks = calloc(NODE_DISKS_MAX, sizeof *n->disks);
     n->report = calloc(1, sizeof *n->report);
     if (n->disks == NULL || n->report == NULL) {
         free(n->disks);
@@ -102,11 +112,8 @@ struct status node_create(const struct node_config *config, struct node **out_no
     n->ctx = config->ctx;
     n->disk_count = config->disk_count;
     for (unsigned i = 0; i < n->disk_count; i++) {
-        struct node_disk *d = &n->disks[i];
-        d->config = config->disks[i];
-        d->home = n->home;
-        d->reactor = n->reactors[i % n->reactor_count];
-        d->log = n->log;
+        n->disks[i].config = config->disks[i];
+        node_init_disk(n, &n->disks[i]);
     }
     list_init(&n->volumes);
     io_task_init(&n->step, node_step);
@@ -125,17 +132,25 @@ void node_join(struct node *n, const struct node_membership *membership)
     assert(membership->node_index >= 1);
 
     node_move(n, NODE_DISKS);
+    n->membership = *membership;
     n->node_index = membership->node_index - 1;
     n->pending = n->disk_count;
     for (unsigned i = 0; i < n->disk_count; i++) {
         struct node_disk *d = &n->disks[i];
-        d->cluster = membership->cluster;
-        snprintf(d->cluster_name, sizeof d->cluster_name, "%s", membership->cluster_name);
+        node_init_disk(n, d);
         d->done = node_on_disk;
-        d->node = n;
         node_disk_open(d);
     }
     node_wake(n);
+}
+
+void node_log_disk(const struct node *n, const struct node_disk *d)
+{
+    if (d->problem[0] != '\0')
+        log_error(n->log, "disk '%s' (%s): %s", d->config.name, d->config.path, d->problem);
+    else if (d->store != NULL)
+        log_info(n->log, "disk '%s' (%s): %s", d->info.identity.disk_name, d->config.path,
+                 d->formatted ? "formatted" : "opened");
 }
 
 static void node_on_disk(struct node_disk *d)
@@ -143,11 +158,7 @@ static void node_on_disk(struct node_disk *d)
     struct node *n = d->node;
 
     assert(n->pending > 0);
-    if (d->problem[0] != '\0')
-        log_error(n->log, "disk '%s' (%s): %s", d->config.name, d->config.path, d->problem);
-    else if (d->store != NULL)
-        log_info(n->log, "disk '%s' (%s): %s", d->config.name, d->config.path,
-                 d->formatted ? "formatted" : "opened");
+    node_log_disk(n, d);
     if (--n->pending == 0)
         node_wake(n);
 }
@@ -322,6 +333,11 @@ void node_on_volume_gone(struct node *n)
     node_wake(n);
 }
 
+void node_on_disk_changed(struct node *n)
+{
+    node_wake(n);
+}
+
 static void node_close_disks(struct node *n)
 {
     nvme_target_destroy(n->target);
@@ -331,7 +347,6 @@ static void node_close_disks(struct node *n)
     for (unsigned i = 0; i < n->disk_count; i++) {
         n->disks[i].done = node_on_disk;
         n->disks[i].problem[0] = '\0';
-        n->disks[i].node = n;
         node_disk_close(&n->disks[i]);
     }
     node_wake(n);
@@ -395,7 +410,7 @@ static void node_step(struct io_task *task)
     case NODE_TARGET:
         return;
     case NODE_VOLUMES:
-        if (list_empty(&n->volumes))
+        if (list_empty(&n->volumes) && n->change.done == NULL)
             node_close_disks(n);
         return;
     case NODE_CLOSING:

@@ -80,6 +80,25 @@ void node_join(struct node *node, const struct node_membership *membership);
  */
 struct status node_apply(struct node *node, const struct node_desired *desired) MUST_CHECK;
 
+/* problem is "" if it was done. */
+typedef void node_disk_done_fn(void *ctx, const char *problem);
+
+/*
+ * Takes one more disk, as node_join() takes those of the configuration; only after opened(), and
+ * one change at a time.  done follows from the loop.  If the disk cannot be used, all is as it was.
+ * One that is served already is no change, and one that could not be used is tried again; volumes
+ * that miss it are opened anew with it.
+ */
+void node_add_disk(struct node *node, const struct node_disk_config *config,
+                   node_disk_done_fn *done, void *ctx);
+
+/*
+ * Gives up the disk with this UUID, or the one at path if that could not be used; likewise.  It is
+ * kept if it holds shards, or a volume lies there.  One that the node does not have is gone.
+ */
+void node_remove_disk(struct node *node, struct uuid disk, const char *path,
+                      node_disk_done_fn *done, void *ctx);
+
 /* What is; lent until the next call. */
 void node_fill_report(struct node *node, struct node_report *out_report);
 

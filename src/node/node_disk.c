@@ -237,6 +237,12 @@ void node_disk_open(struct node_disk *d)
 
     sm_init(&d->sm, disk_states, DISK_CLOSED);
     io_timer_init(&d->retry, disk_on_retry);
+    d->busy_until_ns = 0;
+    d->checked_bytes = 0;
+    d->formatted = false;
+    d->only_empty = false;
+    d->found[0] = '\0';
+    d->problem[0] = '\0';
     d->msg.deliver = disk_open_deliver;
     reactor_post(d->reactor, &d->msg);
 }
@@ -296,15 +302,31 @@ static void disk_close_deliver(struct io_msg *msg)
         disk_return(d);
         return;
     }
+    store_get_info(store, &d->fresh_info);
+    if (d->only_empty && d->fresh_info.shards > 0) {
+        snprintf(d->found, sizeof d->found,
+                 "it holds %llu shards that no volume knows: these were deleted while it was "
+                 "away; to give it up, end 'trilith up' and take its line out of node-1/disks",
+                 (unsigned long long)d->fresh_info.shards);
+        disk_return(d);
+        return;
+    }
     d->opened_store = NULL;
     sm_move(&d->sm, DISK_CLOSING);
     store_close(store, disk_on_closed, d);
+}
+
+void node_disk_close_empty(struct node_disk *d)
+{
+    d->only_empty = true;
+    node_disk_close(d);
 }
 
 void node_disk_close(struct node_disk *d)
 {
     assert(reactor_is_current(d->home));
 
+    d->found[0] = '\0';
     d->store = NULL;
     d->msg.deliver = disk_close_deliver;
     reactor_post(d->reactor, &d->msg);

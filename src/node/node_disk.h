@@ -53,6 +53,7 @@ struct node_disk {
     uint8_t *check;
     uint64_t checked_bytes;
     bool formatted;
+    bool only_empty; /* It is closed if it holds nothing. */
     char found[NODE_REASON_BYTES];
     struct store_info fresh_info;
     struct io_msg msg;
@@ -67,5 +68,11 @@ void node_disk_refresh(struct node_disk *disk);
 
 /* Closes store and device, if there are any.  done follows, from the loop on home. */
 void node_disk_close(struct node_disk *disk);
+
+/*
+ * The same for a disk with a store, but one that holds shards is kept, with the problem that says
+ * so.  Nobody has a session there.
+ */
+void node_disk_close_empty(struct node_disk *disk);
 
 #endif

@@ -2,7 +2,7 @@
 /*
  * What the files of the node share.
  *
- *   node.c          the node's life, and what it is told
+ *   node.c          the node's life, and what it is told      node_change.c    disks come and go
  *   node_disk.c     one disk       node_volume.c   one volume       node_report.c   what it tells
  */
 #ifndef NODE_NODE_INTERNAL_H
@@ -28,6 +28,16 @@ struct node_pool {
     struct io_msg msg;
 };
 
+/* A disk that is being added or removed. */
+struct node_change {
+    node_disk_done_fn *done; /* NULL: none is. */
+    void *ctx;
+    struct node_disk *disk; /* NULL: there is nothing to wait for. */
+    bool is_new;            /* It had no slot before. */
+    char problem[NODE_REASON_BYTES];
+    struct io_task task;
+};
+
 struct node {
     struct reactor *reactors[NODE_REACTORS_MAX];
     struct node_pool pools[NODE_REACTORS_MAX];
@@ -46,9 +56,11 @@ struct node {
     bool stopping;
     unsigned pending; /* Disks or pools that the state waits for. */
     struct io_task step;
-    struct node_disk *disks;
-    unsigned disk_count;
+    struct node_disk *disks; /* NODE_DISKS_MAX of them. */
+    unsigned disk_count;     /* Ever used; a slot without a path is free. */
+    struct node_change change;
     struct nvme_target *target;
+    struct node_membership membership;
     unsigned node_index;
     struct io_addr bound;
     struct list volumes; /* node_volume.link */
@@ -68,5 +80,14 @@ void node_on_volume_gone(struct node *node);
 
 /* Tells that the report has changed. */
 void node_changed(struct node *node);
+
+/* Gives the disk its place in the node; its configuration is there. */
+void node_init_disk(struct node *node, struct node_disk *disk);
+
+/* A disk was added or removed: the node may go on stopping. */
+void node_on_disk_changed(struct node *node);
+
+/* Says in the log what became of a disk. */
+void node_log_disk(const struct node *node, const struct node_disk *disk);
 
 #endif

@@ -311,6 +311,7 @@ static struct status MUST_CHECK volume_try_open(struct node_volume *v)
     TRY(parts_make(v, &parts));
     const struct volume_config config = volume_wish(v, &parts);
     v->served_bytes = v->desc.bytes;
+    v->reopen = false;
     const struct status st = volume_open(&config, volume_on_opened, v);
     parts_free(&parts);
     return st;
@@ -424,7 +425,7 @@ static void volume_step(struct node_volume *v)
         volume_take_epoch(v);
         return;
     case VOL_READY:
-        if (!v->wanted || v->deleting)
+        if (!v->wanted || v->deleting || v->reopen)
             volume_drain(v);
         else if (v->desc.bytes != v->served_bytes && !io_timer_armed(&v->retry))
             volume_start_grow(v);
@@ -528,6 +529,23 @@ struct status node_volume_want(struct node_volume *v, const struct node_desired 
 void node_volume_drop(struct node_volume *v)
 {
     v->wanted = false;
+    volume_step(v);
+}
+
+bool node_volume_uses(const struct node_volume *v, struct uuid disk)
+{
+    for (uint32_t i = 0; i < v->shard_count; i++)
+        for (uint32_t r = 0; r < v->desc.replicas; r++)
+            if (uuid_equal(v->disks[v->placement[i].disk[r]], disk))
+                return true;
+    return false;
+}
+
+void node_volume_disk_came(struct node_volume *v, struct uuid disk)
+{
+    if (v->sm.now == VOL_IDLE || v->sm.now == VOL_EPOCH || !node_volume_uses(v, disk))
+        return;
+    v->reopen = true;
     volume_step(v);
 }
 

@@ -28,7 +28,8 @@ struct node_volume {
     /* What is wanted; as of the last node_apply() that named it. */
     bool wanted;
     bool deleting;
-    bool seen; /* Named by the node_apply() that runs. */
+    bool reopen; /* A disk of it has come. */
+    bool seen;   /* Named by the node_apply() that runs. */
     struct store_volume desc;
     struct nqn_text nqn;
     struct nqn_text *hosts;
@@ -62,6 +63,12 @@ struct status node_volume_want(struct node_volume *v, const struct node_desired 
 
 /* It is not wanted any more (its data is kept).  The volume may be gone afterwards. */
 void node_volume_drop(struct node_volume *v);
+
+/* Whether a shard of it lies on the disk, as far as is wanted. */
+bool node_volume_uses(const struct node_volume *v, struct uuid disk);
+
+/* A disk has come: if the volume was opened without it, it is opened anew. */
+void node_volume_disk_came(struct node_volume *v, struct uuid disk);
 
 /* What to tell the controller; the hosts are kept in the volume until it is asked again. */
 void node_volume_report(struct node_volume *v, struct node_volume_report *out_report);

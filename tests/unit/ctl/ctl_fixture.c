@@ -134,6 +134,12 @@ void node_report(struct fixture *f, struct fake_node *n)
     request.n_disks = n->disk_count;
     request.volumes = volumes;
     request.n_volumes = n->volume_count;
+    Trilith__V1__OrderResult result = TRILITH__V1__ORDER_RESULT__INIT;
+    Trilith__V1__OrderResult *results[1] = { &result };
+    result.id = n->result_id;
+    result.problem = arena_text(&f->arena, n->result_id != 0 ? n->result : "");
+    request.orders = results;
+    request.n_orders = n->result_id != 0 ? 1 : 0;
     (void)call_reply(f, CTL_SERVICE_NODE, REPORT, &request.base);
 }
 

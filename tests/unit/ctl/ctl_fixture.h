@@ -43,6 +43,8 @@ struct fake_node {
     bool disk_failed[NODE_DISKS_MAX];
     Trilith__V1__VolumeReport volumes[8];
     unsigned volume_count;
+    uint64_t result_id; /* Of an order that its reports speak of; 0: none. */
+    const char *result;
 };
 
 struct fixture {

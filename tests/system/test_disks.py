@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`trilith disk add` and `disk remove` at a node that serves."""
+
+import os
+import threading
+
+import nvmetcp
+import pytest
+import trilith
+
+BLOCK = 4096
+
+
+@pytest.fixture
+def server(tmp_path):
+    with trilith.Server(tmp_path / "data", "--disks", "2", "--disk-size", "256M") as running:
+        yield running
+
+
+def image(path, size=256 << 20):
+    path.write_bytes(b"")
+    os.truncate(path, size)
+    return path
+
+
+def names(server):
+    return [d["name"] for d in server.cli("disk", "list") if d["state"] == "ready"]
+
+
+def known(server):
+    return (server.data / "node-1" / "disks").read_text().split("\n")[:-1]
+
+
+def refused(server, *args):
+    done = server.try_cli("disk", *args)
+    assert done.returncode in (1, 2), done.stdout
+    return done.stderr
+
+
+def write_and_flush(server, volume, count):
+    """Writes the first blocks of a volume; returns how to read them again."""
+    admin, cntlid = nvmetcp.open_admin(server.address, volume["nqn"])
+    queue = nvmetcp.open_io(admin, server.address, volume["nqn"], cntlid)
+    for lba in range(count):
+        assert queue.rw(nvmetcp.OP_WRITE, lba, 1, data=bytes([lba + 1]) * BLOCK)[0].status == 0
+    assert queue.rw(nvmetcp.OP_FLUSH, 0, 1)[0].status == 0
+    queue.close()
+    admin.close()
+
+
+def check_blocks(server, volume, count):
+    admin, cntlid = nvmetcp.open_admin(server.address, volume["nqn"])
+    queue = nvmetcp.open_io(admin, server.address, volume["nqn"], cntlid)
+    for lba in range(count):
+        response, data = queue.rw(nvmetcp.OP_READ, lba, 1)
+        assert (response.status, data) == (0, bytes([lba + 1]) * BLOCK)
+    queue.close()
+    admin.close()
+
+
+def test_a_disk_is_added_used_and_remembered(server, tmp_path):
+    path = image(tmp_path / "third")
+    before = server.create("before", "64M", "--shard-size", "64M")
+    write_and_flush(server, before, 4)
+    added = server.cli("disk", "add", path)
+    assert (added["name"], added["state"], added["path"]) == ("node-1/disk-3", "ready", str(path))
+    assert server.cli("disk", "add", path)["uuid"] == added["uuid"]  # Again is nothing.
+    # New volumes lie there, too; the old one is where it was, and served all the time.
+    volume = server.create("db", "192M", "--shard-size", "64M", "--stripe-unit", "4K")
+    assert "node-1/disk-3" in volume["disks"]
+    write_and_flush(server, volume, 9)
+    check_blocks(server, before, 4)
+    assert known(server) == ["disk-1", "disk-2", str(path)]
+    for end in (server.kill, server.stop):
+        end()
+        server.start()
+        assert names(server) == ["node-1/disk-1", "node-1/disk-2", "node-1/disk-3"]
+        server.wait_for("db", lambda v: v["state"] == "ready")
+        check_blocks(server, volume, 9)
+
+
+def test_an_empty_disk_is_removed_and_one_with_shards_is_not(server, tmp_path):
+    path = image(tmp_path / "third")
+    server.cli("disk", "add", path)
+    server.create("one", "192M", "--shard-size", "64M")
+    text = refused(server, "remove", "node-1/disk-3")
+    assert "shards of 'one' lie on it" in text and "delete these volumes first" in text
+    server.delete("one")
+    server.try_cli("disk", "remove", "node-1/disk-3").check_returncode()
+    assert names(server) == ["node-1/disk-1", "node-1/disk-2"]
+    assert known(server) == ["disk-1", "disk-2"]
+    assert path.exists()
+    # A file that `trilith up` has made goes, and does not come back at the next start.
+    server.try_cli("disk", "remove", "node-1/disk-1").check_returncode()
+    assert not (server.data / "node-1" / "disk-1").exists()
+    server.stop()
+    server.options = []  # With --disks 2 there would be two again.
+    server.start()
+    assert names(server) == ["node-1/disk-2"]
+    # The one that was given is taken up again as it was.
+    assert server.cli("disk", "add", path)["name"] == "node-1/disk-3"
+    assert names(server) == ["node-1/disk-2", "node-1/disk-3"]
+
+
+def test_what_cannot_be_a_disk_is_refused_with_what_to_do(server, tmp_path):
+    holder = trilith.Server(tmp_path / "other", "--disks", "1", "--disk-size", "64M").start()
+    holder.stop()
+    swap = image(tmp_path / "swap", 64 << 20)
+    with open(swap, "r+b") as file:
+        file.seek(1024)
+        file.write((1).to_bytes(4, "little") + (16383).to_bytes(4, "little"))
+        file.seek(4086)
+        file.write(b"SWAPSPACE2")
+    noise = image(tmp_path / "noise", 64 << 20)
+    with open(noise, "r+b") as file:
+        file.write(os.urandom(1 << 20))
+    (tmp_path / "alias").symlink_to(server.data / "node-1" / "disk-1")
+    for path, words in [(tmp_path / "none", ["No such file", "truncate -s"]),
+                        ("/dev/null", ["neither a file"]),
+                        (tmp_path, ["neither a file"]),
+                        (swap, ["swap", "--force"]),
+                        (noise, ["is not empty", "--force"]),
+                        (image(tmp_path / "tiny", 1 << 20), ["at least 16M"]),
+                        (holder.data / "node-1" / "disk-1", ["belongs to cluster"]),
+                        (tmp_path / "alias", ["the same as", "disk-1"])]:
+        text = refused(server, "add", path)
+        assert all(word in text for word in words), text
+    assert "none of this name" in refused(server, "remove", "node-1/disk-9")
+    assert "no node of this name" in refused(server, "add", swap, "--node", "node-7")
+    assert names(server) == ["node-1/disk-1", "node-1/disk-2"]
+    assert known(server) == ["disk-1", "disk-2"]
+    # --force is for what holds something else.
+    server.cli("disk", "add", swap, "--force")
+    assert len(names(server)) == 3
+    assert "all is well" in server.try_cli("status").stdout
+
+
+def test_a_disk_that_was_away_returns(server, tmp_path):
+    volume = server.create("db", "128M", "--shard-size", "64M", "--stripe-unit", "4K")
+    write_and_flush(server, volume, 8)
+    path = server.data / "node-1" / "disk-2"
+    server.stop()
+    path.rename(tmp_path / "away")
+    server.start(healthy=False)
+    server.wait_for("db", lambda v: v["state"] == "ready")
+    (tmp_path / "away").rename(path)
+    server.cli("disk", "add", path)
+    server.wait_for("db", lambda v: v["state"] == "ready")
+    check_blocks(server, volume, 8)
+    assert "all is well" in server.try_cli("status").stdout
+    assert known(server) == ["disk-1", "disk-2"]
+
+
+def test_a_disk_with_forgotten_shards_is_kept(server, tmp_path):
+    """They are of a volume that was deleted while the disk was away."""
+    volume = server.create("db", "128M", "--shard-size", "64M", "--stripe-unit", "4K")
+    write_and_flush(server, volume, 8)
+    path = server.data / "node-1" / "disk-2"
+    server.stop()
+    path.rename(tmp_path / "away")
+    server.start(healthy=False)
+    server.wait_for("db", lambda v: v["state"] == "ready")
+    server.delete("db")
+    (tmp_path / "away").rename(path)
+    server.cli("disk", "add", path)
+    text = refused(server, "remove", "node-1/disk-2")
+    assert "it holds 1 shards" in text and "node-1/disks" in text
+    assert "node-1/disk-2" in names(server)
+
+
+@pytest.mark.parametrize("pause", [0, 0.02, 0.05, 0.1, 0.2])
+def test_a_crash_while_a_disk_is_added_loses_nothing(server, tmp_path, pause):
+    """The order outlives the process: the disk is there at the next start, or soon after."""
+    path = image(tmp_path / "third")
+    adding = threading.Thread(target=server.try_cli, args=("disk", "add", path))
+    adding.start()
+    threading.Event().wait(pause)
+    server.kill()
+    adding.join()
+    server.start(healthy=False)
+    server.cli("disk", "add", path)
+    assert known(server) == ["disk-1", "disk-2", str(path)]
+    assert len(names(server)) == 3
+    server.stop()
+    server.start()
+    assert len(names(server)) == 3
