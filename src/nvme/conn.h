@@ -91,9 +91,13 @@ struct nvme_cmd {
     uint64_t result;        /* Likewise. */
     uint32_t data_received; /* H2CData so far. */
     uint32_t reply_bytes;   /* Data to the host, from the start of data. */
-    unsigned range;         /* Dataset Management, Copy: the next one. */
-    struct span data;       /* From the pool; empty if the command has none. */
-    struct io_msg msg;      /* To home and back. */
+    union {
+        struct nvme_cmd *aborter;    /* The Abort that waits until this one's data have come. */
+        struct nvme_conn *aborts_on; /* Of an Abort: the queue. */
+    };
+    unsigned range;    /* Dataset Management, Copy: the next one. */
+    struct span data;  /* From the pool; empty if the command has none. */
+    struct io_msg msg; /* To home and back. */
     struct nvme_ns_req req;
 };
 
@@ -198,6 +202,7 @@ struct nvme_conn {
     unsigned home_entries;   /* Of its queue. */
     struct nvme_peer *share; /* Whose queue it is; NULL while it has none. */
     bool kill_sent;
+    bool abort_sent; /* Messages to the shard may be under way, as after a kill. */
     bool home_closing;
 };
 
@@ -302,8 +307,19 @@ void cmd_r2t_start(struct nvme_cmd *cmd);
 /* All of them have come. */
 void cmd_r2t_end(struct nvme_cmd *cmd);
 
+/* A command in CMD_R2T_WAIT waits no longer. */
+void cmd_r2t_cancel(struct nvme_cmd *cmd);
+
 /* The connection closes: no command waits for a buffer any more. */
 void conn_buf_close(struct nvme_conn *conn);
+
+/* ---- conn_abort.c ---- */
+
+/* Ends a command that has an aborter and has not been executed: answers both. */
+void cmd_end_aborted(struct nvme_cmd *cmd);
+
+/* The command goes without an answer: answers its aborter, if it has one. */
+void cmd_drop_aborter(struct nvme_cmd *cmd);
 
 /* ---- conn_io.c: NVM commands ---- */
 

@@ -292,6 +292,13 @@ void cmd_r2t_start(struct nvme_cmd *cmd)
     r2t_pump(cmd->conn);
 }
 
+void cmd_r2t_cancel(struct nvme_cmd *cmd)
+{
+    assert(cmd->state == CMD_R2T_WAIT);
+    list_remove(&cmd->link);
+    r2t_pump(cmd->conn); /* It may have held up others that want less. */
+}
+
 void conn_buf_close(struct nvme_conn *conn)
 {
     if (conn->data_waiting)

@@ -31,6 +31,8 @@ struct nvme_cmd *cmd_get(struct nvme_conn *conn)
     cmd->status = 0;
     cmd->result = 0;
     cmd->reply_bytes = 0;
+    cmd->range = 0;
+    cmd->aborter = NULL;
     conn->cmds_busy++;
     return cmd;
 }
@@ -69,6 +71,7 @@ static void cmd_drop(struct nvme_cmd *cmd)
     if (cmd->state == CMD_FREE || cmd->state == CMD_EXECUTING)
         return;
     list_remove(&cmd->link);
+    cmd_drop_aborter(cmd);
     cmd_put(cmd);
 }
 

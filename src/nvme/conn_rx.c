@@ -213,7 +213,9 @@ static struct status MUST_CHECK conn_rx_header(struct pdu_rx *rx, const struct p
 /* All of the data, of a capsule or by R2T, have arrived. */
 static void data_complete(struct nvme_cmd *cmd, uint16_t status)
 {
-    if (status != 0)
+    if (cmd->aborter != NULL)
+        cmd_end_aborted(cmd);
+    else if (status != 0)
         cmd_fail(cmd, status);
     else
         cmd_execute(cmd);

@@ -210,17 +210,6 @@ static uint16_t fabrics_command(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd)
     }
 }
 
-static uint16_t abort_command(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd)
-{
-    const uint16_t sqid = (uint16_t)cmd->sqe.cdw10;
-    const uint16_t cid = (uint16_t)(cmd->sqe.cdw10 >> 16);
-
-    /* Bit 0 set: "the command was not aborted".  I/O commands are past recall once they are at
-     * the namespace; only Asynchronous Event Requests wait where an Abort finds them. */
-    cmd->result = sqid == 0 && ctrl_event_abort(ctrl, cid) ? 0 : 1;
-    return 0;
-}
-
 static uint16_t admin_command(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd)
 {
     switch (cmd->sqe.opcode) {
@@ -228,8 +217,6 @@ static uint16_t admin_command(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd)
         return ctrl_get_log_page(ctrl, cmd);
     case NVME_ADMIN_IDENTIFY:
         return ctrl_identify(ctrl, cmd);
-    case NVME_ADMIN_ABORT:
-        return abort_command(ctrl, cmd);
     case NVME_ADMIN_SET_FEATURES:
         return ctrl_set_features(ctrl, cmd);
     case NVME_ADMIN_GET_FEATURES:
@@ -265,6 +252,8 @@ void ctrl_command(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd)
         reply(ctrl, cmd, NVME_SC_DNR | NVME_SC_COMMAND_SEQUENCE);
     else if (cmd->sqe.opcode == NVME_ADMIN_ASYNC_EVENT)
         ctrl_event_request(ctrl, cmd);
+    else if (cmd->sqe.opcode == NVME_ADMIN_ABORT)
+        ctrl_abort(ctrl, cmd);
     else
         reply(ctrl, cmd, admin_command(ctrl, cmd));
 }

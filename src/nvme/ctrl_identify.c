@@ -68,7 +68,7 @@ static void identify_ctrl(const struct nvme_ctrl *ctrl, struct span out)
     id.cntlid = le16_make(ctrl->cntlid);
     id.ver = le32_make(NVME_VS_2_0);
     id.ctratt = le32_make(NVME_CTRL_ATTR_HID128);
-    id.acl = 3; /* Concurrent Aborts, 0's based; the recommended value. */
+    id.acl = NVME_ABORTS_MAX - 1;
     id.aerl = NVME_ASYNC_EVENTS_MAX - 1;
     id.elpe = NVME_ERROR_ENTRIES - 1;
     id.frmw = 0x03;             /* One firmware slot, read only. */

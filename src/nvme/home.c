@@ -9,7 +9,8 @@
  *   kill (any time, once)      -- kill --->  close
  *   events, Connect: give back <- closing --
  *   detach from controller     <- detach --  drained: nothing in flight, buffers are back
- *     killed?                  -- reap ---->  (after the kill, which must have arrived)
+ *     killed, or an Abort      -- reap ---->  (after these, which must have arrived)
+ *     was sent?
  *   free                       <-- gone ---
  *
  * Messages between two reactors arrive in the order they were sent; the chart rests on that.
@@ -192,7 +193,7 @@ static void home_on_detach(struct io_msg *msg)
         ctrl_remove_queue(conn);
         home_retry_connects(target);
     }
-    if (!conn->kill_sent) {
+    if (!conn->kill_sent && !conn->abort_sent) {
         home_conn_free(conn);
         return;
     }

@@ -124,6 +124,7 @@ static_assert(NVME_CONNECTION_QUOTA_BYTES >= NVME_DATA_BYTES_MAX, "the largest c
 
 #define NVME_IO_QUEUES_MAX       128
 #define NVME_ASYNC_EVENTS_MAX    4  /* AERL + 1. */
+#define NVME_ABORTS_MAX          4  /* ACL + 1; the recommended number. */
 #define NVME_ERROR_ENTRIES       64 /* ELPE + 1: one page of 4 KiB. */
 #define NVME_KEEP_ALIVE_GRAIN_MS 100
 #define NVME_KAS                 10 /* Keep-alive granularity: 1 s, in units of 100 ms. */

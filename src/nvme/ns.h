@@ -64,7 +64,7 @@ struct nvme_ns_req {
     struct status status; /* Valid in done. */
 
     /* For the namespace's own use while it has the request. */
-    struct list_node link;
+    struct list_node link; /* Initialised by the caller, so that cancel() can ask it. */
     struct io_msg msg;
     uint64_t scratch[6];
 };
@@ -86,6 +86,11 @@ struct nvme_ns_info {
 struct nvme_ns_ops {
     /* Every outcome arrives through req->done, once, never before submit() has returned. */
     void (*submit)(struct nvme_ns *ns, struct nvme_ns_req *req);
+    /*
+     * Takes back a request that has not been begun: true, and done follows with CANCELED.  False:
+     * it is under way, or not here at all.  On the request's reactor.  NULL: never.
+     */
+    bool (*cancel)(struct nvme_ns *ns, struct nvme_ns_req *req);
     /* Any reactor.  loss was raised by one of this namespace's answers. */
     void (*loss_heard)(struct nvme_ns *ns, uint64_t loss);
     /* On the target's home reactor. */

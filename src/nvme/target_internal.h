@@ -152,6 +152,7 @@ struct nvme_ctrl {
 
     struct nvme_cmd *events[NVME_ASYNC_EVENTS_MAX]; /* Requests that wait. */
     unsigned event_count;
+    unsigned aborts;        /* Under way. */
     uint32_t event_config;  /* NVME_AEN_* that the host wants. */
     uint32_t event_pending; /* Happened, and not reported yet. */
     uint32_t event_masked;  /* Reported, and the log page not read since. */
@@ -268,6 +269,11 @@ void ctrl_note_error(struct nvme_ctrl *ctrl, const struct nvme_cmd *cmd, uint16_
 /* The log pages, to out, which is zeroed; they return their lengths. */
 size_t ctrl_write_smart(const struct nvme_ctrl *ctrl, uint8_t *out);
 size_t ctrl_write_errors(const struct nvme_ctrl *ctrl, uint8_t *out);
+
+/* ---- conn_abort.c ---- */
+
+/* Executes an Abort command; answers it, now or later. */
+void ctrl_abort(struct nvme_ctrl *ctrl, struct nvme_cmd *abort);
 
 /* ---- ctrl_events.c ---- */
 

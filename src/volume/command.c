@@ -26,6 +26,7 @@ struct status command_pool_init(struct slice *s, uint32_t commands_max)
     list_init(&s->waiting);
     list_init(&s->finished);
     list_init(&s->copies_waiting);
+    list_init(&s->canceled);
     io_task_init(&s->finish_task, command_end_finished);
     /* Untouched memory costs nothing: a command is set up when it is used for the first time. */
     s->commands_max = commands_max;
@@ -100,6 +101,11 @@ static void command_end_finished(struct io_task *task)
     while ((n = list_pop_front(&finished)) != NULL)
         command_end(CONTAINER_OF(n, struct command, link));
     copy_start_waiting(front);
+    while ((n = list_pop_front(&front->canceled)) != NULL) {
+        struct nvme_ns_req *req = CONTAINER_OF(n, struct nvme_ns_req, link);
+        req->status = STATUS(CANCELED);
+        req->done(req);
+    }
 }
 
 /* ---- Pieces ---- */
@@ -383,6 +389,20 @@ static bool command_tells_loss(const struct command *cmd)
     if (noted <= req->loss_told || noted <= atomic_load(&losses->heard))
         return false;
     req->loss_told = noted;
+    return true;
+}
+
+bool command_cancel(struct nvme_ns *ns, struct nvme_ns_req *req)
+{
+    struct volume *v = CONTAINER_OF(ns, struct volume, ns);
+
+    /* What has a command may have a place in the order, or be on its way to a disk. */
+    if (!list_node_linked(&req->link))
+        return false;
+    struct slice *front = &v->slices[req->reactor->index];
+    list_remove(&req->link);
+    list_push_back(&front->canceled, &req->link);
+    reactor_defer(front->reactor, &front->finish_task);
     return true;
 }
 

@@ -326,6 +326,7 @@ static void volume_ns_info(struct nvme_ns *ns, struct nvme_ns_info *out_info)
 
 static const struct nvme_ns_ops volume_ns_ops = {
     .submit = command_submit,
+    .cancel = command_cancel,
     .loss_heard = command_loss_heard,
     .info = volume_ns_info,
 };

@@ -128,6 +128,7 @@ struct slice {
     struct list waiting;       /* nvme_ns_req.link: no command was free. */
     uint32_t waited;           /* Requests that were put there. */
     struct list finished;      /* command.link: ended without a wait. */
+    struct list canceled;      /* nvme_ns_req.link: taken out of waiting. */
     struct io_task finish_task;
     unsigned copies;            /* Under way; up to VOLUME_COPIES_MAX. */
     struct list copies_waiting; /* command.link */
@@ -243,6 +244,9 @@ void command_pool_fini(struct slice *s);
 
 /* nvme_ns_ops.submit */
 void command_submit(struct nvme_ns *ns, struct nvme_ns_req *req);
+
+/* nvme_ns_ops.cancel */
+bool command_cancel(struct nvme_ns *ns, struct nvme_ns_req *req);
 
 /* nvme_ns_ops.loss_heard */
 void command_loss_heard(struct nvme_ns *ns, uint64_t loss);

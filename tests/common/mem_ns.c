@@ -73,6 +73,14 @@ static void mem_on_turn(struct io_msg *msg)
     req->done(req);
 }
 
+static void mem_on_canceled(struct io_msg *msg)
+{
+    struct nvme_ns_req *req = CONTAINER_OF(msg, struct nvme_ns_req, msg);
+
+    req->status = STATUS(CANCELED);
+    req->done(req);
+}
+
 static void mem_start(struct nvme_ns_req *req)
 {
     req->msg.deliver = mem_on_turn;
@@ -95,14 +103,26 @@ static void mem_submit(struct nvme_ns *ns, struct nvme_ns_req *req)
     mem_start(req);
 }
 
+static bool mem_cancel(struct nvme_ns *ns, struct nvme_ns_req *req)
+{
+    struct mem_ns *mem = CONTAINER_OF(ns, struct mem_ns, ns);
+
+    if (mem->begun || !list_node_linked(&req->link))
+        return false;
+    list_remove(&req->link);
+    req->msg.deliver = mem_on_canceled;
+    reactor_post(req->reactor, &req->msg);
+    return true;
+}
+
 static void mem_info(struct nvme_ns *ns, struct nvme_ns_info *out_info)
 {
     *out_info = CONTAINER_OF(ns, struct mem_ns, ns)->info;
 }
 
-static const struct nvme_ns_ops mem_ops = { .submit = mem_submit,
-                                            .loss_heard = mem_loss_heard,
-                                            .info = mem_info };
+static const struct nvme_ns_ops mem_ops = {
+    .submit = mem_submit, .cancel = mem_cancel, .loss_heard = mem_loss_heard, .info = mem_info
+};
 
 struct status mem_ns_init(struct mem_ns *mem, uint64_t bytes, uint32_t lba_bytes)
 {

@@ -20,6 +20,7 @@ struct mem_ns {
     uint8_t *memory;
     bool hold; /* Requests wait in held. */
     struct list held;
+    bool begun;                  /* What is held can be canceled no more. */
     struct status fail;          /* What requests end with; OK to execute them. */
     _Atomic uint64_t loss;       /* Flush and FUA tell of this one, see nvme/ns.h; 0 for none. */
     _Atomic uint64_t loss_heard; /* Up to this one. */

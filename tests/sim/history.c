@@ -286,6 +286,18 @@ void history_write_done(struct history *h, struct history_op *op, bool ok, bool 
     h->clock++;
 }
 
+void history_write_undone(struct history *h, const struct history_op *op)
+{
+    copy_forget(h, op);
+    for (uint64_t b = op->block; b < op->block + op->count; b++) {
+        struct cell *const c = cell_at(h, op->generation, b);
+        for (size_t i = c->count; i-- > 0;)
+            if (c->versions[i].submitted == op->submitted && c->versions[i].ended == IN_FLIGHT)
+                c->versions[i] = c->versions[--c->count];
+    }
+    h->clock++;
+}
+
 /* ---- Flushes ---- */
 
 void history_flush_start(struct history *h, struct history_op *op)

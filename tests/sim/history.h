@@ -78,6 +78,9 @@ void history_copy_start(struct history *h, struct history_op *op);
 void history_write_start(struct history *h, struct history_op *op);
 void history_write_done(struct history *h, struct history_op *op, bool ok, bool fua);
 
+/* The write was never carried out, and never will be. */
+void history_write_undone(struct history *h, const struct history_op *op);
+
 void history_flush_start(struct history *h, struct history_op *op);
 void history_flush_done(struct history *h, struct history_op *op, bool ok);
 

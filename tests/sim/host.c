@@ -70,6 +70,12 @@ void host_cut(void *ctx)
         h->slots[i].may_tell |= h->loss_due;
 }
 
+static bool status_is_loss(struct status st)
+{
+    return status_is(st, STATUS_UNAVAILABLE) || status_is(st, STATUS_CANCELED) ||
+           status_is(st, STATUS_LOST) || status_is(st, STATUS_TIMED_OUT);
+}
+
 static bool slot_overwrites(const struct host_slot *s)
 {
     for (uint64_t b = s->op.block; b < s->op.block + s->op.count; b++)
@@ -87,6 +93,30 @@ static void slot_take_mark(struct host_slot *s)
         (s->io.opcode == INITIATOR_WRITE || s->io.opcode == INITIATOR_COPY) && slot_overwrites(s);
     if (blame != NULL)
         s->mark = blame_mark(blame);
+}
+
+static void host_on_abort(struct initiator_cmd *cmd)
+{
+    struct host *const h = CONTAINER_OF(cmd, struct host, abort);
+
+    h->abort_busy = false;
+    if (!status_ok(cmd->status) && !status_is_loss(cmd->status))
+        run_fail(h->config.run, "Abort: %s (status %#x)", status_text(cmd->status), cmd->sc);
+}
+
+/* Aborts what the slot has sent last, or, if it has sent nothing yet, what another one has. */
+static void slot_abort(struct host_slot *s, unsigned queue)
+{
+    struct host *const h = s->host;
+
+    if (h->abort_busy || h->state != HOST_UP)
+        return;
+    h->abort_busy = true;
+    h->abort = (struct initiator_cmd) {
+        .sqe = { .opcode = NVME_ADMIN_ABORT, .cdw10 = (queue + 1) | (uint32_t)s->io.cmd.cid << 16 },
+        .done = host_on_abort,
+    };
+    initiator_ctrl_submit(h->ctrl, &h->abort);
 }
 
 static void slot_submit(struct host_slot *s)
@@ -111,6 +141,8 @@ static void slot_submit(struct host_slot *s)
     sim_trace(run->world, "host io", io->opcode, s->op.block,
               s->op.count << 32 | (uint32_t)s->op.content);
     initiator_io_submit(q, initiator_ctrl_ns(h->ctrl), io);
+    if (run_percent(run, 5))
+        slot_abort(s, first);
     /* The answer that tells of a loss may be lost, too. */
     if (s->may_tell && (io->opcode == INITIATOR_FLUSH || io->fua) && run_percent(run, 60))
         sim_world_after(run->world, run_between(run, 0, 200 * NS_PER_US), host_cut, h);
@@ -252,10 +284,9 @@ static bool only_looks(const struct host_slot *s)
            s->io.opcode == INITIATOR_VERIFY;
 }
 
-static bool status_is_loss(struct status st)
+static bool changes(const struct host_slot *s)
 {
-    return status_is(st, STATUS_UNAVAILABLE) || status_is(st, STATUS_CANCELED) ||
-           status_is(st, STATUS_LOST) || status_is(st, STATUS_TIMED_OUT);
+    return !only_looks(s) && s->io.opcode != INITIATOR_FLUSH;
 }
 
 /* Whether a disk's faults explain it. */
@@ -297,7 +328,12 @@ static void slot_take_answer(struct host_slot *s)
 {
     struct history *const history = s->host->config.history;
     const bool ok = status_ok(s->io.status);
+    const bool aborted = (s->io.sc & NVME_SC_VALUE_MASK) == NVME_SC_ABORT_REQUESTED;
 
+    if (aborted && s->host->config.aborts_are_exact && changes(s)) {
+        history_write_undone(history, &s->op);
+        return;
+    }
     switch (s->io.opcode) {
     case INITIATOR_READ:
         for (uint64_t i = 0; ok && i < s->op.count; i++)

@@ -37,6 +37,7 @@ struct host_config {
     uint32_t io_blocks_max;
     const struct blame *blame; /* What faults of the disks excuse; NULL: nothing. */
     bool copies;               /* It uses Copy; faults of disks cannot be traced through it. */
+    bool aborts_are_exact;     /* What ends as aborted was not carried out. */
     bool no_space;             /* Writes of new blocks may find the volume full. */
 };
 
@@ -75,6 +76,8 @@ struct host {
     bool flushed;    /* A Flush has succeeded since then. */
     bool power_lost; /* Since the last connect, says the script. */
     uint64_t connects;
+    struct initiator_cmd abort;
+    bool abort_busy;
 };
 
 /* Starts the host's process. */

@@ -384,6 +384,19 @@ static void liar_settles_nothing(void **state)
     assert_false(may_read(3));
 }
 
+/* What was never carried out is not there: neither now nor later. */
+static void undone_is_not_read(void **state)
+{
+    (void)state;
+    write_done(1);
+    const struct history_op op = write_start(2);
+    history_write_undone(h, &op);
+    assert_false(may_read(2));
+    assert_true(may_read(1));
+    history_power_lost(h);
+    assert_false(may_read(2));
+}
+
 /* A Compare may fail only where some value that a read may return is another one. */
 static void unequal_needs_another_value(void **state)
 {
@@ -493,6 +506,7 @@ int main(void)
         TEST(what_is_back_is_no_loss),
         TEST(engine_flush_settles_no_failure),
         TEST(liar_settles_nothing),
+        TEST(undone_is_not_read),
         TEST(unequal_needs_another_value),
         TEST(a_copy_is_one_of_its_sources),
         TEST(patterns),

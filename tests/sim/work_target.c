@@ -38,11 +38,14 @@ struct work {
 
 struct late_ns {
     struct nvme_ns ns;
+    struct list waiting[REACTORS]; /* late_req.link */
     struct work *work;
 };
 
 struct late_req {
+    struct list_node link;
     struct io_timer timer;
+    bool canceled;
     struct late_ns *ns;
     struct nvme_ns_req *req;
 };
@@ -82,7 +85,11 @@ static void late_on_time(struct io_timer *t)
     struct late_req *const late = CONTAINER_OF(t, struct late_req, timer);
     struct nvme_ns_req *const req = late->req;
 
-    late_execute(late->ns->work, req);
+    list_remove(&late->link);
+    if (late->canceled)
+        req->status = STATUS(CANCELED);
+    else
+        late_execute(late->ns->work, req);
     free(late);
     req->done(req);
 }
@@ -98,8 +105,26 @@ static void late_submit(struct nvme_ns *ns, struct nvme_ns_req *req)
     assert(late != NULL);
     late->ns = CONTAINER_OF(ns, struct late_ns, ns);
     late->req = req;
+    list_node_init(&late->link);
+    list_push_back(&late->ns->waiting[req->reactor->index], &late->link);
     io_timer_init(&late->timer, late_on_time);
     io_timer_arm(&late->timer, req->reactor, reactor_now_ns(req->reactor) + delay_ns);
+}
+
+/* Takes back what has not been executed; it ends when it would have been. */
+static bool late_cancel(struct nvme_ns *ns, struct nvme_ns_req *req)
+{
+    struct late_ns *const late_ns = CONTAINER_OF(ns, struct late_ns, ns);
+
+    for (unsigned i = 0; i < REACTORS; i++)
+        LIST_FOR_EACH (node, &late_ns->waiting[i]) {
+            struct late_req *const late = CONTAINER_OF(node, struct late_req, link);
+            if (late->req != req)
+                continue;
+            late->canceled = true;
+            return true;
+        }
+    return false;
 }
 
 static void late_info(struct nvme_ns *ns, struct nvme_ns_info *out_info)
@@ -111,7 +136,9 @@ static void late_info(struct nvme_ns *ns, struct nvme_ns_info *out_info)
                                         .atomic_bytes = HOST_BLOCK_BYTES };
 }
 
-static const struct nvme_ns_ops late_ops = { .submit = late_submit, .info = late_info };
+static const struct nvme_ns_ops late_ops = { .submit = late_submit,
+                                             .cancel = late_cancel,
+                                             .info = late_info };
 
 /* ---- The server ---- */
 
@@ -132,6 +159,8 @@ static void server_main(struct sim_process *p, void *ctx)
     assert(ns != NULL);
     ns->ns.ops = &late_ops;
     ns->work = ctx;
+    for (unsigned i = 0; i < REACTORS; i++)
+        list_init(&ns->waiting[i]);
     for (unsigned i = 0; i < REACTORS; i++) {
         reactors[i] = sim_process_reactor(p, i);
         must(buf_pool_create(reactors[i], POOL_BYTES, &pools[i]));
@@ -216,6 +245,7 @@ static void target_act(struct run *run)
         .blocks = BLOCKS,
         .group_blocks = BLOCKS,
         .copies = true,
+        .aborts_are_exact = true,
         .ops = run_between(run, 20, 200),
         .slots = (unsigned)run_between(run, 1, 12),
         .queues = (unsigned)run_between(run, 1, HOST_QUEUES_MAX),

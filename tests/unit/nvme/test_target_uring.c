@@ -11,6 +11,8 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <dirent.h>
+#include <malloc.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -29,6 +31,8 @@
 #define REACTORS 2
 #define QUEUES   4
 #define TURNS    40
+#define COMINGS  4000
+#define WARM_UP  200
 #define NQN      NQN_VOLUME_PREFIX "db1"
 
 static void log_nowhere(struct log *log, enum log_level level, const char *line)
@@ -227,18 +231,24 @@ static int open_queue(uint16_t qid, uint8_t host_id, uint16_t *cntlid)
     return -1;
 }
 
-static bool enable(int fd)
+static bool set_cc(int fd, uint32_t cc)
 {
     const struct nvme_sqe sqe = { .opcode = NVME_OPCODE_FABRICS,
                                   .flags = NVME_SQE_PSDT_SGL,
                                   .nsid = NVME_FCTYPE_PROPERTY_SET,
                                   .sgl_id = NVME_SGL_TRANSPORT,
                                   .cdw11 = NVME_PROP_CC,
-                                  .cdw12 = NVME_CC_EN | 6u << NVME_CC_IOSQES_SHIFT |
-                                           4u << NVME_CC_IOCQES_SHIFT };
+                                  .cdw12 = cc };
     struct nvme_cqe cqe;
 
     return execute(fd, &sqe, NULL, 0, &cqe) && cqe.status == 0;
+}
+
+#define CC_ENABLED (NVME_CC_EN | 6u << NVME_CC_IOSQES_SHIFT | 4u << NVME_CC_IOCQES_SHIFT)
+
+static bool enable(int fd)
+{
+    return set_cc(fd, CC_ENABLED);
 }
 
 struct worker {
@@ -355,11 +365,102 @@ static void test_reconnect_storm(void **state)
     server_stop();
 }
 
+/* ---- What a process has ---- */
+
+static unsigned count_fds(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    unsigned count = 0;
+
+    assert_non_null(dir);
+    while (readdir(dir) != NULL)
+        count++;
+    closedir(dir);
+    return count;
+}
+
+/* Bytes of address space: what is mapped shows here, where the heap's counters do not have it. */
+static uint64_t mapped_bytes(void)
+{
+    FILE *f = fopen("/proc/self/statm", "r");
+    unsigned long pages = 0;
+
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%lu", &pages), 1);
+    fclose(f);
+    return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Waits until the target has let go of all connections. */
+static void wait_for_fds(unsigned count)
+{
+    for (unsigned i = 0; i < 20000 && count_fds() != count; i++)
+        usleep(1000);
+    assert_int_equal(count_fds(), count);
+}
+
+/* A host comes, and goes in one of several ways. */
+static void come_and_go(unsigned turn)
+{
+    const struct nvme_sqe read = { .opcode = NVME_IO_READ,
+                                   .flags = NVME_SQE_PSDT_SGL,
+                                   .nsid = 1,
+                                   .sgl_id = NVME_SGL_TRANSPORT,
+                                   .sgl_bytes = 65536,
+                                   .cdw12 = 15 };
+    const uint8_t host = (uint8_t)(turn % 7);
+    uint16_t cntlid = 0;
+
+    if (turn % 5 == 4) { /* Without a word. */
+        const int fd = open_connection();
+        assert_true(fd >= 0);
+        close(fd);
+        return;
+    }
+    const int admin = open_queue(0, host, &cntlid);
+    assert_true(admin >= 0 && enable(admin));
+    const int io = open_queue(1, host, &cntlid);
+    assert_true(io >= 0);
+    for (unsigned n = 0; n < turn % 4; n++) /* Nobody waits for the answers. */
+        assert_true(send_command(io, &read, NULL, 0));
+    if (turn % 5 == 0)
+        assert_true(set_cc(admin, CC_ENABLED | 1u << 14)); /* A shutdown; or just away. */
+    if (turn % 5 == 1)
+        assert_true(set_cc(admin, 0));
+    close(turn % 2 == 0 ? admin : io);
+    close(turn % 2 == 0 ? io : admin);
+}
+
+/* Controllers come and go by the thousand, and leave nothing behind: no descriptor, no memory. */
+static void test_thousands_come_and_go(void **state)
+{
+    (void)state;
+    server_start();
+    const unsigned fds = count_fds();
+    for (unsigned i = 0; i < WARM_UP; i++)
+        come_and_go(i);
+    wait_for_fds(fds);
+    const uint64_t mapped = mapped_bytes();
+    const size_t heap = mallinfo2().uordblks;
+    for (unsigned i = 0; i < COMINGS; i++)
+        come_and_go(i);
+    wait_for_fds(fds);
+#ifndef __SANITIZE_ADDRESS__ /* It keeps what was freed for a while, and counts otherwise. */
+    /* A command of each, or a page of its buffers, would be many times as much. */
+    assert_true(mallinfo2().uordblks <= heap + COMINGS * 32);
+    assert_true(mapped_bytes() <= mapped + (8u << 20));
+#endif
+    (void)heap;
+    (void)mapped;
+    server_stop();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_queues_on_all_reactors),
         cmocka_unit_test(test_reconnect_storm),
+        cmocka_unit_test(test_thousands_come_and_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -129,6 +129,7 @@ void submit(struct fixture *f, struct request *r, unsigned slot, unsigned reacto
         .reactor = f->loop.reactors[reactor],
         .done = on_done,
     };
+    list_node_init(&r->req.link);
     r->busy = true;
     ns->ops->submit(ns, &r->req);
     assert_true(r->busy); /* Never before it returns. */

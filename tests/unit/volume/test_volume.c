@@ -95,6 +95,37 @@ static void an_empty_pool_is_back_pressure(void **state)
     fixture_destroy(f);
 }
 
+/* A command that waits for the pool can be taken back, and never happens; one that has begun can
+ * not. */
+static void a_waiting_command_can_be_canceled(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_create();
+    struct nvme_ns *ns;
+    struct request first = { 0 }, second = { 0 };
+    f->config.commands_max = 1;
+    assert_true(status_ok(fixture_open(f)));
+    ns = volume_ns(f->volume);
+    f->stores[0].hold = true;
+    memset(f->memory, 0x11, 2 * BUF_BYTES_MAX);
+    submit(f, &first, 0, 0, NVME_NS_WRITE, 0, BLOCK);
+    submit(f, &second, 1, 0, NVME_NS_WRITE, BLOCK, BLOCK);
+    assert_false(ns->ops->cancel(ns, &first.req));
+    assert_true(ns->ops->cancel(ns, &second.req));
+    assert_true(second.busy); /* Never before it returns. */
+    loop_run(&f->loop);
+    assert_false(second.busy);
+    assert_int_equal(second.req.status.code, STATUS_CANCELED);
+    assert_false(ns->ops->cancel(ns, &second.req));
+    assert_int_equal(f->stores[0].in_flight_count, 1);
+    f->stores[0].hold = false;
+    fake_store_release(&f->stores[0], 0);
+    loop_run(&f->loop);
+    assert_false(first.busy);
+    assert_int_equal(f->stores[0].writes, 1);
+    fixture_destroy(f);
+}
+
 /* A Flush asks the disks that took writes since their last one, and no others. */
 static void flush_asks_disks_with_unflushed_writes(void **state)
 {
@@ -262,6 +293,7 @@ int main(void)
         cmocka_unit_test(unknown_shards_read_as_zeros),
         cmocka_unit_test(concurrent_commands_are_ordered),
         cmocka_unit_test(an_empty_pool_is_back_pressure),
+        cmocka_unit_test(a_waiting_command_can_be_canceled),
         cmocka_unit_test(flush_asks_disks_with_unflushed_writes),
         cmocka_unit_test(concurrent_flushes_both_wait),
         cmocka_unit_test(a_missing_disk_fails_its_shards_only),
