@@ -24,6 +24,8 @@
     X(S1_MARK_NOT_DURABLE, "S1", "a command does not wait until its volume is marked busy")     \
     X(S2_OVERWRITE_UNSETTLED, "S2", "a block is overwritten before its first touch is settled") \
     X(S3_UNVERIFIED_READ, "S3", "a block is read without checking its checksum")                \
+    X(S3_EVICT_CHANGED, "S3", "changed checksums are forgotten before they are written")        \
+    X(S3_LOAD_FORGETS, "S3", "the checksum table undoes what changed while it was read")        \
     X(S4_STALE_SESSION, "S4", "a command of an older session is carried out")                   \
     X(S6_FULL_REFUSES_ALL, "S6", "a full disk refuses overwrites too")                          \
     X(S7_NO_ADOPTION, "S7", "a suspect block is not adopted")                                   \

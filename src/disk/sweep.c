@@ -35,8 +35,10 @@ static void sweep_run(struct io_task *task)
     for (unsigned i = 0; i < s->depth && !s->ended; i++) {
         if (s->slots[i].busy)
             continue;
+        s->paused = false;
         if (!s->ops->next(s, &s->slots[i])) {
-            sweep_end(s, STATUS(OK));
+            if (!s->paused)
+                sweep_end(s, STATUS(OK));
             break;
         }
         s->slots[i].busy = true;
@@ -79,6 +81,7 @@ void sweep_start(struct sweep *s)
 
     s->busy = 0;
     s->ended = false;
+    s->paused = false;
     s->outcome = STATUS(OK);
     io_task_init(&s->task, sweep_run);
     s->buffers =
@@ -90,5 +93,11 @@ void sweep_start(struct sweep *s)
         if (s->buffers != NULL)
             s->slots[i].buffer = s->buffers + i * s->buffer_bytes;
     }
+    reactor_defer(s->dev->reactor, &s->task);
+}
+
+void sweep_resume(struct sweep *s)
+{
+    assert(s->paused);
     reactor_defer(s->dev->reactor, &s->task);
 }

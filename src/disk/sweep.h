@@ -40,7 +40,10 @@ struct sweep_slot {
 };
 
 struct sweep_ops {
-    /* Fills slot with the next transfer; false if there is none. */
+    /*
+     * Fills slot with the next transfer; false if there is none, or, with sweep->paused set, none
+     * yet: it is asked again after sweep_resume(), and when a transfer ends.
+     */
     bool (*next)(struct sweep *sweep, struct sweep_slot *slot);
     /* A transfer ended.  A failure returned ends the sweep; NULL: the transfer's own does. */
     struct status (*item)(struct sweep *sweep, struct sweep_slot *slot);
@@ -54,6 +57,7 @@ struct sweep {
     unsigned depth; /* 1: items come in order. */
     size_t buffer_bytes;
     uint8_t *lent; /* depth * buffer_bytes, 4 KiB aligned, of the caller's; NULL: allocates. */
+    bool paused;   /* Set by next(). */
 
     /* Private to sweep.c. */
     uint8_t *buffers;
@@ -66,5 +70,8 @@ struct sweep {
 
 /* The fields above the private ones are set.  Every outcome arrives through done(). */
 void sweep_start(struct sweep *sweep);
+
+/* A paused sweep may go on. */
+void sweep_resume(struct sweep *sweep);
 
 #endif

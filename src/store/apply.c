@@ -94,19 +94,19 @@ static struct status MUST_CHECK apply_shard(struct apply *a, const struct record
     return refused(catalog_add_shard(c, v, rec, &s));
 }
 
-static void apply_sums(struct apply *a, const struct record *rec)
+static struct status MUST_CHECK apply_sums(struct apply *a, const struct record *rec)
 {
     const struct record_write *const w = &rec->u.write;
     const uint32_t mask = grain_mask(w->first, w->count);
 
     for (uint32_t i = 0; i < w->count; i++)
-        sums_set(&a->store->sums, (uint64_t)w->place * GRAIN_BLOCKS + w->first + i,
-                 record_get_crc(rec, i));
-    a->known[w->place] |= mask;
+        TRY(sums_recover(&a->store->sums, (uint64_t)w->place * GRAIN_BLOCKS + w->first + i,
+                         record_get_crc(rec, i)));
     if (a->sequence > a->settled)
         a->unsettled[w->place] |= mask;
     else
         a->unsettled[w->place] &= ~mask;
+    return STATUS(OK);
 }
 
 /* A later record writes these blocks of the place: an older COPY must not undo it. */
@@ -139,8 +139,7 @@ static struct status MUST_CHECK apply_write(struct apply *a, const struct record
     a->was_zero[w->place] = (a->was_zero[w->place] & ~mask) | (g->zero & mask);
     map_set_data(&s->map, g, w->place, mask);
     apply_outdate_copies(a, w);
-    apply_sums(a, rec);
-    return STATUS(OK);
+    return apply_sums(a, rec);
 }
 
 static struct status MUST_CHECK copies_add(struct copies *list, const struct record_write *w,
@@ -181,7 +180,7 @@ static struct status MUST_CHECK apply_copy(struct apply *a, const struct record 
     if (catalog_shard_by_id(&a->store->catalog, w->shard) == NULL)
         return missing(w->shard, a->store->catalog.next_shard_id);
     apply_outdate_copies(a, w);
-    apply_sums(a, rec);
+    TRY(apply_sums(a, rec));
     return a->sequence > a->settled ? copies_add(&a->copies, w, data) : STATUS(OK);
 }
 

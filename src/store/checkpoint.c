@@ -7,6 +7,8 @@
  *             |        |       |       |         |
  *             +--------+-------+-------+---------+--> IDLE (failed)
  *
+ *   IDLE -> SUMS -> SYNC -> IDLE      only the checksum table, where memory is short (F27)
+ *
  * FLUSH waits for a flush, so that the settled mark is as far as it gets; SUMS and DUMP for their
  * sweeps; SYNC for a flush of everything that the state may be built on; SUPERBLOCK for both
  * slots.
@@ -19,9 +21,9 @@
 enum { CP_IDLE, CP_FLUSH, CP_SUMS, CP_DUMP, CP_SYNC, CP_SUPERBLOCK };
 
 static const struct sm_state states[] = {
-    [CP_IDLE] = { "idle", SM_TO(CP_FLUSH) },
+    [CP_IDLE] = { "idle", SM_TO(CP_FLUSH) | SM_TO(CP_SUMS) },
     [CP_FLUSH] = { "flush", SM_TO(CP_SUMS) | SM_TO(CP_IDLE) },
-    [CP_SUMS] = { "sums", SM_TO(CP_DUMP) | SM_TO(CP_IDLE) },
+    [CP_SUMS] = { "sums", SM_TO(CP_DUMP) | SM_TO(CP_SYNC) | SM_TO(CP_IDLE) },
     [CP_DUMP] = { "dump", SM_TO(CP_SYNC) | SM_TO(CP_IDLE) },
     [CP_SYNC] = { "sync", SM_TO(CP_SUPERBLOCK) | SM_TO(CP_IDLE) },
     [CP_SUPERBLOCK] = { "superblock", SM_TO(CP_IDLE) },
@@ -31,6 +33,8 @@ static const struct sm_state states[] = {
 #define DUMP_DEPTH   2
 #define DUMP_BLOCKS  16
 #define USED_DIVISOR 2 /* A checkpoint starts when so much of the ring is in use. */
+/* A table block's sequence grows by one each, and by a million at most in a life (2.4). */
+#define WRITINGS_MAX (UINT32_C(1) << 19)
 
 static_assert((size_t)SUMS_DEPTH * DISK_BLOCK_BYTES <= CHECKPOINT_BYTES &&
                   (size_t)DUMP_DEPTH * DUMP_BLOCKS * DISK_BLOCK_BYTES <= CHECKPOINT_BYTES,
@@ -87,7 +91,12 @@ static bool sums_next(struct sweep *sweep, struct sweep_slot *slot)
 
     if (at == BITMAP_NONE)
         return false;
+    if (!sums_can_encode(&store->sums, at)) {
+        sweep->paused = true; /* checkpoint_run() resumes when it has been loaded. */
+        return false;
+    }
     cp->sums_next = at + 1;
+    slot->arg[0] = at;
     slot->write = true;
     slot->bytes = DISK_BLOCK_BYTES;
     sums_encode(&store->sums, at, (struct span) { slot->buffer, DISK_BLOCK_BYTES }, &offset);
@@ -95,12 +104,25 @@ static bool sums_next(struct sweep *sweep, struct sweep_slot *slot)
     return true;
 }
 
+static struct status sums_item(struct sweep *sweep, struct sweep_slot *slot)
+{
+    struct store *const store = store_of(sweep);
+
+    sums_written(&store->sums, slot->arg[0], status_ok(slot->status));
+    store_kick(store); /* Somebody may wait for the frame. */
+    return slot->status;
+}
+
 static void checkpoint_on_sweep(struct sweep *sweep, struct status status)
 {
     checkpoint_step(store_of(sweep), status);
 }
 
-static const struct sweep_ops sums_ops = { .next = sums_next, .done = checkpoint_on_sweep };
+static const struct sweep_ops sums_ops = {
+    .next = sums_next,
+    .item = sums_item,
+    .done = checkpoint_on_sweep,
+};
 
 /* ---- DUMP ---- */
 
@@ -186,8 +208,21 @@ static void checkpoint_begin(struct store *store)
     struct checkpoint *const cp = &store->checkpoint;
 
     cp->wanted = false;
+    cp->sums_only = false;
     sm_move(&cp->sm, CP_FLUSH);
     checkpoint_flush(store, 0);
+}
+
+/* F27. */
+static void checkpoint_begin_sums(struct store *store)
+{
+    struct checkpoint *const cp = &store->checkpoint;
+
+    cp->sums_only = true;
+    cp->writings++;
+    cp->sums_next = 0;
+    sm_move(&cp->sm, CP_SUMS);
+    checkpoint_sweep(store, &sums_ops, SUMS_DEPTH, DISK_BLOCK_BYTES);
 }
 
 /* F23: the replay starts after what is settled now. */
@@ -210,6 +245,7 @@ static void checkpoint_begin_state(struct store *store)
 static void checkpoint_on_superblock(struct store *store, struct status status)
 {
     if (status_ok(status)) {
+        store->checkpoint.writings = 0;
         store->sb = store->checkpoint.sb;
         store->sb_is_ours = true;
     }
@@ -233,14 +269,15 @@ static void checkpoint_write_superblock(struct store *store)
 static void checkpoint_end(struct store *store, struct status status)
 {
     struct checkpoint *const cp = &store->checkpoint;
-    void (*const done)(struct store *, struct status) = cp->done;
+    void (*const done)(struct store *, struct status) = cp->sums_only ? NULL : cp->done;
 
     sm_move(&cp->sm, CP_IDLE);
-    cp->done = NULL;
-    if (status_ok(status)) {
+    if (!cp->sums_only)
+        cp->done = NULL;
+    if (status_ok(status) && !cp->sums_only) {
         checkpoint_close_regions(store);
         journal_advance_tail(store->journal, cp->start);
-    } else if (!store->failed) {
+    } else if (!status_ok(status) && !store->failed) {
         store_fail(store, status);
     }
     store_kick(store);
@@ -264,6 +301,11 @@ static void checkpoint_step(struct store *store, struct status status)
         checkpoint_sweep(store, &sums_ops, SUMS_DEPTH, DISK_BLOCK_BYTES);
         return;
     case CP_SUMS:
+        if (cp->sums_only) {
+            sm_move(&cp->sm, CP_SYNC);
+            checkpoint_flush(store, 0);
+            return;
+        }
         sm_move(&cp->sm, CP_DUMP);
         checkpoint_sweep(store, &dump_ops, DUMP_DEPTH, (size_t)DUMP_BLOCKS * DISK_BLOCK_BYTES);
         return;
@@ -273,6 +315,10 @@ static void checkpoint_step(struct store *store, struct status status)
         checkpoint_flush(store, journal_get_marks(store->journal).last);
         return;
     case CP_SYNC:
+        if (cp->sums_only) {
+            checkpoint_end(store, status);
+            return;
+        }
         sm_move(&cp->sm, CP_SUPERBLOCK);
         checkpoint_write_superblock(store);
         return;
@@ -285,13 +331,28 @@ static void checkpoint_step(struct store *store, struct status status)
     sm_bug(&cp->sm);
 }
 
+/* F27: whether checksums must be written before more of them can change. */
+static bool checkpoint_wants_sums(const struct store *store)
+{
+    return store->serving && sums_wants_writing(&store->sums);
+}
+
 void checkpoint_run(struct store *store)
 {
     const uint64_t used = journal_used_blocks(store->journal);
+    struct checkpoint *const cp = &store->checkpoint;
 
-    if (checkpoint_is_busy(store) || store->failed || store->sb_writer.done != NULL)
+    if (checkpoint_is_busy(store)) {
+        if (cp->sm.now == CP_SUMS && cp->sweep.paused)
+            sweep_resume(&cp->sweep);
         return;
-    if (store->checkpoint.wanted ||
+    }
+    if (store->failed || store->sb_writer.done != NULL)
+        return;
+    const bool sums = checkpoint_wants_sums(store);
+    if (cp->wanted || (sums && cp->writings >= WRITINGS_MAX) ||
         (store->serving && used > journal_ring_blocks(store->journal) / USED_DIVISOR))
         checkpoint_begin(store);
+    else if (sums)
+        checkpoint_begin_sums(store);
 }

@@ -74,17 +74,18 @@ void command_finish(struct store_io *io, struct status status)
 
 /* ---- Segments ---- */
 
-struct segment *segment_get(struct store *store, struct store_io *io)
+struct segment *segment_get(struct store *store, struct store_io *io, uint64_t place)
 {
-    struct list_node *const n = list_pop_front(&store->free_segments);
-
-    if (n == NULL) {
+    if (list_empty(&store->free_segments) ||
+        !sums_hold(&store->sums, place, io->opcode == STORE_OP_WRITE)) {
         assert(!list_node_linked(&io->segment_link));
         list_push_back(&store->segment_waiters, &io->segment_link);
         return NULL;
     }
-    struct segment *const s = CONTAINER_OF(n, struct segment, link);
+    struct segment *const s =
+        CONTAINER_OF(list_pop_front(&store->free_segments), struct segment, link);
     s->owner = io;
+    s->place = place;
     io->pending++;
     return s;
 }
@@ -93,6 +94,7 @@ void segment_put(struct store *store, struct segment *segment)
 {
     assert(segment->owner->pending > 0);
     assert(!list_node_linked(&segment->link));
+    sums_release(&store->sums, segment->place, segment->owner->opcode == STORE_OP_WRITE);
     segment->owner->pending--;
     segment->owner = NULL;
     /* In front: the one that was used last is still in the cache. */
@@ -116,6 +118,8 @@ static void read_or_write_resume(struct store_io *io)
 {
     if (io->opcode == STORE_OP_READ)
         read_advance(io);
+    else if (io->session->store->failed)
+        write_abandon(io);
     else
         write_advance(io);
 }
@@ -262,10 +266,12 @@ void store_on_kick(struct io_task *task)
     if (!status_ok(journal_status(store->journal)))
         store_fail(store, journal_status(store->journal));
     release_places(store);
+    read_resume_loaded(store);
     resume_waiters(store);
     admit_stalled(store);
     openings_submit(store);
     settle_run(store);
+    sums_loader_run(&store->sums_loader);
     drops_run(store);
     sessions_run(store);
     descriptions_run(store);

@@ -28,7 +28,6 @@ static const struct sm_state states[] = {
 };
 
 #define LOAD_BLOCKS 32
-#define SUMS_DEPTH  16
 
 static void load_step(struct load *l, struct status status);
 
@@ -133,18 +132,16 @@ static struct status MUST_CHECK load_make_store(struct load *l)
     const uint64_t grains = l->sb.layout.data_grains;
     const uint64_t table_blocks = disk_layout_sums_blocks(grains);
 
-    TRY(store_create(l->dev, &l->sb, &l->store));
+    TRY(store_create(l->dev, &l->sb, l->checksum_bytes, &l->store));
     l->apply = (struct apply) {
         .store = l->store,
         .checkpoint = true,
-        .known = calloc(grains, sizeof(uint32_t)),
         .unsettled = calloc(grains, sizeof(uint32_t)),
         .was_zero = calloc(grains, sizeof(uint32_t)),
     };
     l->bad_sums =
         (struct bitmap) { calloc(BITMAP_WORDS(table_blocks), sizeof(uint64_t)), table_blocks };
-    if (l->apply.known == NULL || l->apply.unsettled == NULL || l->apply.was_zero == NULL ||
-        l->bad_sums.words == NULL)
+    if (l->apply.unsettled == NULL || l->apply.was_zero == NULL || l->bad_sums.words == NULL)
         return STATUS(NO_MEMORY);
     return STATUS(OK);
 }
@@ -334,59 +331,76 @@ uint32_t store_load_blocks_without_sum(const struct load *l, const struct grain 
     assert(g->data != 0);
     if (!bitmap_get(&l->bad_sums, sums_table_block_of(place)))
         return 0;
-    return g->data & ~l->apply.known[place];
+    return g->data & ~sums_recovered(&l->store->sums, place);
 }
 
 /* ---- SUMS ---- */
 
-static bool sums_next(struct sweep *sweep, struct sweep_slot *slot)
+/* Which table blocks hold what the map needs. */
+static void load_mark_used(struct load *l)
 {
-    struct load *const l = load_of(sweep);
-    const uint64_t place = bitmap_next_set(&l->store->space.used, l->next * SUMS_GRAINS_PER_BLOCK);
+    const struct bitmap *const used = &l->store->space.used;
+    uint64_t place = bitmap_next_set(used, 0);
 
-    if (place == BITMAP_NONE)
-        return false;
-    slot->arg[0] = sums_table_block_of(place);
-    slot->offset = l->sb.layout.part[LAYOUT_SUMS].offset + slot->arg[0] * SUMS_PAIR_BYTES;
-    slot->bytes = SUMS_PAIR_BYTES;
-    l->next = slot->arg[0] + 1;
-    return true;
-}
-
-/* A slot that was written and is damaged, even if the other one will do. */
-static void sums_report_slots(struct load *l, const struct sweep_slot *slot)
-{
-    for (unsigned i = 0; i < 2; i++) {
-        const struct const_span at = { slot->buffer + i * DISK_BLOCK_BYTES, DISK_BLOCK_BYTES };
-        uint64_t sequence;
-        const struct status st = sums_slot_check(at, l->sb.tag, slot->arg[0], &sequence);
-        if (!status_ok(slot->status) || status_is(st, STATUS_CORRUPT))
-            store_load_problem(l,
-                               "checksum table block %" PRIu64 ", slot %u at %" PRIu64 ": damaged",
-                               slot->arg[0], i, slot->offset + i * DISK_BLOCK_BYTES);
+    while (place != BITMAP_NONE) {
+        const uint64_t table_block = sums_table_block_of(place);
+        sums_set_used(&l->store->sums, table_block);
+        place = bitmap_next_set(used, (table_block + 1) * SUMS_GRAINS_PER_BLOCK);
     }
 }
 
-static struct status sums_item(struct sweep *sweep, struct sweep_slot *slot)
+/* A slot that was written and is damaged, even if the other one will do. */
+static void sums_on_bad_slot(void *ctx, uint64_t table_block, unsigned slot)
 {
-    struct load *const l = load_of(sweep);
-    bool valid = false;
+    struct load *const l = ctx;
 
-    if (status_ok(slot->status))
-        sums_decode(&l->store->sums, slot->arg[0],
-                    (struct const_span) { slot->buffer, slot->bytes }, l->apply.known, &valid);
-    if (!valid)
-        bitmap_set(&l->bad_sums, slot->arg[0]);
     if (l->go_on && !store_load_may_be_torn(l))
-        sums_report_slots(l, slot);
-    return STATUS(OK);
+        store_load_problem(l, "checksum table block %" PRIu64 ", slot %u at %" PRIu64 ": damaged",
+                           table_block, slot,
+                           l->sb.layout.part[LAYOUT_SUMS].offset + table_block * SUMS_PAIR_BYTES +
+                               slot * (uint64_t)DISK_BLOCK_BYTES);
 }
 
-static const struct sweep_ops sums_ops = {
-    .next = sums_next,
-    .item = sums_item,
-    .done = load_on_sweep,
-};
+static void sums_on_lost(void *ctx, uint64_t table_block)
+{
+    struct load *const l = ctx;
+
+    bitmap_set(&l->bad_sums, table_block);
+}
+
+static void sums_on_progress(void *ctx)
+{
+    struct load *const l = ctx;
+
+    if (!sums_loader_is_busy(&l->store->sums_loader))
+        load_step(l, STATUS(OK));
+}
+
+/* Loads what the replay has begun to change, or, for a check, everything. */
+static void sums_start(struct load *l)
+{
+    struct sums_loader *const loader = &l->store->sums_loader;
+
+    l->plain = (struct load_callbacks) { loader->progress, loader->ctx };
+    loader->progress = sums_on_progress;
+    loader->bad_slot = sums_on_bad_slot;
+    loader->lost = sums_on_lost;
+    loader->ctx = l;
+    sums_loader_run(loader);
+    if (!sums_loader_is_busy(loader))
+        load_step(l, STATUS(OK));
+}
+
+/* From here on the loader is the store's. */
+static void sums_end(struct load *l)
+{
+    struct sums_loader *const loader = &l->store->sums_loader;
+
+    loader->progress = l->plain.progress;
+    loader->ctx = l->plain.ctx;
+    loader->bad_slot = NULL;
+    loader->lost = NULL;
+}
 
 /* ---- The machine ---- */
 
@@ -415,8 +429,11 @@ static struct status MUST_CHECK load_advance(struct load *l)
     }
     TRY(load_check_shards(l));
     TRY(load_claim_places(l));
+    load_mark_used(l);
+    if (l->go_on)
+        TRY(sums_want_all(&l->store->sums));
     sm_move(&l->sm, LOAD_SUMS);
-    load_sweep(l, &sums_ops, SUMS_DEPTH, SUMS_PAIR_BYTES);
+    sums_start(l);
     return STATUS(OK);
 }
 
@@ -440,6 +457,7 @@ static void load_step(struct load *l, struct status status)
     struct status st = status;
 
     if (status_ok(st) && l->sm.now == LOAD_SUMS) {
+        sums_end(l);
         load_end(l, st);
         return;
     }
@@ -477,7 +495,6 @@ void store_load_fini(struct load *l)
     for (size_t i = 0; i < l->apply.copies.count; i++)
         free(l->apply.copies.list[i].data);
     free(l->apply.copies.list);
-    free(l->apply.known);
     free(l->apply.unsettled);
     free(l->apply.was_zero);
     free(l->bad_sums.words);

@@ -4,7 +4,7 @@
  * checking it.  docs/disk-format.md, section 5, steps 2 to 4.
  *
  * Threading: belongs to the device's reactor.
- * Memory:    embedded; three words per grain of the disk until store_load_fini().
+ * Memory:    embedded; two words per grain of the disk until store_load_fini().
  */
 #ifndef STORE_LOAD_H
 #define STORE_LOAD_H
@@ -14,11 +14,18 @@
 
 #define LOAD_PROBLEM_BYTES 256
 
+/* What the loader of checksums calls while the store serves. */
+struct load_callbacks {
+    void (*progress)(void *ctx);
+    void *ctx;
+};
+
 struct load {
     /* The caller's. */
     struct dev *dev;
-    struct uuid cluster; /* FOREIGN if the disk belongs to another one; nil takes any. */
-    bool go_on;          /* Report places that are used twice, and go on. */
+    struct uuid cluster;     /* FOREIGN if the disk belongs to another one; nil takes any. */
+    uint64_t checksum_bytes; /* As struct store_config. */
+    bool go_on;              /* Report places that are used twice, and go on; load all checksums. */
     void (*problem)(void *ctx, const char *text);
     void (*done)(void *ctx, struct status status);
     void *ctx;
@@ -39,6 +46,7 @@ struct load {
     struct sweep sweep;
     uint64_t next;
     struct io_task task;
+    struct load_callbacks plain;
     uint8_t *slots;
     struct status unread; /* Of a superblock that could not be read; or OK. */
 };

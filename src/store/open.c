@@ -295,6 +295,7 @@ static void opening_report(struct io_task *task)
         return;
     }
     if (status_ok(o->result.status)) {
+        sums_trim(&store->sums);
         store->opening = NULL;
         store->serving = true;
         o->result.store = store;
@@ -389,6 +390,7 @@ struct status store_open(struct dev *dev, const struct store_config *config,
     *o = (struct opening) { .dev = dev, .done = done, .ctx = ctx };
     o->load = (struct load) { .dev = dev,
                               .cluster = config->cluster,
+                              .checksum_bytes = config->checksum_bytes,
                               .problem = opening_on_problem,
                               .done = opening_on_loaded,
                               .ctx = o };

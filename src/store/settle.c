@@ -30,7 +30,7 @@ static const struct grain *settler_next_grain(struct settler *s)
 }
 
 /* The next block of a region that is read block by block. */
-static bool settle_next_block(struct settler *s, struct sweep_slot *slot)
+static bool settle_next_block(struct settler *s)
 {
     for (;;) {
         if (s->block == GRAIN_BLOCKS) {
@@ -42,42 +42,64 @@ static bool settle_next_block(struct settler *s, struct sweep_slot *slot)
         const uint32_t b = s->block++;
         if ((s->current->data >> b & 1) == 0)
             continue;
-        slot->arg[0] = (uint64_t)grain_place(s->current) * GRAIN_BLOCKS + b;
-        slot->arg[1] = 1;
-        slot->bytes = STORE_BLOCK_BYTES;
+        s->next_block = (uint64_t)grain_place(s->current) * GRAIN_BLOCKS + b;
+        s->next_mask = 1;
         return true;
     }
+}
+
+/* What is read next; false at the end of the region. */
+static bool settle_choose(struct settler *s)
+{
+    if (s->intent->by_block)
+        return settle_next_block(s);
+    const struct grain *const g = settler_next_grain(s);
+    if (g == NULL)
+        return false;
+    s->next_block = (uint64_t)grain_place(g) * GRAIN_BLOCKS;
+    s->next_mask = g->data;
+    return true;
+}
+
+/* Whether the checksums of what is read next are there; they are held from now on. */
+static bool settle_hold(struct settler *s)
+{
+    if (!s->held) {
+        if (!sums_hold(&s->store->sums, s->next_block, true)) {
+            checkpoint_run(s->store); /* Others may have changed too much to go on. */
+            return false;
+        }
+        s->held = true;
+        sums_loader_run(&s->store->sums_loader);
+    }
+    return sums_is_loaded(&s->store->sums, s->next_block);
 }
 
 static bool settle_next(struct sweep *sweep, struct sweep_slot *slot)
 {
     struct settler *const s = CONTAINER_OF(sweep, struct settler, sweep);
 
-    if (s->intent->by_block) {
-        if (!settle_next_block(s, slot))
-            return false;
-    } else {
-        const struct grain *const g = settler_next_grain(s);
-        if (g == NULL)
-            return false;
-        slot->arg[0] = (uint64_t)grain_place(g) * GRAIN_BLOCKS;
-        slot->arg[1] = g->data;
-        slot->bytes = STORE_GRAIN_BYTES;
+    if (!s->chosen && !settle_choose(s))
+        return false;
+    s->chosen = true;
+    if (!settle_hold(s)) {
+        /* A failed disk takes no more checksums: there may never be room. */
+        const bool give_up = s->store->failed && !s->held;
+        s->failed |= give_up;
+        sweep->paused = !give_up;
+        return false;
     }
+    s->chosen = s->held = false;
+    slot->arg[0] = s->next_block;
+    slot->arg[1] = s->next_mask;
+    slot->bytes = s->intent->by_block ? STORE_BLOCK_BYTES : STORE_GRAIN_BYTES;
     slot->offset = store_data_offset(s->store, slot->arg[0]);
     return true;
 }
 
-static struct status settle_item(struct sweep *sweep, struct sweep_slot *slot)
+/* What does not match is adopted. */
+static void settle_adopt(struct store *store, const struct sweep_slot *slot)
 {
-    struct settler *const s = CONTAINER_OF(sweep, struct settler, sweep);
-    struct store *const store = s->store;
-
-    if (!status_ok(slot->status)) {
-        store->media_errors++;
-        s->failed = true;
-        return STATUS(OK);
-    }
     for (uint32_t b = 0; b * STORE_BLOCK_BYTES < slot->bytes; b++) {
         const uint64_t block = slot->arg[0] + b;
         if ((slot->arg[1] >> b & 1) == 0)
@@ -88,6 +110,19 @@ static struct status settle_item(struct sweep *sweep, struct sweep_slot *slot)
         sums_set(&store->sums, block, crc);
         store->adopted_blocks++;
     }
+}
+
+static struct status settle_item(struct sweep *sweep, struct sweep_slot *slot)
+{
+    struct settler *const s = CONTAINER_OF(sweep, struct settler, sweep);
+
+    if (status_ok(slot->status)) {
+        settle_adopt(s->store, slot);
+    } else {
+        s->store->media_errors++;
+        s->failed = true;
+    }
+    sums_release(&s->store->sums, slot->arg[0], true);
     return STATUS(OK);
 }
 
@@ -98,6 +133,7 @@ static void settle_done(struct sweep *sweep, struct status status)
     struct store *const store = s->store;
 
     assert(i != NULL && i->settling);
+    assert(!s->held);
     s->intent = NULL;
     i->settling = false;
     if (!status_ok(status) || s->failed) {
@@ -136,13 +172,16 @@ static struct intent *settle_pick(struct store *store)
 
 void settle_run(struct store *store)
 {
-    for (unsigned k = 0; k < SETTLERS && store->serving && !store->closing; k++) {
+    for (unsigned k = 0; k < SETTLERS && store->serving; k++) {
         struct settler *const s = &store->settlers[k];
-        if (s->intent != NULL)
+        if (s->intent != NULL) {
+            if (s->sweep.paused)
+                sweep_resume(&s->sweep);
             continue;
-        struct intent *const i = settle_pick(store);
+        }
+        struct intent *const i = store->closing ? NULL : settle_pick(store);
         if (i == NULL)
-            return;
+            continue;
         i->settling = true;
         s->store = store;
         s->intent = i;
@@ -150,6 +189,7 @@ void settle_run(struct store *store)
         s->block = GRAIN_BLOCKS;
         s->current = NULL;
         s->failed = false;
+        s->chosen = s->held = false;
         s->grain = i->region * REGION_GRAINS;
         s->sweep.ops = &settle_ops;
         s->sweep.dev = store->dev;

@@ -12,12 +12,30 @@
 static void store_on_settle_timer(struct io_timer *timer);
 static void store_on_idle_timer(struct io_timer *timer);
 
-static struct status MUST_CHECK store_make_parts(struct store *s)
+static void store_on_sums_loaded(void *ctx)
 {
-    const uint64_t grains = s->sb.layout.data_grains;
+    store_kick(ctx);
+}
 
-    TRY(space_init(&s->space, grains));
-    TRY(sums_init(&s->sums, grains, s->sb.tag, s->sb.sequence));
+static struct status MUST_CHECK store_make_sums(struct store *s, uint64_t checksum_bytes)
+{
+    const uint64_t frames = max_u64(checksum_bytes / SUMS_BLOCK_BYTES, SUMS_FRAMES_MIN);
+
+    s->sums_loader.dev = s->dev;
+    s->sums_loader.sums = &s->sums;
+    s->sums_loader.layout = &s->sb.layout;
+    s->sums_loader.tag = s->sb.tag;
+    s->sums_loader.progress = store_on_sums_loaded;
+    s->sums_loader.ctx = s;
+    TRY(sums_init(&s->sums, s->sb.layout.data_grains, s->sb.tag, s->sb.sequence,
+                  checksum_bytes == 0 ? 0 : frames));
+    return sums_loader_init(&s->sums_loader);
+}
+
+static struct status MUST_CHECK store_make_parts(struct store *s, uint64_t checksum_bytes)
+{
+    TRY(space_init(&s->space, s->sb.layout.data_grains));
+    TRY(store_make_sums(s, checksum_bytes));
     TRY(intents_init(&s->intents));
     s->segments = calloc(SEGMENTS_MAX, sizeof *s->segments);
     s->sb_writer.block = aligned_alloc(SUPERBLOCK_BYTES, SUPERBLOCK_BYTES);
@@ -36,7 +54,8 @@ static struct status MUST_CHECK store_make_parts(struct store *s)
     return STATUS(OK);
 }
 
-struct status store_create(struct dev *dev, const struct superblock *sb, struct store **out_store)
+struct status store_create(struct dev *dev, const struct superblock *sb, uint64_t checksum_bytes,
+                           struct store **out_store)
 {
     static const uint8_t zeros[STORE_BLOCK_BYTES];
     struct store *const s = calloc(1, sizeof *s);
@@ -53,6 +72,7 @@ struct status store_create(struct dev *dev, const struct superblock *sb, struct 
     list_init(&s->active);
     list_init(&s->stalled);
     list_init(&s->segment_waiters);
+    list_init(&s->sums_waiters);
     list_init(&s->drops);
     list_init(&s->free_segments);
     list_init(&s->session_opens);
@@ -63,7 +83,7 @@ struct status store_create(struct dev *dev, const struct superblock *sb, struct 
     const struct disk_limits limits = disk_layout_limits_for(sb->layout.data_grains);
     catalog_init(&s->catalog, &limits);
     checkpoint_init(s);
-    const struct status st = store_make_parts(s);
+    const struct status st = store_make_parts(s, checksum_bytes);
     if (!status_ok(st)) {
         store_destroy(s);
         return st;
@@ -120,6 +140,7 @@ void store_destroy(struct store *store)
     journal_destroy(store->journal);
     list_remove(&store->kick.link);
     space_fini(&store->space);
+    sums_loader_fini(&store->sums_loader);
     sums_fini(&store->sums);
     intents_fini(&store->intents);
     free(store->segments);
@@ -192,6 +213,7 @@ void store_get_info(const struct store *store, struct store_info *out_info)
         .media_errors = store->media_errors,
         .adopted_blocks = store->adopted_blocks,
         .suspect_regions = store->intents.suspects,
+        .checksum_bytes = sums_resident_bytes(&store->sums),
         .failed = store->failed,
     };
     memcpy(out_info->identity.cluster_name, store->sb.cluster_name, STORE_NAME_BYTES);
@@ -238,6 +260,7 @@ void store_fail(struct store *store, struct status why)
                   "anew tries it again",
                   store->sb.disk_name, status_text(why));
         journal_fail(store->journal, why);
+        sums_lift_limit(&store->sums);
         store_kick(store);
     }
     store_record_failure(store);
@@ -264,7 +287,7 @@ static bool store_is_idle(const struct store *store)
     return store->commands == 0 && list_empty(&store->session_opens) &&
            list_empty(&store->descriptions) && !store->opening_busy && store->busy_waits == 0 &&
            !checkpoint_is_busy(store) && store->sb_writer.done == NULL &&
-           !journal_is_busy(store->journal);
+           !journal_is_busy(store->journal) && !sums_loader_is_busy(&store->sums_loader);
 }
 
 static void store_close_end(struct store *store)

@@ -67,7 +67,8 @@ struct status store_format(struct dev *dev, const struct store_format_config *co
 /* ---- Opening and closing ---- */
 
 struct store_config {
-    struct uuid cluster; /* FOREIGN if the disk belongs to another one; nil takes any. */
+    struct uuid cluster;     /* FOREIGN if the disk belongs to another one; nil takes any. */
+    uint64_t checksum_bytes; /* Of memory for checksums; 0: as much as they all take. */
 };
 
 struct store_opened {
@@ -124,6 +125,7 @@ struct store_info {
     uint64_t media_errors;    /* Blocks that failed their checksum since open. */
     uint64_t adopted_blocks;  /* By S7, since open. */
     uint64_t suspect_regions; /* Intent regions not yet settled after a crash. */
+    uint64_t checksum_bytes;  /* Of memory that checksums take now. */
     bool failed;              /* Refuses writes after a device error. */
 };
 

@@ -10,6 +10,7 @@
  *     opening.c    openings of regions                       F16
  *     busy.c       volumes that may have lost something      S1, F25, F26
  *     settle.c     suspect regions                           S7, F17
+ *     sums.c, sums_loader.c  checksums in memory             S3, F27
  *     checkpoint.c the whole state, in the background        F22 to F24
  *     apply.c      records onto the state
  *     open.c       superblock to serving                     section 5
@@ -34,6 +35,7 @@
 #include "store/record.h"
 #include "store/store.h"
 #include "store/sums.h"
+#include "store/sums_loader.h"
 
 #define SEGMENTS_MAX       1024 /* Transfers under way; a queue of 128 with eight pieces each. */
 #define SEGMENT_BYTES_MAX  STORE_IO_BYTES_MAX
@@ -45,14 +47,15 @@
 #define RESERVE_GRAINS_MIN 2
 #define RESERVE_DIVISOR    100
 
-/* One transfer of a command: blocks in a row on the device. */
+/* One transfer of a command: blocks in a row on the device, and in one block of the checksum table,
+ * which is held meanwhile. */
 struct segment {
     struct dev_io io;
     struct store_io *owner;
     uint64_t first; /* Block of the command. */
     uint32_t count;
     uint64_t place;        /* Block of the data area. */
-    struct list_node link; /* Free list. */
+    struct list_node link; /* Free list, or sums_waiters. */
 };
 
 struct superblock_writer {
@@ -67,7 +70,9 @@ struct superblock_writer {
 struct checkpoint {
     struct sm sm;
     bool wanted;
-    bool for_close; /* Marks the superblock clean. */
+    bool for_close;    /* Marks the superblock clean. */
+    bool sums_only;    /* Only the checksum table is written. */
+    uint32_t writings; /* Of that kind, since the last superblock. */
     struct sweep sweep;
     uint8_t *buffers; /* Of the sweep: a checkpoint never waits for memory. */
     struct journal_waiter waiter;
@@ -101,6 +106,11 @@ struct settler {
     const struct grain *current;
     uint32_t block; /* Of current, when blocks are read one by one. */
     bool failed;    /* Something could not be read. */
+    /* What is read next, while its checksums are waited for. */
+    bool chosen;
+    bool held;
+    uint64_t next_block; /* Of the data area. */
+    uint32_t next_mask;  /* Blocks from there on that have data. */
 };
 
 struct store {
@@ -113,6 +123,8 @@ struct store {
     struct journal *journal;
     struct space space;
     struct sums sums;
+    struct sums_loader sums_loader;
+    struct list sums_waiters; /* Segments that were read before their checksums. */
     struct catalog catalog;
     struct intents intents;
 
@@ -187,8 +199,11 @@ void command_finish(struct store_io *io, struct status status);
 /* Marks a command as under way, from now until command_finish(). */
 void command_activate(struct store_io *io, struct shard *shard);
 
-/* A segment, or NULL: the command is queued, and is advanced again when there is one. */
-struct segment *segment_get(struct store *store, struct store_io *io);
+/*
+ * A segment from that block of the data area on, whose checksums are held; or NULL: the command is
+ * queued, and is advanced again when there is one.
+ */
+struct segment *segment_get(struct store *store, struct store_io *io, uint64_t place);
 void segment_put(struct store *store, struct segment *segment);
 
 /* S7, F16, F21: whether blocks may be overwritten in place without the journal. */
@@ -240,6 +255,12 @@ void drops_run(struct store *store);
 /* Hand the next parts to the device, as far as there are segments. */
 void read_advance(struct store_io *io);
 void write_advance(struct store_io *io);
+
+/* The disk has failed while the command waited for a segment: there may never be one. */
+void write_abandon(struct store_io *io);
+
+/* Ends segments that were read, and whose checksums have come. */
+void read_resume_loaded(struct store *store);
 
 /*
  * Whether another command under way changes a grain that the command touches; zeroing: only
@@ -336,7 +357,6 @@ struct apply {
     bool head_seen;
     uint64_t sequence;   /* Of the block that holds the record. */
     uint64_t settled;    /* The highest mark seen. */
-    uint32_t *known;     /* Per place: blocks whose CRC a replayed record gave. */
     uint32_t *unsettled; /* Per place: blocks to be checked by J1. */
     uint32_t *was_zero;  /* Per place: of those, what was zero before. */
 };
@@ -347,7 +367,8 @@ struct status apply_records(struct apply *a, struct const_span payload,
 
 /* ---- lifetime: store.c ---- */
 
-struct status store_create(struct dev *dev, const struct superblock *sb,
+/* checksum_bytes: as struct store_config. */
+struct status store_create(struct dev *dev, const struct superblock *sb, uint64_t checksum_bytes,
                            struct store **out_store) MUST_CHECK;
 struct status store_start_journal(struct store *store, uint64_t life, uint64_t start) MUST_CHECK;
 void store_destroy(struct store *store);

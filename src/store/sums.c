@@ -4,52 +4,127 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/mutation.h"
 #include "disk/disk_format.h"
 #include "disk/layout.h"
 #include "disk/metablock.h"
 
-#define GRAIN_CRCS 32
+#define GRAIN_CRCS   32
+#define SUMS_ABSENT  UINT32_MAX
+#define CHUNK_FRAMES 256 /* Memory comes a mebibyte at a time. */
 
 /*
- * A table block without data is not read at open, and yet what is written to it then must be newer
- * than what any earlier life wrote there.  No life writes a table block a million times without
- * writing a superblock.
+ * A table block without data is not read, and yet what is written to it then must be newer than
+ * what any earlier life wrote there.  No life writes a table block a million times without writing
+ * a superblock: see CHECKPOINT_WRITINGS_MAX.
  */
 #define LIFE_SHIFT 20
 
-struct status sums_init(struct sums *s, uint64_t grains, uint64_t tag, uint64_t life)
-{
-    const uint64_t table_blocks = disk_layout_sums_blocks(grains);
+/* A frame: the known blocks while it is not loaded, then the CRCs. */
+struct sums_block {
+    uint32_t known[SUMS_GRAINS_PER_BLOCK];
+    uint32_t spare;
+    uint32_t crcs[SUMS_CRCS_PER_BLOCK];
+};
 
-    assert(grains > 0);
-    *s = (struct sums) { .blocks = grains * GRAIN_CRCS, .table_blocks = table_blocks, .tag = tag };
-    /* Rounded up to whole table blocks, so that the last is like all others. */
-    s->crcs = calloc(table_blocks * SUMS_CRCS_PER_BLOCK, sizeof *s->crcs);
-    s->sequences = calloc(table_blocks, sizeof *s->sequences);
-    for (uint64_t i = 0; s->sequences != NULL && i < table_blocks; i++)
-        s->sequences[i] = life << LIFE_SHIFT;
-    s->dirty =
-        (struct bitmap) { calloc(BITMAP_WORDS(table_blocks), sizeof(uint64_t)), table_blocks };
-    if (s->crcs == NULL || s->sequences == NULL || s->dirty.words == NULL) {
-        sums_fini(s);
+static_assert(sizeof(struct sums_block) == SUMS_BLOCK_BYTES, "a frame is a table block's size");
+static_assert(LAYOUT_GRAINS_MAX / SUMS_GRAINS_PER_BLOCK < SUMS_ABSENT, "frames have numbers");
+
+/* ---- Frames ---- */
+
+static struct sums_block *block_of(const struct sums *s, uint32_t frame)
+{
+    assert(frame < s->frames);
+    return (struct sums_block *)(s->chunks[frame / CHUNK_FRAMES] +
+                                 frame % CHUNK_FRAMES * SUMS_BLOCK_BYTES);
+}
+
+static void block_set_known(struct sums_block *b, uint64_t within)
+{
+    b->known[within / GRAIN_CRCS] |= UINT32_C(1) << within % GRAIN_CRCS;
+}
+
+/* Takes a CRC of the table; one that was set since is newer. */
+static void block_load(struct sums_block *b, uint64_t within, uint32_t crc)
+{
+    const bool known = (b->known[within / GRAIN_CRCS] >> within % GRAIN_CRCS & 1) != 0;
+
+    if (!known || MUTATION(S3_LOAD_FORGETS))
+        b->crcs[within] = crc;
+}
+
+/* Makes room for a further chunk of frames; only the last may be shorter. */
+static struct status MUST_CHECK sums_grow(struct sums *s)
+{
+    const uint64_t count = min_u64(CHUNK_FRAMES, s->table_blocks - s->room);
+
+    assert(count > 0 && s->room % CHUNK_FRAMES == 0);
+    uint8_t *const chunk = calloc(count, SUMS_BLOCK_BYTES);
+    if (chunk == NULL)
         return STATUS(NO_MEMORY);
+    s->chunks[s->chunk_count++] = chunk;
+    s->room += count;
+    return STATUS(OK);
+}
+
+static struct bitmap bitmap_make(uint64_t bits)
+{
+    return (struct bitmap) { calloc(BITMAP_WORDS(bits), sizeof(uint64_t)), bits };
+}
+
+/* What is there for each pair. */
+static struct status MUST_CHECK sums_make_pairs(struct sums *s, uint64_t life)
+{
+    s->sequences = calloc(s->table_blocks, sizeof *s->sequences);
+    s->index = calloc(s->table_blocks, sizeof *s->index);
+    s->frame = calloc(s->table_blocks, sizeof *s->frame);
+    s->chunks = calloc((s->table_blocks + CHUNK_FRAMES - 1) / CHUNK_FRAMES, sizeof *s->chunks);
+    s->dirty = bitmap_make(s->table_blocks);
+    s->wanted = bitmap_make(s->table_blocks);
+    s->written = bitmap_make(s->table_blocks);
+    if (s->sequences == NULL || s->index == NULL || s->frame == NULL || s->chunks == NULL ||
+        s->dirty.words == NULL || s->wanted.words == NULL || s->written.words == NULL)
+        return STATUS(NO_MEMORY);
+    for (uint64_t i = 0; i < s->table_blocks; i++) {
+        s->sequences[i] = life << LIFE_SHIFT;
+        s->index[i] = SUMS_ABSENT;
     }
     return STATUS(OK);
 }
 
-void sums_fini(struct sums *s)
+struct status sums_init(struct sums *s, uint64_t grains, uint64_t tag, uint64_t life,
+                        uint64_t frames)
 {
-    free(s->crcs);
-    free(s->sequences);
-    free(s->dirty.words);
-    *s = (struct sums) { 0 };
+    const uint64_t table_blocks = disk_layout_sums_blocks(grains);
+
+    assert(grains > 0);
+    assert(frames == 0 || frames >= SUMS_FRAMES_MIN);
+    *s = (struct sums) { .blocks = grains * GRAIN_CRCS, .table_blocks = table_blocks, .tag = tag };
+    s->frames_max = s->changed_max = table_blocks;
+    if (frames > 0 && frames < table_blocks) {
+        s->frames_max = frames;
+        s->changed_max = frames - max_u64(1, frames / 4);
+    }
+    struct status st = sums_make_pairs(s, life);
+    while (status_ok(st) && s->room < s->frames_max)
+        st = sums_grow(s);
+    if (!status_ok(st))
+        sums_fini(s);
+    return st;
 }
 
-void sums_set(struct sums *s, uint64_t block, uint32_t crc)
+void sums_fini(struct sums *s)
 {
-    assert(block < s->blocks);
-    s->crcs[block] = crc;
-    bitmap_set(&s->dirty, block / SUMS_CRCS_PER_BLOCK);
+    for (uint64_t i = 0; i < s->chunk_count; i++)
+        free(s->chunks[i]);
+    free(s->chunks);
+    free(s->frame);
+    free(s->index);
+    free(s->sequences);
+    free(s->dirty.words);
+    free(s->wanted.words);
+    free(s->written.words);
+    *s = (struct sums) { 0 };
 }
 
 uint64_t sums_table_block_of(uint64_t grain)
@@ -57,22 +132,225 @@ uint64_t sums_table_block_of(uint64_t grain)
     return grain / SUMS_GRAINS_PER_BLOCK;
 }
 
+uint32_t sums_run(uint64_t block, uint32_t count)
+{
+    return (uint32_t)min_u64(count, SUMS_CRCS_PER_BLOCK - block % SUMS_CRCS_PER_BLOCK);
+}
+
+uint64_t sums_resident_bytes(const struct sums *s)
+{
+    return s->frames * SUMS_BLOCK_BYTES;
+}
+
+/* The frame of a block's CRC, which is there. */
+static uint32_t frame_of(const struct sums *s, uint64_t block)
+{
+    assert(block < s->blocks);
+    const uint32_t f = s->index[block / SUMS_CRCS_PER_BLOCK];
+
+    assert(f != SUMS_ABSENT);
+    return f;
+}
+
+/* ---- Who may have a frame ---- */
+
+/* Also while it is written: if that fails, it is all that there is. */
+static bool frame_is_changed(const struct sums *s, const struct sums_frame *f)
+{
+    return f->changes > 0 || f->writing || bitmap_get(&s->dirty, f->table_block);
+}
+
+/* Keeps the count of changed frames over a change of one. */
+static void sums_count(struct sums *s, const struct sums_frame *f, bool was_changed)
+{
+    const bool changed = frame_is_changed(s, f);
+
+    assert(changed || !was_changed || s->changed > 0);
+    s->changed += (changed ? 1 : 0) - (was_changed ? (uint64_t)1 : 0);
+}
+
+static bool frame_may_go(const struct sums *s, const struct sums_frame *f)
+{
+    if (f->holders > 0 || !f->loaded || f->writing)
+        return false;
+    return !bitmap_get(&s->dirty, f->table_block) || MUTATION(S3_EVICT_CHANGED);
+}
+
+/* A frame that nobody needs; SUMS_ABSENT if there is none.  A clock: twice round at most. */
+static uint32_t frame_evict(struct sums *s)
+{
+    for (uint64_t i = 0; i < 2 * s->frames; i++) {
+        const uint32_t at = (uint32_t)s->clock;
+        struct sums_frame *const f = &s->frame[at];
+        s->clock = s->clock + 1 < s->frames ? s->clock + 1 : 0;
+        if (!frame_may_go(s, f))
+            continue;
+        if (f->recently) {
+            f->recently = false;
+            continue;
+        }
+        const bool was_changed = frame_is_changed(s, f);
+        bitmap_clear(&s->dirty, f->table_block);
+        sums_count(s, f, was_changed);
+        s->index[f->table_block] = SUMS_ABSENT;
+        return at;
+    }
+    return SUMS_ABSENT;
+}
+
+static void sums_want(struct sums *s, uint64_t table_block)
+{
+    assert(!bitmap_get(&s->wanted, table_block));
+    bitmap_set(&s->wanted, table_block);
+    s->wanted_count++;
+}
+
+/* Gives the table block a frame, of which nothing is known yet. */
+static void frame_give(struct sums *s, uint32_t at, uint64_t table_block)
+{
+    s->frame[at] = (struct sums_frame) { .table_block = (uint32_t)table_block };
+    s->index[table_block] = at;
+    memset(block_of(s, at), 0, SUMS_BLOCK_BYTES);
+    if (bitmap_get(&s->written, table_block))
+        sums_want(s, table_block);
+    else
+        s->frame[at].loaded = true; /* It never had data. */
+}
+
+/* A frame more than the limit; SUMS_ABSENT if there is no memory. */
+static uint32_t frame_add(struct sums *s)
+{
+    if (s->frames == s->room && !status_ok(sums_grow(s)))
+        return SUMS_ABSENT;
+    return (uint32_t)s->frames++;
+}
+
+/* A frame for the table block within the limit; false if there is none. */
+static bool frame_take(struct sums *s, uint64_t table_block)
+{
+    uint32_t at = SUMS_ABSENT;
+
+    if (s->frames < s->frames_max)
+        at = (uint32_t)s->frames++;
+    else
+        at = frame_evict(s);
+    if (at == SUMS_ABSENT && s->lifted)
+        at = frame_add(s);
+    if (at != SUMS_ABSENT)
+        frame_give(s, at, table_block);
+    return at != SUMS_ABSENT;
+}
+
+/* Whether one more frame may be changed. */
+static bool change_is_allowed(struct sums *s)
+{
+    if (s->changed < s->changed_max || s->lifted)
+        return true;
+    s->starved = true;
+    return false;
+}
+
+bool sums_hold(struct sums *s, uint64_t block, bool change)
+{
+    const uint64_t table_block = block / SUMS_CRCS_PER_BLOCK;
+
+    assert(block < s->blocks);
+    const uint32_t at = s->index[table_block];
+    const bool is_changed = at != SUMS_ABSENT && frame_is_changed(s, &s->frame[at]);
+    if (change && !is_changed && !change_is_allowed(s))
+        return false;
+    if (at == SUMS_ABSENT && !frame_take(s, table_block))
+        return false;
+    struct sums_frame *const f = &s->frame[s->index[table_block]];
+    assert(f->holders < UINT16_MAX);
+    f->holders++;
+    if (change)
+        f->changes++;
+    f->recently = true;
+    sums_count(s, f, is_changed);
+    return true;
+}
+
+void sums_release(struct sums *s, uint64_t block, bool change)
+{
+    struct sums_frame *const f = &s->frame[frame_of(s, block)];
+    const bool was_changed = frame_is_changed(s, f);
+
+    assert(f->holders > 0);
+    assert(!change || f->changes > 0);
+    f->holders--;
+    if (change)
+        f->changes--;
+    sums_count(s, f, was_changed);
+}
+
+bool sums_is_loaded(const struct sums *s, uint64_t block)
+{
+    return s->frame[frame_of(s, block)].loaded;
+}
+
+const uint32_t *sums_at(const struct sums *s, uint64_t block)
+{
+    return &block_of(s, frame_of(s, block))->crcs[block % SUMS_CRCS_PER_BLOCK];
+}
+
+uint32_t sums_get(const struct sums *s, uint64_t block)
+{
+    return *sums_at(s, block);
+}
+
+void sums_prefetch(const struct sums *s, uint64_t block)
+{
+    __builtin_prefetch(sums_at(s, block));
+}
+
+void sums_set(struct sums *s, uint64_t block, uint32_t crc)
+{
+    const uint32_t at = frame_of(s, block);
+    struct sums_block *const b = block_of(s, at);
+    const uint64_t within = block % SUMS_CRCS_PER_BLOCK;
+    const bool was_changed = frame_is_changed(s, &s->frame[at]);
+
+    b->crcs[within] = crc;
+    if (!s->frame[at].loaded)
+        block_set_known(b, within);
+    bitmap_set(&s->dirty, s->frame[at].table_block);
+    sums_count(s, &s->frame[at], was_changed);
+}
+
+void sums_lift_limit(struct sums *s)
+{
+    s->lifted = true;
+}
+
+/* ---- Writing ---- */
+
 uint64_t sums_next_dirty(const struct sums *s, uint64_t from)
 {
     return bitmap_next_set(&s->dirty, from);
 }
 
+bool sums_can_encode(const struct sums *s, uint64_t table_block)
+{
+    const struct sums_frame *const f = &s->frame[s->index[table_block]];
+
+    return f->loaded && !f->writing;
+}
+
 void sums_encode(struct sums *s, uint64_t table_block, struct span out, uint64_t *out_offset)
 {
-    const uint32_t *const crcs = &s->crcs[table_block * SUMS_CRCS_PER_BLOCK];
-    const uint64_t sequence = ++s->sequences[table_block];
-
     assert(table_block < s->table_blocks);
+    assert(s->index[table_block] != SUMS_ABSENT && sums_can_encode(s, table_block));
     assert(out.bytes == DISK_BLOCK_BYTES);
+
+    struct sums_frame *const f = &s->frame[s->index[table_block]];
+    const struct sums_block *const b = block_of(s, s->index[table_block]);
+    const uint64_t sequence = ++s->sequences[table_block];
+    const bool was_changed = frame_is_changed(s, f);
     memset(out.at, 0, SUMS_CRCS_OFFSET);
     for (uint32_t i = 0; i < SUMS_CRCS_PER_BLOCK; i++) {
-        const struct le32 f = le32_make(crcs[i]);
-        memcpy(out.at + SUMS_CRCS_OFFSET + i * sizeof f, &f, sizeof f);
+        const struct le32 le = le32_make(b->crcs[i]);
+        memcpy(out.at + SUMS_CRCS_OFFSET + i * sizeof le, &le, sizeof le);
     }
     metablock_seal(out, METABLOCK_SUMS,
                    &(struct metablock) { .tag = s->tag,
@@ -80,8 +358,47 @@ void sums_encode(struct sums *s, uint64_t table_block, struct span out, uint64_t
                                          .sequence = sequence,
                                          .payload_bytes = METABLOCK_PAYLOAD_BYTES });
     bitmap_clear(&s->dirty, table_block);
+    bitmap_set(&s->written, table_block);
+    f->writing = true;
+    sums_count(s, f, was_changed);
     /* Never over the newest valid content: the sequence's parity chooses the slot. */
     *out_offset = table_block * SUMS_PAIR_BYTES + (sequence & 1) * DISK_BLOCK_BYTES;
+}
+
+void sums_written(struct sums *s, uint64_t table_block, bool ok)
+{
+    struct sums_frame *const f = &s->frame[s->index[table_block]];
+    const bool was_changed = frame_is_changed(s, f);
+
+    assert(f->writing);
+    f->writing = false;
+    s->starved = false;
+    if (!ok)
+        bitmap_set(&s->dirty, table_block);
+    sums_count(s, f, was_changed);
+}
+
+bool sums_wants_writing(const struct sums *s)
+{
+    const bool limited = s->frames_max < s->table_blocks;
+
+    return (s->starved || (limited && s->changed > s->changed_max / 2)) &&
+           bitmap_next_set(&s->dirty, 0) != BITMAP_NONE;
+}
+
+/* ---- Loading ---- */
+
+uint64_t sums_next_wanted(const struct sums *s, uint64_t from)
+{
+    return s->wanted_count == 0 ? BITMAP_NONE : bitmap_next_set(&s->wanted, from);
+}
+
+void sums_load_begin(struct sums *s, uint64_t table_block)
+{
+    assert(bitmap_get(&s->wanted, table_block));
+    assert(!s->frame[s->index[table_block]].loaded);
+    bitmap_clear(&s->wanted, table_block);
+    s->wanted_count--;
 }
 
 struct status sums_slot_check(struct const_span slot, uint64_t tag, uint64_t table_block,
@@ -99,41 +416,110 @@ struct status sums_slot_check(struct const_span slot, uint64_t tag, uint64_t tab
     return STATUS(OK);
 }
 
-static void sums_take(struct sums *s, uint64_t table_block, struct const_span slot,
-                      const uint32_t *known)
+void sums_load_crc(struct sums *s, uint64_t block, uint32_t crc)
 {
-    const uint64_t first = table_block * SUMS_CRCS_PER_BLOCK;
+    const uint32_t at = frame_of(s, block);
 
-    for (uint32_t i = 0; i < SUMS_CRCS_PER_BLOCK && first + i < s->blocks; i++) {
-        const uint64_t block = first + i;
-        struct le32 f;
-        if ((known[block / GRAIN_CRCS] >> (block % GRAIN_CRCS) & 1) != 0)
-            continue;
-        memcpy(&f, slot.at + SUMS_CRCS_OFFSET + i * sizeof f, sizeof f);
-        s->crcs[block] = le32_get(f);
-    }
+    assert(!s->frame[at].loaded);
+    block_load(block_of(s, at), block % SUMS_CRCS_PER_BLOCK, crc);
 }
 
-void sums_decode(struct sums *s, uint64_t table_block, struct const_span pair,
-                 const uint32_t *known, bool *out_valid)
+bool sums_load(struct sums *s, uint64_t table_block, const struct const_span slots[SUMS_SLOTS])
 {
+    struct sums_block *const b = block_of(s, s->index[table_block]);
     uint64_t best = 0;
 
-    assert(table_block < s->table_blocks);
-    assert(pair.bytes == SUMS_PAIR_BYTES);
-    for (unsigned i = 0; i < 2; i++) {
-        const struct const_span slot =
-            const_span_sub(pair, i * (size_t)DISK_BLOCK_BYTES, DISK_BLOCK_BYTES);
+    assert(!s->frame[s->index[table_block]].loaded);
+    for (unsigned i = 0; i < SUMS_SLOTS; i++) {
         uint64_t sequence;
-        const struct status st = sums_slot_check(slot, s->tag, table_block, &sequence);
-        if (!status_ok(st) || (sequence & 1) != i || sequence <= best)
+        if (slots[i].bytes == 0 ||
+            !status_ok(sums_slot_check(slots[i], s->tag, table_block, &sequence)))
             continue;
-        best = sequence;
+        if ((sequence & 1) == i && sequence > best)
+            best = sequence;
     }
-    *out_valid = best != 0;
     if (best == 0)
-        return;
+        return false;
     s->sequences[table_block] = best;
-    sums_take(s, table_block, const_span_sub(pair, (best & 1) * DISK_BLOCK_BYTES, DISK_BLOCK_BYTES),
-              known);
+    const uint8_t *const at = slots[best & 1].at + SUMS_CRCS_OFFSET;
+    for (uint32_t i = 0; i < SUMS_CRCS_PER_BLOCK; i++) {
+        struct le32 f;
+        memcpy(&f, at + i * sizeof f, sizeof f);
+        block_load(b, i, le32_get(f));
+    }
+    return true;
+}
+
+void sums_load_end(struct sums *s, uint64_t table_block)
+{
+    struct sums_frame *const f = &s->frame[s->index[table_block]];
+
+    assert(!f->loaded);
+    assert(!bitmap_get(&s->wanted, table_block));
+    f->loaded = true;
+}
+
+/* ---- Recovery ---- */
+
+void sums_set_used(struct sums *s, uint64_t table_block)
+{
+    const uint32_t at = s->index[table_block];
+
+    bitmap_set(&s->written, table_block);
+    if (at == SUMS_ABSENT || !s->frame[at].loaded)
+        return;
+    s->frame[at].loaded = false;
+    sums_want(s, table_block);
+}
+
+/* A frame for the table block, above the limit if need be. */
+static struct status MUST_CHECK sums_reach(struct sums *s, uint64_t table_block)
+{
+    if (s->index[table_block] != SUMS_ABSENT)
+        return STATUS(OK);
+    const uint32_t at = frame_add(s);
+    if (at == SUMS_ABSENT)
+        return STATUS(NO_MEMORY);
+    frame_give(s, at, table_block);
+    return STATUS(OK);
+}
+
+struct status sums_recover(struct sums *s, uint64_t block, uint32_t crc)
+{
+    assert(block < s->blocks);
+    TRY(sums_reach(s, block / SUMS_CRCS_PER_BLOCK));
+    sums_set(s, block, crc);
+    block_set_known(block_of(s, frame_of(s, block)), block % SUMS_CRCS_PER_BLOCK);
+    return STATUS(OK);
+}
+
+uint32_t sums_recovered(const struct sums *s, uint64_t grain)
+{
+    const uint32_t at = s->index[sums_table_block_of(grain)];
+
+    return at == SUMS_ABSENT ? 0 : block_of(s, at)->known[grain % SUMS_GRAINS_PER_BLOCK];
+}
+
+struct status sums_want_all(struct sums *s)
+{
+    for (uint64_t i = 0; i < s->table_blocks; i++) {
+        if (bitmap_get(&s->written, i))
+            TRY(sums_reach(s, i));
+    }
+    return STATUS(OK);
+}
+
+void sums_trim(struct sums *s)
+{
+    for (uint64_t i = s->frames_max; i < s->frames; i++) {
+        const struct sums_frame *const f = &s->frame[i];
+        assert(f->holders == 0 && f->loaded && !f->writing);
+        assert(!bitmap_get(&s->dirty, f->table_block));
+        s->index[f->table_block] = SUMS_ABSENT;
+    }
+    s->frames = min_u64(s->frames, s->frames_max);
+    s->clock = 0;
+    while ((s->chunk_count - 1) * CHUNK_FRAMES >= s->frames_max)
+        free(s->chunks[--s->chunk_count]);
+    s->room = min_u64(s->chunk_count * CHUNK_FRAMES, s->table_blocks);
 }

@@ -311,10 +311,9 @@ static void write_enter_regions(struct store_io *io, bool enter)
     }
 }
 
-/* Updates checksums and map: the write has happened. */
+/* Updates the map: the write has happened.  Its checksums came with the segments. */
 static void write_apply(struct store_io *io)
 {
-    struct store *const store = io->session->store;
     struct map *const map = &io->target->map;
     struct layer *const layer = map_layer(map, write_generation(io, io->target));
 
@@ -324,9 +323,6 @@ static void write_apply(struct store_io *io)
         struct grain *const g = &layer->grains[t.grain];
         const uint32_t place = grain_place(g);
         assert(place != SPACE_NONE);
-        for (uint32_t b = 0; b < t.count; b++)
-            sums_set(&store->sums, (uint64_t)place * GRAIN_BLOCKS + t.first + b,
-                     io->crcs[t.io_block + b]);
         map_set_data(map, g, place, grain_mask(t.first, t.count));
     }
 }
@@ -407,6 +403,9 @@ static void write_on_segment(struct dev_io *dev_io)
     struct store_io *const io = s->owner;
 
     assert(io->opcode == STORE_OP_WRITE);
+    /* Also of first touches that fail as a command: no map names their blocks (F24). */
+    for (uint32_t i = 0; i < s->count && status_ok(dev_io->status); i++)
+        sums_set(&io->session->store->sums, s->place + i, io->crcs[s->first + i]);
     segment_put(io->session->store, s);
     write_part_ended(io, dev_io->status);
 }
@@ -438,13 +437,12 @@ void write_advance(struct store_io *io)
 
     io->pending++; /* Held until all parts are on their way. */
     while (io->cursor < blocks) {
-        struct segment *const s = segment_get(store, io);
+        struct segment *const s = segment_get(store, io, write_place(layer, first + io->cursor));
         if (s == NULL)
             break; /* segment_put() resumes. */
         s->first = io->cursor;
-        s->place = write_place(layer, first + io->cursor);
         s->count = 1;
-        while (s->first + s->count < blocks &&
+        while (s->first + s->count < blocks && sums_run(s->place, s->count + 1) > s->count &&
                write_place(layer, first + s->first + s->count) == s->place + s->count)
             s->count++;
         io->cursor += s->count;
@@ -457,6 +455,13 @@ void write_advance(struct store_io *io)
     io->pending--;
 }
 
+void write_abandon(struct store_io *io)
+{
+    assert(io->session->store->failed);
+    io->cursor = (uint32_t)(io->bytes / STORE_BLOCK_BYTES);
+    write_part_ended(io, STATUS(MEDIA_WRITE));
+}
+
 /* F21: the copies are durable: the data may go home. */
 static void write_on_copied(struct journal_waiter *waiter, struct status status)
 {
@@ -466,6 +471,7 @@ static void write_on_copied(struct journal_waiter *waiter, struct status status)
     io->pending--;
     if (status_ok(status)) {
         write_advance(io);
+        store_kick(io->session->store); /* Checksums may have to be loaded, or written. */
         return;
     }
     io->cursor = (uint32_t)(io->bytes / STORE_BLOCK_BYTES);

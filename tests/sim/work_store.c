@@ -42,6 +42,7 @@ struct work {
     bool clean;         /* The last life ended with a close. */
     bool spoiled;       /* By rot in what it cannot do without: the store may refuse the disk. */
     uint64_t epoch;
+    uint64_t checksum_bytes; /* Memory for checksums; 0: for all. */
 
     /* Of the current life. */
     struct sim_process *process;
@@ -215,7 +216,7 @@ static void life_on_opened(void *ctx, const struct store_opened *opened)
 
 static void life_open_store(struct work *work)
 {
-    const struct store_config config = { .cluster = { { 0 } } };
+    const struct store_config config = { .checksum_bytes = work->checksum_bytes };
 
     const struct status st = store_open(work->dev, &config, life_on_opened, work);
     assert(status_ok(st));
@@ -356,8 +357,9 @@ static bool work_finished(void *ctx)
 static void disk_make(struct work *work)
 {
     struct run *const run = work->run;
-    struct sim_disk_config config = sim_disk_config_random(
-        run->world, run_between(run, 16, work->mode == MODE_FULL ? 16 : 24) << 20);
+    const uint64_t most = work->mode == MODE_FULL ? 16 : run_percent(run, 30) ? 80 : 24;
+    struct sim_disk_config config =
+        sim_disk_config_random(run->world, run_between(run, 16, most) << 20);
 
     config.liar = work->mode == MODE_LIAR;
     if (config.liar) { /* Mostly one on which nothing is adopted: there, more can be said. */
@@ -415,6 +417,8 @@ static void store_act(struct run *run)
 
     work->run = run;
     work->mode = modes[rng_below(&run->rng, ARRAY_COUNT(modes))];
+    /* A table block has the checksums of 31 grains; the disk has four to twenty of them. */
+    work->checksum_bytes = run_percent(run, 50) ? run_between(run, 2, 6) * 4096 : 0;
     work->lives_left = (unsigned)run_between(run, work->mode == MODE_ROT, LIVES_MAX - 1);
     work->machine = sim_machine_create(run->world, "m");
     disk_make(work);
