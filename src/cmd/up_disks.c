@@ -368,6 +368,7 @@ struct node_disk_config *up_disks_configure(struct up_disks *disks, struct up_di
 
     *c = (struct node_disk_config) {
         .force = force,
+        .checksum_bytes = disks->checksum_bytes,
         .known = up_known_has(&disks->known, d->line),
         .open = up_disk_open,
         .ctx = d,
@@ -380,7 +381,7 @@ struct node_disk_config *up_disks_configure(struct up_disks *disks, struct up_di
 struct status up_disks_prepare(const struct up_options *options, const struct up_dir *dir,
                                struct up_disks *disks)
 {
-    *disks = (struct up_disks) { 0 };
+    *disks = (struct up_disks) { .checksum_bytes = options->checksum_bytes };
     TRY(up_known_read(dir, &disks->known));
     if (options->given_count > 0)
         TRY(prepare_given(options, dir, disks));

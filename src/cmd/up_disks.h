@@ -39,6 +39,7 @@ struct up_disks {
     struct up_disk disk[NODE_DISKS_MAX];
     struct node_disk_config config[NODE_DISKS_MAX]; /* For the node; points at disk. */
     unsigned count;
+    uint64_t checksum_bytes; /* As struct node_disk_config, of each. */
     struct up_known known;
 };
 

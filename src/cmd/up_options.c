@@ -20,6 +20,7 @@ enum {
     OPT_SPIN,
     OPT_IO_FEATURES,
     OPT_BUFFERS,
+    OPT_CHECKSUM_MEMORY,
     OPT_FORCE,
     OPT_LOG_LEVEL,
 };
@@ -41,6 +42,9 @@ static const struct cli_option up_option_table[] = {
     CLI_OPTION_SPIN(OPT_SPIN),
     CLI_OPTION_IO_FEATURES(OPT_IO_FEATURES),
     { "buffers", OPT_BUFFERS, "SIZE", "memory for data in flight, per reactor (64M)" },
+    { "checksum-memory", OPT_CHECKSUM_MEMORY, "all|SIZE",
+      "memory for the checksums of each disk (all); where\n"
+      "it is short, they are read as they are needed" },
     { "force", OPT_FORCE, NULL,
       "format disks that hold something else; what they\n"
       "hold is lost" },
@@ -64,6 +68,19 @@ struct up_parse {
     const char *advertise;
     const char *api;
 };
+
+static bool parse_checksum_memory(struct up_parse *p)
+{
+    p->o->checksum_bytes = 0;
+    if (strcmp(p->args.value, "all") == 0)
+        return true;
+    if (!cli_size(&p->args, "checksum-memory", &p->o->checksum_bytes))
+        return false;
+    if (p->o->checksum_bytes >= NODE_CHECKSUM_BYTES_MIN)
+        return true;
+    (void)cli_usage(&p->args, "--checksum-memory is 'all', or at least 1M");
+    return false;
+}
 
 static bool parse_log_level(struct up_parse *p)
 {
@@ -133,6 +150,8 @@ static bool parse_option(struct up_parse *p, int id)
         return cli_io_features(&p->args, &o->io_features_mask);
     case OPT_BUFFERS:
         return cli_size(&p->args, "buffers", &o->buffer_bytes);
+    case OPT_CHECKSUM_MEMORY:
+        return parse_checksum_memory(p);
     case OPT_FORCE:
         o->force = true;
         return true;

@@ -35,6 +35,7 @@ struct up_options {
     uint64_t spin_ns;          /* As uring_config. */
     uint64_t io_features_mask; /* Likewise. */
     uint64_t buffer_bytes;
+    uint64_t checksum_bytes; /* Per disk; 0: for all of its checksums. */
     bool force;
     enum log_level log_level;
 };

@@ -25,6 +25,8 @@
 #define NODE_DISKS_MAX    256u  /* More would not fit into one machine. */
 #define NODE_VOLUMES_MAX  1024u /* One NVMe subsystem each. */
 #define NODE_REACTORS_MAX 64u
+/* What is worth setting: the checksums of a gibibyte. */
+#define NODE_CHECKSUM_BYTES_MIN ((uint64_t)1 << 20)
 
 struct node;
 
@@ -35,6 +37,7 @@ struct node_disk_config {
     char name[STORE_NAME_BYTES]; /* Such as "node-1/disk-1". */
     char path[256];              /* For messages. */
     bool force;                  /* Format it whatever it holds, if it is no Trilith disk. */
+    uint64_t checksum_bytes;     /* Of memory for its checksums; 0: for all of them. */
     bool known;                  /* Was served before: without a superblock it is refused. */
     node_dev_open_fn *open;
     void *ctx;

@@ -189,6 +189,7 @@ static void disk_open_store(struct node_disk *d)
 {
     const struct store_config config = {
         .cluster = d->cluster,
+        .checksum_bytes = d->config.checksum_bytes,
     };
 
     sm_move(&d->sm, DISK_STORE);

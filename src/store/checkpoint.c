@@ -7,7 +7,7 @@
  *             |        |       |       |         |
  *             +--------+-------+-------+---------+--> IDLE (failed)
  *
- *   IDLE -> SUMS -> SYNC -> IDLE      only the checksum table, where memory is short (F27)
+ *   IDLE -> SUMS -> SYNC -> IDLE      only the checksum table, where memory is short (F32)
  *
  * FLUSH waits for a flush, so that the settled mark is as far as it gets; SUMS and DUMP for their
  * sweeps; SYNC for a flush of everything that the state may be built on; SUPERBLOCK for both
@@ -213,7 +213,7 @@ static void checkpoint_begin(struct store *store)
     checkpoint_flush(store, 0);
 }
 
-/* F27. */
+/* F32. */
 static void checkpoint_begin_sums(struct store *store)
 {
     struct checkpoint *const cp = &store->checkpoint;
@@ -331,7 +331,7 @@ static void checkpoint_step(struct store *store, struct status status)
     sm_bug(&cp->sm);
 }
 
-/* F27: whether checksums must be written before more of them can change. */
+/* F32: whether checksums must be written before more of them can change. */
 static bool checkpoint_wants_sums(const struct store *store)
 {
     return store->serving && sums_wants_writing(&store->sums);

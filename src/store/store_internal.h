@@ -10,7 +10,7 @@
  *     opening.c    openings of regions                       F16
  *     busy.c       volumes that may have lost something      S1, F25, F26
  *     settle.c     suspect regions                           S7, F17
- *     sums.c, sums_loader.c  checksums in memory             S3, F27
+ *     sums.c, sums_loader.c  checksums in memory             S3, F32
  *     checkpoint.c the whole state, in the background        F22 to F24
  *     apply.c      records onto the state
  *     open.c       superblock to serving                     section 5

@@ -11,7 +11,7 @@
 
 #define GRAIN_CRCS   32
 #define SUMS_ABSENT  UINT32_MAX
-#define CHUNK_FRAMES 256 /* Memory comes a mebibyte at a time. */
+#define CHUNK_FRAMES 256 /* Where there is a limit, memory comes and goes by the mebibyte. */
 
 /*
  * A table block without data is not read, and yet what is written to it then must be newer than
@@ -35,8 +35,8 @@ static_assert(LAYOUT_GRAINS_MAX / SUMS_GRAINS_PER_BLOCK < SUMS_ABSENT, "frames h
 static struct sums_block *block_of(const struct sums *s, uint32_t frame)
 {
     assert(frame < s->frames);
-    return (struct sums_block *)(s->chunks[frame / CHUNK_FRAMES] +
-                                 frame % CHUNK_FRAMES * SUMS_BLOCK_BYTES);
+    return (struct sums_block *)(s->chunks[frame / s->chunk_frames] +
+                                 frame % s->chunk_frames * SUMS_BLOCK_BYTES);
 }
 
 static void block_set_known(struct sums_block *b, uint64_t within)
@@ -56,9 +56,9 @@ static void block_load(struct sums_block *b, uint64_t within, uint32_t crc)
 /* Makes room for a further chunk of frames; only the last may be shorter. */
 static struct status MUST_CHECK sums_grow(struct sums *s)
 {
-    const uint64_t count = min_u64(CHUNK_FRAMES, s->table_blocks - s->room);
+    const uint64_t count = min_u64(s->chunk_frames, s->table_blocks - s->room);
 
-    assert(count > 0 && s->room % CHUNK_FRAMES == 0);
+    assert(count > 0 && s->room % s->chunk_frames == 0);
     uint8_t *const chunk = calloc(count, SUMS_BLOCK_BYTES);
     if (chunk == NULL)
         return STATUS(NO_MEMORY);
@@ -78,7 +78,8 @@ static struct status MUST_CHECK sums_make_pairs(struct sums *s, uint64_t life)
     s->sequences = calloc(s->table_blocks, sizeof *s->sequences);
     s->index = calloc(s->table_blocks, sizeof *s->index);
     s->frame = calloc(s->table_blocks, sizeof *s->frame);
-    s->chunks = calloc((s->table_blocks + CHUNK_FRAMES - 1) / CHUNK_FRAMES, sizeof *s->chunks);
+    s->chunks =
+        calloc((s->table_blocks + s->chunk_frames - 1) / s->chunk_frames, sizeof *s->chunks);
     s->dirty = bitmap_make(s->table_blocks);
     s->wanted = bitmap_make(s->table_blocks);
     s->written = bitmap_make(s->table_blocks);
@@ -100,9 +101,10 @@ struct status sums_init(struct sums *s, uint64_t grains, uint64_t tag, uint64_t 
     assert(grains > 0);
     assert(frames == 0 || frames >= SUMS_FRAMES_MIN);
     *s = (struct sums) { .blocks = grains * GRAIN_CRCS, .table_blocks = table_blocks, .tag = tag };
-    s->frames_max = s->changed_max = table_blocks;
+    s->frames_max = s->changed_max = s->chunk_frames = table_blocks;
     if (frames > 0 && frames < table_blocks) {
         s->frames_max = frames;
+        s->chunk_frames = CHUNK_FRAMES;
         s->changed_max = frames - max_u64(1, frames / 4);
     }
     struct status st = sums_make_pairs(s, life);
@@ -519,7 +521,7 @@ void sums_trim(struct sums *s)
     }
     s->frames = min_u64(s->frames, s->frames_max);
     s->clock = 0;
-    while ((s->chunk_count - 1) * CHUNK_FRAMES >= s->frames_max)
+    while ((s->chunk_count - 1) * s->chunk_frames >= s->frames_max)
         free(s->chunks[--s->chunk_count]);
-    s->room = min_u64(s->chunk_count * CHUNK_FRAMES, s->table_blocks);
+    s->room = min_u64(s->chunk_count * s->chunk_frames, s->table_blocks);
 }

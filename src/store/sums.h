@@ -59,8 +59,9 @@ struct sums {
     struct sums_frame *frame;
     uint8_t **chunks; /* The frames' memory. */
     uint64_t chunk_count;
-    bool starved; /* A change was refused: see sums_wants_writing(). */
-    bool lifted;  /* sums_lift_limit() was called. */
+    uint64_t chunk_frames; /* Of a chunk. */
+    bool starved;          /* A change was refused: see sums_wants_writing(). */
+    bool lifted;           /* sums_lift_limit() was called. */
 };
 
 /*

@@ -22,6 +22,7 @@
 static struct rig rig;
 static uint8_t crashed[RIG_DEVICE_BYTES];
 static uint8_t content[RIG_DEVICE_BYTES];
+static uint64_t checksum_memory; /* For checksums; 0: for all. */
 
 static inline void assert_status(struct status st, enum status_code code)
 {
@@ -50,6 +51,7 @@ static inline void disk_begin(uint32_t atomic_bytes)
 {
     rig_init(&rig, content, 1);
     rig.dev.info.atomic_bytes = atomic_bytes;
+    rig.checksum_bytes = checksum_memory;
 }
 
 static inline void disk_fill(void)

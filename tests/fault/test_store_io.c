@@ -347,6 +347,17 @@ static void any_operation_fails_on_a_512_byte_disk(void **state)
     each_ending(2);
 }
 
+/* S3: the same where few checksums are in memory, and table blocks come and go. */
+static void writes_fail_with_short_memory(void **state)
+{
+    (void)state;
+    checksum_memory = (uint64_t)2 * 4096;
+    kinds = (1u << DEV_KIND_WRITE) | (1u << DEV_KIND_FLUSH);
+    for (atomic_bytes = 4096; atomic_bytes >= 512; atomic_bytes /= 8)
+        each_ending(2);
+    checksum_memory = 0;
+}
+
 static void format_scenario(void)
 {
     memset(content, 0x5a, sizeof content);
@@ -534,6 +545,7 @@ int main(void)
         cmocka_unit_test(writes_fail),
         cmocka_unit_test(flushes_fail),
         cmocka_unit_test(any_operation_fails_on_a_512_byte_disk),
+        cmocka_unit_test(writes_fail_with_short_memory),
         cmocka_unit_test(format_fails),
         cmocka_unit_test(recovery_fails),
         cmocka_unit_test(check_fails),

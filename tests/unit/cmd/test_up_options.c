@@ -92,6 +92,8 @@ static void wrong_options(void **state)
         "--data d --io-features teleport",
         "--data d --log-level loud",
         "--data d --buffers 1M",
+        "--data d --checksum-memory 4K",
+        "--data d --checksum-memory some",
         "--data d --unknown",
         "--data d operand",
     };

@@ -71,6 +71,7 @@ struct rig {
     bool fails_no_space;                     /* A file on a full file system. */
     bool fails_whole;                        /* A write that fails leaves nothing. */
     uint32_t shard;                          /* That rig_submit() names. */
+    uint64_t checksum_bytes;                 /* Memory for checksums; 0: for all. */
     uint64_t unread_from, unread_to;         /* Reads that touch this fail. */
     uint64_t hold_from;                      /* Writes from here on do not end; 0: all do. */
 
@@ -423,7 +424,8 @@ static inline struct status rig_format(struct rig *rig)
 
 static inline struct status rig_open(struct rig *rig)
 {
-    const struct store_config config = { .cluster = { { 7 } } };
+    const struct store_config config = { .cluster = { { 7 } },
+                                         .checksum_bytes = rig->checksum_bytes };
     rig->done = false;
     TRY(store_open(&rig->dev, &config, rig_on_opened, rig));
     rig_wait(rig);
