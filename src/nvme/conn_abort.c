@@ -29,6 +29,7 @@ static void home_on_answer(struct io_msg *msg)
 
     assert(ctrl->aborts > 0);
     ctrl->aborts--;
+    abort->aborts_on = NULL; /* From here on it is a command like others: nobody aborts it. */
     cmd_post_reply(abort, 0);
 }
 

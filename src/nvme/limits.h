@@ -146,7 +146,7 @@ static_assert(NVME_NODES_MAX * NVME_CNTLIDS_PER_NODE <= NVME_CNTLID_MAX, "ids en
 #define NVME_CONNECTIONS_MAX 4096 /* Per node: memory of rx buffers is 512 MiB at most. */
 /* Beyond that, while those that made room for new ones are still on their way out. */
 #define NVME_CONNECTIONS_ENDING_MAX 64
-/* Entries of all queues of a node together, each with a command of 320 bytes: 160 MiB.  Linux
+/* Entries of all queues of a node together, each with a command of 336 bytes: 168 MiB.  Linux
  * has queues of 128 entries, one for each CPU: 120 hosts with 32 CPUs each have theirs, and one
  * host, which may have half (share.c), can attach 64 volumes. */
 #define NVME_COMMANDS_MAX      524288
