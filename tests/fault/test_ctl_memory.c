@@ -19,13 +19,15 @@
 #include "fault.h"
 #include "meta/meta.h"
 #include "rpc/sim.h"
+#include "trilith/v1/disk.pb-c.h"
 #include "trilith/v1/node.pb-c.h"
 #include "trilith/v1/volume.pb-c.h"
 
 #define GIB (UINT64_C(1) << 30)
 #define S   UINT64_C(1000000000)
 
-enum { CREATE, LIST, GET, DELETE };
+enum { CREATE, LIST, GET, DELETE, RESIZE };
+enum { ADD = 2, REMOVE = 3 }; /* Of the DiskService. */
 enum { JOIN, WATCH, REPORT, TAKE_EPOCH };
 
 /* ---- The meta store ---- */
@@ -190,7 +192,13 @@ static struct ctl *ctl;
 static struct log quiet;
 static uint8_t node_uuid[16] = { 0x40, 1 };
 static uint8_t disk_uuid[16] = { 0xd0, 1 };
+static uint8_t second_uuid[16] = { 0xd0, 2 };
 static uint8_t volume_uuid[16];
+
+/* What the node's part has of orders, and what its reports say. */
+static size_t orders;
+static uint64_t order_id, result_id;
+static bool has_second_disk;
 
 struct call {
     struct rpc_call base;
@@ -217,6 +225,8 @@ static void take_volumes(struct call *c, const ProtobufCMessage *reply)
         (const Trilith__V1__WatchNodeResponse *)(const void *)reply;
     c->volumes = part->n_volumes;
     c->revision = part->revision;
+    orders = part->n_orders;
+    order_id = orders > 0 ? part->orders[0]->id : 0;
     if (part->n_volumes > 0)
         memcpy(volume_uuid, part->volumes[0]->uuid.data, sizeof volume_uuid);
 }
@@ -264,6 +274,16 @@ static bool code_is_ok(enum rpc_code code)
     return code == RPC_OK;
 }
 
+/* Calls once while memory may fail, and again, if it did, while it does not. */
+static void attempt(enum rpc_code (*fn)(void))
+{
+    fault_begin();
+    const enum rpc_code code = fn();
+    fault_end();
+    if (!code_is_ok(code))
+        assert_string_equal(rpc_code_name(fn()), "OK");
+}
+
 static enum rpc_code join(void)
 {
     Trilith__V1__JoinClusterRequest r = TRILITH__V1__JOIN_CLUSTER_REQUEST__INIT;
@@ -280,7 +300,10 @@ static enum rpc_code report(void)
 {
     Trilith__V1__ReportStatusRequest r = TRILITH__V1__REPORT_STATUS_REQUEST__INIT;
     Trilith__V1__DiskReport disk = TRILITH__V1__DISK_REPORT__INIT;
-    Trilith__V1__DiskReport *disks[] = { &disk };
+    Trilith__V1__DiskReport second = TRILITH__V1__DISK_REPORT__INIT;
+    Trilith__V1__DiskReport *disks[] = { &disk, &second };
+    Trilith__V1__OrderResult result = TRILITH__V1__ORDER_RESULT__INIT;
+    Trilith__V1__OrderResult *results[] = { &result };
     struct call c;
 
     disk.uuid = (ProtobufCBinaryData) { 16, disk_uuid };
@@ -289,7 +312,14 @@ static enum rpc_code report(void)
     disk.bytes = disk.free_bytes = 100 * GIB;
     r.node_uuid = (ProtobufCBinaryData) { 16, node_uuid };
     r.disks = disks;
-    r.n_disks = 1;
+    r.n_disks = has_second_disk ? 2 : 1;
+    second = disk;
+    second.uuid = (ProtobufCBinaryData) { 16, second_uuid };
+    second.name = (char *)(uintptr_t) "node-1/disk-2";
+    second.path = (char *)(uintptr_t) "/dev/disk-2";
+    result.id = result_id;
+    r.orders = results;
+    r.n_orders = result_id != 0 ? 1 : 0;
     return call(&c, CTL_SERVICE_NODE, REPORT, &r.base);
 }
 
@@ -343,6 +373,58 @@ static enum rpc_code take_epoch(void)
     return call(&c, CTL_SERVICE_NODE, TAKE_EPOCH, &r.base);
 }
 
+static enum rpc_code resize(void)
+{
+    Trilith__V1__ResizeVolumeRequest r = TRILITH__V1__RESIZE_VOLUME_REQUEST__INIT;
+    struct call c;
+
+    r.name = (char *)(uintptr_t) "db1";
+    r.bytes = 20 * GIB;
+    r.wait_ms = 1000;
+    return call(&c, CTL_SERVICE_VOLUME, RESIZE, &r.base);
+}
+
+/* Whether it was recorded: then only its node's answer is missing. */
+static bool order_disk(unsigned method)
+{
+    Trilith__V1__AddDiskRequest add = TRILITH__V1__ADD_DISK_REQUEST__INIT;
+    Trilith__V1__RemoveDiskRequest removal = TRILITH__V1__REMOVE_DISK_REQUEST__INIT;
+    struct call c;
+
+    add.path = (char *)(uintptr_t) "/dev/disk-2";
+    removal.name = (char *)(uintptr_t) "node-1/disk-2";
+    add.wait_ms = removal.wait_ms = 1000;
+    const enum rpc_code code =
+        call(&c, CTL_SERVICE_DISK, method, method == ADD ? &add.base : &removal.base);
+    if (code != RPC_DEADLINE_EXCEEDED)
+        assert_false(code_is_ok(code));
+    return code == RPC_DEADLINE_EXCEEDED;
+}
+
+/* An order is recorded, perhaps at the second try, and is over once its node's answer could be
+ * taken in. */
+static void disk_scenario(unsigned method, size_t volumes_expected)
+{
+    size_t volumes;
+
+    fault_begin();
+    const bool ordered = order_disk(method);
+    fault_end();
+    assert_true(ordered || order_disk(method));
+    known_revision = 0;
+    assert_int_equal(watch(&volumes), RPC_OK);
+    assert_int_equal(volumes, volumes_expected);
+    assert_int_equal(orders, 1);
+    result_id = order_id;
+    has_second_disk = method == ADD;
+    attempt(report);
+    assert_int_equal(report(), RPC_OK);
+    result_id = 0;
+    assert_int_equal(watch(&volumes), RPC_OK);
+    assert_int_equal(orders, 0);
+    known_revision = 0;
+}
+
 static enum rpc_code delete_volume(void)
 {
     Trilith__V1__DeleteVolumeRequest r = TRILITH__V1__DELETE_VOLUME_REQUEST__INIT;
@@ -360,22 +442,14 @@ static struct status make_ctl(void)
     return ctl_create(&config, &ctl);
 }
 
-/* Calls once while memory may fail, and again, if it did, while it does not. */
-static void attempt(enum rpc_code (*fn)(void))
-{
-    fault_begin();
-    const enum rpc_code code = fn();
-    fault_end();
-    if (!code_is_ok(code))
-        assert_string_equal(rpc_code_name(fn()), "OK");
-}
-
 static void ctl_scenario(void)
 {
     size_t volumes;
 
     rpc_sim_init(&sim, 1);
     known_revision = 0;
+    result_id = 0;
+    has_second_disk = false;
     assert_true(status_ok(meta_sim_open(&meta)));
     fault_begin();
     const struct status st = make_ctl();
@@ -403,6 +477,9 @@ static void ctl_scenario(void)
         assert_int_equal(volumes, 1);
     attempt(take_epoch);
     attempt(report);
+    disk_scenario(ADD, 1);
+    attempt(resize);
+    disk_scenario(REMOVE, 1);
     attempt(delete_volume);
     assert_int_equal(list(&volumes), RPC_OK);
     assert_int_equal(volumes, 1); /* Until its node says that it is gone. */

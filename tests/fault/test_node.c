@@ -17,11 +17,12 @@
 #include "io/sim.h"
 #include "node/node.h"
 
-#define M           ((uint64_t)1 << 20)
-#define DISK_BYTES  (16 * M)
-#define SHARD_BYTES (4 * M)
-#define SHARDS      2
-#define LIMIT_NS    (60 * NS_PER_S)
+#define M            ((uint64_t)1 << 20)
+#define DISK_BYTES   (16 * M)
+#define SHARD_BYTES  (4 * M)
+#define SHARDS       2
+#define SHARDS_GROWN 3
+#define LIMIT_NS     (60 * NS_PER_S)
 
 static struct {
     struct sim_world *world;
@@ -246,7 +247,7 @@ static void stop(void)
 
 static void wish_make(void)
 {
-    static uint32_t placement[SHARDS];
+    static uint32_t placement[SHARDS_GROWN];
     static struct nqn_text hosts[] = { { "nqn.2026-01.io.trilith:host:h1" } };
 
     at_home(get_report);
@@ -310,6 +311,39 @@ static void world_make(void)
                                               .node_index = 1 };
 }
 
+static void want_growth(void)
+{
+    struct store_volume *const v = &f.volume.volume;
+
+    v->bytes += (SHARDS_GROWN - SHARDS) * SHARD_BYTES;
+    v->first_run_shards = SHARDS;
+    f.volume.shard_count = SHARDS_GROWN;
+    assert_true(store_volume_shards(v) == SHARDS_GROWN);
+}
+
+/* The volume is as it was or has grown, and is served all the time; without memory it grows late.
+ */
+static void disturbed_growth(enum fault_kind kind)
+{
+    const uint64_t before = f.volume.volume.bytes;
+
+    want_growth();
+    fault_begin();
+    at_home(apply);
+    sim_world_run(f.world, NS_PER_S);
+    fault_end();
+    assert_true(is_ready());
+    const uint64_t bytes = f.report.volumes[0].bytes;
+    assert_true(bytes == f.volume.volume.bytes || (bytes == before && fault_happened()));
+    if (kind == FAULT_IO)
+        return;
+    at_home(apply);
+    assert_true(status_ok(f.applied));
+    sim_world_run(f.world, 20 * NS_PER_S);
+    assert_true(is_ready());
+    assert_true(f.report.volumes[0].bytes == f.volume.volume.bytes);
+}
+
 static void disturbed_life(enum fault_kind kind)
 {
     const uint64_t before = f.desired.revision;
@@ -341,6 +375,7 @@ static void disturbed_life(enum fault_kind kind)
         at_home(apply); /* The same again: what is served stays so. */
         fault_end();
         assert_true(is_ready());
+        disturbed_growth(kind);
     }
     stop();
 }
@@ -357,6 +392,7 @@ static void scenario(enum fault_kind kind)
     at_home(get_report);
     assert_int_equal(f.report.problem_count, 0);
     serve();
+    assert_true(f.report.volumes[0].bytes == f.volume.volume.bytes);
     stop();
     sim_world_destroy(f.world);
 }
