@@ -317,18 +317,23 @@ static void disk_close_deliver(struct io_msg *msg)
     store_close(store, disk_on_closed, d);
 }
 
-void node_disk_close_empty(struct node_disk *d)
-{
-    d->only_empty = true;
-    node_disk_close(d);
-}
-
-void node_disk_close(struct node_disk *d)
+static void disk_close(struct node_disk *d, bool only_empty)
 {
     assert(reactor_is_current(d->home));
 
+    d->only_empty = only_empty;
     d->found[0] = '\0';
     d->store = NULL;
     d->msg.deliver = disk_close_deliver;
     reactor_post(d->reactor, &d->msg);
+}
+
+void node_disk_close(struct node_disk *d)
+{
+    disk_close(d, false);
+}
+
+void node_disk_close_empty(struct node_disk *d)
+{
+    disk_close(d, true);
 }
