@@ -63,6 +63,8 @@ static void report(struct io_msg *msg)
     struct rusage usage;
     uint64_t writes = 0, flushes = 0;
 
+    /* Before the answer: whoever reads it may ask again at once. */
+    atomic_store(&s->reporting, false);
     getrusage(RUSAGE_SELF, &usage);
     const int64_t cpu_us = (int64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 +
                            usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
@@ -75,7 +77,6 @@ static void report(struct io_msg *msg)
            ", \"device_flushes\": %" PRIu64 "}\n",
            stats.ops, stats.turns, stats.sleeps, stats.syscalls, cpu_us, writes, flushes);
     fflush(stdout);
-    atomic_store(&s->reporting, false);
 }
 
 static void log_to_stderr(struct log *log, enum log_level level, const char *line)
