@@ -30,6 +30,7 @@ struct reactor_ops {
     void (*timer_arm)(struct reactor *r, struct io_timer *t);
     void (*timer_disarm)(struct reactor *r, struct io_timer *t);
     void (*post)(struct reactor *r, struct io_msg *msg);
+    void (*send)(struct reactor *from, struct reactor *to, struct io_msg *msg); /* NULL: post. */
 
     /*
      * The op is filled in, in_flight is set and result is 0.  The backend clears in_flight right

@@ -62,6 +62,17 @@ void reactor_post(struct reactor *r, struct io_msg *msg)
     r->ops->post(r, msg);
 }
 
+void reactor_send(struct reactor *from, struct reactor *to, struct io_msg *msg)
+{
+    assert(reactor_is_current(from));
+    assert(msg->deliver != NULL);
+
+    if (from->ops->send != NULL)
+        from->ops->send(from, to, msg);
+    else
+        to->ops->post(to, msg);
+}
+
 struct status io_file_open(struct reactor *r, const char *path, unsigned flags,
                            uint64_t create_bytes, int *out_fd, struct io_file_info *out_info)
 {

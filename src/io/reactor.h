@@ -145,10 +145,16 @@ struct io_msg {
 
 /*
  * Calls msg->deliver(msg) on r's thread.  The message belongs to r until then; deliver may free
- * it or post it on.  Messages from one thread to one reactor arrive in order.  Any thread; a
- * wake-up of a sleeping reactor is sent once per turn of the sender.
+ * it or post it on.  Messages from one thread to one reactor arrive in order.  Any thread; if r
+ * sleeps, it is woken at once.
  */
 void reactor_post(struct reactor *r, struct io_msg *msg);
+
+/*
+ * The same in the loop of the reactor from: if to sleeps, it is woken at the end of from's turn,
+ * once, when all is there that the turn has for it.  For what comes in numbers.
+ */
+void reactor_send(struct reactor *from, struct reactor *to, struct io_msg *msg);
 
 /* ---- Descriptors.  Synchronous; for set-up and tear-down, not for the data path. ---- */
 

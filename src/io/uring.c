@@ -100,14 +100,40 @@ static void wake(struct uring *u)
         assert(errno == EINTR);
 }
 
-static void uring_post(struct reactor *r, struct io_msg *msg)
+static void push(struct uring *u, struct io_msg *msg)
 {
-    struct uring *const u = uring_of(r);
-
     msg->next = atomic_load_explicit(&u->inbox, memory_order_relaxed);
     while (!atomic_compare_exchange_weak(&u->inbox, &msg->next, msg))
         continue;
-    wake(u);
+}
+
+static void uring_post(struct reactor *r, struct io_msg *msg)
+{
+    push(uring_of(r), msg);
+    wake(uring_of(r));
+}
+
+/* Step (4) is put off to the end of the turn; nothing but the order of the steps matters. */
+static void uring_send(struct reactor *from, struct reactor *to, struct io_msg *msg)
+{
+    struct uring *const u = uring_of(from);
+    struct uring *const target = uring_of(to);
+
+    push(target, msg);
+    for (unsigned i = 0; i < u->to_wake_count; i++)
+        if (u->to_wake[i] == target)
+            return;
+    if (u->to_wake_count == URING_WAKES_MAX)
+        wake(target);
+    else
+        u->to_wake[u->to_wake_count++] = target;
+}
+
+static void wake_others(struct uring *u)
+{
+    for (unsigned i = 0; i < u->to_wake_count; i++)
+        wake(u->to_wake[i]);
+    u->to_wake_count = 0;
 }
 
 static void uring_stop(struct reactor *r)
@@ -238,6 +264,7 @@ static void turn(struct uring *u)
     any |= run_tasks(u);
     u->base.stats.turns += any;
 
+    wake_others(u);
     uring_op_flush_backlog(u);
     arm_wake(u);
 }
@@ -352,6 +379,7 @@ static const struct reactor_ops uring_ops = {
     .timer_arm = uring_timer_arm,
     .timer_disarm = uring_timer_disarm,
     .post = uring_post,
+    .send = uring_send,
     .start = uring_op_start,
     .cancel = uring_op_cancel,
     .file_open = uring_file_open,

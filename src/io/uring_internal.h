@@ -29,6 +29,7 @@
 #define URING_ENTRIES_DEFAULT 1024 /* A turn's submissions in one call, for most turns. */
 #define URING_CQ_FACTOR       4    /* Completions may outnumber a turn's submissions. */
 #define URING_FILES_MAX       4096 /* Descriptors above it work, without registration. */
+#define URING_WAKES_MAX       16   /* Reactors to wake at the end of a turn; others at once. */
 #define URING_TASKS_TURN_MAX  4096 /* Deferred tasks of a turn; the rest waits for the next. */
 
 /* Where an operation in flight is, in io_op.backend[1]. */
@@ -83,6 +84,8 @@ struct uring {
     int wake_fd;
     uint64_t wake_value;
     bool wake_armed;
+    struct uring *to_wake[URING_WAKES_MAX]; /* At the end of this turn. */
+    unsigned to_wake_count;
 
     uint64_t spin_ns;
     unsigned spin_credit; /* For URING_SPIN_AUTO: how well spinning would have paid lately. */

@@ -124,7 +124,7 @@ static void place_set(struct command *cmd, const struct layout_extent *e, bool e
     struct piece *p = &cmd->pieces[c->place_count];
 
     p->cmd = cmd;
-    p->owner = volume_slice_of_shard(cmd->front->volume, e->shard);
+    p->owner = slice_of_shard(cmd->front, e->shard);
     p->order.shard = e->shard;
     p->order.offset = e->offset;
     p->order.bytes = e->bytes;

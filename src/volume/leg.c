@@ -86,7 +86,7 @@ void leg_submit(struct leg_io *io)
         return;
     }
     io->msg.deliver = leg_deliver;
-    reactor_post(io->leg->reactor, &io->msg);
+    reactor_send(io->reactor, io->leg->reactor, &io->msg);
 }
 
 /* On the store's reactor: the command takes what the leg knows now, and goes to the store. */
@@ -117,7 +117,7 @@ static void leg_finish(struct leg_io *io)
         return;
     }
     io->msg.deliver = leg_return;
-    reactor_post(io->reactor, &io->msg);
+    reactor_send(io->leg->reactor, io->reactor, &io->msg);
 }
 
 static void leg_return(struct io_msg *msg)

@@ -5,7 +5,7 @@
 #include "volume/volume_internal.h"
 
 /*
- *   front's reactor      owner's reactor          disk's reactor
+ *   front's reactor      owner's reactor          disk's reactor, today the same
  *
  *   slice_submit ------> slice_deliver
  *                        order, then
@@ -24,13 +24,13 @@ static void scratch_on_memory(struct buf_waiter *waiter);
 
 void slice_submit(struct piece *p)
 {
-    p->owner = volume_slice_of_shard(p->cmd->front->volume, p->order.shard);
+    p->owner = slice_of_shard(p->cmd->front, p->order.shard);
     if (p->owner->reactor == p->cmd->front->reactor) {
         slice_deliver(&p->msg);
         return;
     }
     p->msg.deliver = slice_deliver;
-    reactor_post(p->owner->reactor, &p->msg);
+    reactor_send(p->cmd->front->reactor, p->owner->reactor, &p->msg);
 }
 
 /* Ends the piece without a wait; off the caller's stack. */
@@ -192,7 +192,7 @@ static void piece_end(struct piece *p)
         return;
     }
     p->msg.deliver = piece_return;
-    reactor_post(p->cmd->front->reactor, &p->msg);
+    reactor_send(p->owner->reactor, p->cmd->front->reactor, &p->msg);
 }
 
 static void piece_return(struct io_msg *msg)

@@ -4,7 +4,7 @@
  *
  *   host command --> split by stripe unit --> slice of the shard --> leg (store of a disk)
  *
- * Slice i of n, on reactor i, owns the shards whose index mod n is i.  Flush asks the disks that
+ * Slice i, on reactor i, owns the shards whose disks are that reactor's.  Flush asks the disks that
  * took writes since the last one.  The engine is an nvme_ns for the target.
  *
  * Threading: open and close are called on reactor 0 of the node; submit on any of its reactors.

@@ -112,7 +112,7 @@ struct command {
     uint32_t crcs[VOLUME_BLOCKS_MAX]; /* WRITE, COPY: one per whole block of the command. */
 };
 
-/* A reactor's part of a volume: the shards whose index mod slice_count is its index. */
+/* A reactor's part of a volume: the shards whose disks it has. */
 struct slice {
     struct volume *volume;
     struct reactor *reactor;
@@ -201,9 +201,17 @@ enum volume_state {
     VOL_ENDED,
 };
 
-static inline struct slice *volume_slice_of_shard(const struct volume *v, uint32_t shard)
+/*
+ * The slice that owns a shard: the one on the reactor of its disk, so that there is one way from
+ * the front to the disk, and one back.  A leg that slices know keeps its reactor for ever; one
+ * without a store refuses all, and any slice will do.
+ */
+static inline struct slice *slice_of_shard(const struct slice *front, uint32_t shard)
 {
-    return &v->slices[shard % v->slice_count];
+    const struct volume_map *const map = front->map;
+    const struct leg *const leg = map->legs[map->shards[shard].disk[0]];
+
+    return &front->volume->slices[leg->store != NULL ? leg->reactor->index : 0];
 }
 
 /* ---- volume.c ---- */

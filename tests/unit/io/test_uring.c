@@ -184,7 +184,11 @@ static void on_ball(struct io_msg *msg)
     struct ball *const b = CONTAINER_OF(msg, struct ball, msg);
     assert_true(reactor_is_current(b->sides[b->hits % 2]));
     if (++b->hits < ROUNDS) {
-        reactor_post(b->sides[b->hits % 2], &b->msg);
+        struct reactor *const to = b->sides[b->hits % 2];
+        if (b->hits % 3 == 0)
+            reactor_post(to, &b->msg);
+        else
+            reactor_send(b->sides[(b->hits + 1) % 2], to, &b->msg);
         return;
     }
     if (atomic_fetch_add(b->landed, 1) + 1 == BALLS) {
@@ -237,6 +241,70 @@ static void messages_while_spinning(void **state)
     (void)state;
     play(1, 20 * NS_PER_US);
     play(1, URING_SPIN_AUTO);
+}
+
+#define BURST 8
+
+struct burst {
+    struct io_timer timer;
+    struct io_msg msgs[BURST];
+    struct io_msg end;
+    struct reactor *from;
+    struct reactor *to;
+    uint64_t sleeps[BURST]; /* Of the receiver, when each came. */
+    unsigned count;
+};
+
+static struct burst burst;
+
+static void on_burst(struct io_msg *msg)
+{
+    (void)msg;
+    burst.sleeps[burst.count++] = burst.to->stats.sleeps;
+    if (burst.count == BURST)
+        reactor_post(burst.from, &burst.end);
+}
+
+static void on_burst_end(struct io_msg *msg)
+{
+    (void)msg;
+    reactor_stop(burst.from);
+}
+
+/* One turn of the sender that takes its time. */
+static void send_burst(struct io_timer *t)
+{
+    const struct timespec pause = { .tv_nsec = 2000000 };
+    (void)t;
+    for (unsigned i = 0; i < BURST; i++) {
+        burst.msgs[i].deliver = on_burst;
+        reactor_send(burst.from, burst.to, &burst.msgs[i]);
+        nanosleep(&pause, NULL);
+    }
+}
+
+/* What a turn sends wakes a sleeping reactor once, when all of it is there. */
+static void burst_wakes_once(void **state)
+{
+    (void)state;
+    bool once = false;
+    pthread_t thread;
+
+    burst = (struct burst) { .from = r, .to = harness_reactor(), .end.deliver = on_burst_end };
+    io_timer_init(&burst.timer, send_burst);
+    assert_int_equal(pthread_create(&thread, NULL, run_thread, burst.to), 0);
+    /* The receiver may still be awake on a busy machine: another attempt, then. */
+    for (unsigned i = 0; i < 20 && !once; i++) {
+        burst.count = 0;
+        io_timer_arm(&burst.timer, r, reactor_clock_ns(r) + 10 * NS_PER_MS);
+        harness_run(r);
+        assert_int_equal(burst.count, BURST);
+        once = burst.sleeps[0] == burst.sleeps[BURST - 1];
+    }
+    assert_true(once);
+    reactor_stop(burst.to);
+    pthread_join(thread, NULL);
+    reactor_destroy(burst.to);
 }
 
 #define SENDERS      3
@@ -354,6 +422,7 @@ int main(void)
         cmocka_unit_test(messages_under_load),
         cmocka_unit_test(messages_one_at_a_time),
         cmocka_unit_test(messages_while_spinning),
+        cmocka_unit_test_setup_teardown(burst_wakes_once, setup, teardown),
         cmocka_unit_test_setup_teardown(messages_in_order, setup, teardown),
         cmocka_unit_test(idle_costs_nothing),
         cmocka_unit_test_setup_teardown(identities, setup, teardown),
