@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A disk that fails under a host: the host gets the error that the specification has for it, on a
+connection that goes on; what was acknowledged is there; other disks' volumes do not notice."""
+
+import os
+import struct
+import time
+
+import nvmetcp as nvme
+import pytest
+import trilith
+from conftest import Bystander
+
+BLOCK = 4096
+DISK_BYTES = 256 << 20
+WRITE_FAULT, READ_ERROR = 0x280, 0x281  # Media and Data Integrity Errors.
+
+
+def pattern(number):
+    return number.to_bytes(8, "little") * (BLOCK // 8)
+
+
+class Host:
+    """One connection to a volume, and what it was told is written."""
+
+    def __init__(self, server, volume):
+        self.admin, cntlid = nvme.open_admin(server.address, volume["nqn"])
+        self.queue = nvme.open_io(self.admin, server.address, volume["nqn"], cntlid)
+        self.written = {}
+
+    def write(self, lba, number):
+        status = self.queue.rw(nvme.OP_WRITE, lba, 1, data=pattern(number))[0].status
+        if status == 0:
+            self.written[lba] = number
+        return status
+
+    def read(self, lba):
+        answer, data = self.queue.rw(nvme.OP_READ, lba, 1)
+        return answer.status, bytes(data)
+
+    def flush(self):
+        return self.queue.complete(nvme.command(nvme.OP_FLUSH, self.queue.next_cid(), 1))[0].status
+
+    def check_all(self):
+        for lba, number in self.written.items():
+            assert self.read(lba) == (0, pattern(number))
+
+    def close(self):
+        self.queue.close()
+        self.admin.close()
+
+
+@pytest.fixture
+def start(tmp_path):
+    """A function that starts a server with a good disk and one with this fault, each of which has
+    a volume of its own; returns the server and the records of the volumes."""
+    servers = []
+    paths = [tmp_path / "good", tmp_path / "bad"]
+    for path in paths:
+        with open(path, "wb") as file:
+            os.truncate(file.fileno(), DISK_BYTES)
+
+    def run(fault=None):
+        bad = f"fault:{fault}:{paths[1]}" if fault else paths[1]
+        server = trilith.Server(tmp_path / "data", "--disk", paths[0], "--disk", bad)
+        servers.append(server.start(healthy=False))
+        if len(servers) == 1:
+            for name in ("one", "two"):
+                server.create(name, "64M", "--stripe-width", "1")
+        volumes = {server.volume(name)["disks"][0]: server.volume(name) for name in ("one", "two")}
+        assert len(volumes) == 2
+        return server, volumes["node-1/disk-1"], volumes["node-1/disk-2"]
+
+    yield run
+    for server in servers:
+        if server.running():
+            server.kill()
+
+
+def write_until_failure(host, limit=1000):
+    """Returns the LBA that failed, with its status."""
+    for lba in range(limit):
+        status = host.write(lba, lba + 1)
+        if status != 0:
+            return lba, status
+    raise AssertionError(f"{limit} writes did not fail")
+
+
+def wait_until_reported(server, disk):
+    """`trilith status` names the disk, and exits with a failure."""
+    deadline = time.monotonic() + 30
+    while True:
+        done = server.try_cli("status")
+        if done.returncode != 0 and disk in done.stdout + done.stderr:
+            return
+        assert time.monotonic() < deadline, done.stdout + done.stderr
+        time.sleep(0.2)
+
+
+def test_writes_that_fail(start):
+    """Write Fault from then on for all that changes something; what was written can be read, also
+    after a restart on the disk when it works again."""
+    server, good, bad = start("error,writes,skip=400")
+    neighbour, host = Bystander(server, good), Host(server, bad)
+    lba, status = write_until_failure(host)
+    assert lba > 10 and status == WRITE_FAULT
+    assert host.write(lba + 1, 7) == WRITE_FAULT
+    assert host.write(0, 8) == WRITE_FAULT
+    assert host.flush() == WRITE_FAULT
+    host.check_all()
+    neighbour.works()
+    wait_until_reported(server, "node-1/disk-2")
+    neighbour.works()
+    assert "'node-1/disk-2'" in server.log()
+    written = host.written
+    for one in (host, neighbour):
+        one.close()
+    server.kill()
+
+    server, good, bad = start()
+    host = Host(server, bad)
+    host.written = written
+    host.check_all()
+    assert host.write(lba, 9) == 0
+    assert host.read(lba) == (0, pattern(9))
+    host.close()
+    server.stop()
+
+
+def test_reads_that_fail(start):
+    """Unrecovered Read Error for that block, that time; nothing else notices."""
+    server, good, bad = start("error,reads,skip=60,count=1")
+    neighbour, host = Bystander(server, good), Host(server, bad)
+    for lba in range(50):
+        assert host.write(lba, lba + 1) == 0
+    assert host.flush() == 0
+    failed = []
+    for turn in range(100):
+        status, data = host.read(turn % 50)
+        if status != 0:
+            failed.append(status)
+        else:
+            assert data == pattern(turn % 50 + 1)
+    assert failed == [READ_ERROR]
+    host.check_all()
+    neighbour.works()
+    host.close()
+    neighbour.close()
+    server.stop()
+
+
+def test_a_flush_that_fails(start):
+    """The host's Flush is Write Fault and not tried again; what was written can be read."""
+    server, good, bad = start("error,flushes,skip=40,count=1")
+    neighbour, host = Bystander(server, good), Host(server, bad)
+    for lba in range(200):
+        assert host.write(lba, lba + 1) == 0
+        status = host.flush()
+        if status != 0:
+            break
+    assert status == WRITE_FAULT
+    host.check_all()
+    assert host.write(0, 7) == WRITE_FAULT
+    neighbour.works()
+    host.close()
+    neighbour.close()
+    server.stop()
+
+
+def test_a_slow_disk_delays_its_own_volume(start):
+    """Its commands wait, and are right; those for other disks do not wait for them."""
+    server, good, bad = start("delay,us=300000,writes,reads,skip=100")
+    neighbour, host = Bystander(server, good), Host(server, bad)
+    started = time.monotonic()
+    for lba in range(4):
+        assert host.write(100 + lba, lba + 1) == 0
+    host.check_all()
+    sqe = nvme.command(nvme.OP_READ, host.queue.next_cid(), 1, nvme.sgl(nvme.SGL_TRANSPORT, BLOCK),
+                       struct.pack("<QHH", 100, 0, 0))
+    slow_s = time.monotonic() - started
+    host.queue.send_command(sqe)
+    started = time.monotonic()
+    neighbour.works()
+    assert time.monotonic() - started < slow_s
+    assert host.queue.receive_response()[0].status == 0
+    host.close()
+    neighbour.close()
+    server.stop()
