@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "base/log.h"
+#include "common/no_log.h"
 #include "ctl/ctl.h"
 #include "fault.h"
 #include "meta/meta.h"
@@ -207,13 +208,6 @@ struct call {
     size_t volumes;    /* That a List or a Watch has named. */
     uint64_t revision; /* That a Watch has named. */
 };
-
-static void no_log(struct log *log, enum log_level level, const char *line)
-{
-    (void)log;
-    (void)level;
-    (void)line;
-}
 
 static void take_volumes(struct call *c, const ProtobufCMessage *reply)
 {

@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "common/no_log.h"
 #include "fault.h"
 #include "io/sim.h"
 #include "node/node.h"
@@ -126,13 +127,6 @@ static struct status on_take_epoch(void *ctx, struct uuid volume, node_agent_epo
 }
 
 static const struct node_ops ops = { on_opened, on_changed, on_take_epoch };
-
-static void no_log(struct log *log, enum log_level level, const char *line)
-{
-    (void)log;
-    (void)level;
-    (void)line;
-}
 
 static void program_main(struct sim_process *p, void *ctx)
 {

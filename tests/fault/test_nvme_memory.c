@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "common/no_log.h"
 #include "fault.h"
 #include "nvme/initiator.h"
 #include "nvme/initiator_discovery.h"
@@ -16,13 +17,6 @@
 
 static struct th th;
 static struct log quiet;
-
-static void no_log(struct log *log, enum log_level level, const char *line)
-{
-    (void)log;
-    (void)level;
-    (void)line;
-}
 
 /* OK, or NO_MEMORY where an allocation has failed. */
 static bool answer_is_ok(struct status st)

@@ -5,6 +5,7 @@
  */
 #include "cmd/perf_run.h"
 
+#include "common/no_log.h"
 #include "nvme/target_harness.h"
 
 #include <stdio.h>
@@ -29,13 +30,6 @@ struct bench {
     unsigned messages;
     char last[512];
 };
-
-static void no_log(struct log *log, enum log_level level, const char *line)
-{
-    (void)log;
-    (void)level;
-    (void)line;
-}
 
 static uint64_t no_cpu(void)
 {

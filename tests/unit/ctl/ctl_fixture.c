@@ -3,12 +3,7 @@
 
 #include <string.h>
 
-static void drop_line(struct log *log, enum log_level level, const char *line)
-{
-    (void)log;
-    (void)level;
-    (void)line;
-}
+#include "common/no_log.h"
 
 static void start(struct fixture *f)
 {
@@ -21,7 +16,7 @@ int fixture_setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
     rpc_sim_init(&f->sim, 1);
-    f->log = (struct log) { .level = LOG_LEVEL_ERROR, .sink = drop_line };
+    f->log = (struct log) { .level = LOG_LEVEL_ERROR, .sink = no_log };
     assert_true(status_ok(meta_sim_open(&f->meta)));
     start(f);
     *state = f;

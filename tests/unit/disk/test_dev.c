@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "common/no_log.h"
 #include "disk/dev_fault.h"
 #include "io/uring.h"
 
@@ -29,13 +30,6 @@ static uint8_t *out_block;
 static uint8_t *in_block;
 static unsigned awaited;
 static bool in_start;
-
-static void no_log(struct log *log, enum log_level level, const char *line)
-{
-    (void)log;
-    (void)level;
-    (void)line;
-}
 
 static struct log silent = { .level = LOG_LEVEL_ERROR, .sink = no_log };
 

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "common/no_log.h"
 #include "ctl/controller.h"
 #include "io/uring.h"
 #include "rpc/client.h"
@@ -46,13 +47,6 @@ static void tell(const char *what)
 {
     const size_t at = strlen(story);
     snprintf(story + at, sizeof story - at, "%s ", what);
-}
-
-static void quiet(struct log *log, enum log_level level, const char *line)
-{
-    (void)log;
-    (void)level;
-    (void)line;
 }
 
 /* ---- Requests of a user, whose answers come to the reactor ---- */
@@ -212,7 +206,7 @@ static int setup(void **state)
 {
     (void)state;
     const struct uring_config uring = { .log = &test_log };
-    test_log = (struct log) { .level = LOG_LEVEL_ERROR, .sink = quiet };
+    test_log = (struct log) { .level = LOG_LEVEL_ERROR, .sink = no_log };
     story[0] = '\0';
     revision = 0;
     put_off = false;

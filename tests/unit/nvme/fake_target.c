@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/no_log.h"
+
 #define WAIT_NS_MAX (300 * NS_PER_S)
 #define ENTRIES     8
 
@@ -17,13 +19,6 @@ static void nothing(struct sim_process *p, void *ctx)
 {
     (void)p;
     (void)ctx;
-}
-
-static void no_log(struct log *log, enum log_level level, const char *line)
-{
-    (void)log;
-    (void)level;
-    (void)line;
 }
 
 static void on_op(struct io_op *op)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "common/no_log.h"
 
 /* ---- Callbacks ---- */
 
@@ -40,13 +41,6 @@ static void on_queue_ended(struct initiator_queue *q, struct status why)
 
 static const struct initiator_ctrl_ops ctrl_ops = { on_ctrl_ready, on_ctrl_event, on_ctrl_ended };
 static const struct initiator_queue_ops queue_ops = { on_queue_ready, on_queue_ended };
-
-static void no_log(struct log *log, enum log_level level, const char *line)
-{
-    (void)log;
-    (void)level;
-    (void)line;
-}
 
 /* ---- The host ---- */
 

@@ -20,11 +20,10 @@ void fill(uint64_t seed, size_t bytes)
 struct pair open_pair(const struct th_options *options)
 {
     struct pair p;
-    uint16_t cntlid;
 
     th_start(&th, options);
-    p.admin = th_admin(&th, &cntlid);
-    p.io = th_io_queue(&th, cntlid, 1);
+    p.admin = th_admin(&th, &p.cntlid);
+    p.io = th_io_queue(&th, p.cntlid, 1);
     return p;
 }
 
@@ -32,13 +31,12 @@ struct pair open_pair_with(const struct th_options *options, bool header_digest,
                            bool sq_flow_off)
 {
     struct pair p;
-    uint16_t cntlid;
 
     th_start(&th, options);
-    p.admin = th_admin(&th, &cntlid);
+    p.admin = th_admin(&th, &p.cntlid);
     p.io = th_host_open(&th);
     th_handshake(p.io, header_digest, data_digest);
-    const struct th_connect c = { .qid = 1, .cntlid = cntlid, .sq_flow_off = sq_flow_off };
+    const struct th_connect c = { .qid = 1, .cntlid = p.cntlid, .sq_flow_off = sq_flow_off };
     assert_int_equal(th_connect(p.io, &c).status, 0);
     return p;
 }

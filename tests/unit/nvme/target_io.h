@@ -17,6 +17,7 @@ extern uint8_t block[NVME_DATA_BYTES_MAX];
 struct pair {
     struct th_host *admin;
     struct th_host *io;
+    uint16_t cntlid;
 };
 
 void fill(uint64_t seed, size_t bytes);

@@ -2,12 +2,10 @@
 /*
  * How connections and controllers end: timeouts, predecessors (W3), reset, shutdown, removal, stop.
  */
-#include "target_harness.h"
+#include "target_io.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static struct th th;
 
 /* ---- Time ---- */
 
@@ -63,20 +61,17 @@ static void test_keep_alive_expires(void **state)
 static void test_lost_io_queue_ends_the_controller(void **state)
 {
     (void)state;
-    uint16_t cntlid;
+    struct pair p = open_pair(NULL);
 
-    th_start(&th, NULL);
-    struct th_host *admin = th_admin(&th, &cntlid);
-    struct th_host *io = th_io_queue(&th, cntlid, 1);
-    struct th_host *other = th_io_queue(&th, cntlid, 2);
-    th_host_close(io);
+    struct th_host *other = th_io_queue(&th, p.cntlid, 2);
+    th_host_close(p.io);
     th_run(&th, NVME_QUEUE_LOSS_NS / 2);
-    assert_int_equal(th_property_get(admin, NVME_PROP_VS, false), NVME_VS_2_0);
+    assert_int_equal(th_property_get(p.admin, NVME_PROP_VS, false), NVME_VS_2_0);
     th_run(&th, NVME_QUEUE_LOSS_NS);
-    assert_true(th_closed(admin));
+    assert_true(th_closed(p.admin));
     assert_true(th_closed(other));
     th_host_close(other);
-    th_host_close(admin);
+    th_host_close(p.admin);
     th_stop(&th);
 }
 
@@ -104,16 +99,13 @@ static void test_closed_io_queues_before_reset_and_shutdown(void **state)
 static void test_lost_io_queue_is_drained_first(void **state)
 {
     (void)state;
-    uint16_t cntlid;
+    struct pair p = open_pair(NULL);
 
-    th_start(&th, NULL);
-    struct th_host *admin = th_admin(&th, &cntlid);
-    struct th_host *io = th_io_queue(&th, cntlid, 1);
-    th_hold_write(io);
-    th_host_close(io);
+    th_hold_write(p.io);
+    th_host_close(p.io);
 
     struct th_host *io2 = th_host_greeted(&th);
-    const struct th_connect c = { .qid = 1, .cntlid = cntlid };
+    const struct th_connect c = { .qid = 1, .cntlid = p.cntlid };
     assert_int_equal(th_connect(io2, &c).status, NVME_SC_CONNECT_BUSY);
     struct th_host *again = th_host_greeted(&th);
     th_send_connect(again, &(struct th_connect) { 0 });
@@ -125,10 +117,10 @@ static void test_lost_io_queue_is_drained_first(void **state)
     mem_ns_release(&th.mem);
     const struct nvme_cqe cqe = th_recv_cqe(again);
     assert_int_equal(cqe.status, 0);
-    assert_int_not_equal(cqe.result, cntlid);
+    assert_int_not_equal(cqe.result, p.cntlid);
     th_host_close(io2);
     th_host_close(again);
-    th_host_close(admin);
+    th_host_close(p.admin);
     th_stop(&th);
 }
 
@@ -138,18 +130,15 @@ static void test_lost_io_queue_is_drained_first(void **state)
 static void test_connect_waits_for_predecessor(void **state)
 {
     (void)state;
-    uint16_t cntlid;
+    struct pair p = open_pair(NULL);
 
-    th_start(&th, NULL);
-    struct th_host *admin = th_admin(&th, &cntlid);
-    struct th_host *io = th_io_queue(&th, cntlid, 1);
-    th_hold_write(io);
+    th_hold_write(p.io);
     assert_false(list_empty(&th.mem.held));
 
     struct th_host *again = th_host_greeted(&th);
     th_send_connect(again, &(struct th_connect) { 0 });
     th_run(&th, 5 * NS_PER_S);
-    assert_true(th_closed(admin));
+    assert_true(th_closed(p.admin));
     struct nvme_subsys_stats stats;
     nvme_subsys_stats(th.subsys, &stats);
     assert_int_equal(stats.controllers, 1);
@@ -157,25 +146,20 @@ static void test_connect_waits_for_predecessor(void **state)
     mem_ns_release(&th.mem);
     const struct nvme_cqe cqe = th_recv_cqe(again);
     assert_int_equal(cqe.status, 0);
-    assert_int_not_equal(cqe.result, cntlid);
+    assert_int_not_equal(cqe.result, p.cntlid);
     nvme_subsys_stats(th.subsys, &stats);
     assert_int_equal(stats.controllers, 1);
-    th_host_close(io);
-    th_host_close(admin);
     th_host_close(again);
-    th_stop(&th);
+    close_pair(p);
 }
 
 /* A waiting Connect whose host goes away leaves nothing behind; another one is answered. */
 static void test_waiting_connect_is_abandoned(void **state)
 {
     (void)state;
-    uint16_t cntlid;
+    struct pair p = open_pair(NULL);
 
-    th_start(&th, NULL);
-    struct th_host *admin = th_admin(&th, &cntlid);
-    struct th_host *io = th_io_queue(&th, cntlid, 1);
-    th_hold_write(io);
+    th_hold_write(p.io);
 
     struct th_host *first = th_host_greeted(&th);
     th_send_connect(first, &(struct th_connect) { 0 });
@@ -185,22 +169,17 @@ static void test_waiting_connect_is_abandoned(void **state)
     th_send_connect(second, &(struct th_connect) { 0 });
     mem_ns_release(&th.mem);
     assert_int_equal(th_recv_cqe(second).status, 0);
-    th_host_close(io);
-    th_host_close(admin);
     th_host_close(second);
-    th_stop(&th);
+    close_pair(p);
 }
 
 /* Of two Connects that wait for one predecessor, the later one's host has it: the other is told. */
 static void test_a_later_connect_takes_the_place(void **state)
 {
     (void)state;
-    uint16_t cntlid;
+    struct pair p = open_pair(NULL);
 
-    th_start(&th, NULL);
-    struct th_host *admin = th_admin(&th, &cntlid);
-    struct th_host *io = th_io_queue(&th, cntlid, 1);
-    th_hold_write(io);
+    th_hold_write(p.io);
 
     struct th_host *first = th_host_greeted(&th);
     th_send_connect(first, &(struct th_connect) { 0 });
@@ -210,11 +189,9 @@ static void test_a_later_connect_takes_the_place(void **state)
     assert_int_equal(th_recv_cqe(first).status, NVME_SC_CONNECT_BUSY);
     mem_ns_release(&th.mem);
     assert_int_equal(th_recv_cqe(second).status, 0);
-    th_host_close(io);
-    th_host_close(admin);
     th_host_close(first);
     th_host_close(second);
-    th_stop(&th);
+    close_pair(p);
 }
 
 /* Another host, or another host identifier, is nobody's successor. */
@@ -244,52 +221,42 @@ static void test_other_hosts_stay(void **state)
 static void test_reset_drains(void **state)
 {
     (void)state;
-    uint16_t cntlid;
+    struct pair p = open_pair(NULL);
 
-    th_start(&th, NULL);
-    struct th_host *admin = th_admin(&th, &cntlid);
-    struct th_host *io = th_io_queue(&th, cntlid, 1);
-    th_hold_write(io);
+    th_hold_write(p.io);
 
-    assert_int_equal(th_property_set_cc(admin, 0).status, 0);
-    assert_true(th_closed(io));
-    assert_int_equal(th_property_get(admin, NVME_PROP_CSTS, false) & NVME_CSTS_RDY, 1);
+    assert_int_equal(th_property_set_cc(p.admin, 0).status, 0);
+    assert_true(th_closed(p.io));
+    assert_int_equal(th_property_get(p.admin, NVME_PROP_CSTS, false) & NVME_CSTS_RDY, 1);
     mem_ns_release(&th.mem);
     th_run(&th, NS_PER_S);
-    assert_int_equal(th_property_get(admin, NVME_PROP_CSTS, false) & NVME_CSTS_RDY, 0);
+    assert_int_equal(th_property_get(p.admin, NVME_PROP_CSTS, false) & NVME_CSTS_RDY, 0);
 
-    assert_int_equal(th_property_set_cc(admin, TH_CC_ENABLED).status, 0);
-    struct th_host *io2 = th_io_queue(&th, cntlid, 1);
+    assert_int_equal(th_property_set_cc(p.admin, TH_CC_ENABLED).status, 0);
+    struct th_host *io2 = th_io_queue(&th, p.cntlid, 1);
     th_host_close(io2);
-    th_host_close(io);
-    th_host_close(admin);
-    th_stop(&th);
+    close_pair(p);
 }
 
 /* "CC.SHN ... CSTS.SHST": complete only when the volatile cache has been flushed. */
 static void test_shutdown(void **state)
 {
     (void)state;
-    uint16_t cntlid;
+    struct pair p = open_pair(NULL);
 
-    th_start(&th, NULL);
-    struct th_host *admin = th_admin(&th, &cntlid);
-    struct th_host *io = th_io_queue(&th, cntlid, 1);
     th.mem.hold = true;
-    assert_int_equal(th_property_set_cc(admin, TH_CC_ENABLED | 1u << 14).status, 0);
-    assert_true(th_closed(io));
+    assert_int_equal(th_property_set_cc(p.admin, TH_CC_ENABLED | 1u << 14).status, 0);
+    assert_true(th_closed(p.io));
     th_run(&th, NS_PER_S);
     assert_int_equal(th.mem.flushes, 0);
-    assert_int_equal(th_property_get(admin, NVME_PROP_CSTS, false) & NVME_CSTS_SHST_MASK,
+    assert_int_equal(th_property_get(p.admin, NVME_PROP_CSTS, false) & NVME_CSTS_SHST_MASK,
                      NVME_CSTS_SHST_OCCURRING);
     mem_ns_release(&th.mem);
     th_run(&th, NS_PER_S);
     assert_int_equal(th.mem.flushes, 1);
-    assert_int_equal(th_property_get(admin, NVME_PROP_CSTS, false) & NVME_CSTS_SHST_MASK,
+    assert_int_equal(th_property_get(p.admin, NVME_PROP_CSTS, false) & NVME_CSTS_SHST_MASK,
                      NVME_CSTS_SHST_COMPLETE);
-    th_host_close(io);
-    th_host_close(admin);
-    th_stop(&th);
+    close_pair(p);
 }
 
 /* A host that goes away in the middle of its shutdown is waited for like any other. */
@@ -327,15 +294,12 @@ static void test_gone_while_shutting_down(void **state)
 static void test_remove_subsystem(void **state)
 {
     (void)state;
-    uint16_t cntlid;
+    struct pair p = open_pair(NULL);
 
-    th_start(&th, NULL);
-    struct th_host *admin = th_admin(&th, &cntlid);
-    struct th_host *io = th_io_queue(&th, cntlid, 1);
-    th_hold_write(io);
+    th_hold_write(p.io);
 
     nvme_subsys_remove(th.subsys, th_set_flag, &th);
-    assert_true(th_closed(admin));
+    assert_true(th_closed(p.admin));
     th_run(&th, NS_PER_S);
     assert_false(th.flag);
     mem_ns_release(&th.mem);
@@ -345,9 +309,7 @@ static void test_remove_subsystem(void **state)
     assert_int_equal(th_connect(late, &(struct th_connect) { 0 }).status & NVME_SC_VALUE_MASK,
                      NVME_SC_CONNECT_INVALID_PARAM);
     th_host_close(late);
-    th_host_close(io);
-    th_host_close(admin);
-    th_stop(&th);
+    close_pair(p);
 }
 
 /* A stop with everything in flight ends everything. */

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "common/mem_ns.h"
+#include "common/no_log.h"
 #include "io/buf.h"
 #include "io/uring.h"
 #include "nvme/limits.h"
@@ -35,14 +36,7 @@
 #define WARM_UP  200
 #define NQN      NQN_VOLUME_PREFIX "db1"
 
-static void log_nowhere(struct log *log, enum log_level level, const char *line)
-{
-    (void)log;
-    (void)level;
-    (void)line;
-}
-
-static struct log quiet = { .level = LOG_LEVEL_INFO, .sink = log_nowhere };
+static struct log quiet = { .level = LOG_LEVEL_INFO, .sink = no_log };
 
 struct server {
     struct reactor *reactors[REACTORS];
