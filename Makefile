@@ -7,7 +7,7 @@ SEEDS ?= 200
 SECONDS ?= 60
 NAME ?=
 
-.PHONY: bench build demo test check check-fresh fuzz sim format clean
+.PHONY: bench build coverage demo test check check-fresh fuzz sim format clean
 
 build:
 	@tools/install-deps build
@@ -28,6 +28,11 @@ test:
 check:
 	@tools/install-deps check
 	@tests/run check
+
+# Which lines and branches of the target and the stores the tests execute.
+coverage:
+	@tools/install-deps check
+	@tests/coverage
 
 # Builds and tests a clone in a new Debian 12.  Needs root.
 check-fresh:
@@ -57,4 +62,5 @@ format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
 clean:
-	rm -rf build build-asan build-clang build-release build-tsan build-fuzz build-tests demo
+	rm -rf build build-asan build-clang build-coverage build-release build-tsan build-fuzz \
+	    build-tests demo
