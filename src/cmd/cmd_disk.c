@@ -103,9 +103,9 @@ static int disk_show(int argc, char **argv)
     return status;
 }
 
-/* ---- add and remove ---- */
+/* ---- add, remove and check ---- */
 
-enum { OPT_NODE = 256, OPT_FORCE, OPT_WAIT };
+enum { OPT_NODE = 256, OPT_FORCE, OPT_WAIT, OPT_REPAIR };
 
 #define OPTION_WAIT                                                                 \
     {                                                                               \
@@ -116,6 +116,7 @@ struct disk_options {
     struct api_options api;
     const char *node;
     bool force;
+    bool repair;
     uint64_t wait_s;
 };
 
@@ -133,6 +134,8 @@ static bool parse(const struct cli_syntax *syntax, int argc, char **argv, struct
             o->node = args->value;
         else if (id == OPT_FORCE)
             o->force = true;
+        else if (id == OPT_REPAIR)
+            o->repair = true;
         else if (id == OPT_WAIT)
             ok = cli_number(args, "wait", 1, 300, &o->wait_s);
         else if (ok)
@@ -226,14 +229,18 @@ static int disk_remove(int argc, char **argv)
 
 /* ---- check ---- */
 
-static const struct cli_option check_options[] = { CLI_OPTION_OUTPUT };
+static const struct cli_option check_options[] = {
+    { "repair", OPT_REPAIR, NULL, "write again what is there twice and damaged once" },
+    CLI_OPTION_OUTPUT,
+};
 
 static const struct cli_syntax check_syntax = {
     .command = "trilith disk check",
     .operands = "PATH",
     .about = "Verifies everything on a disk that no 'trilith up' is using: structures, map and\n"
-             "the checksum of every block.  It changes nothing, and prints every problem.\n"
-             "Exit status 1: there are problems, or the disk could not be checked.",
+             "the checksum of every block.  It changes nothing without --repair, prints every\n"
+             "problem, and says which of them --repair can repair.\n"
+             "Exit status 1: problems remain, or the disk could not be checked or repaired.",
     .options = check_options,
     .option_count = ARRAY_COUNT(check_options),
     .operands_min = 1,
@@ -242,12 +249,12 @@ static const struct cli_syntax check_syntax = {
 
 static int disk_check_command(int argc, char **argv)
 {
-    struct api_options o;
+    struct disk_options o;
     struct cli_args args;
 
-    if (!api_parse(&check_syntax, argc, argv, &args, &o))
+    if (!parse(&check_syntax, argc, argv, &args, &o))
         return args.exit_status;
-    return disk_check(args.operands[0], o.format);
+    return disk_check(args.operands[0], o.api.format, o.repair);
 }
 
 static const struct command disk_commands[] = {

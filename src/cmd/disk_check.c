@@ -12,6 +12,7 @@
 struct check {
     const char *path;
     enum cli_format format;
+    bool repair;
     bool show_progress; /* Standard error is a terminal. */
     unsigned percent;   /* Shown last. */
     struct log log;
@@ -20,6 +21,7 @@ struct check {
     struct store_check_report report;
     struct status status;
     json_t *problems;
+    json_t *repairs;
     struct io_msg start;
 };
 
@@ -38,6 +40,16 @@ static void on_problem(void *ctx, const char *text)
     json_array_append_new(c->problems, json_string(text));
     if (c->format == CLI_FORMAT_TABLE)
         printf("%s: %s\n", c->path, text);
+}
+
+static void on_repair(void *ctx, const char *text)
+{
+    struct check *c = ctx;
+
+    json_array_append_new(c->repairs, json_string(text));
+    if (c->format == CLI_FORMAT_TABLE)
+        printf("%s: %s: %s\n", c->path,
+               c->report.repair_it ? "repaired" : "can be repaired with --repair", text);
 }
 
 static void on_progress(void *ctx, uint64_t done_bytes, uint64_t all_bytes)
@@ -83,7 +95,9 @@ static json_t *info_json(const struct check *c)
     json_object_set_new(o, "volumes", json_integer((json_int_t)info->volumes));
     json_object_set_new(o, "shards", json_integer((json_int_t)info->shards));
     json_object_set_new(o, "problem_count", json_integer((json_int_t)c->report.problems));
+    json_object_set_new(o, "repaired_count", json_integer((json_int_t)c->report.repaired));
     json_object_set(o, "problems", c->problems);
+    json_object_set(o, c->report.repair_it ? "repaired" : "repairable", c->repairs);
     return o;
 }
 
@@ -97,18 +111,22 @@ static const struct cli_column columns[] = {
     { "volumes", "volumes", CLI_KIND_COUNT },
     { "shards", "shards", CLI_KIND_COUNT },
     { "problems", "problem_count", CLI_KIND_COUNT },
+    { "repaired", "repaired_count", CLI_KIND_COUNT },
 };
 
 static int check_report(struct check *c)
 {
     if (c->show_progress)
         fprintf(stderr, "\r");
+    if (!status_ok(c->status) && c->report.repairable > 0)
+        return cli_fail("disk '%s': it could not be repaired: %s; nothing that was good is lost",
+                        c->path, status_text(c->status));
     if (!status_ok(c->status))
         return cli_fail("disk '%s': it could not be checked: %s", c->path, status_text(c->status));
     json_t *info = info_json(c);
     cli_print_record(c->format, info, columns, ARRAY_COUNT(columns));
     json_decref(info);
-    return c->report.problems == 0 ? COMMAND_OK : COMMAND_FAILED;
+    return c->report.problems == c->report.repaired ? COMMAND_OK : COMMAND_FAILED;
 }
 
 static int open_failed(const char *path, struct status st)
@@ -120,12 +138,15 @@ static int open_failed(const char *path, struct status st)
 
 static int check_on_reactor(struct check *c)
 {
-    struct status st = dev_file_open(c->reactor, c->path, 0, false, &c->dev);
+    struct status st = dev_file_open(c->reactor, c->path, 0, c->repair, &c->dev);
     if (!status_ok(st))
         return open_failed(c->path, st);
 
-    c->report =
-        (struct store_check_report) { .problem = on_problem, .progress = on_progress, .ctx = c };
+    c->report = (struct store_check_report) { .problem = on_problem,
+                                              .progress = on_progress,
+                                              .repair = on_repair,
+                                              .repair_it = c->repair,
+                                              .ctx = c };
     c->start.deliver = on_start;
     reactor_post(c->reactor, &c->start);
     reactor_run(c->reactor);
@@ -133,10 +154,11 @@ static int check_on_reactor(struct check *c)
     return check_report(c);
 }
 
-int disk_check(const char *path, enum cli_format format)
+int disk_check(const char *path, enum cli_format format, bool repair)
 {
     struct check c = { .path = path,
                        .format = format,
+                       .repair = repair,
                        .show_progress = isatty(STDERR_FILENO) == 1,
                        .log = { .level = LOG_LEVEL_ERROR, .sink = drop_line } };
     const struct uring_config config = { .log = &c.log };
@@ -146,8 +168,10 @@ int disk_check(const char *path, enum cli_format format)
         return cli_fail("io_uring: %s; it needs Linux 5.14 or later, and a container must allow it",
                         status_text(st));
     c.problems = json_array();
+    c.repairs = json_array();
     const int exit_status = check_on_reactor(&c);
     json_decref(c.problems);
+    json_decref(c.repairs);
     reactor_destroy(c.reactor);
     return exit_status;
 }

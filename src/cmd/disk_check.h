@@ -9,7 +9,7 @@
 
 #include "cmd/cli.h"
 
-/* The command's exit status; all has been printed. */
-int disk_check(const char *path, enum cli_format format);
+/* repair: what can be repaired is.  The command's exit status; all has been printed. */
+int disk_check(const char *path, enum cli_format format, bool repair);
 
 #endif

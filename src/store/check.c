@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Verifies a disk at rest: F1 to F8, and F26, of docs/disk-format.md.  It reads; it never writes.
+ * Verifies a disk at rest: F1 to F8, and F26, of docs/disk-format.md.  It writes only what it was
+ * asked to repair.
  *
  *   load the metadata, going on where that is possible --> read all data --> report
  */
@@ -11,6 +12,7 @@
 
 #include "base/crc32c.h"
 #include "store/load.h"
+#include "store/repair.h"
 
 #define CHECK_DEPTH 8
 
@@ -22,6 +24,7 @@ struct check {
     struct load load;
     struct sweep sweep;
     struct walk walk;
+    struct repair repair;
     uint64_t bytes_all;
     uint64_t bytes_done;
     struct io_task task;
@@ -96,13 +99,14 @@ static void check_grain(struct check *c, const struct sweep_slot *slot)
         else if ((excused >> b & 1) == 0 &&
                  crc32c(at, STORE_BLOCK_BYTES) != sums_get(&store->sums, block))
             what = "does not match its checksum";
-        if (what != NULL)
-            store_load_problem(&c->load,
-                               "volume '%s', shard %" PRIu32 ", offset %" PRIu64 " (device %" PRIu64
-                               "): block %s",
-                               s->volume->desc.name, s->index,
-                               (slot->arg[2] * GRAIN_BLOCKS + b) * STORE_BLOCK_BYTES,
-                               store_data_offset(store, block), what);
+        if (what == NULL)
+            continue;
+        bitmap_set(&c->repair.doubt, sums_table_block_of(grain_place(g)));
+        store_load_problem(
+            &c->load,
+            "volume '%s', shard %" PRIu32 ", offset %" PRIu64 " (device %" PRIu64 "): block %s",
+            s->volume->desc.name, s->index, (slot->arg[2] * GRAIN_BLOCKS + b) * STORE_BLOCK_BYTES,
+            store_data_offset(store, block), what);
     }
 }
 
@@ -117,12 +121,22 @@ static struct status check_item(struct sweep *sweep, struct sweep_slot *slot)
     return STATUS(OK);
 }
 
+static void check_on_repaired(struct repair *r, struct status status)
+{
+    struct check *const c = CONTAINER_OF(r, struct check, repair);
+
+    c->outcome = status;
+    reactor_defer(c->dev->reactor, &c->task);
+}
+
 static void check_on_data(struct sweep *sweep, struct status status)
 {
     struct check *const c = check_of(sweep);
 
-    c->outcome = status;
-    reactor_defer(c->dev->reactor, &c->task);
+    if (status_ok(status))
+        repair_start(&c->repair, &c->load, c->report, check_on_repaired);
+    else
+        check_on_repaired(&c->repair, status);
 }
 
 static const struct sweep_ops check_ops = {
@@ -145,6 +159,27 @@ static void check_marks(struct check *c)
     }
 }
 
+static void check_on_bad_slot(void *ctx, uint64_t table_block, bool unread)
+{
+    struct check *const c = ctx;
+
+    bitmap_set(&c->repair.slots, table_block);
+    if (unread)
+        bitmap_set(&c->repair.unread, table_block);
+}
+
+/* F1.  A crash may have torn one in the middle of an update. */
+static void check_superblocks(struct check *c)
+{
+    for (unsigned i = 0; i < SUPERBLOCK_SLOTS; i++) {
+        if ((c->load.slots_bad >> i & 1) == 0 || store_load_may_be_torn(&c->load))
+            continue;
+        c->repair.superblocks |= 1u << i;
+        store_load_problem(&c->load, "the superblock at %" PRIu64 " is damaged",
+                           superblock_offset(i));
+    }
+}
+
 static void check_on_loaded(void *ctx, struct status status)
 {
     struct check *const c = ctx;
@@ -156,11 +191,7 @@ static void check_on_loaded(void *ctx, struct status status)
         reactor_defer(c->dev->reactor, &c->task);
         return;
     }
-    for (unsigned i = 0; i < SUPERBLOCK_SLOTS; i++) {
-        if ((c->load.slots_bad >> i & 1) != 0 && !store_load_may_be_torn(&c->load))
-            store_load_problem(&c->load, "the superblock at %" PRIu64 " is damaged",
-                               superblock_offset(i));
-    }
+    check_superblocks(c);
     check_marks(c);
     const struct space *const space = &c->load.store->space;
     c->bytes_all = (space->grains - space->free) * STORE_GRAIN_BYTES;
@@ -182,6 +213,7 @@ static void check_end(struct io_task *task)
         store_get_info(c->load.store, &c->report->info);
     store_destroy(c->load.store);
     store_load_fini(&c->load);
+    repair_fini(&c->repair);
     free(c);
     done(ctx, st);
 }
@@ -195,12 +227,22 @@ struct status store_check(struct dev *dev, struct store_check_report *report, st
     assert(done != NULL);
     if (c == NULL)
         return STATUS(NO_MEMORY);
-    report->problems = 0;
+    report->problems = report->repairable = report->repaired = 0;
     report->info = (struct store_info) { 0 };
     *c = (struct check) { .dev = dev, .report = report, .done = done, .ctx = ctx };
-    c->load = (struct load) {
-        .dev = dev, .go_on = true, .problem = check_problem, .done = check_on_loaded, .ctx = c
-    };
+    const struct status st =
+        repair_init(&c->repair, disk_layout_sums_blocks(dev->info.bytes / STORE_GRAIN_BYTES + 1));
+    if (!status_ok(st)) {
+        repair_fini(&c->repair);
+        free(c);
+        return st;
+    }
+    c->load = (struct load) { .dev = dev,
+                              .go_on = true,
+                              .problem = check_problem,
+                              .bad_slot = check_on_bad_slot,
+                              .done = check_on_loaded,
+                              .ctx = c };
     io_task_init(&c->task, check_end);
     store_load_start(&c->load);
     return STATUS(OK);

@@ -350,15 +350,18 @@ static void load_mark_used(struct load *l)
 }
 
 /* A slot that was written and is damaged, even if the other one will do. */
-static void sums_on_bad_slot(void *ctx, uint64_t table_block, unsigned slot)
+static void sums_on_bad_slot(void *ctx, uint64_t table_block, unsigned slot, bool unread)
 {
     struct load *const l = ctx;
 
-    if (l->go_on && !store_load_may_be_torn(l))
-        store_load_problem(l, "checksum table block %" PRIu64 ", slot %u at %" PRIu64 ": damaged",
-                           table_block, slot,
-                           l->sb.layout.part[LAYOUT_SUMS].offset + table_block * SUMS_PAIR_BYTES +
-                               slot * (uint64_t)DISK_BLOCK_BYTES);
+    if (!l->go_on || store_load_may_be_torn(l))
+        return;
+    if (l->bad_slot != NULL)
+        l->bad_slot(l->ctx, table_block, unread);
+    store_load_problem(l, "checksum table block %" PRIu64 ", slot %u at %" PRIu64 ": damaged",
+                       table_block, slot,
+                       l->sb.layout.part[LAYOUT_SUMS].offset + table_block * SUMS_PAIR_BYTES +
+                           slot * (uint64_t)DISK_BLOCK_BYTES);
 }
 
 static void sums_on_lost(void *ctx, uint64_t table_block)

@@ -27,6 +27,8 @@ struct load {
     uint64_t checksum_bytes; /* As struct store_config. */
     bool go_on;              /* Report places that are used twice, and go on; load all checksums. */
     void (*problem)(void *ctx, const char *text);
+    /* A slot of the checksum table is damaged, which no crash explains; NULL: not of interest. */
+    void (*bad_slot)(void *ctx, uint64_t table_block, bool unread);
     void (*done)(void *ctx, struct status status);
     void *ctx;
 

@@ -229,13 +229,21 @@ void store_submit(struct store_session *session, struct store_io *io);
 struct store_check_report {
     void (*problem)(void *ctx, const char *text); /* One line per problem found. */
     void (*progress)(void *ctx, uint64_t done_bytes, uint64_t all_bytes);
+    /* One line for what can be repaired, or, with repair_it, what was; NULL: not of interest. */
+    void (*repair)(void *ctx, const char *text);
+    bool repair_it;
     void *ctx;
     uint64_t problems;      /* Out. */
+    uint64_t repairable;    /* Out: of the problems, those that can be repaired ... */
+    uint64_t repaired;      /* ... and were. */
     struct store_info info; /* Out, as far as it could be read. */
 };
 
-/* Verifies everything on the device, data included; changes nothing.  done: OK even if there
- * are problems; a failure means that it could not be checked. */
+/*
+ * Verifies everything on the device, data included; changes nothing, unless report->repair_it asks
+ * for it: then what is there twice and damaged once is written again, and nothing else (repair.h).
+ * done: OK even if there are problems; a failure means that it could not be checked, or repaired.
+ */
 struct status store_check(struct dev *dev, struct store_check_report *report, store_done_fn *done,
                           void *ctx) MUST_CHECK;
 

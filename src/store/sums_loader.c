@@ -109,7 +109,7 @@ static void load_report_slots(const struct sums_load *load)
         if (load->slots[i].bytes == 0 ||
             status_is(sums_slot_check(load->slots[i], l->tag, load->table_block, &sequence),
                       STATUS_CORRUPT))
-            l->bad_slot(l->ctx, load->table_block, i);
+            l->bad_slot(l->ctx, load->table_block, i, load->slots[i].bytes == 0);
     }
 }
 

@@ -49,8 +49,8 @@ struct sums_loader {
 
     /* A load has ended.  More may be started. */
     void (*progress)(void *ctx);
-    /* A slot could not be read, or is damaged.  NULL: nobody wants to know. */
-    void (*bad_slot)(void *ctx, uint64_t table_block, unsigned slot);
+    /* A slot is damaged, or could not be read.  NULL: nobody wants to know. */
+    void (*bad_slot)(void *ctx, uint64_t table_block, unsigned slot, bool unread);
     /* No slot is valid: the caller sees to its blocks.  NULL: they are poisoned. */
     void (*lost)(void *ctx, uint64_t table_block);
     void *ctx;

@@ -267,6 +267,24 @@ def test_disk_check_finds_a_flipped_bit(tmp_path):
     assert disk.read_bytes() == bytes(damaged), "the check has written"
 
 
+def test_disk_check_repairs_a_superblock(tmp_path):
+    server = trilith.Server(tmp_path / "data", "--disks", "1", "--disk-size", "128M").start()
+    server.stop()
+    disk = server.data / "node-1" / "disk-1"
+    before = disk.read_bytes()
+    with open(disk, "r+b") as f:
+        f.seek(4096 + 100)
+        f.write(b"X")
+    done = trilith.cli("disk", "check", disk)
+    assert done.returncode == 1
+    assert f"{disk}: can be repaired with --repair: the superblock at 4096" in done.stdout
+    done = trilith.cli("disk", "check", "--repair", disk, "-o", "json")
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["problem_count"], report["repaired_count"]) == (0, 1, 1)
+    assert disk.read_bytes() == before
+    assert trilith.cli("disk", "check", disk).returncode == 0
+
+
 def test_disk_check_of_no_disk(tmp_path):
     file = tmp_path / "zeros"
     file.write_bytes(bytes(64 << 20))
