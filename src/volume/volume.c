@@ -199,6 +199,13 @@ static struct status open_outcome(struct volume *v)
         const struct leg_call *call = v->calls[i];
         if (status_is(call->leg.problem, STATUS_STALE_EPOCH))
             return call->leg.problem; /* Another engine has the volume (R3). */
+        if (status_is(call->leg.problem, STATUS_INVALID)) { /* F27: whoever asks knows less. */
+            log_error(v->log,
+                      "volume '%s': disk '%s' describes it otherwise, larger or with another "
+                      "layout: is the controller's state an old one?",
+                      v->desc.name, call->disk);
+            return call->leg.problem;
+        }
         open_take_leg(v, call);
         if (call->leg.session != NULL)
             sessions++;

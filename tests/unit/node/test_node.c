@@ -452,6 +452,30 @@ static void a_volume_that_cannot_grow_is_served(void **state)
     fixture_destroy(f);
 }
 
+/* A volume that grows may be deleted, or its node stopped, at any step of it. */
+static void growth_may_be_overtaken(void **state)
+{
+    (void)state;
+    for (unsigned steps = 0; steps < 40; steps++) {
+        struct fixture *f = fixture_create();
+        start(f);
+        want_volumes(f, 1);
+        at_home(f, apply);
+        wait_to_serve(f, SHARDS * SHARD_BYTES);
+        want_grown(f, SHARDS * SHARD_BYTES + 5 * M);
+        at_home(f, apply);
+        for (unsigned i = 0; i < steps; i++)
+            (void)sim_world_step(f->world);
+        if (steps % 2 == 0) {
+            f->volumes[0].deleting = true;
+            at_home(f, apply);
+            wait_for_volumes(f, 1, NODE_VOLUME_DELETED);
+        }
+        stop(f);
+        fixture_destroy(f);
+    }
+}
+
 /* A volume that is to be deleted is deleted, stays reported so, and goes when it is forgotten. */
 static void deleted_volumes_are_reported_until_forgotten(void **state)
 {
@@ -698,6 +722,7 @@ int main(void)
         cmocka_unit_test(volumes_follow_the_desired_state),
         cmocka_unit_test(a_volume_grows),
         cmocka_unit_test(a_volume_that_cannot_grow_is_served),
+        cmocka_unit_test(growth_may_be_overtaken),
         cmocka_unit_test(deleted_volumes_are_reported_until_forgotten),
         cmocka_unit_test(a_volume_without_an_epoch_is_retried),
         cmocka_unit_test(a_volume_needs_a_disk),

@@ -237,6 +237,8 @@ static void opening_fails_for_the_whole_or_not(void **state)
     struct fixture *f = fixture_create();
     f->stores[1].open_status = STATUS(STALE_EPOCH);
     assert_int_equal(fixture_open(f).code, STATUS_STALE_EPOCH);
+    f->stores[1].open_status = STATUS(INVALID); /* F27: it has grown, says the disk. */
+    assert_int_equal(fixture_open(f).code, STATUS_INVALID);
     f->stores[1].open_status = STATUS(OK);
     for (unsigned i = 0; i < DISKS; i++)
         f->disks[i].store = NULL;
