@@ -170,6 +170,26 @@ static void test_abort_and_the_end_meet(void **state)
     }
 }
 
+/*
+ * An idle queue that goes, and an admin queue, while an Abort is on its way: what is freed is not
+ * met again.
+ */
+static void test_abort_and_an_idle_queue_meet(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 400; seed++) {
+        struct pair p = open_pair(&(struct th_options) { .seed = seed, .reactors = 3 });
+        const struct nvme_sqe sqe = abort_of(1, CID);
+
+        th_send_command(p.admin, &sqe, NULL, 0);
+        th_run(&th, seed * NS_PER_US / 2);
+        th_host_close(p.io);
+        th_host_close(p.admin);
+        th_run(&th, NS_PER_S);
+        th_stop(&th);
+    }
+}
+
 /* "Abort Command Limit": as many as ACL says at a time; a second one for the same is in vain. */
 static void test_abort_limit(void **state)
 {
@@ -223,6 +243,7 @@ int main(void)
         cmocka_unit_test(test_abort_while_waiting_for_a_buffer),
         cmocka_unit_test(test_connection_lost_meanwhile),
         cmocka_unit_test(test_abort_and_the_end_meet),
+        cmocka_unit_test(test_abort_and_an_idle_queue_meet),
         cmocka_unit_test(test_abort_limit),
         cmocka_unit_test(test_abort_of_nothing),
     };
