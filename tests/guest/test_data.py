@@ -98,3 +98,54 @@ def test_two_volumes_do_not_mix(guest, server, volume):
         cmp -n $((8 << 20)) {second} /tmp/pattern2""", 60)
     guest.run(f"nvme disconnect -n {other['nqn']}")
     server.delete("other")
+
+
+def test_compare(guest, server, volume):
+    """Compare Failure where the data differ, and only there."""
+    device = host.connect(guest, server, volume["nqn"])
+    guest.run(f"""
+        compare() {{ nvme compare {device} -s $1 -c $2 -z $3 -d /tmp/compared; }}
+        head -c 64K /dev/urandom >/tmp/compared
+        dd if=/tmp/compared of={device} bs=64K seek=3 oflag=direct status=none
+        compare 48 15 65536
+        head -c 4096 /tmp/compared >/tmp/first
+        printf x | dd of=/tmp/compared bs=1 seek=65535 conv=notrunc status=none
+        ! compare 48 15 65536 >/tmp/said 2>&1
+        grep -qi "compare" /tmp/said
+        compare 48 0 4096
+        dd if={device} bs=4096 skip=48 count=1 iflag=direct status=none | cmp - /tmp/first""", 60)
+
+
+def test_a_volume_that_grows_is_seen_at_once(guest, server):
+    """Without a new connection: the device is larger, and so is the file system on it."""
+    grows = server.create("grows", "320M")
+    device = host.connect(guest, server, grows["nqn"])
+    name = host.controllers(guest, grows["nqn"])[0]
+    guest.run(f"""
+        modprobe xfs
+        mkfs.xfs -q -f {device}
+        mount {device} /mnt
+        head -c 20M /dev/urandom >/mnt/before
+        sha256sum </mnt/before >/tmp/before""", 120)
+    connected = len(server.log().split(f"connected to '{grows['nqn']}'"))
+    server.cli("volume", "resize", "grows", "--size", "640M")
+    guest.run(f"""
+        for turn in $(seq 100); do
+            [ $(blockdev --getsize64 {device}) != $((640 << 20)) ] || break
+            sleep 0.1
+        done
+        [ $(blockdev --getsize64 {device}) = $((640 << 20)) ]
+        xfs_growfs /mnt >/tmp/grown
+        [ $(df -m /mnt | awk 'END {{ print $2 }}') -gt 500 ]
+        head -c 400M /dev/zero >/mnt/after
+        sync
+        sha256sum -c /tmp/before </mnt/before
+        umount /mnt
+        xfs_repair -n {device}
+        dd if=/dev/urandom of=/tmp/end bs=1M count=1 status=none
+        dd if=/tmp/end of={device} bs=1M seek=639 oflag=direct status=none
+        dd if={device} bs=1M skip=639 iflag=direct status=none | cmp - /tmp/end
+        [ -e /sys/class/nvme/{name} ]""", 240)
+    assert len(server.log().split(f"connected to '{grows['nqn']}'")) == connected
+    host.disconnect_all(guest)
+    server.delete("grows")

@@ -67,7 +67,7 @@ static void take_on_recv(struct io_op *op)
         t->missing -= (size_t)op->result;
     t->done = op->result <= 0 || t->missing == 0;
     if (!t->done)
-        io_op_recv(op, th.host, t->host->fd,
+        io_op_recv(op, t->host->reactor, t->host->fd,
                    (struct span) { t->host->in, min_u64(t->missing, sizeof t->host->in) },
                    take_on_recv);
 }
@@ -75,25 +75,36 @@ static void take_on_recv(struct io_op *op)
 static void take_start(struct taker *t, struct th_host *host, size_t bytes)
 {
     *t = (struct taker) { .host = host, .missing = bytes };
-    io_op_recv(&t->op, th.host, host->fd, (struct span) { host->in, 1 }, take_on_recv);
+    io_op_recv(&t->op, host->reactor, host->fd, (struct span) { host->in, 1 }, take_on_recv);
+}
+
+/* Four queues of a controller on a target whose pools have one buffer each; of one peer, or each
+ * from an address of its own. */
+static struct th_host *open_four(uint64_t seed, bool one_peer, struct th_host **hosts)
+{
+    uint16_t cntlid;
+
+    th_start(&th, &(struct th_options) { .seed = seed,
+                                         .reactors = 1,
+                                         .pool_bytes = NVME_DATA_BYTES_MAX,
+                                         .r2t_pool_bytes = NVME_DATA_BYTES_MAX });
+    struct th_host *admin = th_admin(&th, &cntlid);
+    for (uint16_t i = 0; i < 4; i++) {
+        if (!one_peer)
+            th_move(&th);
+        hosts[i] = th_io_queue(&th, cntlid, (uint16_t)(i + 1));
+    }
+    return admin;
 }
 
 /* Connections that share a pool of one buffer have it in turn, and one that goes is passed over. */
 static void test_pool_in_turn(void **state)
 {
-    (void)state;
     struct th_host *hosts[4];
     struct taker takers[4];
-    uint16_t cntlid;
 
     for (uint64_t seed = 0; seed < 4; seed++) {
-        th_start(&th, &(struct th_options) { .seed = seed,
-                                             .reactors = 1,
-                                             .pool_bytes = NVME_DATA_BYTES_MAX,
-                                             .r2t_pool_bytes = NVME_DATA_BYTES_MAX });
-        struct th_host *admin = th_admin(&th, &cntlid);
-        for (uint16_t i = 0; i < 4; i++)
-            hosts[i] = th_io_queue(&th, cntlid, (uint16_t)(i + 1));
+        struct th_host *admin = open_four(seed, *(const bool *)*state, hosts);
         th.mem.hold = true;
         for (unsigned i = 0; i < 4; i++) {
             for (unsigned n = 0; n < 3; n++) {
@@ -276,6 +287,31 @@ static void serve_one(struct th_host *h)
     assert_int_equal(h->pdu.resp.status, 0);
 }
 
+/* The same with R2Ts: the buffer goes from write to write, and past one that closes. */
+static void test_r2t_pool_in_turn(void **state)
+{
+    struct th_host *hosts[4];
+    const struct nvme_sqe write = th_sqe_rw(NVME_IO_WRITE, 0, 128, 4096);
+
+    fill(7, NVME_DATA_BYTES_MAX);
+    for (uint64_t seed = 0; seed < 4; seed++) {
+        struct th_host *admin = open_four(seed, *(const bool *)*state, hosts);
+        for (unsigned i = 0; i < 4; i++) {
+            th_send_command(hosts[i], &write, NULL, 0);
+            th_run(&th, NS_PER_MS);
+        }
+        th_host_close(hosts[1]);
+        serve_one(hosts[0]);
+        serve_one(hosts[2]);
+        serve_one(hosts[3]);
+        th_host_close(hosts[0]);
+        th_host_close(hosts[2]);
+        th_host_close(hosts[3]);
+        th_host_close(admin);
+        th_stop(&th);
+    }
+}
+
 /* Connections of a peer that has its share wait for each other, and all of them are served. */
 static void test_a_crowd_is_served_in_turn(void **state)
 {
@@ -300,9 +336,13 @@ static void test_a_crowd_is_served_in_turn(void **state)
 
 int main(void)
 {
+    static bool one_peer = true, four_peers = false;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_small_quota),
-        cmocka_unit_test(test_pool_in_turn),
+        { "test_pool_in_turn, one peer", test_pool_in_turn, NULL, NULL, &one_peer },
+        { "test_pool_in_turn, four peers", test_pool_in_turn, NULL, NULL, &four_peers },
+        { "test_r2t_pool_in_turn, one peer", test_r2t_pool_in_turn, NULL, NULL, &one_peer },
+        { "test_r2t_pool_in_turn, four peers", test_r2t_pool_in_turn, NULL, NULL, &four_peers },
         cmocka_unit_test(test_host_reads_nothing),
         cmocka_unit_test(test_deaf_hosts_leave_some),
         cmocka_unit_test(test_a_deaf_crowd_leaves_some),
