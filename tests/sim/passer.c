@@ -135,7 +135,7 @@ static void passer_check_deleted(struct passer *p)
     struct store_info info;
 
     store_get_info(p->store, &info);
-    if (info.volumes > 3)
+    if (info.volumes > 3 && !p->lied)
         run_fail(p->run, "%" PRIu64 " volumes: one that was deleted is back", info.volumes);
 }
 

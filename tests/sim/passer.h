@@ -16,6 +16,7 @@ struct passer {
     /* The caller's. */
     struct run *run;
     bool errors; /* Anything may fail. */
+    bool lied;   /* The disk is a liar that lost power: a deletion may be lost with the rest. */
 
     uint32_t number; /* Of the volume that is there, or comes next. */
     uint64_t epoch;

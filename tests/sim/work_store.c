@@ -280,7 +280,7 @@ static void life_ended(struct sim_process *p, enum sim_exit how, void *ctx)
     if (how == SIM_EXIT_POWER) {
         history_power_lost(work->load.history);
         work->load.lied |= work->mode == MODE_LIAR;
-        work->beside.lied = work->load.lied;
+        work->beside.lied = work->passer.lied = work->load.lied;
         work->spoiled |= work->load.lied;
         work->loss_reported = false;
     } else {
