@@ -110,6 +110,31 @@ static void test_success_flag(void **state)
     }
 }
 
+/* Without SQ flow control, what has no data or has failed still has its CapsuleResp, SQHD FFFFh. */
+static void test_responses_without_flow_control(void **state)
+{
+    (void)state;
+    struct pair p = open_pair_with(NULL, false, false, true);
+    const struct nvme_sqe read = th_sqe_rw(NVME_IO_READ, 0, 1, 4096);
+
+    struct nvme_cqe cqe = write_in_capsule(p.io, 0, 1);
+    assert_int_equal(cqe.status, 0);
+    assert_int_equal(cqe.sq_head, 0xffff);
+    th.mem.fail = STATUS(MEDIA_READ);
+    th_send_command(p.io, &read, NULL, 0);
+    assert_true(th_recv(p.io));
+    assert_int_equal(p.io->pdu.type, PDU_CAPSULE_RESP);
+    assert_int_equal(p.io->pdu.resp.status, NVME_SC_DNR | NVME_SC_READ_ERROR);
+    assert_int_equal(p.io->pdu.resp.sq_head, 0xffff);
+    th.mem.fail = STATUS(OK);
+    for (unsigned i = 0; i < 100; i++) { /* More often than the queue has entries. */
+        th_send_command(p.io, &read, NULL, 0);
+        assert_true(th_recv(p.io));
+        assert_true(p.io->pdu.success);
+    }
+    close_pair(p);
+}
+
 /* Flush reaches the namespace, also for NSID FFFFFFFFh; FUA is passed on; a FUA read flushes. */
 static void test_flush_and_fua(void **state)
 {
@@ -394,13 +419,21 @@ static void test_queue_overflow(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_write_in_capsule),      cmocka_unit_test(test_write_by_r2t),
-        cmocka_unit_test(test_digests_byte_by_byte),  cmocka_unit_test(test_many_commands_at_once),
-        cmocka_unit_test(test_success_flag),          cmocka_unit_test(test_flush_and_fua),
-        cmocka_unit_test(test_zeroes_and_deallocate), cmocka_unit_test(test_512_byte_lbas),
-        cmocka_unit_test(test_command_errors),        cmocka_unit_test(test_namespace_errors),
-        cmocka_unit_test(test_bad_data_digest),       cmocka_unit_test(test_bad_h2c_data),
-        cmocka_unit_test(test_over_maxh2cdata),       cmocka_unit_test(test_queue_overflow),
+        cmocka_unit_test(test_write_in_capsule),
+        cmocka_unit_test(test_write_by_r2t),
+        cmocka_unit_test(test_digests_byte_by_byte),
+        cmocka_unit_test(test_many_commands_at_once),
+        cmocka_unit_test(test_responses_without_flow_control),
+        cmocka_unit_test(test_success_flag),
+        cmocka_unit_test(test_flush_and_fua),
+        cmocka_unit_test(test_zeroes_and_deallocate),
+        cmocka_unit_test(test_512_byte_lbas),
+        cmocka_unit_test(test_command_errors),
+        cmocka_unit_test(test_namespace_errors),
+        cmocka_unit_test(test_bad_data_digest),
+        cmocka_unit_test(test_bad_h2c_data),
+        cmocka_unit_test(test_over_maxh2cdata),
+        cmocka_unit_test(test_queue_overflow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
