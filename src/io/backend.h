@@ -39,6 +39,10 @@ struct reactor_ops {
     void (*start)(struct reactor *r, struct io_op *op);
     void (*cancel)(struct reactor *r, struct io_op *op);
 
+    /* May be NULL, as may what undoes it. */
+    void (*lend_memory)(struct reactor *r, struct span memory, size_t piece_bytes);
+    void (*take_back_memory)(struct reactor *r, struct span memory);
+
     struct status (*file_open)(struct reactor *r, const char *path, unsigned flags,
                                uint64_t create_bytes, int *out_fd, struct io_file_info *out_info);
     struct status (*listen)(struct reactor *r, const struct io_addr *on, int *out_fd,

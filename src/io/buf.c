@@ -47,6 +47,7 @@ struct buf_pool {
     struct list free_slabs;
     struct list partial[BUF_CLASSES];
     size_t used_bytes;
+    bool lent; /* To the reactor, for reads and writes of files. */
 
     struct list waiters;
     struct io_task serve;
@@ -133,6 +134,11 @@ struct span buf_get(struct buf_pool *pool, size_t bytes)
     if (slab == NULL) {
         pool->put_since_no = false;
         return (struct span) { 0 };
+    }
+    if (!pool->lent) { /* Not at creation, which may be on another thread. */
+        pool->lent = true;
+        reactor_lend_memory(pool->reactor, (struct span) { pool->arena, pool->arena_bytes },
+                            SLAB_BYTES);
     }
     const unsigned index = slab_take(slab);
     if (slab->free_count == 0)
@@ -271,6 +277,7 @@ void buf_pool_destroy(struct buf_pool *pool)
 
     list_remove(&pool->serve.link);
     if (pool->arena != NULL) {
+        reactor_take_back_memory(pool->reactor, (struct span) { pool->arena, pool->arena_bytes });
         ASAN_UNPOISON_MEMORY_REGION(pool->arena, pool->arena_bytes);
         pages_unmap(pool->arena, pool->arena_bytes);
     }

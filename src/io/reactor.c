@@ -73,6 +73,19 @@ void reactor_send(struct reactor *from, struct reactor *to, struct io_msg *msg)
         to->ops->post(to, msg);
 }
 
+void reactor_lend_memory(struct reactor *r, struct span memory, size_t piece_bytes)
+{
+    assert(reactor_is_current(r));
+    if (r->ops->lend_memory != NULL)
+        r->ops->lend_memory(r, memory, piece_bytes);
+}
+
+void reactor_take_back_memory(struct reactor *r, struct span memory)
+{
+    if (r->ops->take_back_memory != NULL)
+        r->ops->take_back_memory(r, memory);
+}
+
 struct status io_file_open(struct reactor *r, const char *path, unsigned flags,
                            uint64_t create_bytes, int *out_fd, struct io_file_info *out_info)
 {

@@ -12,8 +12,8 @@
  * Two backends implement it: uring.h (the kernel) and sim.h (virtual time, seeded faults).  Code
  * above src/io/ cannot tell them apart.
  *
- * Threading: everything here is for the reactor's own thread, except reactor_post() and
- *            reactor_stop(), which may be called from any thread.
+ * Threading: everything here is for the reactor's own thread, except reactor_post(), reactor_stop()
+ *            and reactor_take_back_memory(), which may be called from any thread.
  * Memory:    ops, timers, tasks and messages are embedded in their owners.
  */
 #ifndef IO_REACTOR_H
@@ -155,6 +155,18 @@ void reactor_post(struct reactor *r, struct io_msg *msg);
  * once, when all is there that the turn has for it.  For what comes in numbers.
  */
 void reactor_send(struct reactor *from, struct reactor *to, struct io_msg *msg);
+
+/* ---- Memory ---- */
+
+/*
+ * Tells a reactor of memory out of which it will read and write files, none of it across a multiple
+ * of piece_bytes from its start.  The kernel may hold a piece from its first use on until the
+ * reactor is destroyed.  It is taken back, by any thread, when no operation uses it any more and
+ * before it is unmapped.  It is a help, not a need: a reactor takes a few such memories in its
+ * life.
+ */
+void reactor_lend_memory(struct reactor *r, struct span memory, size_t piece_bytes);
+void reactor_take_back_memory(struct reactor *r, struct span memory);
 
 /* ---- Descriptors.  Synchronous; for set-up and tear-down, not for the data path. ---- */
 

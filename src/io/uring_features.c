@@ -18,6 +18,7 @@ static const struct feature features[] = {
     { "files", URING_FEATURE_FILES, 5, 1 },
     { "ring-fd", URING_FEATURE_RING_FD, 5, 18 },
     { "coop-taskrun", URING_FEATURE_COOP_TASKRUN, 5, 19 },
+    { "buffers", URING_FEATURE_BUFFERS, 5, 19 },
     { "poll-first", URING_FEATURE_POLL_FIRST, 5, 19 },
     { "defer-taskrun", URING_FEATURE_DEFER_TASKRUN, 6, 1 },
     { "block-discard", URING_FEATURE_BLOCK_DISCARD, 6, 12 },

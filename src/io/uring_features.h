@@ -20,7 +20,8 @@
 #define URING_FEATURE_FILES         UINT64_C(8)  /* Registered files; older, but may be refused. */
 #define URING_FEATURE_BLOCK_DISCARD UINT64_C(16) /* 6.12: discard of block devices. */
 #define URING_FEATURE_POLL_FIRST    UINT64_C(32) /* 5.19: a receive that waits at once. */
-#define URING_FEATURES_ALL          UINT64_C(63)
+#define URING_FEATURE_BUFFERS       UINT64_C(64) /* 5.19: registered buffers, one by one. */
+#define URING_FEATURES_ALL          UINT64_C(127)
 
 /*
  * Reads a list: "all", "none", a version such as "5.14" (what that kernel has), names, and names

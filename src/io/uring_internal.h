@@ -5,6 +5,7 @@
  *   uring.c        the loop: turns, tasks, timers, messages, sleeping and spinning
  *   uring_spin.c   how long to spin, and spinning
  *   uring_ring.c   the ring: set-up by features, submission queue entries, submission
+ *   uring_buf.c    registered buffers
  *   uring_features.c  the kernel's features by name
  *   uring_op.c     operations: into an entry, and out of a completion
  *   uring_fd.c     descriptors: registered files, closing, adopting
@@ -22,6 +23,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/bitmap.h"
 #include "io/backend.h"
 #include "io/timer_heap.h"
 #include "io/uring.h"
@@ -30,6 +32,8 @@
 #define URING_CQ_FACTOR       4    /* Completions may outnumber a turn's submissions. */
 #define URING_FILES_MAX       4096 /* Descriptors above it work, without registration. */
 #define URING_WAKES_MAX       16   /* Reactors to wake at the end of a turn; others at once. */
+#define URING_LENT_MAX        8    /* Pools of a reactor. */
+#define URING_BUFFERS_MAX     4096 /* 2 GiB of pieces of 512 KiB; what is lent beyond is plain. */
 #define URING_TASKS_TURN_MAX  4096 /* Deferred tasks of a turn; the rest waits for the next. */
 
 /* Where an operation in flight is, in io_op.backend[1]. */
@@ -56,6 +60,14 @@ union uring_scratch {
     struct sockaddr_storage addr;
 };
 
+/* Memory whose pieces may be registered buffers: numbers first, first + 1, ... */
+struct uring_lent {
+    _Atomic(uint8_t *) at; /* NULL: taken back. */
+    size_t bytes;
+    size_t piece_bytes;
+    unsigned first;
+};
+
 struct uring {
     struct reactor base;
     struct io_uring ring;
@@ -65,6 +77,11 @@ struct uring {
     union uring_scratch *scratch;
     unsigned files_max;
     uint8_t *fd_flags; /* URING_FD_*, for descriptors below files_max. */
+
+    struct uring_lent lent[URING_LENT_MAX];
+    unsigned lent_count;
+    unsigned buffers_used; /* Numbers given out. */
+    struct bitmap buffers_registered;
 
     struct list ready;   /* Operations to call back. */
     struct list backlog; /* Operations that found no entry. */
@@ -150,6 +167,20 @@ void uring_op_complete(struct uring *u, struct io_op *op, int result, unsigned c
 
 /* Fills entries for what waits in the backlog. */
 void uring_op_flush_backlog(struct uring *u);
+
+/* ---- uring_buf.c ---- */
+
+struct status uring_buf_init(struct uring *u) MUST_CHECK;
+void uring_buf_fini(struct uring *u);
+
+/* Makes the ring's table of buffers.  False if the kernel does not know it. */
+bool uring_buf_probe(struct uring *u);
+
+void uring_buf_lend(struct reactor *r, struct span memory, size_t piece_bytes);
+void uring_buf_take_back(struct reactor *r, struct span memory);
+
+/* The number of the registered buffer that holds all of at, bytes; registers it if need be. */
+bool uring_buf_find(struct uring *u, const uint8_t *at, size_t bytes, uint16_t *out_number);
 
 /* ---- uring_fd.c ---- */
 

@@ -49,17 +49,21 @@ static void fill_connect(struct uring *u, struct io_op *op, struct io_uring_sqe 
     io_uring_prep_connect(sqe, op->fd, (const struct sockaddr *)to, bytes);
 }
 
-static void fill_read_or_write(struct io_op *op, struct io_uring_sqe *sqe)
+static void fill_read_or_write(struct uring *u, struct io_op *op, struct io_uring_sqe *sqe)
 {
     uint8_t *const at = op->data + op->progress;
     const unsigned bytes = (unsigned)min_u64(op->bytes - op->progress, PIECE_BYTES_MAX);
     const uint64_t offset = op->offset + op->progress;
+    uint16_t buffer;
 
-    if (op->kind == IO_KIND_READ) {
+    if (op->kind == IO_KIND_READ)
         io_uring_prep_read(sqe, op->fd, at, bytes, offset);
-        return;
+    else
+        io_uring_prep_write(sqe, op->fd, at, bytes, offset);
+    if (uring_buf_find(u, at, bytes, &buffer)) {
+        sqe->opcode = op->kind == IO_KIND_READ ? IORING_OP_READ_FIXED : IORING_OP_WRITE_FIXED;
+        sqe->buf_index = buffer;
     }
-    io_uring_prep_write(sqe, op->fd, at, bytes, offset);
     if ((op->flags & IO_WRITE_DSYNC) != 0)
         sqe->rw_flags = RWF_DSYNC;
 }
@@ -105,7 +109,7 @@ static void fill(struct uring *u, struct io_op *op, struct io_uring_sqe *sqe)
         break;
     case IO_KIND_READ:
     case IO_KIND_WRITE:
-        fill_read_or_write(op, sqe);
+        fill_read_or_write(u, op, sqe);
         break;
     case IO_KIND_FSYNC:
         io_uring_prep_fsync(sqe, op->fd, IORING_FSYNC_DATASYNC);

@@ -116,12 +116,14 @@ struct status uring_ring_create(struct uring *u, unsigned entries, uint64_t feat
     u->features |= features & URING_FEATURE_BLOCK_DISCARD;
     if ((features & URING_FEATURE_RING_FD) != 0 && ring_registers_itself(u))
         u->features |= URING_FEATURE_RING_FD;
+    if ((features & URING_FEATURE_BUFFERS) != 0 && uring_buf_probe(u))
+        u->features |= URING_FEATURE_BUFFERS;
     if ((features & URING_FEATURE_POLL_FIRST) != 0 && ring_has_poll_first(u))
         u->features |= URING_FEATURE_POLL_FIRST;
 
     u->scratch = calloc(u->ring.sq.ring_entries, sizeof *u->scratch);
     u->fd_flags = calloc(u->files_max, sizeof *u->fd_flags);
-    if (u->scratch == NULL || u->fd_flags == NULL) {
+    if (u->scratch == NULL || u->fd_flags == NULL || !status_ok(uring_buf_init(u))) {
         uring_ring_destroy(u);
         return STATUS(NO_MEMORY);
     }
@@ -133,6 +135,7 @@ void uring_ring_destroy(struct uring *u)
     io_uring_queue_exit(&u->ring);
     free(u->scratch);
     free(u->fd_flags);
+    uring_buf_fini(u);
 }
 
 void uring_ring_enter_thread(struct uring *u)

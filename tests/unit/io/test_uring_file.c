@@ -9,6 +9,7 @@
 
 #include "uring_harness.h"
 
+#include "io/buf.h"
 #include "io/op.h"
 
 #define FILE_BYTES ((uint64_t)1 << 20)
@@ -213,6 +214,34 @@ static void existing_file_keeps_its_size(void **state)
     io_close(r, fd);
 }
 
+/* What a pool's memory is read into and written from is the memory of now: the kernel may have
+ * pinned what was at the same address before. */
+static void memory_of_pools(void **state)
+{
+    (void)state;
+    struct io_file_info info;
+    struct io_op op;
+    const int fd = open_disk(IO_OPEN_DIRECT, &info);
+
+    for (uint8_t round = 1; round <= 4; round++) {
+        struct buf_pool *pool;
+        assert_true(status_ok(buf_pool_create(r, 2 * BUF_BYTES_MAX, &pool)));
+        const struct span large = buf_get(pool, BUF_BYTES_MAX);
+        const struct span small = buf_get(pool, 8192);
+        memset(large.at, round, large.bytes);
+        io_op_write(&op, r, fd, span_const(large), 0, 0, on_done);
+        assert_int_equal(await(&op), (int64_t)large.bytes);
+        io_op_read(&op, r, fd, span_sub(small, 4096, 4096), BUF_BYTES_MAX - 4096, on_done);
+        assert_int_equal(await(&op), 4096);
+        assert_int_equal(small.at[4096], round);
+        assert_int_equal(small.at[8191], round);
+        buf_put(pool, large);
+        buf_put(pool, small);
+        buf_pool_destroy(pool);
+    }
+    io_close(r, fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -223,6 +252,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(lock, setup, teardown),
         cmocka_unit_test_setup_teardown(refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(existing_file_keeps_its_size, setup, teardown),
+        cmocka_unit_test_setup_teardown(memory_of_pools, setup, teardown),
     };
     return HARNESS_RUN_ALL(tests);
 }
