@@ -213,13 +213,15 @@ static void make_checkpoint(struct make *m)
 /* The first touch of one block. */
 static void put_write(struct make *m, uint64_t grain, uint32_t block)
 {
-    const struct record rec = { .type = RECORD_WRITE,
-                                .items = 1,
-                                .u.write = { .shard = (uint32_t)(grain / SHARD_GRAINS) + 1,
-                                             .grain = (uint32_t)(grain % SHARD_GRAINS),
-                                             .place = place_of(grain),
-                                             .first = block,
-                                             .count = 1 } };
+    const struct record rec = {
+        .type = RECORD_WRITE,
+        .items = 1,
+        .u.write = { .shard = (uint32_t)(grain / SHARD_GRAINS) + 1,
+                     .grain = (uint32_t)(grain % SHARD_GRAINS),
+                     .place = (uint64_t)place_of(grain) * RECORD_GRAIN_BLOCKS + block,
+                     .first = block,
+                     .count = 1 }
+    };
     const struct span out = blocks_take(m, record_bytes(RECORD_WRITE, 1));
 
     record_encode(&rec, out);
@@ -314,6 +316,7 @@ static int make(const char *path, const char *size, const char *how)
                                  .incarnation = 1,
                                  .clean = !m.crashed,
                                  .marks_busy = true,
+                                 .has_cells = true,
                                  .checkpoint_sequence = 5,
                                  .life = LIFE,
                                  .journal_start = 1 };

@@ -16,6 +16,7 @@
 
 #define DISK_BLOCK_BYTES       ((uint32_t)4096)
 #define DISK_GRAIN_BYTES       ((uint32_t)128 << 10)
+#define DISK_CELL_BYTES        ((uint32_t)16 << 10)
 #define DISK_VERSION           1
 
 #define SUPERBLOCK_MAGIC       "TRILITH1"
@@ -24,10 +25,13 @@
 #define SUPERBLOCK_PARTS       5
 #define SUPERBLOCK_FLAG_CLEAN  1u
 #define SUPERBLOCK_FLAG_FAILED 2u
+
 /* Features without which nobody may open the disk. */
 #define SUPERBLOCK_MARKS_BUSY 1u
 #define SUPERBLOCK_GROWS      2u
-#define SUPERBLOCK_FEATURES   (SUPERBLOCK_MARKS_BUSY | SUPERBLOCK_GROWS)
+#define SUPERBLOCK_CELLS      4u
+#define SUPERBLOCK_FEATURES \
+    ((uint64_t)(SUPERBLOCK_MARKS_BUSY | SUPERBLOCK_GROWS | SUPERBLOCK_CELLS))
 
 struct superblock_part_format {
     struct le64 offset;

@@ -10,44 +10,68 @@
 #define PART_ALIGN        ((uint64_t)64 << 10)
 #define DATA_ALIGN        ((uint64_t)1 << 20)
 #define JOURNAL_BYTES_MIN ((uint64_t)1 << 20)
-#define JOURNAL_BYTES_MAX ((uint64_t)1 << 30)
 
 /* Upper bounds of one object's records in a checkpoint. */
 #define VOLUME_RECORD_BYTES 224 /* VOLUME and EPOCH. */
-#define SHARD_RECORD_BYTES  96  /* SHARD and the heads of its GRAINS records. */
-#define ITEM_BYTES          20
+#define SHARD_RECORD_BYTES  96  /* SHARD, and room for the heads of its layers' records. */
+#define CELL_BYTES          12
+#define ZEROS_BYTES         20
 #define INTENT_BYTES        8
+
+/* Blocks of an area beyond those that a payload of the same size would fill. */
+#define SPARE_BLOCKS 16
 
 static uint64_t clamp_u64(uint64_t value, uint64_t low, uint64_t high)
 {
     return max_u64(low, min_u64(value, high));
 }
 
-struct disk_limits disk_layout_limits_for(uint64_t data_grains)
+static struct disk_limits limits_for(uint64_t data_grains)
 {
     return (struct disk_limits) {
         .volumes = (uint32_t)clamp_u64(data_grains / 8, 16, 4096),
         .shards = (uint32_t)clamp_u64(data_grains, 64, 65536),
         .intents = LAYOUT_INTENTS_MAX,
-        .map_items = data_grains + data_grains / 4 + 64,
     };
+}
+
+/* All that a checkpoint holds but what it says of grains. */
+static uint64_t fixed_bytes(const struct disk_limits *limits)
+{
+    return limits->volumes * (uint64_t)VOLUME_RECORD_BYTES +
+           limits->shards * (uint64_t)SHARD_RECORD_BYTES + limits->intents * (uint64_t)INTENT_BYTES;
 }
 
 static uint64_t checkpoint_bytes_for(uint64_t data_grains)
 {
-    const struct disk_limits limits = disk_layout_limits_for(data_grains);
-    const uint64_t payload = limits.volumes * (uint64_t)VOLUME_RECORD_BYTES +
-                             limits.shards * (uint64_t)SHARD_RECORD_BYTES +
-                             limits.intents * (uint64_t)INTENT_BYTES +
-                             limits.map_items * ITEM_BYTES;
-    /* A block may end with a record's worth of room: a quarter more is ample. */
-    const uint64_t blocks = payload / METABLOCK_PAYLOAD_BYTES;
-    return round_up_u64((blocks + blocks / 4 + 16) * DISK_BLOCK_BYTES, PART_ALIGN);
+    const struct disk_limits limits = limits_for(data_grains);
+    const uint64_t cells = data_grains * (DISK_GRAIN_BYTES / DISK_CELL_BYTES);
+    const uint64_t payload =
+        fixed_bytes(&limits) + cells * CELL_BYTES + (data_grains / 4 + 64) * ZEROS_BYTES;
+    /* A block may end with room for one volume, or one grain, less a byte: below a twelfth of it.
+     */
+    const uint64_t blocks = payload / METABLOCK_PAYLOAD_BYTES + 2;
+    return round_up_u64((blocks + blocks / 8 + SPARE_BLOCKS) * DISK_BLOCK_BYTES, PART_ALIGN);
+}
+
+struct disk_limits disk_layout_limits(const struct disk_layout *layout)
+{
+    struct disk_limits limits = limits_for(layout->data_grains);
+    const uint64_t area =
+        min_u64(layout->part[LAYOUT_CHECKPOINT_0].bytes, layout->part[LAYOUT_CHECKPOINT_1].bytes) /
+        DISK_BLOCK_BYTES;
+    const uint64_t blocks = area > SPARE_BLOCKS ? (area - SPARE_BLOCKS) * 8 / 9 : 0;
+    const uint64_t payload = blocks * METABLOCK_PAYLOAD_BYTES;
+    const uint64_t fixed = fixed_bytes(&limits);
+
+    limits.map_bytes = payload > fixed ? payload - fixed : 0;
+    return limits;
 }
 
 static void layout_place(struct disk_layout *layout, uint64_t device_bytes, uint64_t grains)
 {
-    const uint64_t journal = clamp_u64(device_bytes / 256, JOURNAL_BYTES_MIN, JOURNAL_BYTES_MAX);
+    const uint64_t journal =
+        clamp_u64(device_bytes / 256, JOURNAL_BYTES_MIN, LAYOUT_JOURNAL_BYTES_MAX);
     const uint64_t bytes[LAYOUT_PARTS] = {
         [LAYOUT_JOURNAL] = round_down_u64(journal, PART_ALIGN),
         [LAYOUT_CHECKPOINT_0] = checkpoint_bytes_for(grains),
@@ -116,7 +140,7 @@ struct status disk_layout_check(const struct disk_layout *layout, uint64_t devic
         layout->part[LAYOUT_DATA].bytes < grains * DISK_GRAIN_BYTES ||
         layout->part[LAYOUT_SUMS].bytes < disk_layout_sums_blocks(grains) * SUMS_PAIR_BYTES ||
         layout->part[LAYOUT_JOURNAL].bytes < JOURNAL_BYTES_MIN ||
-        layout->part[LAYOUT_JOURNAL].bytes > JOURNAL_BYTES_MAX)
+        layout->part[LAYOUT_JOURNAL].bytes > LAYOUT_JOURNAL_BYTES_MAX)
         return STATUS(CORRUPT);
     return STATUS(OK);
 }

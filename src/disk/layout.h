@@ -12,9 +12,11 @@
 #include "base/status.h"
 
 #define LAYOUT_DEVICE_BYTES_MIN ((uint64_t)16 << 20)
-/* A place is a 30-bit number in memory. */
-#define LAYOUT_GRAINS_MAX  ((uint64_t)1 << 29)
-#define LAYOUT_INTENTS_MAX 8192 /* Open regions per disk: two seconds to settle them at 4 GB/s. */
+/* The number of a cell, of which a grain has eight, is one of 32 bits, and all ones is none. */
+#define LAYOUT_GRAINS_MAX        (((uint64_t)1 << 29) - 1)
+#define LAYOUT_JOURNAL_BYTES_MAX ((uint64_t)1 << 30)
+/* Open regions per disk: two seconds to settle them at 4 GB/s. */
+#define LAYOUT_INTENTS_MAX 8192
 
 enum layout_part {
     LAYOUT_JOURNAL,
@@ -35,15 +37,16 @@ struct disk_layout {
     uint64_t data_grains;
 };
 
-/* How many objects a disk with so many grains may hold; what a checkpoint must have room for. */
+/* How many objects a disk may hold; what a checkpoint must have room for. */
 struct disk_limits {
     uint32_t volumes;
     uint32_t shards;
     uint32_t intents;
-    uint64_t map_items; /* Grains with a place or a zero mask, over all shards and layers. */
+    uint64_t map_bytes; /* Of what is said of all grains, over all shards and layers (F31). */
 };
 
-struct disk_limits disk_layout_limits_for(uint64_t data_grains);
+/* What the checkpoint areas have room for. */
+struct disk_limits disk_layout_limits(const struct disk_layout *layout);
 
 /* Divides a device up.  LIMIT if it is smaller than LAYOUT_DEVICE_BYTES_MIN. */
 struct status disk_layout_make(uint64_t device_bytes, struct disk_layout *out_layout) MUST_CHECK;

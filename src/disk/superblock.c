@@ -29,8 +29,9 @@ void superblock_encode(const struct superblock *sb, struct span out)
         .magic = SUPERBLOCK_MAGIC,
         .version = le16_make(DISK_VERSION),
         .sequence = le64_make(sb->sequence),
-        .features_incompatible = le64_make((sb->marks_busy ? SUPERBLOCK_MARKS_BUSY : 0) |
-                                           (sb->grows ? SUPERBLOCK_GROWS : 0)),
+        .features_incompatible =
+            le64_make((sb->marks_busy ? SUPERBLOCK_MARKS_BUSY : 0) |
+                      (sb->grows ? SUPERBLOCK_GROWS : 0) | (sb->has_cells ? SUPERBLOCK_CELLS : 0)),
         .device_bytes = le64_make(sb->device_bytes),
         .tag = le64_make(sb->tag),
         .atomic_bytes = le32_make(sb->atomic_bytes),
@@ -80,7 +81,7 @@ static struct status MUST_CHECK superblock_check_fields(const struct superblock_
 {
     const uint32_t atomic = le32_get(f->atomic_bytes);
 
-    if ((le64_get(f->features_incompatible) & ~(uint64_t)SUPERBLOCK_FEATURES) != 0 ||
+    if ((le64_get(f->features_incompatible) & ~SUPERBLOCK_FEATURES) != 0 ||
         le64_get(f->features_write) != 0 || f->block_shift != BLOCK_SHIFT ||
         f->grain_shift != GRAIN_SHIFT || le16_get(f->checksum_mode) != CHECKSUM_CRC32C ||
         !all_zero(f->metadata_device, 16))
@@ -112,6 +113,7 @@ static void superblock_unpack(const struct superblock_format *f, struct superblo
         .failed = (le32_get(f->flags) & SUPERBLOCK_FLAG_FAILED) != 0,
         .marks_busy = (le64_get(f->features_incompatible) & SUPERBLOCK_MARKS_BUSY) != 0,
         .grows = (le64_get(f->features_incompatible) & SUPERBLOCK_GROWS) != 0,
+        .has_cells = (le64_get(f->features_incompatible) & SUPERBLOCK_CELLS) != 0,
         .checkpoint_area = f->checkpoint_area,
         .checkpoint_sequence = le64_get(f->checkpoint_sequence),
         .checkpoint_blocks = le64_get(f->checkpoint_blocks),

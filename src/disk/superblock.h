@@ -34,6 +34,7 @@ struct superblock {
     bool failed;
     bool marks_busy; /* A feature: what may have lost something is marked (F25). */
     bool grows;      /* A feature: volumes may have a second run (F27). */
+    bool has_cells;  /* A feature: grains own cells, not whole places (F28). */
     uint8_t checkpoint_area;
     uint64_t checkpoint_sequence;
     uint64_t checkpoint_blocks;

@@ -97,26 +97,47 @@ static struct status MUST_CHECK apply_shard(struct apply *a, const struct record
 static struct status MUST_CHECK apply_sums(struct apply *a, const struct record *rec)
 {
     const struct record_write *const w = &rec->u.write;
-    const uint32_t mask = grain_mask(w->first, w->count);
 
     for (uint32_t i = 0; i < w->count; i++)
-        TRY(sums_recover(&a->store->sums, (uint64_t)w->place * GRAIN_BLOCKS + w->first + i,
-                         record_get_crc(rec, i)));
-    if (a->sequence > a->settled)
-        a->unsettled[w->place] |= mask;
-    else
-        a->unsettled[w->place] &= ~mask;
+        TRY(sums_recover(&a->store->sums, w->place + i, record_get_crc(rec, i)));
+    apply_set_bits(a->unsettled, w->place, w->count, a->sequence > a->settled);
     return STATUS(OK);
 }
 
-/* A later record writes these blocks of the place: an older COPY must not undo it. */
+/* A later record writes these blocks of the disk: an older COPY must not undo it. */
 static void apply_outdate_copies(struct apply *a, const struct record_write *w)
 {
     for (size_t i = 0; i < a->copies.count; i++) {
         struct copy *const c = &a->copies.list[i];
-        if (c->place == w->place)
-            c->live &= ~grain_mask(w->first, w->count);
+        const uint64_t from = max_u64(c->place, w->place);
+        const uint64_t to = min_u64(c->place + c->count, w->place + w->count);
+        if (from < to)
+            c->live &= ~grain_mask(c->first + (uint32_t)(from - c->place), (uint32_t)(to - from));
     }
+}
+
+/* WRITE and COPY: where the blocks lie is on the disk, and as its features allow. */
+static struct status MUST_CHECK apply_check_place(const struct apply *a,
+                                                  const struct record_write *w)
+{
+    const uint64_t blocks = a->store->space.cells * CELL_BLOCKS;
+
+    if (a->checkpoint || w->place + w->count > blocks)
+        return STATUS(CORRUPT);
+    return record_write_is_natural(w) || a->store->sb.has_cells ? STATUS(OK) : STATUS(CORRUPT);
+}
+
+/* The grain has these blocks there now.  F29: what it had of those cells elsewhere gives way. */
+static struct status MUST_CHECK apply_cells(struct apply *a, struct map *map, struct grain *g,
+                                            const struct record_write *w)
+{
+    TRY(cell_lists_reserve(&a->store->catalog.lists, 1));
+    const uint32_t last = (w->first + w->count - 1) / CELL_BLOCKS;
+    uint32_t address = (uint32_t)(w->place / CELL_BLOCKS);
+    for (uint32_t cell = w->first / CELL_BLOCKS; cell <= last; cell++)
+        map_own_again(map, g, cell, address++);
+    map_set_data(map, g, grain_mask(w->first, w->count));
+    return STATUS(OK);
 }
 
 static struct status MUST_CHECK apply_write(struct apply *a, const struct record *rec)
@@ -126,18 +147,17 @@ static struct status MUST_CHECK apply_write(struct apply *a, const struct record
     struct shard *const s = catalog_shard_by_id(c, w->shard);
     struct layer *layer;
 
-    if (a->checkpoint || w->place >= a->store->space.grains)
-        return STATUS(CORRUPT);
+    TRY(apply_check_place(a, w));
     if (s == NULL)
         return missing(w->shard, c->next_shard_id);
     if (w->grain >= s->map.grain_count)
         return STATUS(CORRUPT);
     TRY(map_layer_make(&s->map, w->generation, &layer));
     struct grain *const g = &layer->grains[w->grain];
-    const uint32_t mask = grain_mask(w->first, w->count);
     /* If J1 drops the block, it is again what it was: zero, or absent. */
-    a->was_zero[w->place] = (a->was_zero[w->place] & ~mask) | (g->zero & mask);
-    map_set_data(&s->map, g, w->place, mask);
+    for (uint32_t i = 0; i < w->count; i++)
+        apply_set_bits(a->was_zero, w->place + i, 1, (g->zero >> (w->first + i) & 1) != 0);
+    TRY(apply_cells(a, &s->map, g, w));
     apply_outdate_copies(a, w);
     return apply_sums(a, rec);
 }
@@ -174,8 +194,8 @@ static struct status MUST_CHECK apply_copy(struct apply *a, const struct record 
 {
     const struct record_write *const w = &rec->u.write;
 
-    if (a->checkpoint || w->place >= a->store->space.grains ||
-        data.bytes != (size_t)w->count * STORE_BLOCK_BYTES)
+    TRY(apply_check_place(a, w));
+    if (data.bytes != (size_t)w->count * STORE_BLOCK_BYTES)
         return STATUS(CORRUPT);
     if (catalog_shard_by_id(&a->store->catalog, w->shard) == NULL)
         return missing(w->shard, a->store->catalog.next_shard_id);
@@ -205,30 +225,53 @@ static struct status MUST_CHECK apply_grains_item(struct apply *a, struct shard 
                                                   struct layer *layer,
                                                   const struct record_grains_item *item)
 {
-    const uint64_t grains = a->store->space.grains;
+    const uint64_t places = a->store->space.cells / SPACE_PLACE_CELLS;
 
     if ((uint64_t)item->grain + item->count > s->map.grain_count)
         return STATUS(CORRUPT);
-    if (item->data != 0 && (uint64_t)item->place + item->count > grains)
+    if (item->data != 0 && (uint64_t)item->place + item->count > places)
         return STATUS(CORRUPT);
     for (uint32_t i = 0; i < item->count; i++) {
         struct grain *const g = &layer->grains[item->grain + i];
         if ((g->data | g->zero) != 0)
             return STATUS(CORRUPT); /* Named twice. */
-        map_put(&s->map, g, item->data != 0 ? item->place + i : SPACE_NONE, item->data, item->zero);
+        map_put(&s->map, g, item->place + i, item->data, item->zero);
     }
     return STATUS(OK);
 }
 
+/* One cell of a grain, wherever it lies; its zeros have been named before. */
+static struct status MUST_CHECK apply_cells_item(struct apply *a, struct shard *s,
+                                                 struct layer *layer,
+                                                 const struct record_cells_item *item)
+{
+    const uint32_t data = item->data << (item->cell * CELL_BLOCKS);
+
+    if (item->grain >= s->map.grain_count || item->address >= a->store->space.cells)
+        return STATUS(CORRUPT);
+    struct grain *const g = &layer->grains[item->grain];
+    if ((grain_owned(g) >> item->cell & 1) != 0 || (g->zero & data) != 0)
+        return STATUS(CORRUPT); /* Named twice. */
+    TRY(cell_lists_reserve(&a->store->catalog.lists, 1));
+    map_own(&s->map, g, item->cell, item->address);
+    map_set_data(&s->map, g, data);
+    return STATUS(OK);
+}
+
+/* GRAINS and CELLS. */
 static struct status MUST_CHECK apply_grains(struct apply *a, const struct record *rec)
 {
     struct shard *const s = catalog_shard_by_id(&a->store->catalog, rec->u.grains.shard);
     struct layer *layer;
 
-    if (!a->checkpoint || s == NULL)
+    if (!a->checkpoint || s == NULL || (rec->type == RECORD_CELLS && !a->store->sb.has_cells))
         return STATUS(CORRUPT);
     TRY(map_layer_make(&s->map, rec->u.grains.generation, &layer));
-    for (uint32_t i = 0; i < rec->items; i++) {
+    for (uint32_t i = 0; i < rec->items && rec->type == RECORD_CELLS; i++) {
+        const struct record_cells_item item = record_get_cell(rec, i);
+        TRY(apply_cells_item(a, s, layer, &item));
+    }
+    for (uint32_t i = 0; i < rec->items && rec->type == RECORD_GRAINS; i++) {
         const struct record_grains_item item = record_get_grains(rec, i);
         TRY(apply_grains_item(a, s, layer, &item));
     }
@@ -315,6 +358,7 @@ static struct status MUST_CHECK apply_record(struct apply *a, const struct recor
     case RECORD_ZERO:
         return apply_zero(a, &rec->u.zero);
     case RECORD_GRAINS:
+    case RECORD_CELLS:
         return apply_grains(a, rec);
     case RECORD_INTENT:
         return apply_intent(a, rec);

@@ -9,6 +9,7 @@ void catalog_init(struct catalog *c, const struct disk_limits *limits)
     assert(limits->volumes > 0 && limits->shards > 0);
     *c = (struct catalog) { .limits = *limits, .next_volume_id = 1, .next_shard_id = 1 };
     list_init(&c->volumes);
+    cell_lists_init(&c->lists);
 }
 
 void catalog_fini(struct catalog *c)
@@ -18,7 +19,8 @@ void catalog_fini(struct catalog *c)
     LIST_FOR_EACH (n, &c->volumes)
         catalog_remove_volume(c, CONTAINER_OF(n, struct catalog_volume, link));
     assert(c->volume_count == 0);
-    assert(c->map_items == 0);
+    assert(c->usage.bytes == 0);
+    cell_lists_fini(&c->lists);
     free(c->shards);
     c->shards = NULL;
 }
@@ -152,7 +154,7 @@ struct status catalog_add_shard(struct catalog *c, struct catalog_volume *volume
                           .epoch = rec->epoch,
                           .generation = rec->generation,
                           .bytes = rec->bytes };
-    map_init(&s->map, rec->bytes, &c->map_items, &volume->blocks);
+    map_init(&s->map, rec->bytes, &c->lists, &c->usage, &volume->blocks);
     list_init(&s->active);
     s->intents = calloc(shard_regions(s), sizeof *s->intents);
     if (s->intents == NULL || !status_ok(catalog_insert(c, s))) {
@@ -164,6 +166,16 @@ struct status catalog_add_shard(struct catalog *c, struct catalog_volume *volume
     if (rec->id >= c->next_shard_id)
         c->next_shard_id = rec->id + 1;
     *out_shard = s;
+    return STATUS(OK);
+}
+
+struct status catalog_check_usage(const struct catalog *c, uint64_t bytes, bool *out_wait)
+{
+    const uint64_t now = c->usage.bytes + c->usage.promised;
+
+    if (now > c->limits.map_bytes || bytes > c->limits.map_bytes - now)
+        return STATUS(NO_SPACE);
+    *out_wait |= c->usage.held > c->limits.map_bytes - now - bytes;
     return STATUS(OK);
 }
 

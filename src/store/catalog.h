@@ -68,7 +68,8 @@ struct catalog {
     uint32_t next_volume_id;
     uint32_t next_shard_id;
     struct disk_limits limits;
-    uint64_t map_items;
+    struct map_usage usage;
+    struct cell_lists lists;
 };
 
 void catalog_init(struct catalog *c, const struct disk_limits *limits);
@@ -91,7 +92,20 @@ struct status catalog_add_shard(struct catalog *c, struct catalog_volume *volume
                                 const struct record_shard *rec,
                                 struct shard **out_shard) MUST_CHECK;
 
-/* Frees the shard; its places and intents are the caller's to give back. */
+/*
+ * F31: NO_SPACE if a checkpoint might not have room for bytes more; *out_wait is set if it has
+ * only when the one in progress has ended.
+ */
+struct status catalog_check_usage(const struct catalog *c, uint64_t bytes,
+                                  bool *out_wait) MUST_CHECK;
+
+/* Of these bytes, what first touches leave to zeros: giving back works when they do not (S6). */
+static inline uint64_t catalog_usage_reserve(const struct catalog *c)
+{
+    return c->limits.map_bytes / 32;
+}
+
+/* Frees the shard; its cells and intents are the caller's to give back. */
 void catalog_remove_shard(struct catalog *c, struct shard *shard);
 
 /* Frees the volume, which has no shards and no sessions left. */

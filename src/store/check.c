@@ -50,63 +50,66 @@ static struct check *check_of(struct sweep *sweep)
 static bool check_next(struct sweep *sweep, struct sweep_slot *slot)
 {
     struct check *const c = check_of(sweep);
-    struct store *const store = c->load.store;
-    struct shard *s;
-    struct layer *layer;
-    const struct grain *const g = store_walk_next(store, &c->walk, &s, &layer);
+    struct walk_item item;
 
-    if (g == NULL)
+    if (!store_walk_next(c->load.store, &c->walk, &item))
         return false;
-    slot->arg[0] = s->id;
-    slot->arg[1] = layer->generation;
-    slot->arg[2] = (uint64_t)(g - layer->grains);
-    slot->offset = store_data_offset(store, (uint64_t)grain_place(g) * GRAIN_BLOCKS);
-    slot->bytes = STORE_GRAIN_BYTES;
+    walk_to_slot(c->load.store, &item, slot);
     return true;
 }
 
 /* Blocks that need not match: a crash may have left them, and opening the disk settles them. */
-static uint32_t check_excused(const struct check *c, const struct shard *s, uint64_t grain,
-                              const struct grain *g)
+static uint32_t check_excused(const struct check *c, const struct walk_item *item)
 {
     const struct intent *const i =
-        intent_find(&c->load.store->intents, s, (uint32_t)(grain / REGION_GRAINS));
+        intent_find(&c->load.store->intents, item->shard, item->grain / REGION_GRAINS);
 
     if (i != NULL)
         return UINT32_MAX;
-    return c->load.apply.unsettled[grain_place(g)];
+    return walk_bits(c->load.apply.unsettled, &item->shard->map, walk_grain(item));
 }
 
-/* F8. */
-static void check_grain(struct check *c, const struct sweep_slot *slot)
+/* F8: what is wrong with a block; NULL: nothing. */
+static const char *check_block(const struct check *c, const struct sweep_slot *slot, uint32_t index,
+                               bool lost, bool excused)
+{
+    const struct walk_item item = walk_from_slot(c->load.store, slot);
+    const uint8_t *const at = slot->buffer + (size_t)index * STORE_BLOCK_BYTES;
+
+    if (!status_ok(slot->status))
+        return "cannot be read";
+    if (lost)
+        return "has lost its checksum";
+    if (!excused &&
+        crc32c(at, STORE_BLOCK_BYTES) != sums_get(&c->load.store->sums, item.extent.place + index))
+        return "does not match its checksum";
+    return NULL;
+}
+
+static void check_extent(struct check *c, const struct sweep_slot *slot)
 {
     struct store *const store = c->load.store;
-    const struct shard *const s = catalog_shard_by_id(&store->catalog, (uint32_t)slot->arg[0]);
-    const struct grain *const g = &map_layer(&s->map, slot->arg[1])->grains[slot->arg[2]];
-    const uint32_t lost = store_load_blocks_without_sum(&c->load, g);
-    const uint32_t excused = check_excused(c, s, slot->arg[2], g) & ~lost;
+    const struct walk_item item = walk_from_slot(store, slot);
+    const struct shard *const s = item.shard;
+    const struct grain *const g = walk_grain(&item);
+    const uint32_t lost = store_load_blocks_without_sum(&c->load, &s->map, g);
+    const uint32_t excused = check_excused(c, &item) & ~lost;
 
-    for (uint32_t b = 0; b < GRAIN_BLOCKS; b++) {
-        const uint8_t *const at = slot->buffer + (size_t)b * STORE_BLOCK_BYTES;
-        const uint64_t block = (uint64_t)grain_place(g) * GRAIN_BLOCKS + b;
-        const char *what = NULL;
+    for (uint32_t i = 0; i < item.extent.count; i++) {
+        const uint32_t b = item.extent.first + i;
         if ((g->data >> b & 1) == 0)
             continue;
-        if (!status_ok(slot->status))
-            what = "cannot be read";
-        else if ((lost >> b & 1) != 0)
-            what = "has lost its checksum";
-        else if ((excused >> b & 1) == 0 &&
-                 crc32c(at, STORE_BLOCK_BYTES) != sums_get(&store->sums, block))
-            what = "does not match its checksum";
+        const char *const what =
+            check_block(c, slot, i, (lost >> b & 1) != 0, (excused >> b & 1) != 0);
         if (what == NULL)
             continue;
-        bitmap_set(&c->repair.doubt, sums_table_block_of(grain_place(g)));
-        store_load_problem(
-            &c->load,
-            "volume '%s', shard %" PRIu32 ", offset %" PRIu64 " (device %" PRIu64 "): block %s",
-            s->volume->desc.name, s->index, (slot->arg[2] * GRAIN_BLOCKS + b) * STORE_BLOCK_BYTES,
-            store_data_offset(store, block), what);
+        bitmap_set(&c->repair.doubt, sums_table_block_of((item.extent.place + i) / GRAIN_BLOCKS));
+        store_load_problem(&c->load,
+                           "volume '%s', shard %" PRIu32 ", offset %" PRIu64 " (device %" PRIu64
+                           "): block %s",
+                           s->volume->desc.name, s->index,
+                           ((uint64_t)item.grain * GRAIN_BLOCKS + b) * STORE_BLOCK_BYTES,
+                           store_data_offset(store, item.extent.place + i), what);
     }
 }
 
@@ -114,8 +117,9 @@ static struct status check_item(struct sweep *sweep, struct sweep_slot *slot)
 {
     struct check *const c = check_of(sweep);
 
-    check_grain(c, slot);
-    c->bytes_done += slot->bytes;
+    check_extent(c, slot);
+    /* What lies between two cells is read along. */
+    c->bytes_done = min_u64(c->bytes_done + slot->bytes, c->bytes_all);
     if (c->report->progress != NULL)
         c->report->progress(c->report->ctx, c->bytes_done, c->bytes_all);
     return STATUS(OK);
@@ -194,7 +198,7 @@ static void check_on_loaded(void *ctx, struct status status)
     check_superblocks(c);
     check_marks(c);
     const struct space *const space = &c->load.store->space;
-    c->bytes_all = (space->grains - space->free) * STORE_GRAIN_BYTES;
+    c->bytes_all = (space->cells - space->free) * CELL_BYTES;
     c->sweep.ops = &check_ops;
     c->sweep.dev = c->dev;
     c->sweep.depth = CHECK_DEPTH;

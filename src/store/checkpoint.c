@@ -238,6 +238,7 @@ static void checkpoint_begin_state(struct store *store)
     cp->sb.checkpoint_sequence++;
     cp->area_blocks = store->sb.layout.part[LAYOUT_CHECKPOINT_0 + cp->sb.checkpoint_area].bytes /
                       DISK_BLOCK_BYTES;
+    store->catalog.usage.holds = true;
     checkpoint_choose_closing(store);
     checkpoint_dump_begin(store);
 }
@@ -274,6 +275,8 @@ static void checkpoint_end(struct store *store, struct status status)
     sm_move(&cp->sm, CP_IDLE);
     if (!cp->sums_only)
         cp->done = NULL;
+    store->catalog.usage.holds = false;
+    store->catalog.usage.held = 0;
     if (status_ok(status) && !cp->sums_only) {
         checkpoint_close_regions(store);
         journal_advance_tail(store->journal, cp->start);

@@ -6,6 +6,9 @@
 /* HEAD, then volumes with their epochs, shards with their grains, and regions. */
 enum { PHASE_HEAD, PHASE_VOLUMES, PHASE_SHARDS, PHASE_INTENTS, PHASE_END };
 
+/* What all cells of a grain, each by itself, and its zeros take. */
+#define DUMP_GRAIN_BYTES ((size_t)GRAIN_CELLS * MAP_CELL_BYTES + MAP_GRAINS_BYTES)
+
 /* Where records go, and how much room is left. */
 struct dump {
     struct store *store;
@@ -131,65 +134,139 @@ static void dump_shard_head(struct dump *d, const struct shard *s)
     d->cp->next_grain = 0;
 }
 
-/* The next item: grains in a row that are alike and lie in a row.  False at the layer's end. */
-static bool dump_next_item(struct dump *d, const struct map *map, const struct layer *layer,
-                           struct record_grains_item *out)
+/* Items of both kinds for grains that follow each other, as many as fit into a block. */
+struct dump_items {
+    struct record_grains_item grains[RECORD_GRAINS_ITEMS_MAX];
+    uint32_t grains_count;
+    struct record_cells_item cells[RECORD_CELLS_ITEMS_MAX];
+    uint32_t cells_count;
+    size_t room; /* For more. */
+};
+
+/* A grain that one item of GRAINS says, alone or as one more of a row. */
+static bool items_add_grain(struct dump_items *items, uint32_t at, uint32_t place, uint32_t data,
+                            uint32_t zero)
+{
+    struct record_grains_item *const last =
+        items->grains_count > 0 ? &items->grains[items->grains_count - 1] : NULL;
+
+    if (last != NULL && at == last->grain + last->count && data == last->data &&
+        zero == last->zero && (data == 0 || place == last->place + last->count)) {
+        last->count++;
+        return true;
+    }
+    if (items->room < MAP_GRAINS_BYTES || items->grains_count == RECORD_GRAINS_ITEMS_MAX)
+        return false;
+    items->room -= MAP_GRAINS_BYTES;
+    items->grains[items->grains_count++] = (struct record_grains_item) {
+        .grain = at, .count = 1, .place = place, .data = data, .zero = zero
+    };
+    return true;
+}
+
+/* A grain of which each cell is said by itself. */
+static bool items_add_cells(struct dump_items *items, const struct map *map, uint32_t at,
+                            const struct grain *g)
+{
+    const uint32_t cells = grain_cells(g->data);
+
+    if (items->room < grain_checkpoint_bytes(g) ||
+        items->cells_count + GRAIN_CELLS > RECORD_CELLS_ITEMS_MAX)
+        return false;
+    if (g->zero != 0 && !items_add_grain(items, at, RECORD_PLACE_NONE, 0, g->zero))
+        return false;
+    for (uint32_t i = 0; i < GRAIN_CELLS; i++) {
+        if ((cells >> i & 1) == 0)
+            continue;
+        items->room -= MAP_CELL_BYTES;
+        items->cells[items->cells_count++] =
+            (struct record_cells_item) { .grain = at,
+                                         .address = map_cell(map, g, i),
+                                         .cell = i,
+                                         .data = g->data >> (i * CELL_BLOCKS) & 0xf };
+    }
+    return true;
+}
+
+/* Adds what the layer says of a grain; false if it does not fit. */
+static bool items_add(struct dump_items *items, const struct map *map, uint32_t at,
+                      const struct grain *g)
+{
+    if (grain_is_scattered(g) && MUTATION(S1_CELL_FORGOTTEN))
+        return true;
+    if (!grain_is_one_item(g))
+        return items_add_cells(items, map, at, g);
+    const uint32_t place = g->data != 0 ? grain_place(g) : RECORD_PLACE_NONE;
+    return items_add_grain(items, at, place, g->data, g->zero);
+}
+
+/* The items of a layer from next_grain on. */
+static void dump_gather(struct dump *d, const struct map *map, const struct layer *layer,
+                        struct dump_items *items)
 {
     const uint64_t settled = journal_get_marks(d->store->journal).durably_settled;
     uint32_t at = d->cp->next_grain;
 
-    while (at < map->grain_count && (layer->grains[at].data | layer->grains[at].zero) == 0)
-        at++;
-    struct record_grains_item item = { .grain = at };
     for (; at < map->grain_count; at++) {
         struct grain *const g = &layer->grains[at];
-        /* Forgotten long before 32 bits of it repeat. */
-        if (grain_is_settled(g, settled)) {
-            g->sequence = 0;
-            grain_set_freed(g, false);
-        }
-        const uint32_t place = g->data != 0 ? grain_place(g) : SPACE_NONE;
-        if (item.count == 0) {
-            item.place = place;
-            item.data = g->data;
-            item.zero = g->zero;
-        } else if (g->data != item.data || g->zero != item.zero ||
-                   (g->data != 0 && place != item.place + item.count)) {
+        if ((g->data | g->zero | g->state) == 0)
+            continue; /* Perhaps memory that was never touched. */
+        /* Forgotten long before the bits that it keeps of it repeat. */
+        if (grain_is_settled(g, settled))
+            grain_forget_sequence(g);
+        if ((g->data | g->zero) != 0 && !items_add(items, map, at, g))
             break;
-        }
-        item.count++;
     }
     d->cp->next_grain = at;
-    *out = item;
-    return item.count > 0;
 }
 
-/* One GRAINS record of a layer, as long as fits. */
+static void dump_put_grains(struct dump *d, const struct record *head,
+                            const struct dump_items *items)
+{
+    struct record rec = *head;
+
+    if (items->grains_count == 0)
+        return;
+    rec.type = RECORD_GRAINS;
+    rec.items = items->grains_count;
+    const struct span out = dump_take(d, record_bytes(RECORD_GRAINS, rec.items));
+    record_encode(&rec, out);
+    for (uint32_t i = 0; i < rec.items; i++)
+        record_put_grains(out, i, &items->grains[i]);
+}
+
+/* Behind GRAINS, which say the zeros of the same grains. */
+static void dump_put_cells(struct dump *d, const struct record *head,
+                           const struct dump_items *items)
+{
+    struct record rec = *head;
+
+    if (items->cells_count == 0)
+        return;
+    rec.type = RECORD_CELLS;
+    rec.items = items->cells_count;
+    const struct span out = dump_take(d, record_bytes(RECORD_CELLS, rec.items));
+    record_encode(&rec, out);
+    for (uint32_t i = 0; i < rec.items; i++)
+        record_put_cell(out, i, &items->cells[i]);
+}
+
+/* What a layer says of the next grains, as far as it fits: a record of each kind at most. */
 static void dump_grains(struct dump *d, const struct shard *s, const struct layer *layer)
 {
-    struct record_grains_item items[RECORD_GRAINS_ITEMS_MAX];
-    const size_t fixed = record_bytes(RECORD_GRAINS, 0);
-    const size_t each = record_bytes(RECORD_GRAINS, 1) - fixed;
-    uint32_t count = 0;
+    const size_t fixed = record_bytes(RECORD_GRAINS, 0) + record_bytes(RECORD_CELLS, 0);
+    const struct record head = { .u.grains = { .shard = s->id, .generation = layer->generation } };
+    struct dump_items items = { 0 };
 
-    if (d->room.bytes < fixed + each) {
+    /* So that each block can take the longest grain. */
+    if (d->room.bytes < fixed + DUMP_GRAIN_BYTES) {
         d->full = true;
         return;
     }
-    const uint64_t most = min_u64((d->room.bytes - fixed) / each, RECORD_GRAINS_ITEMS_MAX);
-    while (count < most && dump_next_item(d, &s->map, layer, &items[count]))
-        count++;
-    if (count == 0)
-        return;
-    const struct record rec = {
-        .type = RECORD_GRAINS,
-        .items = count,
-        .u.grains = { .shard = s->id, .generation = layer->generation },
-    };
-    const struct span out = dump_take(d, record_bytes(RECORD_GRAINS, count));
-    record_encode(&rec, out);
-    for (uint32_t i = 0; i < count; i++)
-        record_put_grains(out, i, &items[i]);
+    items.room = d->room.bytes - fixed;
+    dump_gather(d, &s->map, layer, &items);
+    dump_put_grains(d, &head, &items);
+    dump_put_cells(d, &head, &items);
 }
 
 /* The newest layer up to next_generation; they are written newest first. */

@@ -23,6 +23,7 @@ void store_submit(struct store_session *session, struct store_io *io)
     io->outcome = STATUS(OK);
     io->target = NULL;
     io->sequence = 0;
+    io->promised = 0;
     io->pending = 0;
     io->cursor = 0;
     list_node_init(&io->link);
@@ -66,6 +67,8 @@ void command_finish(struct store_io *io, struct status status)
             busy_leave(store, io->target->volume);
     }
     store->commands--;
+    assert(store->catalog.usage.promised >= io->promised);
+    store->catalog.usage.promised -= io->promised;
     io->status = status;
     session_put(session);
     store_kick(store);
@@ -238,8 +241,8 @@ static void admit_stalled(struct store *store)
     }
 }
 
-/* J2, F20: freed places come back when their records are durable and old commands have ended. */
-static void release_places(struct store *store)
+/* J2, F20: freed cells come back when their records are durable and old commands have ended. */
+static void release_cells(struct store *store)
 {
     const uint64_t flushed = journal_get_marks(store->journal).flushed;
     const struct list_node *const oldest = list_first(&store->active);
@@ -265,7 +268,7 @@ void store_on_kick(struct io_task *task)
 
     if (!status_ok(journal_status(store->journal)))
         store_fail(store, journal_status(store->journal));
-    release_places(store);
+    release_cells(store);
     read_resume_loaded(store);
     resume_waiters(store);
     admit_stalled(store);

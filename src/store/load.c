@@ -260,50 +260,39 @@ static struct status MUST_CHECK load_scan(struct load *l, bool replay)
 
 /* ---- The map is complete ---- */
 
-struct grain *store_walk_next(struct store *store, struct walk *w, struct shard **out_shard,
-                              struct layer **out_layer)
+/* The cells of an item; false if another has one of them. */
+static bool load_claim_item(struct load *l, const struct walk_item *item)
 {
-    struct shard *s;
+    struct space *const space = &l->store->space;
+    const uint64_t first = item->extent.place / CELL_BLOCKS;
+    const uint32_t cells =
+        grain_cells(walk_grain(item)->data) >> (item->extent.first / CELL_BLOCKS);
+    bool good = true;
 
-    while ((s = catalog_next_shard(&store->catalog, w->shard_id)) != NULL) {
-        if (s->id != w->shard_id)
-            *w = (struct walk) { .shard_id = s->id };
-        while (w->layer < s->map.layer_count) {
-            struct layer *const layer = &s->map.layers[w->layer];
-            while (w->grain < s->map.grain_count) {
-                struct grain *const g = &layer->grains[w->grain++];
-                if (g->data == 0)
-                    continue;
-                *out_shard = s;
-                *out_layer = layer;
-                return g;
-            }
-            w->layer++;
-            w->grain = 0;
-        }
-        *w = (struct walk) { .shard_id = s->id + 1 };
+    if (cells == GRAIN_OWNED && item->extent.count == GRAIN_BLOCKS &&
+        first % SPACE_PLACE_CELLS == 0 && space_take_place(space, first))
+        return true;
+    for (uint32_t i = 0; i < item->extent.count / CELL_BLOCKS; i++) {
+        if ((cells >> i & 1) == 0 || space_take(space, first + i))
+            continue;
+        store_load_problem(l,
+                           "data cell %" PRIu64 " is used twice, by shard %" PRIu32 " of '%s' too",
+                           first + i, item->shard->index, item->shard->volume->desc.name);
+        good = false;
     }
-    return NULL;
+    return good;
 }
 
 /* F5: who owns what is known only now. */
-static struct status MUST_CHECK load_claim_places(struct load *l)
+static struct status MUST_CHECK load_claim_cells(struct load *l)
 {
     struct walk w = { 0 };
-    struct shard *s;
-    struct layer *layer;
-    struct grain *g;
-    struct status st = STATUS(OK);
+    struct walk_item item;
+    bool good = true;
 
-    while ((g = store_walk_next(l->store, &w, &s, &layer)) != NULL) {
-        if (space_claim(&l->store->space, grain_place(g)))
-            continue;
-        store_load_problem(l,
-                           "data grain %" PRIu32 " is used twice, by shard %" PRIu32 " of '%s' too",
-                           grain_place(g), s->index, s->volume->desc.name);
-        st = STATUS(CORRUPT);
-    }
-    return l->go_on ? STATUS(OK) : st;
+    while (store_walk_next(l->store, &w, &item))
+        good &= load_claim_item(l, &item);
+    return good || l->go_on ? STATUS(OK) : STATUS(CORRUPT);
 }
 
 /* F27: shards are created behind the description that the volume has them by. */
@@ -324,14 +313,27 @@ static struct status MUST_CHECK load_check_shards(struct load *l)
     return l->go_on ? STATUS(OK) : st;
 }
 
-uint32_t store_load_blocks_without_sum(const struct load *l, const struct grain *g)
+uint32_t store_load_blocks_without_sum(const struct load *l, const struct map *map,
+                                       const struct grain *g)
 {
-    const uint32_t place = grain_place(g);
+    uint32_t lost = 0;
 
-    assert(g->data != 0);
-    if (!bitmap_get(&l->bad_sums, sums_table_block_of(place)))
+    if (!l->any_bad_sums)
         return 0;
-    return g->data & ~sums_recovered(&l->store->sums, place);
+    for (uint32_t i = 0; i < GRAIN_CELLS; i++) {
+        const uint32_t data = g->data & cell_mask(i);
+        if (data == 0)
+            continue;
+        const uint32_t cell = map_cell(map, g, i);
+        const uint32_t place = cell / SPACE_PLACE_CELLS;
+        if (!bitmap_get(&l->bad_sums, sums_table_block_of(place)))
+            continue;
+        const uint32_t known =
+            sums_recovered(&l->store->sums, place) >> (cell % SPACE_PLACE_CELLS * CELL_BLOCKS) &
+            0xf;
+        lost |= data & ~(known << (i * CELL_BLOCKS));
+    }
+    return lost;
 }
 
 /* ---- SUMS ---- */
@@ -339,13 +341,14 @@ uint32_t store_load_blocks_without_sum(const struct load *l, const struct grain 
 /* Which table blocks hold what the map needs. */
 static void load_mark_used(struct load *l)
 {
-    const struct bitmap *const used = &l->store->space.used;
-    uint64_t place = bitmap_next_set(used, 0);
+    const struct space *const space = &l->store->space;
+    uint64_t cell = space_next_used(space, 0);
 
-    while (place != BITMAP_NONE) {
-        const uint64_t table_block = sums_table_block_of(place);
+    while (cell != BITMAP_NONE) {
+        const uint64_t table_block = sums_table_block_of(cell / SPACE_PLACE_CELLS);
         sums_set_used(&l->store->sums, table_block);
-        place = bitmap_next_set(used, (table_block + 1) * SUMS_GRAINS_PER_BLOCK);
+        cell =
+            space_next_used(space, (table_block + 1) * SUMS_GRAINS_PER_BLOCK * SPACE_PLACE_CELLS);
     }
 }
 
@@ -369,6 +372,7 @@ static void sums_on_lost(void *ctx, uint64_t table_block)
     struct load *const l = ctx;
 
     bitmap_set(&l->bad_sums, table_block);
+    l->any_bad_sums = true;
 }
 
 static void sums_on_progress(void *ctx)
@@ -431,7 +435,7 @@ static struct status MUST_CHECK load_advance(struct load *l)
         sm_bug(&l->sm);
     }
     TRY(load_check_shards(l));
-    TRY(load_claim_places(l));
+    TRY(load_claim_cells(l));
     load_mark_used(l);
     if (l->go_on)
         TRY(sums_want_all(&l->store->sums));

@@ -4,13 +4,14 @@
  * checking it.  docs/disk-format.md, section 5, steps 2 to 4.
  *
  * Threading: belongs to the device's reactor.
- * Memory:    embedded; two words per grain of the disk until store_load_fini().
+ * Memory:    embedded; two words per place of the disk until store_load_fini().
  */
 #ifndef STORE_LOAD_H
 #define STORE_LOAD_H
 
 #include "disk/journal_scan.h"
 #include "store/store_internal.h"
+#include "store/walk.h"
 
 #define LOAD_PROBLEM_BYTES 256
 
@@ -38,7 +39,8 @@ struct load {
     struct store *store; /* Owned by the caller from done() on; NULL if it got not so far. */
     struct apply apply;
     struct journal_scan_result log;
-    struct bitmap bad_sums; /* Table blocks of which no slot is valid. */
+    struct bitmap bad_sums; /* Table blocks of which no slot is valid ... */
+    bool any_bad_sums;      /* ... if there are any. */
 
     /* Private to load.c. */
     struct sm sm;
@@ -67,18 +69,8 @@ static inline bool store_load_may_be_torn(const struct load *l)
     return !l->sb.clean && l->sb.atomic_bytes < DISK_BLOCK_BYTES;
 }
 
-/* A walk over all grains with data, of all layers. */
-struct walk {
-    uint32_t shard_id;
-    unsigned layer;
-    uint32_t grain;
-};
-
-/* The next grain with data; NULL at the end. */
-struct grain *store_walk_next(struct store *store, struct walk *w, struct shard **out_shard,
-                              struct layer **out_layer);
-
 /* The blocks of a grain that have no checksum: nobody can say what they should hold. */
-uint32_t store_load_blocks_without_sum(const struct load *l, const struct grain *g);
+uint32_t store_load_blocks_without_sum(const struct load *l, const struct map *map,
+                                       const struct grain *g);
 
 #endif

@@ -76,16 +76,23 @@ static void opening_on_problem(void *ctx, const char *text)
 
 /* ---- HOME: data of COPY records goes where it belongs (F21) ---- */
 
-/* Blocks of a copy that the map still has at its place. */
+/* Blocks of a copy that the map still has where it says. */
 static uint32_t copy_mapped(const struct opening *o, const struct copy *c)
 {
+    uint32_t mask = 0;
+
     const struct shard *const s = catalog_shard_by_id(&o->load.store->catalog, c->shard);
     const struct layer *const layer = s != NULL ? map_layer(&s->map, c->generation) : NULL;
 
     if (layer == NULL || c->grain >= s->map.grain_count)
         return 0;
     const struct grain *const g = &layer->grains[c->grain];
-    return grain_place(g) == c->place ? g->data & c->live : 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        const uint32_t bit = grain_mask(c->first + i, 1);
+        if ((g->data & c->live & bit) != 0 && map_place(&s->map, g, c->first + i) == c->place + i)
+            mask |= bit;
+    }
+    return mask;
 }
 
 static bool home_next(struct sweep *sweep, struct sweep_slot *slot)
@@ -106,11 +113,11 @@ static bool home_next(struct sweep *sweep, struct sweep_slot *slot)
             count++;
         slot->write = true;
         slot->bytes = (size_t)count * STORE_BLOCK_BYTES;
-        slot->offset = store_data_offset(o->load.store, (uint64_t)c->place * GRAIN_BLOCKS + first);
+        slot->offset = store_data_offset(o->load.store, c->place + (first - c->first));
         memcpy(slot->buffer, c->data + (size_t)(first - c->first) * STORE_BLOCK_BYTES, slot->bytes);
         c->live &= ~grain_mask(first, count);
         /* From here on it is there: no first touch to be judged by J1. */
-        a->unsettled[c->place] &= ~grain_mask(first, count);
+        apply_set_bits(a->unsettled, c->place + (first - c->first), count, false);
         return true;
     }
     return false;
@@ -121,81 +128,79 @@ static const struct sweep_ops home_ops = { .next = home_next, .done = opening_on
 /* ---- VERIFY: unsettled first touches (J1), and blocks without a checksum ---- */
 
 /* Blocks of a grain that must be read: unsettled ones, and those that have no checksum. */
-static uint32_t verify_blocks(const struct opening *o, const struct grain *g)
+static uint32_t verify_blocks(const struct opening *o, const struct walk_item *item)
 {
-    return (g->data & o->load.apply.unsettled[grain_place(g)]) |
-           store_load_blocks_without_sum(&o->load, g);
+    const struct map *const map = &item->shard->map;
+    const struct grain *const g = walk_grain(item);
+    const uint32_t blocks = walk_bits(o->load.apply.unsettled, map, g) |
+                            store_load_blocks_without_sum(&o->load, map, g);
+
+    return blocks & grain_mask(item->extent.first, item->extent.count);
 }
 
 static bool verify_next(struct sweep *sweep, struct sweep_slot *slot)
 {
     struct opening *const o = opening_of(sweep);
-    struct shard *s;
-    struct layer *layer;
-    struct grain *g;
+    struct walk_item item;
 
-    while ((g = store_walk_next(o->load.store, &o->walk, &s, &layer)) != NULL) {
-        const uint32_t place = grain_place(g);
-        const uint32_t blocks = verify_blocks(o, g);
+    while (store_walk_next(o->load.store, &o->walk, &item)) {
+        const uint32_t blocks = verify_blocks(o, &item);
         if (blocks == 0)
             continue;
         /* From the first to the last: scattered first touches are a block each. */
         const uint32_t first = (uint32_t)__builtin_ctz(blocks);
-        const uint32_t end = GRAIN_BLOCKS - (uint32_t)__builtin_clz(blocks);
-        slot->arg[0] = s->id;
-        slot->arg[1] = layer->generation;
-        slot->arg[2] = (uint64_t)(g - layer->grains);
-        slot->offset = store_data_offset(o->load.store, (uint64_t)place * GRAIN_BLOCKS + first);
-        slot->bytes = (size_t)(end - first) * STORE_BLOCK_BYTES;
+        item.extent.place += first - item.extent.first;
+        item.extent.first = first;
+        item.extent.count = GRAIN_BLOCKS - (uint32_t)__builtin_clz(blocks) - first;
+        walk_to_slot(o->load.store, &item, slot);
         return true;
     }
     return false;
 }
 
 /* J1: what does not match was never written. */
-static void verify_drop(struct opening *o, struct shard *s, struct grain *g, uint32_t bit)
+static void verify_drop(struct opening *o, struct shard *s, struct grain *g, uint32_t b)
 {
-    const uint32_t place = grain_place(g);
-    uint32_t freed;
+    const uint64_t place = map_place(&s->map, g, b);
+    const bool was_zero =
+        (o->load.apply.was_zero[place / GRAIN_BLOCKS] >> (place % GRAIN_BLOCKS) & 1) != 0;
+    struct map_freed freed;
 
-    (void)map_set_zero(&s->map, g, bit, (o->load.apply.was_zero[place] & bit) != 0, &freed);
-    if (freed != SPACE_NONE)
-        space_free_later(&o->load.store->space, freed);
+    (void)map_set_zero(&s->map, g, grain_mask(b, 1), was_zero, &freed);
+    cells_free_later(o->load.store, &freed, 0);
 }
 
 static void verify_block(struct opening *o, struct shard *s, struct grain *g, uint32_t b,
                          const uint8_t *at)
 {
     struct store *const store = o->load.store;
-    const uint32_t bit = UINT32_C(1) << b;
-    const uint32_t place = grain_place(g);
-    const uint64_t block = (uint64_t)place * GRAIN_BLOCKS + b;
+    const uint64_t block = map_place(&s->map, g, b);
     const uint32_t crc = crc32c(at, STORE_BLOCK_BYTES);
 
-    if ((store_load_blocks_without_sum(&o->load, g) & bit) != 0) {
+    if ((store_load_blocks_without_sum(&o->load, &s->map, g) >> b & 1) != 0) {
         sums_set(&store->sums, block, ~crc);
         return;
     }
-    if ((o->load.apply.unsettled[place] & bit) == 0 || crc == sums_get(&store->sums, block))
+    if ((walk_bits(o->load.apply.unsettled, &s->map, g) >> b & 1) == 0 ||
+        crc == sums_get(&store->sums, block))
         return;
     if (MUTATION(J1_ADOPT_FIRST_TOUCH))
         sums_set(&store->sums, block, crc);
     else
-        verify_drop(o, s, g, bit);
+        verify_drop(o, s, g, b);
 }
 
 static struct status verify_item(struct sweep *sweep, struct sweep_slot *slot)
 {
     struct opening *const o = opening_of(sweep);
-    struct shard *const s = catalog_shard_by_id(&o->load.store->catalog, (uint32_t)slot->arg[0]);
-    struct grain *const g = &map_layer(&s->map, slot->arg[1])->grains[slot->arg[2]];
-    const uint32_t blocks = verify_blocks(o, g);
-    const uint32_t first = (uint32_t)__builtin_ctz(blocks);
+    const struct walk_item item = walk_from_slot(o->load.store, slot);
+    struct grain *const g = walk_grain(&item);
 
     /* Unreadable: each block is a media error when it is read. */
-    for (uint32_t b = first; b < GRAIN_BLOCKS && status_ok(slot->status); b++) {
-        if ((blocks >> b & 1) != 0)
-            verify_block(o, s, g, b, slot->buffer + (size_t)(b - first) * STORE_BLOCK_BYTES);
+    for (uint32_t i = 0; i < item.extent.count && status_ok(slot->status); i++) {
+        const uint32_t b = item.extent.first + i;
+        if ((g->data >> b & 1) != 0) /* verify_drop() may have taken others. */
+            verify_block(o, item.shard, g, b, slot->buffer + (size_t)i * STORE_BLOCK_BYTES);
     }
     return STATUS(OK);
 }
@@ -230,6 +235,7 @@ static void opening_new_life(struct opening *o)
     }
     store->sb.marks_busy = true;
     store->sb.grows = true;
+    store->sb.has_cells = true;
     store->sb.incarnation = store->incarnation;
     store->sb.boot_id = reactor_boot_id(o->dev->reactor);
     store->sb.failed = false;

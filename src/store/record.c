@@ -27,11 +27,13 @@ static const struct record_shape shapes[] = {
     [RECORD_HEAD] = { sizeof(struct record_counters_format), 0, 0 },
     [RECORD_COPY] = { sizeof(struct record_write_format), 4, 16 },
     [RECORD_BUSY] = { sizeof(struct record_state_format), 0, 0 },
+    [RECORD_CELLS] = { sizeof(struct record_grains_format), sizeof(struct record_cells_item_format),
+                       RECORD_CELLS_ITEMS_MAX },
 };
 
 static bool record_type_is_known(uint32_t type)
 {
-    return type >= RECORD_VOLUME && type <= RECORD_BUSY;
+    return type >= RECORD_VOLUME && type <= RECORD_CELLS;
 }
 
 size_t record_bytes(enum record_type type, uint32_t items)
@@ -89,16 +91,21 @@ static void encode_shard(const struct record_shard *s, struct span out)
 
 static void encode_write(enum record_type type, const struct record_write *w, struct span out)
 {
-    assert(w->count > 0 && w->first + w->count <= RECORD_GRAIN_BLOCKS);
+    const uint32_t at = (uint32_t)(w->place % RECORD_GRAIN_BLOCKS);
+    const uint32_t cell = record_write_is_natural(w) ? 0 : at / RECORD_CELL_BLOCKS + 1;
 
+    assert(w->count > 0 && w->first + w->count <= RECORD_GRAIN_BLOCKS);
+    assert(at % RECORD_CELL_BLOCKS == w->first % RECORD_CELL_BLOCKS);
+    assert(w->place / RECORD_GRAIN_BLOCKS < LAYOUT_GRAINS_MAX);
     const struct record_write_format f = {
         .head = head_make(type, out.bytes),
         .shard = le32_make(w->shard),
         .generation = le64_make(w->generation),
         .grain = le32_make(w->grain),
-        .place = le32_make(w->place),
+        .place = le32_make((uint32_t)(w->place / RECORD_GRAIN_BLOCKS)),
         .first = (uint8_t)w->first,
         .count = (uint8_t)w->count,
+        .cell = (uint8_t)cell,
     };
     memcpy(out.at, &f, sizeof f);
 }
@@ -137,6 +144,7 @@ static void encode_small(const struct record *rec, struct span out)
 
     switch (rec->type) {
     case RECORD_GRAINS:
+    case RECORD_CELLS:
         g.shard = le32_make(rec->u.grains.shard);
         g.generation = le64_make(rec->u.grains.generation);
         memcpy(out.at, &g, sizeof g);
@@ -184,6 +192,7 @@ void record_encode(const struct record *rec, struct span out)
     case RECORD_GRAINS:
     case RECORD_INTENT:
     case RECORD_BUSY:
+    case RECORD_CELLS:
         encode_small(rec, out);
         break;
     }
@@ -205,6 +214,21 @@ void record_put_grains(struct span out, uint32_t item, const struct record_grain
         .place = le32_make(grains->place),
         .data = le32_make(grains->data),
         .zero = le32_make(grains->zero),
+    };
+    const struct span at =
+        span_sub(out, sizeof(struct record_grains_format) + item * sizeof f, sizeof f);
+    memcpy(at.at, &f, sizeof f);
+}
+
+void record_put_cell(struct span out, uint32_t item, const struct record_cells_item *cell)
+{
+    assert(cell->cell < RECORD_GRAIN_CELLS && cell->data > 0 && cell->data <= 0xf);
+
+    const struct record_cells_item_format f = {
+        .grain = le32_make(cell->grain),
+        .address = le32_make(cell->address),
+        .cell = (uint8_t)cell->cell,
+        .data = (uint8_t)cell->data,
     };
     const struct span at =
         span_sub(out, sizeof(struct record_grains_format) + item * sizeof f, sizeof f);
@@ -329,6 +353,13 @@ static struct status MUST_CHECK decode_shard(const uint8_t *at, struct record_sh
     return STATUS(OK);
 }
 
+/* Where the first block lies, counted from the place. */
+static uint32_t write_position(const struct record_write_format *f)
+{
+    return f->cell == 0 ? f->first
+                        : (f->cell - 1u) * RECORD_CELL_BLOCKS + f->first % RECORD_CELL_BLOCKS;
+}
+
 static struct status MUST_CHECK decode_write(const uint8_t *at, uint32_t items,
                                              struct record_write *out)
 {
@@ -339,12 +370,15 @@ static struct status MUST_CHECK decode_write(const uint8_t *at, uint32_t items,
         .shard = le32_get(f.shard),
         .generation = le64_get(f.generation),
         .grain = le32_get(f.grain),
-        .place = le32_get(f.place),
+        .place = (uint64_t)le32_get(f.place) * RECORD_GRAIN_BLOCKS + write_position(&f),
         .first = f.first,
         .count = f.count,
     };
-    if (le16_get(f.zero) != 0 || out->count == 0 || out->count != items ||
-        out->first + out->count > RECORD_GRAIN_BLOCKS)
+    /* What 0 can say is never said otherwise. */
+    if (f.cell > RECORD_GRAIN_CELLS || (f.cell > 0 && record_write_is_natural(out)))
+        return STATUS(CORRUPT);
+    if (f.zero != 0 || le32_get(f.place) >= LAYOUT_GRAINS_MAX || out->count == 0 ||
+        out->count != items || out->first + out->count > RECORD_GRAIN_BLOCKS)
         return STATUS(CORRUPT);
     return STATUS(OK);
 }
@@ -379,6 +413,26 @@ static bool grains_item_is_valid(const struct record_grains_item *i)
            (!has_place || (uint64_t)i->place + i->count <= LAYOUT_GRAINS_MAX);
 }
 
+static bool cells_item_is_valid(const struct record_cells_item *i)
+{
+    return i->grain < STORE_SHARD_BYTES_MAX / STORE_GRAIN_BYTES &&
+           i->address < LAYOUT_GRAINS_MAX * RECORD_GRAIN_CELLS && i->cell < RECORD_GRAIN_CELLS &&
+           i->data > 0 && i->data <= 0xf;
+}
+
+static struct status MUST_CHECK decode_cells(struct record *rec)
+{
+    for (uint32_t i = 0; i < rec->items; i++) {
+        struct record_cells_item_format f;
+        const struct record_cells_item item = record_get_cell(rec, i);
+        memcpy(&f, const_span_sub(rec->raw_items, i * sizeof f, sizeof f).at, sizeof f);
+        if (!cells_item_is_valid(&item) || le16_get(f.zero) != 0)
+            return STATUS(CORRUPT);
+    }
+    return rec->items > 0 ? STATUS(OK) : STATUS(CORRUPT);
+}
+
+/* GRAINS and CELLS. */
 static struct status MUST_CHECK decode_grains(const uint8_t *at, struct record *rec)
 {
     struct record_grains_format f;
@@ -386,6 +440,8 @@ static struct status MUST_CHECK decode_grains(const uint8_t *at, struct record *
     memcpy(&f, at, sizeof f);
     rec->u.grains =
         (struct record_grains) { .shard = le32_get(f.shard), .generation = le64_get(f.generation) };
+    if (rec->type == RECORD_CELLS)
+        return decode_cells(rec);
     for (uint32_t i = 0; i < rec->items; i++) {
         const struct record_grains_item item = record_get_grains(rec, i);
         if (!grains_item_is_valid(&item))
@@ -438,6 +494,7 @@ static struct status MUST_CHECK decode_body(const uint8_t *at, struct record *re
     case RECORD_ZERO:
         return decode_zero(at, &rec->u.zero);
     case RECORD_GRAINS:
+    case RECORD_CELLS:
         return decode_grains(at, rec);
     case RECORD_VOLUME_DELETE:
     case RECORD_EPOCH:
@@ -495,6 +552,16 @@ struct record_grains_item record_get_grains(const struct record *rec, uint32_t i
                                          .place = le32_get(f.place),
                                          .data = le32_get(f.data),
                                          .zero = le32_get(f.zero) };
+}
+
+struct record_cells_item record_get_cell(const struct record *rec, uint32_t item)
+{
+    struct record_cells_item_format f;
+
+    memcpy(&f, const_span_sub(rec->raw_items, item * sizeof f, sizeof f).at, sizeof f);
+    return (struct record_cells_item) {
+        .grain = le32_get(f.grain), .address = le32_get(f.address), .cell = f.cell, .data = f.data
+    };
 }
 
 struct record_intent_item record_get_intent(const struct record *rec, uint32_t item)

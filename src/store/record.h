@@ -18,7 +18,10 @@
 
 #define RECORD_GRAIN_BLOCKS     32
 #define RECORD_PLACE_NONE       UINT32_MAX
+#define RECORD_GRAIN_CELLS      8
+#define RECORD_CELL_BLOCKS      4
 #define RECORD_GRAINS_ITEMS_MAX 200
+#define RECORD_CELLS_ITEMS_MAX  334
 #define RECORD_INTENT_ITEMS_MAX 500
 #define RECORD_BYTES_MAX        4032
 
@@ -35,6 +38,7 @@ enum record_type {
     RECORD_HEAD,
     RECORD_COPY,
     RECORD_BUSY,
+    RECORD_CELLS,
 };
 
 struct record_volume {
@@ -70,7 +74,7 @@ struct record_write {
     uint32_t shard;
     uint64_t generation;
     uint32_t grain;
-    uint32_t place;
+    uint64_t place; /* Block of the data area that holds the first. */
     uint32_t first; /* Block of the grain. */
     uint32_t count; /* 1 to 32 - first. */
 };
@@ -91,6 +95,14 @@ struct record_grains_item {
     uint32_t zero;
 };
 
+struct record_cells_item {
+    uint32_t grain;
+    uint32_t address; /* Cell of the data area. */
+    uint32_t cell;    /* Of the grain. */
+    uint32_t data;    /* Bits of its blocks; not 0. */
+};
+
+/* GRAINS and CELLS. */
 struct record_grains {
     uint32_t shard;
     uint64_t generation;
@@ -111,13 +123,13 @@ struct record {
         struct record_shard shard;
         struct record_write write; /* WRITE, COPY. */
         struct record_zero zero;
-        struct record_grains grains;
+        struct record_grains grains; /* GRAINS, CELLS. */
         struct {
             uint32_t next_volume;
             uint32_t next_shard;
         } head;
     } u;
-    uint32_t items; /* WRITE, COPY: CRCs.  GRAINS, INTENT: items. */
+    uint32_t items; /* WRITE, COPY: CRCs.  GRAINS, CELLS, INTENT: items. */
     struct const_span raw_items;
 };
 
@@ -131,7 +143,14 @@ size_t record_bytes(enum record_type type, uint32_t items);
 void record_encode(const struct record *rec, struct span out);
 void record_put_crc(struct span out, uint32_t item, uint32_t crc);
 void record_put_grains(struct span out, uint32_t item, const struct record_grains_item *grains);
+void record_put_cell(struct span out, uint32_t item, const struct record_cells_item *cell);
 void record_put_intent(struct span out, uint32_t item, const struct record_intent_item *intent);
+
+/* Whether the blocks of a WRITE or COPY lie at their own positions of a place. */
+static inline bool record_write_is_natural(const struct record_write *w)
+{
+    return w->place % RECORD_GRAIN_BLOCKS == w->first;
+}
 
 /*
  * Takes the first record off *payload and checks all of its fields against their limits, but not
@@ -141,6 +160,7 @@ struct status record_decode(struct const_span *payload, struct record *out_rec) 
 
 uint32_t record_get_crc(const struct record *rec, uint32_t item);
 struct record_grains_item record_get_grains(const struct record *rec, uint32_t item);
+struct record_cells_item record_get_cell(const struct record *rec, uint32_t item);
 struct record_intent_item record_get_intent(const struct record *rec, uint32_t item);
 
 #endif

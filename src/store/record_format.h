@@ -83,7 +83,8 @@ struct record_write_format {
     struct le32 place;
     uint8_t first;
     uint8_t count;
-    struct le16 zero;
+    uint8_t cell; /* Of the place, plus 1; 0: blocks lie at their own positions. */
+    uint8_t zero;
 };
 static_assert(sizeof(struct record_write_format) == 28, "WRITE");
 static_assert(offsetof(struct record_write_format, first) == 24, "WRITE");
@@ -99,7 +100,7 @@ struct record_zero_format {
 };
 static_assert(sizeof(struct record_zero_format) == 36, "ZERO");
 
-/* Items follow. */
+/* GRAINS and CELLS; items follow. */
 struct record_grains_format {
     struct record_head_format head;
     struct le32 shard;
@@ -115,6 +116,15 @@ struct record_grains_item_format {
     struct le32 zero;
 };
 static_assert(sizeof(struct record_grains_item_format) == 20, "GRAINS item");
+
+struct record_cells_item_format {
+    struct le32 grain;
+    struct le32 address;
+    uint8_t cell;
+    uint8_t data;
+    struct le16 zero;
+};
+static_assert(sizeof(struct record_cells_item_format) == 12, "CELLS item");
 
 struct record_intent_item_format {
     struct le32 shard;

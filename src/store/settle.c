@@ -10,39 +10,40 @@
 
 #define SETTLE_RETRY_NS NS_PER_S
 
-/* The next grain of the region that has data, in any layer. */
-static const struct grain *settler_next_grain(struct settler *s)
+/* The next part of the region that has data, in any layer.  False at the end. */
+static bool settler_next_extent(struct settler *s)
 {
     const struct map *const map = &s->intent->shard->map;
-    const uint32_t end =
-        (uint32_t)min_u64((uint64_t)(s->intent->region + 1) * REGION_GRAINS, map->grain_count);
+    const uint32_t begin = s->intent->region * REGION_GRAINS;
+    const uint32_t end = (uint32_t)min_u64((uint64_t)begin + REGION_GRAINS, map->grain_count);
 
-    while (s->layer < map->layer_count) {
-        while (s->grain < end) {
-            const struct grain *const g = &map->layers[s->layer].grains[s->grain++];
-            if (g->data != 0)
-                return g;
+    for (; s->layer < map->layer_count; s->layer++, s->grain = begin) {
+        for (; s->grain < end; s->grain++, s->cell = 0) {
+            const struct grain *const g = &map->layers[s->layer].grains[s->grain];
+            if (!map_next_extent(map, g, &s->cell, &s->current))
+                continue;
+            /* One hold is of one block of the checksum table. */
+            s->current.count = sums_run(s->current.place, s->current.count);
+            s->cell = (s->current.first + s->current.count) / CELL_BLOCKS;
+            s->data = g->data >> s->current.first;
+            s->block = 0;
+            return true;
         }
-        s->layer++;
-        s->grain = s->intent->region * REGION_GRAINS;
     }
-    return NULL;
+    s->current.count = 0;
+    return false;
 }
 
 /* The next block of a region that is read block by block. */
 static bool settle_next_block(struct settler *s)
 {
     for (;;) {
-        if (s->block == GRAIN_BLOCKS) {
-            s->current = settler_next_grain(s);
-            s->block = 0;
-        }
-        if (s->current == NULL)
+        if (s->block == s->current.count && !settler_next_extent(s))
             return false;
         const uint32_t b = s->block++;
-        if ((s->current->data >> b & 1) == 0)
+        if ((s->data >> b & 1) == 0)
             continue;
-        s->next_block = (uint64_t)grain_place(s->current) * GRAIN_BLOCKS + b;
+        s->next_block = s->current.place + b;
         s->next_mask = 1;
         return true;
     }
@@ -53,11 +54,10 @@ static bool settle_choose(struct settler *s)
 {
     if (s->intent->by_block)
         return settle_next_block(s);
-    const struct grain *const g = settler_next_grain(s);
-    if (g == NULL)
+    if (!settler_next_extent(s))
         return false;
-    s->next_block = (uint64_t)grain_place(g) * GRAIN_BLOCKS;
-    s->next_mask = g->data;
+    s->next_block = s->current.place;
+    s->next_mask = s->data;
     return true;
 }
 
@@ -92,7 +92,8 @@ static bool settle_next(struct sweep *sweep, struct sweep_slot *slot)
     s->chosen = s->held = false;
     slot->arg[0] = s->next_block;
     slot->arg[1] = s->next_mask;
-    slot->bytes = s->intent->by_block ? STORE_BLOCK_BYTES : STORE_GRAIN_BYTES;
+    slot->bytes =
+        s->intent->by_block ? STORE_BLOCK_BYTES : (size_t)s->current.count * STORE_BLOCK_BYTES;
     slot->offset = store_data_offset(s->store, slot->arg[0]);
     return true;
 }
@@ -162,9 +163,10 @@ static struct intent *settle_pick(struct store *store)
         return NULL;
     LIST_FOR_EACH (n, &store->intents.open) {
         struct intent *const i = CONTAINER_OF(n, struct intent, link);
-        /* A deletion that was let through does not wait for more of them. */
+        /* A deletion that was let through does not wait for more of them; F20: what zeroing frees
+         * is not read any more. */
         if (i->suspect && !i->settling && i->in_flight == 0 && i->retry_ns <= now &&
-            !i->shard->volume->deleting)
+            i->shard->zeroing == 0 && !i->shard->volume->deleting)
             return i;
     }
     return NULL;
@@ -186,8 +188,9 @@ void settle_run(struct store *store)
         s->store = store;
         s->intent = i;
         s->layer = 0;
-        s->block = GRAIN_BLOCKS;
-        s->current = NULL;
+        s->cell = 0;
+        s->block = 0;
+        s->current.count = 0;
         s->failed = false;
         s->chosen = s->held = false;
         s->grain = i->region * REGION_GRAINS;

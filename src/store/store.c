@@ -37,6 +37,7 @@ static struct status MUST_CHECK store_make_parts(struct store *s, uint64_t check
     TRY(space_init(&s->space, s->sb.layout.data_grains));
     TRY(store_make_sums(s, checksum_bytes));
     TRY(intents_init(&s->intents));
+    TRY(cell_lists_reserve(&s->catalog.lists, STORE_IO_GRAINS_MAX));
     s->segments = calloc(SEGMENTS_MAX, sizeof *s->segments);
     s->sb_writer.block = aligned_alloc(SUPERBLOCK_BYTES, SUPERBLOCK_BYTES);
     s->checkpoint.buffers = aligned_alloc(DISK_BLOCK_BYTES, CHECKPOINT_BYTES);
@@ -80,7 +81,7 @@ struct status store_create(struct dev *dev, const struct superblock *sb, uint64_
     io_task_init(&s->kick, store_on_kick);
     io_timer_init(&s->settle_timer, store_on_settle_timer);
     io_timer_init(&s->idle_timer, store_on_idle_timer);
-    const struct disk_limits limits = disk_layout_limits_for(sb->layout.data_grains);
+    const struct disk_limits limits = disk_layout_limits(&sb->layout);
     catalog_init(&s->catalog, &limits);
     checkpoint_init(s);
     const struct status st = store_make_parts(s, checksum_bytes);
@@ -191,22 +192,13 @@ static void store_on_idle_timer(struct io_timer *timer)
         store_watch_idle(store);
 }
 
-/* ---- Space ---- */
-
-uint64_t store_free_grains(const struct store *store)
-{
-    const uint64_t reserve = max_u64(RESERVE_GRAINS_MIN, store->space.grains / RESERVE_DIVISOR);
-
-    return store->space.free > reserve ? store->space.free - reserve : 0;
-}
-
 void store_get_info(const struct store *store, struct store_info *out_info)
 {
     *out_info = (struct store_info) {
         .identity = { .cluster = store->sb.cluster, .disk = store->sb.disk },
         .incarnation = store->incarnation,
-        .data_bytes = store->space.grains * STORE_GRAIN_BYTES,
-        .free_bytes = store_free_grains(store) * STORE_GRAIN_BYTES,
+        .data_bytes = store->space.cells * CELL_BYTES,
+        .free_bytes = store_free_bytes(store),
         .atomic_bytes = store->sb.atomic_bytes,
         .volumes = store->catalog.volume_count,
         .shards = store->catalog.shard_count,

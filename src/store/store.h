@@ -214,7 +214,8 @@ struct store_io {
     uint64_t last;     /* Last one. */
     uint32_t cursor;   /* Blocks handed to the device so far. */
     uint32_t pending;  /* Parts that have not ended. */
-    uint32_t overwrites[STORE_IO_GRAINS_MAX]; /* Per grain: blocks that had a place before. */
+    uint64_t promised; /* Bytes of the next checkpoint that are kept for it (F31). */
+    uint32_t overwrites[STORE_IO_GRAINS_MAX]; /* Per grain: blocks that had data before. */
 };
 
 /*

@@ -6,6 +6,7 @@
  *     command.c    entry, waiting, completion
  *     read.c       reads                                     S3
  *     write.c      first touches and overwrites              S1, S6, J1, F13 to F16
+ *     cells.c      which space first touches get             S6, F28, F29
  *     zero.c       Write Zeroes, Deallocate, delete          J2, F19, F20
  *     opening.c    openings of regions                       F16
  *     busy.c       volumes that may have lost something      S1, F25, F26
@@ -37,15 +38,13 @@
 #include "store/sums.h"
 #include "store/sums_loader.h"
 
-#define SEGMENTS_MAX       1024 /* Transfers under way; a queue of 128 with eight pieces each. */
-#define SEGMENT_BYTES_MAX  STORE_IO_BYTES_MAX
-#define SETTLE_DELAY_NS    (20 * NS_PER_MS) /* F14's background flush. */
-#define INTENT_IDLE_NS     (30 * NS_PER_S)  /* A region closes so long after its last write. */
-#define BUSY_IDLE_NS       INTENT_IDLE_NS   /* A volume becomes quiet likewise. */
-#define INTENTS_HIGH       (LAYOUT_INTENTS_MAX / 4 * 3) /* Above, the oldest close early. */
-#define CHECKPOINT_BYTES   ((size_t)128 << 10) /* That a checkpoint's sweeps have in flight. */
-#define RESERVE_GRAINS_MIN 2
-#define RESERVE_DIVISOR    100
+#define SEGMENTS_MAX      1024 /* Transfers under way; a queue of 128 with eight pieces each. */
+#define SEGMENT_BYTES_MAX STORE_IO_BYTES_MAX
+#define SETTLE_DELAY_NS   (20 * NS_PER_MS) /* F14's background flush. */
+#define INTENT_IDLE_NS    (30 * NS_PER_S)  /* A region closes so long after its last write. */
+#define BUSY_IDLE_NS      INTENT_IDLE_NS   /* A volume becomes quiet likewise. */
+#define INTENTS_HIGH      (LAYOUT_INTENTS_MAX / 4 * 3) /* Above, the oldest close early. */
+#define CHECKPOINT_BYTES  ((size_t)128 << 10) /* That a checkpoint's sweeps have in flight. */
 
 /* One transfer of a command: blocks in a row on the device, and in one block of the checksum table,
  * which is held meanwhile. */
@@ -103,7 +102,9 @@ struct settler {
     uint8_t *buffers; /* Of the sweep: want of memory is no reason to fail a command. */
     unsigned layer;
     uint32_t grain;
-    const struct grain *current;
+    uint32_t cell;
+    struct map_extent current;
+    uint32_t data;  /* Of its blocks, those that have data. */
     uint32_t block; /* Of current, when blocks are read one by one. */
     bool failed;    /* Something could not be read. */
     /* What is read next, while its checksums are waited for. */
@@ -139,7 +140,7 @@ struct store {
     struct io_task kick;
     uint64_t commands; /* Submitted and not completed. */
 
-    /* Places to be released: F19, F20. */
+    /* Cells to be released: F19, F20. */
     uint64_t gathered_sequence; /* Highest record that freed one. */
     uint64_t batch_sequence;
     uint64_t batch_ticket;
@@ -218,23 +219,8 @@ static inline uint64_t store_data_offset(const struct store *store, uint64_t blo
     return store->sb.layout.part[LAYOUT_DATA].offset + block * STORE_BLOCK_BYTES;
 }
 
-/* Whether a 32-bit sequence of a grain is at or before mark. */
-static inline bool grain_is_settled(const struct grain *g, uint64_t mark)
-{
-    return g->sequence == 0 || (int32_t)(g->sequence - (uint32_t)mark) <= 0;
-}
-
-/* What a grain remembers of a sequence; never 0. */
-static inline uint32_t grain_sequence_of(uint64_t sequence)
-{
-    return (uint32_t)sequence == 0 ? 1 : (uint32_t)sequence;
-}
-
 /* Regions and volumes that are in use: they close when they have been idle. */
 void store_watch_idle(struct store *store);
-
-/* Grains that first touches may still take. */
-uint64_t store_free_grains(const struct store *store);
 
 /* The disk has failed: refuse writes, raise the incarnation, record it. */
 void store_fail(struct store *store, struct status why);
@@ -267,6 +253,24 @@ void read_resume_loaded(struct store *store);
  * Write Zeroes and Deallocate count.
  */
 bool command_conflicts(const struct shard *shard, const struct store_io *io, bool zeroing);
+
+/* ---- cells.c ---- */
+
+/* Whether first touches may take so many cells: all but the reserve (S6). */
+bool cells_are_free(const struct store *store, uint32_t count);
+
+/* What first touches of single cells may still take. */
+uint64_t store_free_bytes(const struct store *store);
+
+/* Whether a cell that would keep the grain in line is on its way back (F20). */
+bool cells_should_wait(const struct store *store, const struct grain *g, uint32_t fresh);
+
+/* Takes cells for the blocks of fresh that have none.  So many are free, and lists reserved. */
+void cells_take(struct store *store, struct map *map, struct layer *layer, uint32_t grain,
+                uint32_t fresh);
+
+/* The cells are free once what the record of this sequence says is durable, and F20 holds. */
+void cells_free_later(struct store *store, const struct map_freed *freed, uint64_t sequence);
 
 /* ---- opening.c ---- */
 
@@ -336,10 +340,10 @@ struct copy {
     uint32_t shard;
     uint64_t generation;
     uint32_t grain;
-    uint32_t place;
+    uint64_t place; /* Block of the data area that holds the first. */
     uint32_t first;
     uint32_t count;
-    uint32_t live; /* Blocks that no later record has written. */
+    uint32_t live; /* Blocks of the grain that no later record has written. */
     uint8_t *data;
 };
 
@@ -357,9 +361,19 @@ struct apply {
     bool head_seen;
     uint64_t sequence;   /* Of the block that holds the record. */
     uint64_t settled;    /* The highest mark seen. */
-    uint32_t *unsettled; /* Per place: blocks to be checked by J1. */
-    uint32_t *was_zero;  /* Per place: of those, what was zero before. */
+    uint32_t *unsettled; /* Per place of the disk: blocks to be checked by J1. */
+    uint32_t *was_zero;  /* Of those, what was zero before. */
 };
+
+/* The bits of unsettled or was_zero that stand for count blocks from place on. */
+static inline void apply_set_bits(uint32_t *words, uint64_t place, uint32_t count, bool set)
+{
+    for (uint64_t b = place; b < place + count; b++) {
+        const uint32_t bit = UINT32_C(1) << (b % GRAIN_BLOCKS);
+        words[b / GRAIN_BLOCKS] =
+            set ? words[b / GRAIN_BLOCKS] | bit : words[b / GRAIN_BLOCKS] & ~bit;
+    }
+}
 
 /* data: the data blocks of a journal block, which belong to its last record, a COPY. */
 struct status apply_records(struct apply *a, struct const_span payload,

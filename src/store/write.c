@@ -32,8 +32,8 @@ struct need {
     size_t record_bytes;
     uint32_t copies; /* COPY records, and the blocks that they carry (F21). */
     uint32_t copy_blocks;
-    uint32_t places;
-    uint32_t items;
+    uint32_t cells;
+    uint64_t map_bytes; /* That a checkpoint may have to say more than now (F31). */
     bool wait;
 };
 
@@ -90,7 +90,8 @@ static void need_overwrite(struct store *store, struct shard *shard, const struc
 
     if (!store_overwrites_in_place(store)) {
         need->copies += 1 + (uint32_t)__builtin_popcount(present) / METABLOCK_DATA_BLOCKS_MAX +
-                        (uint32_t)__builtin_popcount(present & ~(present << 1));
+                        (uint32_t)__builtin_popcount(present & ~(present << 1)) +
+                        (grain_is_scattered(g) ? GRAIN_CELLS : 0);
         need->copy_blocks += (uint32_t)__builtin_popcount(present);
         return;
     }
@@ -108,22 +109,21 @@ static void need_first_touch(struct store *store, const struct grain *g, uint32_
                              struct need *need)
 {
     const uint64_t flushed = journal_get_marks(store->journal).flushed;
-    uint32_t at = 0, count;
+    const uint32_t cells = grain_cells(mask);
+    const uint32_t runs = (uint32_t)__builtin_popcount(mask & ~(mask << 1));
 
-    if (g == NULL || grain_place(g) == SPACE_NONE)
-        need->places++;
-    if (g == NULL || (g->data | g->zero) == 0)
-        need->items++;
+    need->cells += (uint32_t)__builtin_popcount(cells & ~grain_owned(g));
+    need->map_bytes += grain_checkpoint_bytes_with(g, mask) - grain_checkpoint_bytes(g);
     /* F19: freed blocks of the grain are not durably free yet. */
-    if (g != NULL && grain_has_freed(g) && !grain_is_settled(g, flushed) &&
-        !MUTATION(J2_REUSE_EARLY)) {
+    if ((grain_has_freed(g) && !grain_is_settled(g, flushed) && !MUTATION(J2_REUSE_EARLY)) ||
+        cells_should_wait(store, g, mask)) {
         journal_settle(store->journal, store->last_record);
         need->wait = true;
     }
-    while (next_run(mask, &at, &count)) {
-        need->record_bytes += RECORD_WRITE_FIXED + (size_t)count * 4;
-        at += count;
-    }
+    /* At most one record for each run, and one more for each cell that lies elsewhere. */
+    need->record_bytes +=
+        (runs + (uint32_t)__builtin_popcount(cells)) * (size_t)RECORD_WRITE_FIXED +
+        (size_t)__builtin_popcount(mask) * 4;
 }
 
 static struct need write_needs(struct store_io *io, struct shard *shard)
@@ -131,13 +131,17 @@ static struct need write_needs(struct store_io *io, struct shard *shard)
     struct store *const store = io->session->store;
     const struct layer *const layer =
         shard != NULL ? map_layer(&shard->map, write_generation(io, shard)) : NULL;
-    struct need need = { .record_bytes = shard == NULL ? RECORD_SHARD_BYTES : 0 };
+    const struct grain none = { 0 };
+    struct need need = {
+        .record_bytes = shard == NULL ? RECORD_SHARD_BYTES : 0,
+        .map_bytes = layer == NULL ? MAP_LAYER_BYTES : 0,
+    };
 
     for (uint32_t i = 0; i < touch_count(io); i++) {
         const struct touch t = touch_at(io, i);
-        const struct grain *const g = layer != NULL ? &layer->grains[t.grain] : NULL;
+        const struct grain *const g = layer != NULL ? &layer->grains[t.grain] : &none;
         const uint32_t mask = grain_mask(t.first, t.count);
-        const uint32_t present = g != NULL ? g->data & mask : 0;
+        const uint32_t present = g->data & mask;
         if (present != 0)
             need_overwrite(store, shard, &t, g, present, &need);
         if (present != mask)
@@ -150,16 +154,16 @@ static struct need write_needs(struct store_io *io, struct shard *shard)
 /* S6: a full disk refuses what needs space, and nothing else. */
 static struct status MUST_CHECK write_check_space(struct store *store, struct need *need)
 {
-    const struct catalog *const c = &store->catalog;
-
-    if (c->map_items + need->items > c->limits.map_items && need->items > 0)
-        return STATUS(NO_SPACE);
-    const uint32_t places = need->places == 0 && MUTATION(S6_FULL_REFUSES_ALL) ? 1 : need->places;
-    if (places <= store_free_grains(store) || places == 0)
+    if (need->map_bytes > 0)
+        TRY(catalog_check_usage(&store->catalog,
+                                need->map_bytes + catalog_usage_reserve(&store->catalog),
+                                &need->wait));
+    const uint32_t cells = need->cells == 0 && MUTATION(S6_FULL_REFUSES_ALL) ? 1 : need->cells;
+    if (cells == 0 || cells_are_free(store, cells))
         return STATUS(OK);
     if (store->space.gathering + store->space.waiting == 0)
         return STATUS(NO_SPACE);
-    /* Freed places are on their way back. */
+    /* Freed cells are on their way back. */
     journal_settle(store->journal, store->last_record);
     need->wait = true;
     return STATUS(OK);
@@ -189,6 +193,21 @@ static struct status MUST_CHECK write_create_shard(struct store_io *io, struct s
     return STATUS(OK);
 }
 
+/* The next run of blocks of a mask that also lie in a row; false if there is none. */
+static bool next_run_in_row(const struct map *map, const struct grain *g, uint32_t mask,
+                            uint32_t *at, uint32_t *out_count)
+{
+    uint32_t count = 1;
+
+    if (!next_run(mask, at, out_count))
+        return false;
+    const uint64_t place = map_place(map, g, *at);
+    while (count < *out_count && map_place(map, g, *at + count) == place + count)
+        count++;
+    *out_count = count;
+    return true;
+}
+
 /* Appends the records of one grain's first touches. */
 static void write_record_grain(struct store_io *io, struct shard *shard, const struct touch *t,
                                struct grain *g, uint32_t fresh)
@@ -196,14 +215,14 @@ static void write_record_grain(struct store_io *io, struct shard *shard, const s
     struct store *const store = io->session->store;
     uint32_t at = 0, count;
 
-    while (next_run(fresh, &at, &count)) {
+    while (next_run_in_row(&shard->map, g, fresh, &at, &count)) {
         const struct record rec = {
             .type = RECORD_WRITE,
             .items = count,
             .u.write = { .shard = shard->id,
                          .generation = write_generation(io, shard),
                          .grain = t->grain,
-                         .place = grain_place(g),
+                         .place = map_place(&shard->map, g, at),
                          .first = at,
                          .count = count },
         };
@@ -216,7 +235,7 @@ static void write_record_grain(struct store_io *io, struct shard *shard, const s
             io->sequence = io->last;
         at += count;
     }
-    g->sequence = grain_sequence_of(io->last);
+    grain_set_sequence(g, io->last);
     grain_set_freed(g, false);
 }
 
@@ -227,7 +246,7 @@ static void write_copy_grain(struct store_io *io, struct shard *shard, const str
     struct store *const store = io->session->store;
     uint32_t at = 0, count;
 
-    while (next_run(present, &at, &count)) {
+    while (next_run_in_row(&shard->map, g, present, &at, &count)) {
         count = (uint32_t)min_u64(count, METABLOCK_DATA_BLOCKS_MAX);
         const uint32_t io_block = t->io_block + at - t->first;
         const struct record rec = {
@@ -236,7 +255,7 @@ static void write_copy_grain(struct store_io *io, struct shard *shard, const str
             .u.write = { .shard = shard->id,
                          .generation = write_generation(io, shard),
                          .grain = t->grain,
-                         .place = grain_place(g),
+                         .place = map_place(&shard->map, g, at),
                          .first = at,
                          .count = count },
         };
@@ -255,7 +274,7 @@ static void write_copy_grain(struct store_io *io, struct shard *shard, const str
     }
 }
 
-/* Takes places and appends the records of all first touches. */
+/* Takes cells and appends the records of all first touches. */
 static void write_record(struct store_io *io, struct shard *shard, struct layer *layer)
 {
     struct store *const store = io->session->store;
@@ -268,14 +287,7 @@ static void write_record(struct store_io *io, struct shard *shard, struct layer 
             write_copy_grain(io, shard, &t, g, io->overwrites[i]);
         if (fresh == 0)
             continue;
-        if (grain_place(g) == SPACE_NONE) {
-            const uint32_t before =
-                t.grain > 0 ? grain_place(&layer->grains[t.grain - 1]) : SPACE_NONE;
-            const uint32_t place =
-                space_alloc(&store->space, before == SPACE_NONE ? SPACE_NONE : before + 1);
-            assert(place != SPACE_NONE);
-            grain_set_place(g, place);
-        }
+        cells_take(store, &shard->map, layer, t.grain, fresh);
         write_record_grain(io, shard, &t, g, fresh);
     }
     if (io->sequence == 0)
@@ -321,9 +333,7 @@ static void write_apply(struct store_io *io)
     for (uint32_t i = 0; i < touch_count(io); i++) {
         const struct touch t = touch_at(io, i);
         struct grain *const g = &layer->grains[t.grain];
-        const uint32_t place = grain_place(g);
-        assert(place != SPACE_NONE);
-        map_set_data(map, g, place, grain_mask(t.first, t.count));
+        map_set_data(map, g, grain_mask(t.first, t.count));
     }
 }
 
@@ -420,30 +430,29 @@ static void write_on_journal(struct journal_waiter *waiter, struct status status
 }
 
 /* Where a block of the command lies. */
-static uint64_t write_place(const struct layer *layer, uint64_t block)
+static uint64_t write_place(const struct map *map, const struct layer *layer, uint64_t block)
 {
-    const uint32_t place = grain_place(&layer->grains[block / GRAIN_BLOCKS]);
-
-    assert(place != SPACE_NONE);
-    return (uint64_t)place * GRAIN_BLOCKS + block % GRAIN_BLOCKS;
+    return map_place(map, &layer->grains[block / GRAIN_BLOCKS], (uint32_t)(block % GRAIN_BLOCKS));
 }
 
 void write_advance(struct store_io *io)
 {
     struct store *const store = io->session->store;
-    const struct layer *const layer = map_layer(&io->target->map, write_generation(io, io->target));
+    const struct map *const map = &io->target->map;
+    const struct layer *const layer = map_layer(map, write_generation(io, io->target));
     const uint32_t blocks = (uint32_t)(io->bytes / STORE_BLOCK_BYTES);
     const uint64_t first = io->offset / STORE_BLOCK_BYTES;
 
     io->pending++; /* Held until all parts are on their way. */
     while (io->cursor < blocks) {
-        struct segment *const s = segment_get(store, io, write_place(layer, first + io->cursor));
+        struct segment *const s =
+            segment_get(store, io, write_place(map, layer, first + io->cursor));
         if (s == NULL)
             break; /* segment_put() resumes. */
         s->first = io->cursor;
         s->count = 1;
         while (s->first + s->count < blocks && sums_run(s->place, s->count + 1) > s->count &&
-               write_place(layer, first + s->first + s->count) == s->place + s->count)
+               write_place(map, layer, first + s->first + s->count) == s->place + s->count)
             s->count++;
         io->cursor += s->count;
         /* With records, FUA ends with a flush of everything instead. */
@@ -487,13 +496,15 @@ static bool write_has_copies(const struct store_io *io)
     return any != 0 && !store_overwrites_in_place(io->session->store);
 }
 
-static void write_go(struct store_io *io, struct shard *shard)
+static void write_go(struct store_io *io, struct shard *shard, const struct need *need)
 {
     struct store *const store = io->session->store;
     struct layer *layer;
-    struct status st = STATUS(OK);
+    struct status st = need->cells > 0
+                           ? cell_lists_reserve(&store->catalog.lists, STORE_IO_GRAINS_MAX)
+                           : STATUS(OK);
 
-    if (shard == NULL)
+    if (status_ok(st) && shard == NULL)
         st = write_create_shard(io, &shard);
     if (status_ok(st))
         st = map_layer_make(&shard->map, write_generation(io, shard), &layer);
@@ -502,6 +513,8 @@ static void write_go(struct store_io *io, struct shard *shard)
         return;
     }
     command_activate(io, shard);
+    io->promised = need->map_bytes;
+    store->catalog.usage.promised += io->promised;
     write_record(io, shard, layer);
     write_enter_regions(io, true);
     if (write_has_copies(io)) {
@@ -552,6 +565,6 @@ bool write_admit(struct store_io *io)
     }
     if (need.wait)
         return false;
-    write_go(io, shard);
+    write_go(io, shard, &need);
     return true;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Write Zeroes and Deallocate, and the deletion of a volume: one record each, and the places come
+ * Write Zeroes and Deallocate, and the deletion of a volume: one record each, and the cells come
  * back once it is durable (J2, F19).
  */
 #include <assert.h>
@@ -27,19 +27,16 @@ void zero_apply(struct store *store, struct shard *shard, const struct record_ze
     assert(end <= (uint64_t)shard->map.grain_count * GRAIN_BLOCKS);
     for (uint64_t i = zero->first / GRAIN_BLOCKS; i * GRAIN_BLOCKS < end; i++) {
         struct grain *const g = &layer->grains[i];
-        uint32_t freed;
+        struct map_freed freed;
         const bool kept =
             map_set_zero(&shard->map, g, range_mask(zero->first, end, i), zero->zero, &freed);
         if (replay)
             continue;
         if (kept) {
             grain_set_freed(g, true);
-            g->sequence = grain_sequence_of(sequence);
+            grain_set_sequence(g, sequence);
         }
-        if (freed != SPACE_NONE) {
-            space_free_later(&store->space, freed);
-            store->gathered_sequence = max_u64(store->gathered_sequence, sequence);
-        }
+        cells_free_later(store, &freed, sequence);
     }
 }
 
@@ -95,15 +92,24 @@ static bool zero_is_void(const struct store_io *io, const struct shard *shard)
     return true;
 }
 
-/* Zeros over older layers take map items; NO_SPACE if a checkpoint could not hold them. */
-static struct status MUST_CHECK zero_make_layer(struct store_io *io, struct shard *shard)
+/* What a checkpoint may have to say of the zeros, which hide older layers. */
+static uint64_t zero_map_bytes(const struct store_io *io)
+{
+    const uint64_t grains = io->bytes / STORE_GRAIN_BYTES + 2;
+
+    return map_generation_keeps_zeros(io->generation) ? grains * MAP_GRAINS_BYTES + MAP_LAYER_BYTES
+                                                      : 0;
+}
+
+static struct status MUST_CHECK zero_make_layer(struct store_io *io, struct shard *shard,
+                                                bool *out_wait)
 {
     const struct catalog *const c = &io->session->store->catalog;
-    const uint64_t grains = io->bytes / STORE_GRAIN_BYTES + 2;
+    const uint64_t need = zero_map_bytes(io);
     struct layer *layer;
 
-    if (map_generation_keeps_zeros(io->generation) && c->map_items + grains > c->limits.map_items)
-        return STATUS(NO_SPACE);
+    if (need > 0)
+        TRY(catalog_check_usage(c, need, out_wait));
     return map_layer_make(&shard->map, io->generation, &layer);
 }
 
@@ -113,6 +119,8 @@ static void zero_go(struct store_io *io, struct shard *shard)
     const struct record rec = { .type = RECORD_ZERO, .u.zero = zero_record(io, shard) };
 
     command_activate(io, shard);
+    io->promised = zero_map_bytes(io);
+    store->catalog.usage.promised += io->promised;
     record_encode(&rec, journal_append(store->journal, record_bytes(RECORD_ZERO, 0), &io->last));
     store_note_record(store, io->last);
     io->waiter = (struct journal_waiter) { .sequence = io->last, .fn = zero_on_written };
@@ -143,10 +151,11 @@ bool zero_admit(struct store_io *io)
         return false;
     struct status st = STATUS(OK);
     const bool is_void = zero_is_void(io, shard);
+    bool wait = false;
     if (!is_void)
-        st = zero_make_layer(io, shard);
+        st = zero_make_layer(io, shard, &wait);
     if (status_ok(st) && !is_void) {
-        if ((command_may_be_lost(io) && !busy_ensure_marked(store, io->session->volume)) ||
+        if (wait || (command_may_be_lost(io) && !busy_ensure_marked(store, io->session->volume)) ||
             !journal_has_room(store->journal, record_bytes(RECORD_ZERO, 0), false))
             return false;
         zero_go(io, shard);
@@ -165,11 +174,13 @@ static void drop_shard(struct store *store, struct shard *shard, bool replay, ui
 {
     for (unsigned l = 0; l < shard->map.layer_count && !replay; l++) {
         for (uint32_t i = 0; i < shard->map.grain_count; i++) {
-            const uint32_t place = grain_place(&shard->map.layers[l].grains[i]);
-            if (place == SPACE_NONE)
-                continue;
-            space_free_later(&store->space, place);
-            store->gathered_sequence = max_u64(store->gathered_sequence, sequence);
+            const struct grain *const g = &shard->map.layers[l].grains[i];
+            struct map_freed freed = { 0 };
+            for (uint32_t cell = 0; cell < GRAIN_CELLS; cell++) {
+                if ((grain_owned(g) >> cell & 1) != 0)
+                    freed.cell[freed.count++] = map_cell(&shard->map, g, cell);
+            }
+            cells_free_later(store, &freed, sequence);
         }
     }
     intents_drop_shard(&store->intents, shard);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A store without memory: it says so, keeps what it has, and goes on when there is some. */
+#include "store/cell_lists.h"
 #include "store_disk.h"
 
 /* OK, or NO_MEMORY where an allocation has failed. */
@@ -195,6 +196,72 @@ static void write_fails_alone(void **state)
     fault_each(FAULT_ALLOCATION, write_scenario);
 }
 
+#define SCATTERED_GRAINS  CELL_LISTS_CHUNK
+#define SCATTERED_BYTES   ((uint64_t)128 << 20)
+#define SCATTERED_AT(g)   (uint32_t)((g) / 32), (g) % 32 * 128 * K
+#define SCATTERED_FILL(g) ((uint8_t)((g) % 250 + 1))
+
+/*
+ * A disk full of grains that have one cell each, of which so many then get another, which lies
+ * elsewhere; the process is killed before the last ones do.
+ */
+static void disk_make_scattered(void)
+{
+    uint64_t all = 0;
+
+    memset(content, 0, sizeof content);
+    disk_begin(4096);
+    rig.volume_bytes = SCATTERED_BYTES;
+    assert_status(rig_format(&rig), STATUS_OK);
+    assert_status(rig_open(&rig), STATUS_OK);
+    assert_status(rig_session(&rig, 1), STATUS_OK);
+    while (status_ok(disk_write(SCATTERED_AT(all), 4 * K, SCATTERED_FILL(all))))
+        all++;
+    for (uint64_t g = all - SCATTERED_GRAINS; g < all; g++) {
+        rig.shard = (uint32_t)(g / 32);
+        assert_status(rig_do(&rig, STORE_OP_DEALLOCATE, g % 32 * 128 * K, 4 * K, 0), STATUS_OK);
+    }
+    rig_pass(&rig, 100 * NS_PER_MS);
+    for (uint64_t g = 0; g < SCATTERED_GRAINS - 8; g++)
+        assert_status(disk_write(SCATTERED_AT(g) + 16 * K, 4 * K, 0xff), STATUS_OK);
+    memcpy(crashed, content, sizeof crashed);
+    rig_abandon(&rig);
+}
+
+static void scattered_scenario(void)
+{
+    disk_crashed(4096);
+    rig.volume_bytes = SCATTERED_BYTES;
+    fault_begin();
+    struct status st = rig_open(&rig);
+    fault_end();
+    assert_answer(st);
+    if (!status_ok(st))
+        assert_status(rig_open(&rig), STATUS_OK);
+    assert_status(rig_session(&rig, 1), STATUS_OK);
+    for (uint64_t g = SCATTERED_GRAINS - 8; g < SCATTERED_GRAINS; g++) {
+        fault_begin();
+        st = disk_write(SCATTERED_AT(g) + 16 * K, 4 * K, 0xff);
+        fault_end();
+        assert_answer(st);
+        assert_block((uint32_t)(g / 32), g % 32 * 32 + 4, status_ok(st) ? 0xff : 0);
+    }
+    for (uint64_t g = 0; g < SCATTERED_GRAINS; g++) {
+        assert_block((uint32_t)(g / 32), g % 32 * 32, SCATTERED_FILL(g));
+        if (g < SCATTERED_GRAINS - 8)
+            assert_block((uint32_t)(g / 32), g % 32 * 32 + 4, 0xff);
+    }
+    disk_end();
+}
+
+/* F28: a grain that must be scattered and cannot be remembered so fails that write alone. */
+static void scattering_says_so(void **state)
+{
+    (void)state;
+    disk_make_scattered();
+    fault_each(FAULT_ALLOCATION, scattered_scenario);
+}
+
 static void work(uint8_t fill)
 {
     assert_status(disk_write(0, 800 * K, 8 * K, fill), STATUS_OK);
@@ -244,6 +311,7 @@ int main(void)
         cmocka_unit_test(session_open_says_so),
         cmocka_unit_test(first_session_says_so),
         cmocka_unit_test(write_fails_alone),
+        cmocka_unit_test(scattering_says_so),
         cmocka_unit_test(io_needs_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

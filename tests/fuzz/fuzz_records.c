@@ -44,10 +44,20 @@ static uint64_t read_items(const struct record *rec)
             sum += record_get_crc(rec, i);
         else if (rec->type == RECORD_GRAINS)
             sum += record_get_grains(rec, i).place;
+        else if (rec->type == RECORD_CELLS)
+            sum += record_get_cell(rec, i).address;
         else if (rec->type == RECORD_INTENT)
             sum += record_get_intent(rec, i).region;
     }
     return sum;
+}
+
+/* Blocks lie at their positions of a cell, in cells that have a number. */
+static void check_write(const struct record_write *w)
+{
+    assert(w->first + w->count <= RECORD_GRAIN_BLOCKS);
+    assert(w->place % RECORD_CELL_BLOCKS == w->first % RECORD_CELL_BLOCKS);
+    assert(w->place / RECORD_GRAIN_BLOCKS < LAYOUT_GRAINS_MAX);
 }
 
 static void check_records(struct const_span payload)
@@ -61,7 +71,7 @@ static void check_records(struct const_span payload)
         assert(payload.bytes < before);
         assert(record_bytes(rec.type, rec.items) <= before);
         if (rec.type == RECORD_WRITE || rec.type == RECORD_COPY)
-            assert(rec.u.write.first + rec.u.write.count <= RECORD_GRAIN_BLOCKS);
+            check_write(&rec.u.write);
         (void)read_items(&rec);
     }
 }

@@ -8,6 +8,7 @@
 
 #define REFUSED_OPS       20 /* That a failed disk still gets: reads go on. */
 #define LOAD_GRAIN_BLOCKS (STORE_GRAIN_BYTES / STORE_BLOCK_BYTES)
+#define LOAD_CELL_BLOCKS  4u
 
 static void slot_on_done(struct store_io *io);
 
@@ -54,6 +55,9 @@ static void slot_choose_range(struct load_slot *s)
     if (run_percent(run, load->grain_percent)) { /* So that places come free when zeroed. */
         s->op.block -= s->op.block % LOAD_GRAIN_BLOCKS;
         s->op.count = LOAD_GRAIN_BLOCKS;
+    } else if (run_percent(run, load->cell_percent)) {
+        const uint64_t left_in_cell = LOAD_CELL_BLOCKS - s->op.block % LOAD_CELL_BLOCKS;
+        s->op.count = run_between(run, 1, left_in_cell);
     }
     s->op.generation = (uint32_t)rng_below(&run->rng, load->generations);
 }

@@ -51,7 +51,8 @@ struct store_load {
     unsigned flush_percent; /* Of the commands are Flush ... */
     unsigned zero_percent;  /* ... are Write Zeroes ... */
     unsigned fua_percent;   /* ... and of the changes have FUA. */
-    unsigned grain_percent; /* Of the commands take a grain, whole. */
+    unsigned grain_percent; /* Of the commands take a grain, whole ... */
+    unsigned cell_percent;  /* ... and of the others stay in one cell. */
     bool lied;              /* A liar has lost power: it may have lost any of what it held. */
     struct blame blame;     /* What the disk's faults excuse. */
     bool may_fill;          /* Writes of new blocks may find the disk full. */

@@ -319,7 +319,7 @@ static void faults_set(struct work *work)
     if (!work->beside.errors)
         return;
     f->read_error_one_in = run_percent(run, 30) ? run_between(run, 10, 300) : 0;
-    f->write_error_one_in = run_percent(run, 75) ? run_between(run, 10, 100) : 0;
+    f->write_error_one_in = run_percent(run, 75) ? run_between(run, 5, 100) : 0;
     f->flush_error_one_in = run_percent(run, 25) ? run_between(run, 2, 50) : 0;
 }
 
@@ -370,6 +370,19 @@ static void disk_make(struct work *work)
     work->disk = sim_disk_create(work->machine, DISK_PATH, &config);
 }
 
+/* F28: the disk fills up with first touches of cells, over more grains than it has places. */
+static void load_scatter(struct work *work)
+{
+    struct store_load *const load = &work->load;
+
+    load->shards = (uint32_t)run_between(work->run, 20, 30);
+    load->window_blocks = load->shards * LOAD_SHARD_BLOCKS;
+    load->window_first = 0;
+    load->zero_percent = (unsigned)run_between(work->run, 2, 20);
+    load->grain_percent = (unsigned)run_between(work->run, 10, 40);
+    load->cell_percent = 80;
+}
+
 static void load_make(struct work *work)
 {
     struct run *const run = work->run;
@@ -391,6 +404,8 @@ static void load_make(struct work *work)
     load->grain_percent = work->mode == MODE_FULL ? 70 : 10;
     if (work->mode == MODE_FULL)
         load->window_blocks = load->shards * LOAD_SHARD_BLOCKS;
+    if (work->mode == MODE_FULL && run_percent(run, 50))
+        load_scatter(work);
     load->idle = life_on_idle;
     load->volume = (struct store_volume) {
         .uuid = { { 7 } },

@@ -46,9 +46,9 @@ static void layout_fits_every_size(void **state)
          bytes += bytes / 3 + 4097) {
         assert_true(status_ok(disk_layout_make(bytes, &l)));
         assert_true(status_ok(disk_layout_check(&l, bytes)));
-        /* Journal 1/256, table 1/508, checkpoints below 1/2000; small disks have a larger part. */
+        /* Journal 1/256, table 1/508, checkpoints below 1/400; small disks have a larger part. */
         if (bytes > (uint64_t)1 << 30)
-            assert_true(l.part[LAYOUT_DATA].bytes > bytes - bytes / 100);
+            assert_true(l.part[LAYOUT_DATA].bytes > bytes - bytes / 80);
     }
 }
 

@@ -74,6 +74,8 @@ struct rig {
     uint64_t checksum_bytes;                 /* Memory for checksums; 0: for all. */
     uint64_t unread_from, unread_to;         /* Reads that touch this fail. */
     uint64_t hold_from;                      /* Writes from here on do not end; 0: all do. */
+    bool holds_reads;                        /* Reads do not end. */
+    uint64_t volume_bytes;                   /* 0: as rig_session_config() says. */
 
     struct store *store;
     struct store_opened opened;
@@ -224,6 +226,8 @@ static inline bool rig_holds(const struct rig *rig, const struct list_node *n)
 {
     const struct dev_io *const io = CONTAINER_OF(n, struct dev_io, link);
 
+    if (io->kind == DEV_KIND_READ)
+        return rig->holds_reads;
     return rig->hold_from > 0 && io->kind == DEV_KIND_WRITE && io->offset >= rig->hold_from;
 }
 
@@ -459,7 +463,9 @@ static inline struct store_session_config rig_session_config(uint64_t epoch)
 
 static inline struct status rig_session(struct rig *rig, uint64_t epoch)
 {
-    const struct store_session_config config = rig_session_config(epoch);
+    struct store_session_config config = rig_session_config(epoch);
+    if (rig->volume_bytes != 0)
+        config.volume.bytes = rig->volume_bytes;
     rig->done = false;
     TRY(store_session_open(rig->store, &config, rig_on_session, rig));
     rig_wait(rig);

@@ -21,8 +21,9 @@
 #define OPS_MAX      400
 #define IN_FLIGHT    4
 #define WRITE_BLOCKS 6
-#define CRASH_SEEDS  4
+#define CRASH_SEEDS  6
 #define SHARD_BYTES  ((uint64_t)4 << 20)
+#define VOLUME_BYTES ((uint64_t)256 << 20) /* More grains than the disk has cells. */
 #define CRASH_STRIDE 7
 
 /* One command of the workload, and what it does to its blocks. */
@@ -199,6 +200,7 @@ static void check_image(struct history *h, uint8_t *image, size_t index, bool po
     struct rig after;
 
     rig_init(&after, image, seed);
+    after.volume_bytes = VOLUME_BYTES;
     after.boot.b[0] = power ? 2 : 1;
     check_at_rest(&after, index);
     const struct status opened = rig_open(&after);
@@ -225,27 +227,41 @@ static void check_image(struct history *h, uint8_t *image, size_t index, bool po
     rig_abandon(&after);
 }
 
-/* Fills the disk but for two grains, so that places that are freed are used again at once. */
-static void fill_disk(struct rig *rig)
+/* One command at the beginning of a grain of the shards from 1 on. */
+static struct status beside(struct rig *rig, enum store_opcode opcode, uint64_t grain,
+                            uint64_t bytes)
 {
+    const uint64_t at = grain * STORE_GRAIN_BYTES;
     struct rig_io r;
-    uint64_t at = 0;
 
-    do {
-        rig_submit(rig, &r, STORE_OP_WRITE, at % SHARD_BYTES, STORE_GRAIN_BYTES, 0xff);
-        r.io.shard = 1 + (uint32_t)(at / SHARD_BYTES);
-        rig_io_wait(rig, &r);
-        free(r.data);
-        at += STORE_GRAIN_BYTES;
-    } while (status_ok(r.io.status));
-    rig_submit(rig, &r, STORE_OP_DEALLOCATE, 0, 2 * STORE_GRAIN_BYTES, 0);
-    r.io.shard = 1;
+    rig_submit(rig, &r, opcode, at % SHARD_BYTES, bytes, 0xff);
+    r.io.shard = 1 + (uint32_t)(at / SHARD_BYTES);
     rig_io_wait(rig, &r);
+    free(r.data);
+    return r.io.status;
+}
+
+/* How the disk is when the workload begins. */
+enum fill { FILL_NOT, FILL_GRAINS, FILL_CELLS };
+
+/*
+ * Fills the disk but for two grains, so that what is freed is used again at once; FILL_CELLS:
+ * with grains of one cell, and the room of two is single cells apart from each other (F28).
+ */
+static void fill_disk(struct rig *rig, enum fill fill)
+{
+    const uint64_t bytes = fill == FILL_GRAINS ? STORE_GRAIN_BYTES : 4096;
+    uint64_t grains = 0;
+
+    while (status_ok(beside(rig, STORE_OP_WRITE, grains, bytes)))
+        grains++;
+    for (uint64_t i = 0; i < (fill == FILL_GRAINS ? 2 : 16); i++)
+        (void)beside(rig, STORE_OP_DEALLOCATE, i * 3 % grains, bytes);
     rig_pass(rig, 100 * NS_PER_MS);
 }
 
 /* Crashes at every stride-th event of one workload. */
-static void crash_everywhere(uint64_t seed, unsigned ops, size_t stride, bool full,
+static void crash_everywhere(uint64_t seed, unsigned ops, size_t stride, enum fill fill,
                              uint32_t atomic_bytes)
 {
     struct history *const h = calloc(1, sizeof *h);
@@ -255,12 +271,13 @@ static void crash_everywhere(uint64_t seed, unsigned ops, size_t stride, bool fu
 
     rng_init(&rng, seed);
     rig_init(&rig, NULL, seed);
+    rig.volume_bytes = VOLUME_BYTES;
     rig.dev.info.atomic_bytes = atomic_bytes;
     assert_true(status_ok(rig_format(&rig)));
     assert_true(status_ok(rig_open(&rig)));
     assert_true(status_ok(rig_session(&rig, 1)));
-    if (full)
-        fill_disk(&rig);
+    if (fill != FILL_NOT)
+        fill_disk(&rig, fill);
     rig_record(&rig);
     run_workload(&rig, h, &rng, ops);
     for (size_t index = seed % stride; index <= rig.event_count; index += stride) {
@@ -274,7 +291,7 @@ static void crash_everywhere(uint64_t seed, unsigned ops, size_t stride, bool fu
     free(h);
 }
 
-/* S1, S2, J1 to J3, F9 to F26: after any crash each block holds an allowed value. */
+/* S1, S2, J1 to J3, F9 to F31: after any crash each block holds an allowed value. */
 static void every_crash_leaves_allowed_values(void **state)
 {
     (void)state;
@@ -282,7 +299,7 @@ static void every_crash_leaves_allowed_values(void **state)
     const char *const wanted = getenv("CRASH_SEEDS");
     const uint64_t seeds = wanted != NULL ? strtoull(wanted, NULL, 10) : CRASH_SEEDS;
     for (uint64_t seed = 1; seed <= seeds; seed++)
-        crash_everywhere(seed, 60, CRASH_STRIDE, seed % 2 == 0, 4096);
+        crash_everywhere(seed, 60, CRASH_STRIDE, (enum fill)(seed % 3), 4096);
 }
 
 /* S7, F21: the same on a disk that tears a block; nothing is ever adopted there. */
@@ -292,7 +309,7 @@ static void every_crash_of_a_512_byte_disk(void **state)
     const char *const wanted = getenv("CRASH_SEEDS");
     const uint64_t seeds = wanted != NULL ? strtoull(wanted, NULL, 10) : CRASH_SEEDS;
     for (uint64_t seed = 1; seed <= seeds; seed++)
-        crash_everywhere(seed, 60, CRASH_STRIDE, seed % 2 == 0, 512);
+        crash_everywhere(seed, 60, CRASH_STRIDE, (enum fill)(seed % 3), 512);
 }
 
 #ifdef TRILITH_MUTATIONS
