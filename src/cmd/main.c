@@ -8,8 +8,8 @@
 #include "cmd/version.h"
 
 static const struct command commands[] = {
-    { "volume", "create, list, show and delete volumes", cmd_volume },
-    { "disk", "list, show and check disks", cmd_disk },
+    { "volume", "create, list, show, resize and delete volumes", cmd_volume },
+    { "disk", "list, show, add, remove and check disks", cmd_disk },
     { "status", "show the health of the cluster", cmd_status },
     { "perf", "measure and verify a volume over NVMe/TCP", cmd_perf },
     { "up", "run a controller and a node: a whole cluster on this machine", cmd_up },

@@ -125,8 +125,8 @@ static void disk_on_checked(struct dev_io *io)
     }
     if (!is_zero((struct const_span) { d->check, NODE_DISK_CHECK_BYTES })) {
         disk_refuse(d, "",
-                    "has no Trilith superblock and is not empty: 'trilith up --force' "
-                    "formats it, and what it holds is lost");
+                    "has no Trilith superblock and is not empty; --force formats it, and what "
+                    "it holds is lost");
         return;
     }
     d->checked_bytes += NODE_DISK_CHECK_BYTES;
