@@ -7,7 +7,7 @@ SEEDS ?= 200
 SECONDS ?= 60
 NAME ?=
 
-.PHONY: bench build coverage demo test check check-fresh fuzz sim format clean
+.PHONY: bench build coverage demo test check check-fresh fuzz sim models format clean
 
 build:
 	@tools/install-deps build
@@ -51,6 +51,11 @@ sim:
 	@tools/build build
 	@build/tests/sim/trilith-sim --seeds $(SEEDS)
 
+# The protocols of models/, further than "make test" looks: a quarter of an hour, up to 4 GiB.
+models:
+	@tools/install-deps test
+	@models/run test large
+
 # The target beside the echo server, as ratios.
 bench:
 	@tools/install-deps build
@@ -63,4 +68,4 @@ format:
 
 clean:
 	rm -rf build build-asan build-clang build-coverage build-release build-tsan build-fuzz \
-	    build-tests demo
+	    build-models build-tests demo
