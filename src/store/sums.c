@@ -258,6 +258,12 @@ bool sums_hold(struct sums *s, uint64_t block, bool change)
 
     assert(block < s->blocks);
     const uint32_t at = s->index[table_block];
+    if (at != SUMS_ABSENT && !change) {
+        assert(s->frame[at].holders < UINT16_MAX);
+        s->frame[at].holders++;
+        s->frame[at].recently = true;
+        return true;
+    }
     const bool is_changed = at != SUMS_ABSENT && frame_is_changed(s, &s->frame[at]);
     if (change && !is_changed && !change_is_allowed(s))
         return false;
@@ -276,13 +282,14 @@ bool sums_hold(struct sums *s, uint64_t block, bool change)
 void sums_release(struct sums *s, uint64_t block, bool change)
 {
     struct sums_frame *const f = &s->frame[frame_of(s, block)];
-    const bool was_changed = frame_is_changed(s, f);
 
     assert(f->holders > 0);
-    assert(!change || f->changes > 0);
     f->holders--;
-    if (change)
-        f->changes--;
+    if (!change)
+        return;
+    assert(f->changes > 0);
+    const bool was_changed = frame_is_changed(s, f);
+    f->changes--;
     sums_count(s, f, was_changed);
 }
 
@@ -306,18 +313,25 @@ void sums_prefetch(const struct sums *s, uint64_t block)
     __builtin_prefetch(sums_at(s, block));
 }
 
-void sums_set(struct sums *s, uint64_t block, uint32_t crc)
+void sums_set_run(struct sums *s, uint64_t block, const uint32_t *crcs, uint32_t count)
 {
     const uint32_t at = frame_of(s, block);
+    struct sums_frame *const f = &s->frame[at];
     struct sums_block *const b = block_of(s, at);
     const uint64_t within = block % SUMS_CRCS_PER_BLOCK;
-    const bool was_changed = frame_is_changed(s, &s->frame[at]);
+    const bool was_changed = frame_is_changed(s, f);
 
-    b->crcs[within] = crc;
-    if (!s->frame[at].loaded)
-        block_set_known(b, within);
-    bitmap_set(&s->dirty, s->frame[at].table_block);
-    sums_count(s, &s->frame[at], was_changed);
+    assert(within + count <= SUMS_CRCS_PER_BLOCK);
+    memcpy(&b->crcs[within], crcs, count * sizeof *crcs);
+    for (uint64_t i = within; !f->loaded && i < within + count; i++)
+        block_set_known(b, i);
+    bitmap_set(&s->dirty, f->table_block);
+    sums_count(s, f, was_changed);
+}
+
+void sums_set(struct sums *s, uint64_t block, uint32_t crc)
+{
+    sums_set_run(s, block, &crc, 1);
 }
 
 void sums_lift_limit(struct sums *s)

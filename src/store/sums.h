@@ -100,7 +100,8 @@ void sums_prefetch(const struct sums *s, uint64_t block);
 const uint32_t *sums_at(const struct sums *s, uint64_t block);
 uint32_t sums_get(const struct sums *s, uint64_t block);
 
-/* Held for change, or in recovery. */
+/* Held for change, or in recovery.  A run lies in one table block. */
+void sums_set_run(struct sums *s, uint64_t block, const uint32_t *crcs, uint32_t count);
 void sums_set(struct sums *s, uint64_t block, uint32_t crc);
 
 /*

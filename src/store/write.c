@@ -414,8 +414,8 @@ static void write_on_segment(struct dev_io *dev_io)
 
     assert(io->opcode == STORE_OP_WRITE);
     /* Also of first touches that fail as a command: no map names their blocks (F24). */
-    for (uint32_t i = 0; i < s->count && status_ok(dev_io->status); i++)
-        sums_set(&io->session->store->sums, s->place + i, io->crcs[s->first + i]);
+    if (status_ok(dev_io->status))
+        sums_set_run(&io->session->store->sums, s->place, &io->crcs[s->first], s->count);
     segment_put(io->session->store, s);
     write_part_ended(io, dev_io->status);
 }

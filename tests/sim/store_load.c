@@ -287,6 +287,19 @@ static void slot_take_answer(struct load_slot *s)
     assert(false);
 }
 
+/* J1, F15: the process dies soon after a write has failed alone, so that its records are replayed.
+ */
+static void slot_crash_after_failure(const struct load_slot *s, struct status st)
+{
+    const struct store_load *const load = s->load;
+    struct run *const run = load->run;
+
+    if (s->io.opcode == STORE_OP_WRITE && status_is(st, STATUS_MEDIA_WRITE) && load->may_crash &&
+        !blame_disk_failed(&load->blame) && run_percent(run, 90))
+        sim_process_crash_after(sim_reactor_process(load->reactor), run_between(run, 5, 150),
+                                run_percent(run, 50));
+}
+
 /* A disk that failed stays so: what it lost meanwhile, nobody can tell (S1). */
 static void slot_check_refusal(struct load_slot *s, struct status st)
 {
@@ -324,6 +337,7 @@ static void slot_on_done(struct store_io *io)
             run_fail(load->run, "command %d at block %" PRIu64 ": %s", (int)io->opcode, s->op.block,
                      status_text(st));
         slot_check_refusal(s, st);
+        slot_crash_after_failure(s, st);
         slot_take_answer(s);
     }
     load_pump(load);

@@ -432,9 +432,10 @@ static void store_act(struct run *run)
 
     work->run = run;
     work->mode = modes[rng_below(&run->rng, ARRAY_COUNT(modes))];
-    /* A table block has the checksums of 31 grains; the disk has four to twenty of them. */
-    work->checksum_bytes = run_percent(run, 50) ? run_between(run, 2, 6) * 4096 : 0;
     work->lives_left = (unsigned)run_between(run, work->mode == MODE_ROT, LIVES_MAX - 1);
+    /* A table block has the checksums of 31 grains; the disk has four to twenty of them. */
+    const bool is_short = work->mode == MODE_FULL ? work->lives_left == 1 : run_percent(run, 40);
+    work->checksum_bytes = is_short ? run_between(run, 2, 6) * 4096 : 0;
     work->machine = sim_machine_create(run->world, "m");
     disk_make(work);
     load_make(work);
