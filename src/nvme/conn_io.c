@@ -236,7 +236,6 @@ static void io_note_loss(struct nvme_cmd *cmd)
     conn->loss_answered = cmd->req.loss_told;
     conn->loss_cid = cmd->sqe.cid;
     atomic_max_u64(&conn->ctrl->loss_told, cmd->req.loss_told);
-    atomic_max_u64(&conn->ctrl->loss_answered, cmd->req.loss_told);
     if (MUTATION(S1_SENT_IS_HEARD))
         conn->subsys->ns->ops->loss_heard(conn->subsys->ns, cmd->req.loss_told);
 }

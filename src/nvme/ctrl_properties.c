@@ -63,15 +63,12 @@ void ctrl_shutdown_step(struct nvme_ctrl *ctrl)
 
 static void shutdown_start(struct nvme_ctrl *ctrl)
 {
-    struct nvme_ns *ns = ctrl->subsys->ns;
-    const uint64_t loss = atomic_load(&ctrl->loss_answered);
-
     if (ctrl->shutdown != SHUTDOWN_NONE)
         return;
-    /* "... the host ... should ... allow outstanding commands to complete" before it says so: what
-     * it has no answer to now it has given up, and not for another path. */
-    if (loss > 0)
-        ns->ops->loss_heard(ns, loss);
+    /*
+     * It is no proof that the host has heard of a loss (see ns.h): a host that has lost an I/O
+     * queue with the answer on it may shut down, and repeat the command on another path.
+     */
     ctrl->shutdown = SHUTDOWN_DRAINING;
     ctrl_kill_io_queues(ctrl);
     ctrl_shutdown_step(ctrl);

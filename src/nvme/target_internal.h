@@ -166,8 +166,7 @@ struct nvme_ctrl {
     uint64_t error_count;                         /* All there were. */
 
     /* Any reactor's; see ns.h. */
-    _Atomic uint64_t loss_told;     /* 0 again when the answer may have been lost. */
-    _Atomic uint64_t loss_answered; /* The same, but never taken back. */
+    _Atomic uint64_t loss_told; /* 0 again when the answer may have been lost. */
 };
 
 static inline bool ctrl_is_discovery(const struct nvme_ctrl *ctrl)
