@@ -167,7 +167,9 @@ static void store_on_settle_timer(struct io_timer *timer)
 {
     struct store *const store = CONTAINER_OF(timer, struct store, settle_timer);
 
-    if (!store->failed)
+    /* The checkpoint that closes the store settles everything: a mark of its own behind that would
+     * leave the disk not clean. */
+    if (!store->failed && !store->checkpoint.for_close)
         journal_settle(store->journal, store->last_record);
 }
 

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "disk/layout.h"
+#include "disk/superblock.h"
 #include "rig.h"
 
 #define K ((uint64_t)1024)
@@ -216,6 +217,27 @@ static void idle_regions_close(void **state)
     }
 }
 
+/* A store that was closed is clean, however long its last flushes take. */
+static void slow_close_is_clean(void **state)
+{
+    (void)state;
+    struct superblock sb;
+    (void)write_block(0, 0x11);
+    store_session_close(rig.session.session);
+    rig.session.session = NULL;
+    rig.done = false;
+    store_close(rig.store, rig_on_status, &rig);
+    rig.store = NULL;
+    while (!rig.done) {
+        (void)rig_turn(&rig);
+        fake_reactor_run_timers(&rig.reactor, rig.reactor.base.now_ns + 7 * NS_PER_MS);
+    }
+    assert_true(status_ok(rig.status));
+    assert_true(
+        status_ok(superblock_decode((struct const_span) { rig.content, SUPERBLOCK_BYTES }, &sb)));
+    assert_true(sb.clean);
+}
+
 /* An idle store has nothing to do: no request, no task and no timer. */
 static void idle_costs_nothing(void **state)
 {
@@ -243,6 +265,7 @@ int main(void)
         TEST(copy_is_durable_before_home),
         TEST(journal_flushes_by_itself),
         TEST(idle_regions_close),
+        TEST(slow_close_is_clean),
         TEST(idle_costs_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
