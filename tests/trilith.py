@@ -27,7 +27,8 @@ ENVIRONMENT = {
     "LSAN_OPTIONS": f"exitcode={SANITIZER_STATUS}",
     # gRPC's libraries are not instrumented: what they do to their own memory cannot be judged.
     "TSAN_OPTIONS": f"halt_on_error=1:exitcode={SANITIZER_STATUS}:second_deadlock_stack=1:"
-                    "ignore_noninstrumented_modules=1",
+                    "ignore_noninstrumented_modules=1:"
+                    f"suppressions={pathlib.Path(__file__).with_name('tsan.supp')}",
 }
 
 
@@ -46,6 +47,12 @@ class Server:
         self.process = None
         self.environment = ENVIRONMENT
         self.log_path = self.data.parent / f"{self.data.name}.log"
+
+    def without_quarantine(self):
+        """Before start(), for who measures memory: AddressSanitizer would keep what was freed."""
+        options = self.environment["ASAN_OPTIONS"] + ":quarantine_size_mb=1"
+        self.environment = {**self.environment, "ASAN_OPTIONS": options}
+        return self
 
     # ---- The process ----
 

@@ -60,7 +60,7 @@ def server(tmp_path_factory):
     """`trilith up` with three disks, which advertises the address that the guest sees."""
     data = tmp_path_factory.mktemp("up") / "data"
     running = trilith.Server(data, "--disks", "3", "--disk-size", "2G", "--listen", "::",
-                             "--advertise", boot.HOST).start()
+                             "--advertise", boot.HOST).without_quarantine().start()
     yield running
     running.stop()
 

