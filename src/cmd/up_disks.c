@@ -214,7 +214,7 @@ static struct status take_path(const char *path, struct up_disk *d)
     return STATUS(OK);
 }
 
-struct status up_disk_look(const char *path, bool force, struct up_disk *d,
+struct status up_disk_look(const char *path, bool force, struct up_disk *out_disk,
                            char problem[UP_DISK_PROBLEM_BYTES])
 {
     struct stat st;
@@ -230,7 +230,7 @@ struct status up_disk_look(const char *path, bool force, struct up_disk *d,
     if (S_ISREG(st.st_mode) && (uint64_t)st.st_size < UP_DISK_BYTES_MIN)
         return wrong(problem, STATUS(INVALID), "it is too small: a disk has at least ",
                      size_format(UP_DISK_BYTES_MIN).s);
-    TRY(take_path(path, d));
+    TRY(take_path(path, out_disk));
     return check_foreign(path, force, problem);
 }
 

@@ -27,12 +27,15 @@ static const struct feature features[] = {
 /* A version: what kernels up to it have. */
 static bool features_of_version(const char *word, uint64_t *out_set)
 {
-    unsigned major, minor;
-    char rest;
     uint64_t set = 0;
+    char *end;
 
-    if (sscanf(word, "%3u.%3u%c", &major, &minor, &rest) != 2)
+    if (strspn(word, "0123456789.") != strlen(word) || word[0] == '.')
         return false;
+    const unsigned long major = strtoul(word, &end, 10);
+    if (end[0] != '.' || end[1] == '\0' || strchr(end + 1, '.') != NULL)
+        return false;
+    const unsigned long minor = strtoul(end + 1, NULL, 10);
     for (size_t i = 0; i < ARRAY_COUNT(features); i++) {
         const struct feature *const f = &features[i];
         if (f->major < major || (f->major == major && f->minor <= minor))

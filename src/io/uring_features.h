@@ -37,6 +37,6 @@ struct uring_features_text {
 };
 
 /* The names of a set, with commas; "none" if it is empty. */
-struct uring_features_text uring_features_format(uint64_t features);
+struct uring_features_text uring_features_format(uint64_t set);
 
 #endif

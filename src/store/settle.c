@@ -181,7 +181,9 @@ void settle_run(struct store *store)
                 sweep_resume(&s->sweep);
             continue;
         }
-        struct intent *const i = store->closing ? NULL : settle_pick(store);
+        /* Who closes the store waits for its commands, and these perhaps for a region. */
+        const bool ends = store->closing && store->commands == 0;
+        struct intent *const i = ends ? NULL : settle_pick(store);
         if (i == NULL)
             continue;
         i->settling = true;
