@@ -238,6 +238,35 @@ static void slow_close_is_clean(void **state)
     assert_true(sb.clean);
 }
 
+/* More regions than are settled at a time: a close still ends a command that waits for the last. */
+static void close_settles_what_is_waited_for(void **state)
+{
+    (void)state;
+    static uint8_t kept[RIG_DEVICE_BYTES];
+    const uint64_t regions = 60, shard_regions = 4, region_blocks = 256;
+    struct rig_io r;
+
+    for (uint8_t fill = 1; fill <= 2; fill++) {
+        for (uint64_t i = 0; i < regions; i++) {
+            rig.shard = (uint32_t)(i / shard_regions);
+            (void)write_block(i % shard_regions * region_blocks, fill);
+        }
+        rig_pass(&rig, 100 * NS_PER_MS); /* Settled: the next writes open their regions. */
+    }
+    memcpy(kept, rig.content, sizeof kept);
+    rig_abandon(&rig);
+    rig_init(&rig, kept, 1);
+    assert_true(status_ok(rig_open(&rig)));
+    assert_true(status_ok(rig_session(&rig, 1)));
+    rig.shard = (uint32_t)(regions / shard_regions) - 1;
+    rig_submit(&rig, &r, STORE_OP_WRITE, (shard_regions - 1) * region_blocks * 4 * K, 4 * K, 3);
+    store_session_close(rig.session.session);
+    rig.session.session = NULL;
+    assert_true(status_ok(rig_close_store(&rig)));
+    assert_true(r.ended > 0 && status_ok(r.io.status));
+    free(r.data);
+}
+
 /* An idle store has nothing to do: no request, no task and no timer. */
 static void idle_costs_nothing(void **state)
 {
@@ -266,6 +295,7 @@ int main(void)
         TEST(journal_flushes_by_itself),
         TEST(idle_regions_close),
         TEST(slow_close_is_clean),
+        TEST(close_settles_what_is_waited_for),
         TEST(idle_costs_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
