@@ -135,6 +135,10 @@ class Connection:
 
     def __init__(self, address, host_nqn=None, source=None):
         self.socket = socket.create_connection(address, TIMEOUT_S, source and (source, 0))
+        # Where nobody listens, TCP may connect a local port with itself.
+        if self.socket.getsockname() == self.socket.getpeername():
+            self.socket.close()
+            raise ConnectionRefusedError(f"{address}: connected to itself")
         self.socket.settimeout(TIMEOUT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # Each is a host of its own, unless a name is given: a host that connects anew ends its
