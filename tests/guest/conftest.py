@@ -6,10 +6,8 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-import boot
 import host
 import image
-import trilith
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +56,7 @@ def second_guest(second_booted, request):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """`trilith up` with three disks, which advertises the address that the guest sees."""
-    data = tmp_path_factory.mktemp("up") / "data"
-    running = trilith.Server(data, "--disks", "3", "--disk-size", "2G", "--listen", "::",
-                             "--advertise", boot.HOST).without_quarantine().start()
+    running = host.new_server(tmp_path_factory.mktemp("up")).start()
     yield running
     running.stop()
 

@@ -5,6 +5,7 @@ import json
 import re
 
 import boot
+import trilith
 
 # Reconnects for longer than any test, at once and often; notices a silent target soon.
 CONNECT = "--ctrl-loss-tmo=300 --reconnect-delay=1 --keep-alive-tmo=5"
@@ -80,6 +81,13 @@ def controllers(guest, nqn):
 
 def nvme_json(guest, command):
     return json.loads(guest.run(f"nvme {command} -o json"))
+
+
+def new_server(folder):
+    """A server, yet to be started, with three disks, which advertises the address that the guest
+    sees."""
+    return trilith.Server(folder / "data", "--disks", "3", "--disk-size", "2G", "--listen", "::",
+                          "--advertise", boot.HOST)
 
 
 def fio(target, rw="randrw", size="32M", block_size="4k", depth=8, more=""):

@@ -14,6 +14,14 @@ GROWTH_MAX_KIB = 4096
 
 
 @pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """As everywhere, but that its memory is measured."""
+    running = host.new_server(tmp_path_factory.mktemp("up")).without_quarantine().start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
 def volume(server):
     return server.create("hosts", "256M")
 
