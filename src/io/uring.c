@@ -446,5 +446,6 @@ struct status uring_reactor_create(const struct uring_config *config, struct rea
 
 uint64_t uring_reactor_features(const struct reactor *r)
 {
-    return CONTAINER_OF(r, const struct uring, base)->features;
+    return atomic_load_explicit(&CONTAINER_OF(r, const struct uring, base)->features,
+                                memory_order_relaxed);
 }

@@ -33,8 +33,8 @@ struct status uring_reactor_create(const struct uring_config *config,
                                    struct reactor **out_reactor) MUST_CHECK;
 
 /*
- * The URING_FEATURE_* that this reactor, which is one of this backend, uses.  Discard of block
- * devices is proved by its first use only.
+ * The URING_FEATURE_* that this reactor, which is one of this backend, uses now.  Some are proved
+ * by use, and may be gone later: discard of block devices and registered buffers.  Any thread.
  */
 uint64_t uring_reactor_features(const struct reactor *r);
 

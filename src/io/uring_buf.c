@@ -35,7 +35,7 @@ void uring_buf_lend(struct reactor *r, struct span memory, size_t piece_bytes)
     struct uring *const u = uring_of(r);
     const size_t pieces = memory.bytes / piece_bytes;
 
-    if ((u->features & URING_FEATURE_BUFFERS) == 0 || u->lent_count == URING_LENT_MAX ||
+    if (!uring_uses(u, URING_FEATURE_BUFFERS) || u->lent_count == URING_LENT_MAX ||
         pieces > URING_BUFFERS_MAX - u->buffers_used)
         return;
     struct uring_lent *const l = &u->lent[u->lent_count++];
@@ -67,7 +67,7 @@ static bool buffer_register(struct uring *u, const struct uring_lent *l, uint8_t
     const __u64 tag = 0;
 
     if (io_uring_register_buffers_update_tag(&u->ring, number, &iov, &tag, 1) != 1) {
-        u->features &= ~URING_FEATURE_BUFFERS;
+        uring_loses(u, URING_FEATURE_BUFFERS);
         return false;
     }
     bitmap_set(&u->buffers_registered, number);
@@ -76,7 +76,7 @@ static bool buffer_register(struct uring *u, const struct uring_lent *l, uint8_t
 
 bool uring_buf_find(struct uring *u, const uint8_t *at, size_t bytes, uint16_t *out_number)
 {
-    if ((u->features & URING_FEATURE_BUFFERS) == 0)
+    if (!uring_uses(u, URING_FEATURE_BUFFERS))
         return false;
     for (unsigned i = 0; i < u->lent_count; i++) {
         const struct uring_lent *const l = &u->lent[i];

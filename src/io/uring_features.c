@@ -24,6 +24,8 @@ static const struct feature features[] = {
     { "block-discard", URING_FEATURE_BLOCK_DISCARD, 6, 12 },
 };
 
+static_assert(ARRAY_COUNT(features) == URING_FEATURES_COUNT, "the header counts them");
+
 /* A version: what kernels up to it have. */
 static bool features_of_version(const char *word, uint64_t *out_set)
 {
@@ -86,19 +88,46 @@ struct status uring_features_parse(const char *list, uint64_t *out_features)
     return STATUS(OK);
 }
 
-struct uring_features_text uring_features_format(uint64_t set)
+unsigned uring_features_names(uint64_t set, const char *out_names[URING_FEATURES_COUNT])
 {
-    struct uring_features_text text = { "none" };
+    unsigned count = 0;
+
+    for (size_t i = 0; i < ARRAY_COUNT(features); i++)
+        if ((set & features[i].bit) != 0)
+            out_names[count++] = features[i].name;
+    return count;
+}
+
+/* The names of a set with commas, each behind the prefix; "" if it is empty. */
+static struct uring_features_text join(uint64_t set, const char *prefix)
+{
+    const char *names[URING_FEATURES_COUNT];
+    const unsigned count = uring_features_names(set, names);
+    struct uring_features_text text = { "" };
     size_t used = 0;
 
-    for (size_t i = 0; i < ARRAY_COUNT(features); i++) {
-        if ((set & features[i].bit) == 0)
-            continue;
-        const int bytes = snprintf(text.s + used, sizeof text.s - used, "%s%s", used > 0 ? "," : "",
-                                   features[i].name);
+    for (unsigned i = 0; i < count; i++) {
+        const int bytes = snprintf(text.s + used, sizeof text.s - used, "%s%s%s", i > 0 ? "," : "",
+                                   prefix, names[i]);
         assert(bytes > 0);
         used += (size_t)bytes;
         assert(used < sizeof text.s);
     }
     return text;
+}
+
+struct uring_features_text uring_features_format(uint64_t set)
+{
+    return set == 0 ? (struct uring_features_text) { "none" } : join(set, "");
+}
+
+struct uring_features_text uring_features_format_short(uint64_t set)
+{
+    uint64_t missing = URING_FEATURES_ALL & ~set;
+
+    if ((set & URING_FEATURE_DEFER_TASKRUN) != 0)
+        missing &= ~URING_FEATURE_COOP_TASKRUN;
+    if (set == 0)
+        return (struct uring_features_text) { "none" };
+    return missing == 0 ? (struct uring_features_text) { "all" } : join(missing, "-");
 }

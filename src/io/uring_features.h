@@ -30,6 +30,11 @@
  */
 struct status uring_features_parse(const char *list, uint64_t *out_features) MUST_CHECK;
 
+#define URING_FEATURES_COUNT 7 /* In all. */
+
+/* Fills out_names with the names of a set, oldest feature first; returns how many it has. */
+unsigned uring_features_names(uint64_t set, const char *out_names[URING_FEATURES_COUNT]);
+
 #define URING_FEATURES_TEXT_BYTES 128
 
 struct uring_features_text {
@@ -38,5 +43,11 @@ struct uring_features_text {
 
 /* The names of a set, with commas; "none" if it is empty. */
 struct uring_features_text uring_features_format(uint64_t set);
+
+/*
+ * For a reader who wants to know what is missing: "all", "none", or what a reactor of this set does
+ * without, each with a minus.  coop-taskrun is not missed beside defer-taskrun, which replaces it.
+ */
+struct uring_features_text uring_features_format_short(uint64_t set);
 
 #endif

@@ -71,9 +71,9 @@ struct uring_lent {
 struct uring {
     struct reactor base;
     struct io_uring ring;
-    uint64_t features;
-    bool enabled;          /* The ring has been enabled by the first run. */
-    bool registered_files; /* The table of registered files exists. */
+    _Atomic uint64_t features; /* URING_FEATURE_*; bits go, while others may look. */
+    bool enabled;              /* The ring has been enabled by the first run. */
+    bool registered_files;     /* The table of registered files exists. */
     union uring_scratch *scratch;
     unsigned files_max;
     uint8_t *fd_flags; /* URING_FD_*, for descriptors below files_max. */
@@ -113,6 +113,18 @@ struct uring {
 static inline struct uring *uring_of(struct reactor *r)
 {
     return CONTAINER_OF(r, struct uring, base);
+}
+
+/* Whether the ring has this of the kernel.  Any thread. */
+static inline bool uring_uses(const struct uring *u, uint64_t feature)
+{
+    return (atomic_load_explicit(&u->features, memory_order_relaxed) & feature) != 0;
+}
+
+/* It is found not to have it after all. */
+static inline void uring_loses(struct uring *u, uint64_t feature)
+{
+    atomic_fetch_and_explicit(&u->features, ~feature, memory_order_relaxed);
 }
 
 /* ---- uring.c ---- */

@@ -37,7 +37,7 @@ static void fill_recv(const struct uring *u, struct io_op *op, struct io_uring_s
 {
     io_uring_prep_recv(sqe, op->fd, op->data, min_u64(op->bytes, PIECE_BYTES_MAX), 0);
     if ((uring_fd_flags(u, op->fd) & URING_FD_DRAINED) != 0 &&
-        (u->features & URING_FEATURE_POLL_FIRST) != 0)
+        uring_uses(u, URING_FEATURE_POLL_FIRST))
         sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
 }
 
@@ -70,7 +70,7 @@ static void fill_read_or_write(struct uring *u, struct io_op *op, struct io_urin
 
 static bool uses_block_discard(const struct uring *u, const struct io_op *op)
 {
-    return (u->features & URING_FEATURE_BLOCK_DISCARD) != 0 &&
+    return uring_uses(u, URING_FEATURE_BLOCK_DISCARD) &&
            (uring_fd_flags(u, op->fd) & URING_FD_BLOCK) != 0;
 }
 
@@ -298,7 +298,7 @@ static bool is_transient(const struct uring *u, const struct io_op *op, int err)
 static void complete_failure(struct uring *u, struct io_op *op, int err)
 {
     if (op->kind == IO_KIND_DISCARD && op->backend[0] != 0 && (err == EOPNOTSUPP || err == EINVAL))
-        u->features &= ~URING_FEATURE_BLOCK_DISCARD;
+        uring_loses(u, URING_FEATURE_BLOCK_DISCARD);
 
     if (is_transient(u, op, err)) {
         if (!op->canceled) {

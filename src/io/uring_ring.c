@@ -147,13 +147,13 @@ void uring_ring_enter_thread(struct uring *u)
         assert(ret == 0);
         u->enabled = true;
     }
-    if ((u->features & URING_FEATURE_RING_FD) != 0 && io_uring_register_ring_fd(&u->ring) != 1)
-        u->features &= ~URING_FEATURE_RING_FD; /* A thread has room for sixteen. */
+    if (uring_uses(u, URING_FEATURE_RING_FD) && io_uring_register_ring_fd(&u->ring) != 1)
+        uring_loses(u, URING_FEATURE_RING_FD); /* A thread has room for sixteen. */
 }
 
 void uring_ring_leave_thread(struct uring *u)
 {
-    if ((u->features & URING_FEATURE_RING_FD) != 0)
+    if (uring_uses(u, URING_FEATURE_RING_FD))
         io_uring_unregister_ring_fd(&u->ring);
 }
 

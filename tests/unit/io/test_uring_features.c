@@ -74,11 +74,34 @@ static void both_ways(void **state)
         assert_int_equal(parse(uring_features_format(set).s), set);
 }
 
+/* The short form says what is missing, but for what nobody misses. */
+static void what_is_missing(void **state)
+{
+    (void)state;
+    const uint64_t best = URING_FEATURES_ALL & ~URING_FEATURE_COOP_TASKRUN;
+    assert_string_equal(uring_features_format_short(URING_FEATURES_ALL).s, "all");
+    assert_string_equal(uring_features_format_short(best).s, "all");
+    assert_string_equal(uring_features_format_short(best & ~URING_FEATURE_BUFFERS).s, "-buffers");
+    assert_string_equal(uring_features_format_short(0).s, "none");
+    assert_string_equal(
+        uring_features_format_short(URING_FEATURES_ALL & ~URING_FEATURE_DEFER_TASKRUN).s,
+        "-defer-taskrun");
+    assert_string_equal(uring_features_format_short(URING_FEATURE_FILES).s,
+                        "-ring-fd,-coop-taskrun,-buffers,-poll-first,-defer-taskrun,"
+                        "-block-discard");
+    /* As a list it gives the set again, and all of them fit. */
+    for (uint64_t set = 0; set <= URING_FEATURES_ALL; set++) {
+        const bool defers = (set & URING_FEATURE_DEFER_TASKRUN) != 0;
+        assert_int_equal(parse(uring_features_format_short(set).s),
+                         set | (defers ? URING_FEATURE_COOP_TASKRUN : 0));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(words),   cmocka_unit_test(versions),  cmocka_unit_test(order),
-        cmocka_unit_test(refused), cmocka_unit_test(both_ways),
+        cmocka_unit_test(refused), cmocka_unit_test(both_ways), cmocka_unit_test(what_is_missing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
