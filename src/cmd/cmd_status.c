@@ -4,6 +4,7 @@
 
 #include "cmd/api.h"
 #include "cmd/command.h"
+#include "io/uring_features.h"
 #include "trilith/v1/status.pb-c.h"
 
 static const struct cli_option status_options[] = { CLI_OPTION_OUTPUT, API_OPTION };
@@ -35,7 +36,29 @@ static const struct cli_column node_columns[] = {
     { "NODE", "name", CLI_KIND_TEXT },    { "ADDRESS", "address", CLI_KIND_TEXT },
     { "PORT", "port", CLI_KIND_COUNT },   { "CONNECTED", "connected", CLI_KIND_TEXT },
     { "DISKS", "disks", CLI_KIND_COUNT }, { "VOLUMES", "volumes", CLI_KIND_COUNT },
+    { "IO", "io", CLI_KIND_TEXT },
 };
+
+/* For the table: what is missing of the kernel's features, so far as this program knows them. */
+static void add_io(json_t *node, const Trilith__V1__NodeSummary *n)
+{
+    uint64_t features = 0;
+    uint64_t one;
+
+    if (!n->connected)
+        return;
+    for (size_t i = 0; i < n->n_io_features; i++)
+        if (status_ok(uring_features_parse(n->io_features[i], &one)))
+            features |= one;
+    json_object_set_new(node, "io", json_string(uring_features_format_short(features).s));
+}
+
+static void print_nodes(json_t *nodes, const Trilith__V1__GetStatusResponse *r)
+{
+    for (size_t i = 0; i < r->n_nodes; i++)
+        add_io(json_array_get(nodes, i), r->nodes[i]);
+    cli_print_rows(CLI_FORMAT_TABLE, nodes, node_columns, ARRAY_COUNT(node_columns));
+}
 
 static void print_status(enum cli_format format, const Trilith__V1__GetStatusResponse *r)
 {
@@ -44,8 +67,7 @@ static void print_status(enum cli_format format, const Trilith__V1__GetStatusRes
     cli_print_record(format, status, summary_columns, ARRAY_COUNT(summary_columns));
     if (format == CLI_FORMAT_TABLE) {
         printf("\n");
-        cli_print_rows(format, json_object_get(status, "nodes"), node_columns,
-                       ARRAY_COUNT(node_columns));
+        print_nodes(json_object_get(status, "nodes"), r);
         printf("\n%s\n", r->n_problems == 0 ? "all is well" : "problems:");
         for (size_t i = 0; i < r->n_problems; i++)
             printf("  %s\n", r->problems[i]);

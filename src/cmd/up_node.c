@@ -53,12 +53,23 @@ static struct status agent_desired(void *ctx, const struct node_desired *desired
     return node_apply(n->node, desired);
 }
 
+/* What all reactors use of the kernel: each may have given up something. */
+static uint64_t io_features(const struct up_node *n)
+{
+    uint64_t features = URING_FEATURES_ALL;
+
+    for (unsigned i = 0; i < n->reactor_count; i++)
+        features &= uring_reactor_features(n->reactors[i]);
+    return features;
+}
+
 static void agent_fill_report(void *ctx, struct node_report *out_report)
 {
     struct up_node *n = ctx;
 
     node_fill_report(n->node, out_report);
     up_orders_report(&n->orders, out_report);
+    out_report->io_features = io_features(n);
 }
 
 static const struct node_agent_ops agent_ops = {
@@ -197,7 +208,7 @@ static struct status create_reactors(struct up_node *n, unsigned count)
         n->reactor_count++;
     }
     log_info(n->config.log, "%u reactors; io_uring uses %s", count,
-             uring_features_format(uring_reactor_features(n->reactors[0])).s);
+             uring_features_format(io_features(n)).s);
     return STATUS(OK);
 }
 

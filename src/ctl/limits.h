@@ -26,6 +26,7 @@
 #define CTL_VOLUMES_MAX       1024u
 #define CTL_ORDERS_MAX        16u  /* That a node has not reported on; it takes one at a time. */
 #define CTL_HOSTS_MAX         128u /* Allowed hosts of one volume. */
+#define CTL_IO_FEATURES_MAX   64u  /* Of a node: a newer one may know more than we do. */
 
 /* Hosts that a node may report as connected to one volume: a target's queues end before. */
 #define CTL_CONNECTED_MAX 1024u

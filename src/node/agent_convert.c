@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "io/uring_features.h"
 #include "rpc/decode.h"
 
 #define REPLICAS_MAX 3u
@@ -204,6 +205,17 @@ static Trilith__V1__OrderResult *result_message(const struct node_order_result *
     return m;
 }
 
+static void add_io_features(Trilith__V1__ReportStatusRequest *m, uint64_t features,
+                            struct arena *arena)
+{
+    const char *names[URING_FEATURES_COUNT];
+
+    m->n_io_features = uring_features_names(features, names);
+    m->io_features = arena_alloc(arena, m->n_io_features * sizeof *m->io_features);
+    for (size_t i = 0; i < m->n_io_features; i++)
+        m->io_features[i] = arena_text(arena, names[i]);
+}
+
 Trilith__V1__ReportStatusRequest *agent_report(const struct node_report *report, struct uuid node,
                                                struct arena *arena)
 {
@@ -228,5 +240,6 @@ Trilith__V1__ReportStatusRequest *agent_report(const struct node_report *report,
     m->orders = arena_alloc(arena, m->n_orders * sizeof *m->orders);
     for (size_t i = 0; i < m->n_orders; i++)
         m->orders[i] = result_message(&report->results[i], arena);
+    add_io_features(m, report->io_features, arena);
     return m;
 }

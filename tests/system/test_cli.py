@@ -151,6 +151,24 @@ def test_status(up):
     up.cli("volume", "delete", "counted")
 
 
+@pytest.mark.parametrize("features, used, short", [
+    ("none", [], "none"),
+    ("files", ["files"],
+     "-ring-fd,-coop-taskrun,-buffers,-poll-first,-defer-taskrun,-block-discard"),
+])
+def test_status_says_what_io_uring_uses(tmp_path, features, used, short):
+    server = trilith.Server(tmp_path / "data", "--disks", "1", "--disk-size", "128M",
+                            "--io-features", features).start()
+    node = server.cli("status")["nodes"][0]
+    assert node["io_features"] == used
+    assert "io" not in node, "the table's column is not for programs"
+    lines = [line.split() for line in server.try_cli("status").stdout.splitlines()]
+    titles = next(line for line in lines if line and line[0] == "NODE")
+    row = next(line for line in lines if line and line[0] == "node-1")
+    assert dict(zip(titles, row))["IO"] == short
+    server.stop()
+
+
 def test_tables(up):
     up.create("table", "64M")
     lines = up.try_cli("volume", "list").stdout.splitlines()

@@ -135,6 +135,9 @@ void node_report(struct fixture *f, struct fake_node *n)
     result.problem = arena_text(&f->arena, n->result_id != 0 ? n->result : "");
     request.orders = results;
     request.n_orders = n->result_id != 0 ? 1 : 0;
+    char *features[1] = { arena_text(&f->arena, n->io_feature != NULL ? n->io_feature : "") };
+    request.io_features = features;
+    request.n_io_features = n->io_feature != NULL ? 1 : 0;
     (void)call_reply(f, CTL_SERVICE_NODE, REPORT, &request.base);
 }
 

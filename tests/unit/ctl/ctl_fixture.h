@@ -45,6 +45,7 @@ struct fake_node {
     unsigned volume_count;
     uint64_t result_id; /* Of an order that its reports speak of; 0: none. */
     const char *result;
+    const char *io_feature; /* NULL: it uses none. */
 };
 
 struct fixture {

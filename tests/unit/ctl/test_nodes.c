@@ -212,6 +212,37 @@ static void status_in_words(void **state)
     expect_problem(f, "volume 'db1': node 'node-1' does not report");
 }
 
+/* What a node uses of its kernel is told as long as it reports; what cannot be names is refused. */
+static void io_features(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__ReportStatusRequest report = TRILITH__V1__REPORT_STATUS_REQUEST__INIT;
+    char *many[65]; /* One too many. */
+    struct fake_node n;
+
+    node_init(&n, 1, 0, 0);
+    (void)node_join(f, &n);
+    n.io_feature = "teleport"; /* The controller need not know it. */
+    node_report(f, &n);
+    const Trilith__V1__GetStatusResponse *s = status(f);
+    assert_int_equal(s->nodes[0]->n_io_features, 1);
+    assert_string_equal(s->nodes[0]->io_features[0], "teleport");
+    rpc_sim_advance(&f->sim, 12000 * MS);
+    assert_int_equal(status(f)->nodes[0]->n_io_features, 0);
+
+    for (unsigned i = 0; i < 65; i++)
+        many[i] = arena_text(&f->arena, "teleport");
+    report.node_uuid = arena_uuid_bytes(&f->arena, n.uuid);
+    report.io_features = many;
+    report.n_io_features = 65;
+    const char *text = call_text(f, CTL_SERVICE_NODE, REPORT, &report.base, RPC_INVALID_ARGUMENT);
+    assert_string_equal(text, "more than 64 io_features");
+    many[0] = arena_printf(&f->arena, "%064d", 0); /* 63 bytes are allowed. */
+    report.n_io_features = 1;
+    text = call_text(f, CTL_SERVICE_NODE, REPORT, &report.base, RPC_INVALID_ARGUMENT);
+    assert_string_equal(text, "io_features is longer than 63 bytes");
+}
+
 /* Disks are listed by name with what is planned on them, and found by name or UUID. */
 static void disks(void **state)
 {
@@ -243,8 +274,8 @@ static void disks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(indexes),      TEST(strangers), TEST(watch),           TEST(watch_ends),
-        TEST(unknown_node), TEST(epochs),    TEST(status_in_words), TEST(disks),
+        TEST(indexes), TEST(strangers),       TEST(watch), TEST(watch_ends),  TEST(unknown_node),
+        TEST(epochs),  TEST(status_in_words), TEST(disks), TEST(io_features),
     };
     return cmocka_run_group_tests_name("nodes", tests, NULL, NULL);
 }
