@@ -80,6 +80,8 @@ static const struct cli_column show_columns[] = {
     { "shards", "shards", CLI_KIND_COUNT },
     { "atomic write", "atomic_bytes", CLI_KIND_SIZE },
     { "media errors", "media_errors", CLI_KIND_COUNT },
+    { "checksum memory", "checksum_bytes", CLI_KIND_SIZE },
+    { "checksum budget", "checksum_budget_bytes", CLI_KIND_SIZE },
 };
 
 static int disk_show(int argc, char **argv)

@@ -35,6 +35,8 @@ static void observed_fill(struct ctl *ctl, Trilith__V1__Disk *d, struct uuid nod
     }
     d->free_bytes = report->free_bytes;
     d->media_errors = report->media_errors;
+    d->checksum_bytes = report->checksum_bytes;
+    d->checksum_budget_bytes = report->checksum_budget_bytes;
     d->reason = arena_text(arena, report->failure);
     d->state = report->failure[0] == '\0' ? TRILITH__V1__DISK_STATE__DISK_STATE_READY
                                           : TRILITH__V1__DISK_STATE__DISK_STATE_FAILED;

@@ -169,6 +169,10 @@ static struct status check_disk(const Trilith__V1__DiskReport *d, struct problem
     if (d->bytes >> 53 != 0 || d->free_bytes > d->bytes)
         return wrong(problem, "disk '%s': %llu bytes with %llu free cannot be", d->name,
                      (unsigned long long)d->bytes, (unsigned long long)d->free_bytes);
+    if (d->checksum_bytes >> 53 != 0 || d->checksum_budget_bytes >> 53 != 0)
+        return wrong(problem, "disk '%s': %llu bytes of memory for checksums, of %llu, cannot be",
+                     d->name, (unsigned long long)d->checksum_bytes,
+                     (unsigned long long)d->checksum_budget_bytes);
     return STATUS(OK);
 }
 

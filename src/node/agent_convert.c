@@ -160,6 +160,8 @@ static Trilith__V1__DiskReport *disk_message(const struct node_disk_report *d, s
     m->free_bytes = d->free_bytes;
     m->atomic_bytes = d->atomic_bytes;
     m->media_errors = d->media_errors;
+    m->checksum_bytes = d->checksum_bytes;
+    m->checksum_budget_bytes = d->checksum_budget_bytes;
     m->failure = text_message(d->failure, arena);
     return m;
 }

@@ -90,6 +90,8 @@ struct node_disk_report {
     uint64_t free_bytes;
     uint32_t atomic_bytes;
     uint64_t media_errors;
+    uint64_t checksum_bytes; /* Of memory that checksums take, and may take. */
+    uint64_t checksum_budget_bytes;
     char failure[NODE_REASON_BYTES]; /* Empty: it works. */
 };
 

@@ -12,6 +12,8 @@ static void report_disk(const struct node_disk *d, struct node_disk_report *out)
         .free_bytes = d->info.free_bytes,
         .atomic_bytes = d->info.atomic_bytes,
         .media_errors = d->info.media_errors,
+        .checksum_bytes = d->info.checksum_bytes,
+        .checksum_budget_bytes = d->info.checksum_budget_bytes,
     };
     snprintf(out->name, sizeof out->name, "%s", d->info.identity.disk_name);
     snprintf(out->path, sizeof out->path, "%s", d->config.path);

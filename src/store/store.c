@@ -208,6 +208,7 @@ void store_get_info(const struct store *store, struct store_info *out_info)
         .adopted_blocks = store->adopted_blocks,
         .suspect_regions = store->intents.suspects,
         .checksum_bytes = sums_resident_bytes(&store->sums),
+        .checksum_budget_bytes = sums_budget_bytes(&store->sums),
         .failed = store->failed,
     };
     memcpy(out_info->identity.cluster_name, store->sb.cluster_name, STORE_NAME_BYTES);

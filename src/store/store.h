@@ -122,11 +122,12 @@ struct store_info {
     uint64_t free_bytes; /* Not mapped and not reserved. */
     uint32_t atomic_bytes;
     uint64_t volumes, shards;
-    uint64_t media_errors;    /* Blocks that failed their checksum since open. */
-    uint64_t adopted_blocks;  /* By S7, since open. */
-    uint64_t suspect_regions; /* Intent regions not yet settled after a crash. */
-    uint64_t checksum_bytes;  /* Of memory that checksums take now. */
-    bool failed;              /* Refuses writes after a device error. */
+    uint64_t media_errors;          /* Blocks that failed their checksum since open. */
+    uint64_t adopted_blocks;        /* By S7, since open. */
+    uint64_t suspect_regions;       /* Intent regions not yet settled after a crash. */
+    uint64_t checksum_bytes;        /* Of memory that checksums take now. */
+    uint64_t checksum_budget_bytes; /* That they may take: all of them, if there is no budget. */
+    bool failed;                    /* Refuses writes after a device error. */
 };
 
 void store_get_info(const struct store *store, struct store_info *out_info);

@@ -144,6 +144,11 @@ uint64_t sums_resident_bytes(const struct sums *s)
     return s->frames * SUMS_BLOCK_BYTES;
 }
 
+uint64_t sums_budget_bytes(const struct sums *s)
+{
+    return s->frames_max * SUMS_BLOCK_BYTES;
+}
+
 /* The frame of a block's CRC, which is there. */
 static uint32_t frame_of(const struct sums *s, uint64_t block)
 {

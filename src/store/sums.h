@@ -78,8 +78,9 @@ uint64_t sums_table_block_of(uint64_t grain);
 /* How many of count blocks in a row, from block on, share a table block: so far may one hold go. */
 uint32_t sums_run(uint64_t block, uint32_t count);
 
-/* Bytes of the frames that are in use. */
+/* Bytes of the frames that are in use, and of all that may be but for recovery. */
 uint64_t sums_resident_bytes(const struct sums *s);
+uint64_t sums_budget_bytes(const struct sums *s);
 
 /* ---- Holding ---- */
 

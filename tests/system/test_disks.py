@@ -3,6 +3,7 @@
 
 import os
 import threading
+import time
 
 import nvmetcp
 import pytest
@@ -184,3 +185,22 @@ def test_a_crash_while_a_disk_is_added_loses_nothing(server, tmp_path, pause):
     server.stop()
     server.start()
     assert len(names(server)) == 3
+
+
+@pytest.mark.parametrize("memory", ["1M", "all"])
+def test_show_says_what_checksums_take(tmp_path, memory):
+    with trilith.Server(tmp_path / "data", "--disks", "1", "--disk-size", "2G",
+                        "--checksum-memory", memory) as server:
+        def disk():
+            return server.cli("disk", "show", "node-1/disk-1")
+
+        # A block of 4 KiB has the checksums of 31 grains of 128 KiB.
+        blocks = -(-disk()["bytes"] // (31 * (128 << 10)))
+        assert disk()["checksum_budget_bytes"] == (1 << 20 if memory == "1M" else blocks * BLOCK)
+        assert disk()["checksum_bytes"] == 0
+        write_and_flush(server, server.create("db", "64M"), 1)
+        limit = time.monotonic() + 30  # Nodes report every few seconds.
+        while disk()["checksum_bytes"] != BLOCK:
+            assert time.monotonic() < limit
+            time.sleep(0.2)
+        assert "checksum memory: 4K" in server.try_cli("disk", "show", "node-1/disk-1").stdout

@@ -110,6 +110,8 @@ static Trilith__V1__DiskReport *disk_report(struct fixture *f, const struct fake
     d->path = arena_printf(&f->arena, "/dev/disk-%u", i + 1);
     d->bytes = n->disk_bytes;
     d->free_bytes = n->disk_bytes;
+    d->checksum_bytes = n->checksum_bytes;
+    d->checksum_budget_bytes = 2 * n->checksum_bytes;
     d->failure = arena_text(&f->arena, n->disk_failed[i] ? "it smokes" : "");
     return d;
 }

@@ -40,6 +40,7 @@ struct fake_node {
     char name[16];
     unsigned disk_count;
     uint64_t disk_bytes;
+    uint64_t checksum_bytes; /* Of each disk; the budget is the double. */
     bool disk_failed[NODE_DISKS_MAX];
     Trilith__V1__VolumeReport volumes[8];
     unsigned volume_count;

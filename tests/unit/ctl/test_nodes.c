@@ -269,13 +269,45 @@ static void disks(void **state)
     (void)call_text(f, CTL_SERVICE_DISK, 1, &get.base, RPC_NOT_FOUND);
 }
 
+/* The memory that a disk's checksums take is told as long as its node reports. */
+static void checksum_memory(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__GetDiskRequest get = TRILITH__V1__GET_DISK_REQUEST__INIT;
+    Trilith__V1__ReportStatusRequest report = TRILITH__V1__REPORT_STATUS_REQUEST__INIT;
+    Trilith__V1__DiskReport disk = TRILITH__V1__DISK_REPORT__INIT;
+    Trilith__V1__DiskReport *reported[1] = { &disk };
+    struct fake_node n;
+
+    node_init(&n, 1, 1, 100 * GIB);
+    (void)node_join(f, &n);
+    n.checksum_bytes = 3 * MIB;
+    node_report(f, &n);
+    get.name = arena_text(&f->arena, "node-1/disk-1");
+    const Trilith__V1__GetDiskResponse *r = call_reply(f, CTL_SERVICE_DISK, 1, &get.base);
+    assert_int_equal(r->disk->checksum_bytes, 3 * MIB);
+    assert_int_equal(r->disk->checksum_budget_bytes, 6 * MIB);
+    rpc_sim_advance(&f->sim, 12000 * MS);
+    r = call_reply(f, CTL_SERVICE_DISK, 1, &get.base);
+    assert_int_equal(r->disk->checksum_bytes, 0);
+    assert_int_equal(r->disk->checksum_budget_bytes, 0);
+
+    report.node_uuid = arena_uuid_bytes(&f->arena, n.uuid);
+    report.disks = reported;
+    report.n_disks = 1;
+    disk.uuid = report.node_uuid;
+    disk.checksum_budget_bytes = UINT64_C(1) << 53;
+    const char *text = call_text(f, CTL_SERVICE_NODE, REPORT, &report.base, RPC_INVALID_ARGUMENT);
+    assert_non_null(strstr(text, "of memory for checksums"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(indexes), TEST(strangers),       TEST(watch), TEST(watch_ends),  TEST(unknown_node),
-        TEST(epochs),  TEST(status_in_words), TEST(disks), TEST(io_features),
+        TEST(epochs),  TEST(status_in_words), TEST(disks), TEST(io_features), TEST(checksum_memory),
     };
     return cmocka_run_group_tests_name("nodes", tests, NULL, NULL);
 }

@@ -232,6 +232,7 @@ static void recovery_may_take_more(void **state)
         write_table(&s, t, pair);
     sums_trim(&s);
     assert_int_equal(sums_resident_bytes(&s), 2 * SUMS_BLOCK_BYTES);
+    assert_int_equal(sums_budget_bytes(&s), 2 * SUMS_BLOCK_BYTES);
     change(&s, 3, 1);
     sums_fini(&s);
 }
@@ -297,7 +298,8 @@ static void short_memory_is_enough(void **state)
         for (uint32_t s = 0; s < 3; s++)
             assert_block(s, 1, 0x10 + round);
         store_get_info(rig.store, &info);
-        assert_true(info.checksum_bytes <= rig.checksum_bytes);
+        assert_true(info.checksum_bytes > 0 && info.checksum_bytes <= rig.checksum_bytes);
+        assert_int_equal(info.checksum_budget_bytes, rig.checksum_bytes);
         assert_int_equal(info.media_errors, 0);
         if (round % 3 == 2)
             reopen();
