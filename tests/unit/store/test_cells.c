@@ -5,16 +5,9 @@
  */
 #include "store/store.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "disk/disk_format.h"
 #include "disk/superblock.h"
-#include "rig.h"
+#include "rig_case.h"
 
 #define K            ((uint64_t)1024)
 #define CELL         (16 * K)
@@ -26,11 +19,6 @@ static struct rig rig;
 static struct disk_layout layout;
 static uint64_t generation; /* Of the next commands. */
 
-static void assert_status(struct status st, enum status_code code)
-{
-    assert_string_equal(status_name(st), status_name((struct status) { code }));
-}
-
 static int setup(void **state)
 {
     (void)state;
@@ -38,9 +26,7 @@ static int setup(void **state)
     rig_init(&rig, NULL, 1);
     rig.volume_bytes = (uint64_t)TOUCHES_MAX * GRAIN;
     assert_true(status_ok(disk_layout_make(RIG_DEVICE_BYTES, &layout)));
-    assert_status(rig_format(&rig), STATUS_OK);
-    assert_status(rig_open(&rig), STATUS_OK);
-    assert_status(rig_session(&rig, 1), STATUS_OK);
+    rig_begin(&rig);
     return 0;
 }
 
@@ -94,8 +80,7 @@ static void reopen(void)
     assert_status(rig_close_store(&rig), STATUS_OK);
     assert_status(rig_check(&rig, &c), STATUS_OK);
     assert_string_equal(c.first, "");
-    assert_status(rig_open(&rig), STATUS_OK);
-    assert_status(rig_session(&rig, 1), STATUS_OK);
+    rig_serve(&rig);
 }
 
 /*
@@ -384,8 +369,7 @@ static void small_areas_end_first_touches(void **state)
     uint64_t count = 0;
     close_store();
     edit_superblocks(with_small_areas);
-    assert_status(rig_open(&rig), STATUS_OK);
-    assert_status(rig_session(&rig, 1), STATUS_OK);
+    rig_serve(&rig);
     const uint64_t limit = 21 * 4032 - 16 * 224 - layout.data_grains * 96 - 8192 * 8;
     const uint64_t room = limit - limit / 32;
     assert_int_equal(free_bytes(), room / 12 * CELL);

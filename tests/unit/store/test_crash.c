@@ -6,16 +6,10 @@
  */
 #include "store/store.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 
-#include <cmocka.h>
-
 #include "base/mutation.h"
-#include "rig.h"
+#include "rig_case.h"
 
 #define BLOCKS       96 /* Of shard 0: three grains; a write may touch all of them. */
 #define OPS_MAX      400
@@ -273,9 +267,7 @@ static void crash_everywhere(uint64_t seed, unsigned ops, size_t stride, enum fi
     rig_init(&rig, NULL, seed);
     rig.volume_bytes = VOLUME_BYTES;
     rig.dev.info.atomic_bytes = atomic_bytes;
-    assert_true(status_ok(rig_format(&rig)));
-    assert_true(status_ok(rig_open(&rig)));
-    assert_true(status_ok(rig_session(&rig, 1)));
+    rig_begin(&rig);
     if (fill != FILL_NOT)
         fill_disk(&rig, fill);
     rig_record(&rig);

@@ -1,25 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The deletion of a volume, while others live on the same disk. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 
-#include <cmocka.h>
-
-#include "rig.h"
+#include "rig_case.h"
 #include "store/store_internal.h"
 
 #define K ((uint64_t)1024)
 #define M (K * K)
 
 static struct rig rig;
-
-static void assert_status(struct status st, enum status_code code)
-{
-    assert_string_equal(status_name(st), status_name((struct status) { code }));
-}
 
 static void open_rig(uint8_t *content)
 {
@@ -28,8 +17,7 @@ static void open_rig(uint8_t *content)
         assert_status(rig_format(&rig), STATUS_OK);
     else
         rig.boot.b[0] = 2; /* Another life of the machine. */
-    assert_status(rig_open(&rig), STATUS_OK);
-    assert_status(rig_session(&rig, 1), STATUS_OK);
+    rig_serve(&rig);
 }
 
 static struct store_info info(void)

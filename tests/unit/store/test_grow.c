@@ -2,36 +2,23 @@
 /* Volumes that grow: what their disks know of it, and when (S5, F27). */
 #include "store/store.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
-
-#include <cmocka.h>
 
 #include "base/mutation.h"
 #include "disk/layout.h"
 #include "disk/metablock.h"
-#include "rig.h"
+#include "rig_case.h"
 
 #define M      ((uint64_t)1 << 20)
 #define SHARDS 16 /* Of the rig's volume: 64 MiB in shards of 4 MiB. */
 
 static struct rig rig;
 
-static void assert_status(struct status st, enum status_code code)
-{
-    assert_string_equal(status_name(st), status_name((struct status) { code }));
-}
-
 static int setup(void **state)
 {
     (void)state;
     rig_init(&rig, NULL, 1);
-    assert_status(rig_format(&rig), STATUS_OK);
-    assert_status(rig_open(&rig), STATUS_OK);
-    assert_status(rig_session(&rig, 1), STATUS_OK);
+    rig_begin(&rig);
     return 0;
 }
 

@@ -5,16 +5,9 @@
  */
 #include "store/store.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "disk/layout.h"
 #include "disk/superblock.h"
-#include "rig.h"
+#include "rig_case.h"
 
 #define K ((uint64_t)1024)
 
@@ -26,9 +19,7 @@ static void start_on(uint32_t atomic_bytes)
     rig_init(&rig, NULL, 1);
     rig.dev.info.atomic_bytes = atomic_bytes;
     assert_true(status_ok(disk_layout_make(RIG_DEVICE_BYTES, &layout)));
-    assert_true(status_ok(rig_format(&rig)));
-    assert_true(status_ok(rig_open(&rig)));
-    assert_true(status_ok(rig_session(&rig, 1)));
+    rig_begin(&rig);
     rig_record(&rig);
 }
 
@@ -256,8 +247,7 @@ static void close_settles_what_is_waited_for(void **state)
     memcpy(kept, rig.content, sizeof kept);
     rig_abandon(&rig);
     rig_init(&rig, kept, 1);
-    assert_true(status_ok(rig_open(&rig)));
-    assert_true(status_ok(rig_session(&rig, 1)));
+    rig_serve(&rig);
     rig.shard = (uint32_t)(regions / shard_regions) - 1;
     rig_submit(&rig, &r, STORE_OP_WRITE, (shard_regions - 1) * region_blocks * 4 * K, 4 * K, 3);
     store_session_close(rig.session.session);

@@ -2,15 +2,8 @@
 /* More at once than the store has room for: commands wait, and all of them end. */
 #include "store/store.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "disk/layout.h"
-#include "rig.h"
+#include "rig_case.h"
 
 #define K      ((uint64_t)1024)
 #define BLOCKS 768 /* Of each shard, all written. */
@@ -24,9 +17,7 @@ static int setup(void **state)
 {
     (void)state;
     rig_init(&rig, NULL, 1);
-    assert_true(status_ok(rig_format(&rig)));
-    assert_true(status_ok(rig_open(&rig)));
-    assert_true(status_ok(rig_session(&rig, 1)));
+    rig_begin(&rig);
     for (rig.shard = 0; rig.shard < SHARDS; rig.shard++) {
         for (uint64_t block = 0; block < BLOCKS; block += 128)
             assert_true(status_ok(

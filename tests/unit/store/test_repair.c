@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a check repairs on a disk at rest, and what it leaves alone (store/repair.h). */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
-
-#include <cmocka.h>
 
 #include "disk/disk_format.h"
 #include "disk/layout.h"
 #include "disk/superblock.h"
-#include "rig.h"
+#include "rig_case.h"
 
 #define K ((uint64_t)1024)
 
@@ -20,15 +14,9 @@ static struct disk_layout layout;
 static uint8_t before[RIG_DEVICE_BYTES];
 static uint64_t told; /* Lines about repairs. */
 
-static void assert_status(struct status st, enum status_code code)
-{
-    assert_string_equal(status_name(st), status_name((struct status) { code }));
-}
-
 static void open_disk(void)
 {
-    assert_status(rig_open(&rig), STATUS_OK);
-    assert_status(rig_session(&rig, 1), STATUS_OK);
+    rig_serve(&rig);
 }
 
 static void close_disk(void)

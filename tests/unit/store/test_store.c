@@ -1,32 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/store.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "disk/layout.h"
-#include "rig.h"
+#include "rig_case.h"
 
 #define K ((uint64_t)1024)
 
 static struct rig rig;
 
-static void assert_status(struct status st, enum status_code code)
-{
-    assert_string_equal(status_name(st), status_name((struct status) { code }));
-}
-
 static int setup(void **state)
 {
     (void)state;
     rig_init(&rig, NULL, 1);
-    assert_status(rig_format(&rig), STATUS_OK);
-    assert_status(rig_open(&rig), STATUS_OK);
-    assert_status(rig_session(&rig, 1), STATUS_OK);
+    rig_begin(&rig);
     return 0;
 }
 
@@ -35,14 +21,6 @@ static int teardown(void **state)
     (void)state;
     rig_abandon(&rig);
     return 0;
-}
-
-static void reopen(void)
-{
-    store_session_close(rig.session.session);
-    assert_status(rig_close_store(&rig), STATUS_OK);
-    assert_status(rig_open(&rig), STATUS_OK);
-    assert_status(rig_session(&rig, 1), STATUS_OK);
 }
 
 static void assert_block(uint64_t block, uint8_t fill)
@@ -66,7 +44,7 @@ static void reads_what_was_written(void **state)
         assert_block(30, 0x22);
         assert_block(157, 0x22);
         assert_block(158, 0);
-        reopen();
+        rig_reopen(&rig);
     }
 }
 
@@ -82,7 +60,7 @@ static void overwrite_is_one_device_write(void **state)
     assert_status(rig_do(&rig, STORE_OP_WRITE, 0, 4 * K, 0x33), STATUS_OK);
     assert_int_equal(rig.dev.stats.writes - before, 1);
     assert_block(0, 0x33);
-    reopen();
+    rig_reopen(&rig);
     assert_block(0, 0x33);
 }
 
@@ -107,7 +85,7 @@ static void zeroes_give_space_back(void **state)
     assert_int_equal(after.free_bytes - full.free_bytes, 384 * K);
     /* 512 - 4 - 384: use is counted in blocks, and space in grains. */
     assert_int_equal(store_session_used_bytes(rig.session.session), 124 * K);
-    reopen();
+    rig_reopen(&rig);
     assert_int_equal(store_session_used_bytes(rig.session.session), 124 * K);
     assert_block(0, 0x11);
     assert_block(1, 0);
@@ -199,7 +177,7 @@ static void full_disk_refuses_only_what_needs_space(void **state)
     /* The freed places come back as soon as the record is durable (J2). */
     assert_status(rig_do(&rig, STORE_OP_WRITE, 1024 * K, 128 * K, 0x33), STATUS_OK);
     assert_status(rig_do(&rig, STORE_OP_WRITE, 0, 512 * K, 0x44), STATUS_OK);
-    reopen();
+    rig_reopen(&rig);
     assert_block(0, 0x44);
     assert_block(256, 0x33);
 }
@@ -232,7 +210,7 @@ static void older_generation_is_hidden(void **state)
                 free(r.data);
             }
         }
-        reopen();
+        rig_reopen(&rig);
         assert_int_equal(rig.session.generation, 2);
     }
 }
@@ -250,7 +228,7 @@ static void deleted_volume_is_gone(void **state)
     store_get_info(rig.store, &after);
     assert_int_equal(after.free_bytes, before.free_bytes);
     assert_int_equal(after.volumes, 0);
-    reopen();
+    rig_reopen(&rig);
     store_get_info(rig.store, &after);
     assert_int_equal(after.shards, 0);
     assert_int_equal(after.free_bytes, before.free_bytes);
@@ -274,8 +252,7 @@ static void failed_flush_fails_the_disk(void **state)
     store_session_close(rig.session.session);
     assert_status(rig_close_store(&rig), STATUS_MEDIA_WRITE);
     /* The failure was recorded: the next start raises the incarnation once more. */
-    assert_status(rig_open(&rig), STATUS_OK);
-    assert_status(rig_session(&rig, 1), STATUS_OK);
+    rig_serve(&rig);
     assert_true(rig.session.unflushed_loss);
     assert_int_equal(rig.session.incarnation, 3);
 }
@@ -293,7 +270,7 @@ static void failed_first_touch_is_taken_back(void **state)
     assert_block(1, 0);
     assert_status(rig_do(&rig, STORE_OP_WRITE, 4 * K, 4 * K, 0x33), STATUS_OK);
     assert_block(1, 0x33);
-    reopen();
+    rig_reopen(&rig);
     assert_block(0, 0x11);
     assert_block(1, 0x33);
 }
@@ -322,8 +299,7 @@ static void one_superblock_is_enough(void **state)
         store_session_close(rig.session.session);
         assert_status(rig_close_store(&rig), STATUS_OK);
         memset(rig.content + bad * 4096, 0xff, 4096);
-        assert_status(rig_open(&rig), STATUS_OK);
-        assert_status(rig_session(&rig, 1), STATUS_OK);
+        rig_serve(&rig);
         assert_block(0, 0x11);
         assert_memory_equal(rig.content, rig.content + 4096, 4096);
     }
@@ -346,8 +322,7 @@ static void unreadable_superblock_is_damage(void **state)
         assert_status(rig_close_store(&rig), STATUS_OK);
         rig.unread_from = bad * 4096;
         rig.unread_to = bad * 4096 + 4096;
-        assert_status(rig_open(&rig), STATUS_OK);
-        assert_status(rig_session(&rig, 1), STATUS_OK);
+        rig_serve(&rig);
         assert_block(0, 0x11);
     }
     store_session_close(rig.session.session);
@@ -420,13 +395,12 @@ static void lost_checksums_are_media_errors(void **state)
     store_session_close(rig.session.session);
     assert_status(rig_close_store(&rig), STATUS_OK);
     memset(&rig.content[layout.part[LAYOUT_SUMS].offset], 0xff, 8192);
-    assert_status(rig_open(&rig), STATUS_OK);
-    assert_status(rig_session(&rig, 1), STATUS_OK);
+    rig_serve(&rig);
     (void)rig_read_block(&rig, 0, &st);
     assert_status(st, STATUS_MEDIA_READ);
     assert_status(rig_do(&rig, STORE_OP_WRITE, 0, 4 * K, 0x66), STATUS_OK);
     assert_block(0, 0x66);
-    reopen();
+    rig_reopen(&rig);
     assert_block(0, 0x66);
     (void)rig_read_block(&rig, 1, &st);
     assert_status(st, STATUS_MEDIA_READ);
@@ -502,7 +476,7 @@ static void journal_goes_round(void **state)
         assert_status(rig_do(&rig, STORE_OP_DEALLOCATE, (block ^ 1) * 4 * K, 4 * K, 0), STATUS_OK);
     }
     assert_block(1499 * 7 % 1024, (uint8_t)(1499 | 1));
-    reopen();
+    rig_reopen(&rig);
     assert_block(1499 * 7 % 1024, (uint8_t)(1499 | 1));
 }
 

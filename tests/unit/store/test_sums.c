@@ -2,27 +2,16 @@
 /* Checksums in memory that does not hold them all: docs/disk-format.md, sections 2.4 and 4.8. */
 #include "store/sums.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
-
-#include <cmocka.h>
 
 #include "disk/disk_format.h"
 #include "disk/layout.h"
-#include "rig.h"
+#include "rig_case.h"
 
 #define K      ((uint64_t)1024)
 #define TAG    7
 #define TABLES 4
 #define GRAINS ((uint64_t)TABLES * SUMS_GRAINS_PER_BLOCK)
-
-static void assert_status(struct status st, enum status_code code)
-{
-    assert_string_equal(status_name(st), status_name((struct status) { code }));
-}
 
 /* The first block of a table block. */
 static uint64_t first_of(uint64_t table_block)
@@ -250,9 +239,7 @@ static int setup(void **state)
     rig.checksum_bytes = 2 * SUMS_BLOCK_BYTES;
     assert_status(disk_layout_make(RIG_DEVICE_BYTES, &layout), STATUS_OK);
     assert_true(disk_layout_sums_blocks(layout.data_grains) >= 3);
-    assert_status(rig_format(&rig), STATUS_OK);
-    assert_status(rig_open(&rig), STATUS_OK);
-    assert_status(rig_session(&rig, 1), STATUS_OK);
+    rig_begin(&rig);
     for (rig.shard = 0; rig.shard < 3; rig.shard++)
         assert_status(rig_do(&rig, STORE_OP_WRITE, 0, 8 * K, (uint8_t)(1 + rig.shard)), STATUS_OK);
     return 0;
@@ -275,14 +262,6 @@ static void assert_block(uint32_t shard, uint64_t block, uint8_t fill)
     assert_int_equal(found, fill);
 }
 
-static void reopen(void)
-{
-    store_session_close(rig.session.session);
-    assert_status(rig_close_store(&rig), STATUS_OK);
-    assert_status(rig_open(&rig), STATUS_OK);
-    assert_status(rig_session(&rig, 1), STATUS_OK);
-}
-
 /* Every block is read and written as ever, in no more memory than was given. */
 static void short_memory_is_enough(void **state)
 {
@@ -302,7 +281,7 @@ static void short_memory_is_enough(void **state)
         assert_int_equal(info.checksum_budget_bytes, rig.checksum_bytes);
         assert_int_equal(info.media_errors, 0);
         if (round % 3 == 2)
-            reopen();
+            rig_reopen(&rig);
     }
 }
 
@@ -311,7 +290,7 @@ static void short_memory_is_enough(void **state)
 static void checksums_are_read_when_they_are_needed(void **state)
 {
     (void)state;
-    reopen();
+    rig_reopen(&rig);
     rig.unread_from = layout.part[LAYOUT_SUMS].offset; /* From here on they cannot be read. */
     rig.unread_to = rig.unread_from;
     assert_block(0, 0, 1);
@@ -330,11 +309,11 @@ static void an_unreadable_slot_is_replaced_by_the_other(void **state)
 {
     (void)state;
     for (unsigned slot = 0; slot < SUMS_SLOTS; slot++) {
-        reopen();
+        rig_reopen(&rig);
         for (rig.shard = 0; rig.shard < 3; rig.shard++) /* Both slots have the second block. */
             for (unsigned i = 0; i < 2; i++) {
                 assert_status(rig_do(&rig, STORE_OP_WRITE, 0, 4 * K, 0x20), STATUS_OK);
-                reopen();
+                rig_reopen(&rig);
             }
         rig.unread_from = layout.part[LAYOUT_SUMS].offset + slot * DISK_BLOCK_BYTES;
         rig.unread_to = rig.unread_from + DISK_BLOCK_BYTES;
@@ -352,7 +331,7 @@ static void a_lost_table_block_hides_its_blocks_only(void **state)
     struct status st;
     unsigned lost = 0;
 
-    reopen();
+    rig_reopen(&rig);
     const uint64_t sums = layout.part[LAYOUT_SUMS].offset;
     memset(&rig.content[sums], 0xff, SUMS_PAIR_BYTES); /* Of the first table block. */
     for (rig.shard = 0; rig.shard < 3; rig.shard++) {
@@ -361,7 +340,7 @@ static void a_lost_table_block_hides_its_blocks_only(void **state)
         assert_status(rig_do(&rig, STORE_OP_WRITE, 0, 4 * K, 0x44), STATUS_OK);
     }
     assert_int_equal(lost, 1);
-    reopen();
+    rig_reopen(&rig);
     for (uint32_t s = 0; s < 3; s++)
         assert_block(s, 0, 0x44);
     lost = 0;
