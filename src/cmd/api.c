@@ -10,6 +10,7 @@
 #include "trilith/v1/volume.pb-c.h"
 
 #define ADDRESS_BYTES 128
+#define TIMEOUT_MS    15000u /* Beside what the API is asked to wait. */
 
 struct api {
     struct rpc_client *client;
@@ -120,9 +121,9 @@ static int call_failed(const struct api *api, const struct rpc_error *error, uns
     return error->code == RPC_INVALID_ARGUMENT ? COMMAND_USAGE : COMMAND_FAILED;
 }
 
-int api_call(const struct api_options *o, const ProtobufCServiceDescriptor *service,
-             const char *method, const ProtobufCMessage *request, unsigned timeout_ms,
-             ProtobufCMessage **out_reply)
+/* The exit status; COMMAND_OK: there is a reply, for rpc_message_free(). */
+static int call(const char *address, const ProtobufCServiceDescriptor *service, const char *method,
+                const ProtobufCMessage *request, unsigned timeout_ms, ProtobufCMessage **out_reply)
 {
     struct rpc_error error;
     struct api api;
@@ -131,12 +132,25 @@ int api_call(const struct api_options *o, const ProtobufCServiceDescriptor *serv
     while (index < service->n_methods && strcmp(service->methods[index].name, method) != 0)
         index++;
     assert(index < service->n_methods);
-    if (!api_open(&api, o->api))
+    if (!api_open(&api, address))
         return COMMAND_FAILED;
     const struct status st =
         rpc_client_call(api.client, service, index, request, timeout_ms, out_reply, &error);
     const int status = status_ok(st) ? COMMAND_OK : call_failed(&api, &error, timeout_ms);
     api_close(&api);
+    return status;
+}
+
+int api_run(const struct api_options *o, const ProtobufCServiceDescriptor *service,
+            const char *method, const ProtobufCMessage *request, unsigned wait_ms,
+            api_report_fn *report)
+{
+    ProtobufCMessage *reply = NULL;
+    int status = call(o->api, service, method, request, wait_ms + TIMEOUT_MS, &reply);
+
+    if (status == COMMAND_OK && report != NULL)
+        status = report(o->format, request, reply);
+    rpc_message_free(reply);
     return status;
 }
 
@@ -169,13 +183,12 @@ static bool volume_take(const Trilith__V1__Volume *v, const char *name,
 bool api_find_volume(const char *option, const char *name, struct api_volume *out_volume)
 {
     Trilith__V1__GetVolumeRequest request = TRILITH__V1__GET_VOLUME_REQUEST__INIT;
-    const struct api_options o = { .api = option };
     ProtobufCMessage *reply = NULL;
     bool ok = false;
 
     request.name = (char *)(uintptr_t)name;
-    if (api_call(&o, &trilith__v1__volume_service__descriptor, "GetVolume", &request.base,
-                 API_TIMEOUT_MS, &reply) == COMMAND_OK)
+    if (call(option, &trilith__v1__volume_service__descriptor, "GetVolume", &request.base,
+             TIMEOUT_MS, &reply) == COMMAND_OK)
         ok = volume_take(((const Trilith__V1__GetVolumeResponse *)(const void *)reply)->volume,
                          name, out_volume);
     rpc_message_free(reply);

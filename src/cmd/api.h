@@ -2,7 +2,7 @@
 /*
  * The commands' way to the API: where it is, a call that says what failed, and replies as JSON.
  *
- * Threading: the main thread.   Memory: replies are the caller's, for rpc_message_free().
+ * Threading: the main thread.   Memory: replies are lent to whoever prints them.
  */
 #ifndef CMD_API_H
 #define CMD_API_H
@@ -14,11 +14,10 @@
 #include "nvme/nqn.h"
 #include "rpc/client.h"
 
-#define API_DEFAULT    "127.0.0.1:7420"
-#define API_PORT       7420
-#define API_TIMEOUT_MS 15000u
+#define API_DEFAULT   "127.0.0.1:7420"
+#define API_PORT      7420
 
-#define API_OPTION_ID  900 /* No letter. */
+#define API_OPTION_ID 900 /* No letter. */
 
 /* The option that every command which asks the API has, beside CLI_OPTION_OUTPUT. */
 #define API_OPTION                                                             \
@@ -40,13 +39,18 @@ bool api_option(struct cli_args *args, int id, struct api_options *o) MUST_CHECK
 bool api_parse(const struct cli_syntax *syntax, int argc, char **argv, struct cli_args *args,
                struct api_options *o) MUST_CHECK;
 
+/* Prints the reply to a request.  Returns the exit status. */
+typedef int api_report_fn(enum cli_format format, const ProtobufCMessage *request,
+                          const ProtobufCMessage *reply);
+
 /*
- * Makes one call.  Returns COMMAND_OK with a reply, or the exit status when why was said on
- * standard error: COMMAND_USAGE if the API finds the request wrong, else COMMAND_FAILED.
+ * Makes one call, which the API may hold for wait_ms, and lets report print the reply; without one
+ * there is nothing to print.  Returns report's exit status, or, when it was said on standard error
+ * why there is no reply: COMMAND_USAGE if the API finds the request wrong, else COMMAND_FAILED.
  */
-int api_call(const struct api_options *o, const ProtobufCServiceDescriptor *service,
-             const char *method, const ProtobufCMessage *request, unsigned timeout_ms,
-             ProtobufCMessage **out_reply) MUST_CHECK;
+int api_run(const struct api_options *o, const ProtobufCServiceDescriptor *service,
+            const char *method, const ProtobufCMessage *request, unsigned wait_ms,
+            api_report_fn *report) MUST_CHECK;
 
 /* Where a host finds a volume. */
 struct api_volume {

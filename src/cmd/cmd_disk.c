@@ -32,24 +32,26 @@ static const struct cli_column list_columns[] = {
     { "SHARDS", "shards", CLI_KIND_COUNT },  { "PATH", "path", CLI_KIND_TEXT },
 };
 
+static int print_disks(enum cli_format format, const ProtobufCMessage *request,
+                       const ProtobufCMessage *reply)
+{
+    json_t *all = api_json(reply);
+
+    (void)request;
+    cli_print_rows(format, json_object_get(all, "disks"), list_columns, ARRAY_COUNT(list_columns));
+    json_decref(all);
+    return COMMAND_OK;
+}
+
 static int disk_list(int argc, char **argv)
 {
     Trilith__V1__ListDisksRequest request = TRILITH__V1__LIST_DISKS_REQUEST__INIT;
-    ProtobufCMessage *reply = NULL;
     struct api_options o;
     struct cli_args args;
 
     if (!api_parse(&list_syntax, argc, argv, &args, &o))
         return args.exit_status;
-    const int status = api_call(&o, SERVICE, "ListDisks", &request.base, API_TIMEOUT_MS, &reply);
-    if (status == COMMAND_OK) {
-        json_t *all = api_json(reply);
-        cli_print_rows(o.format, json_object_get(all, "disks"), list_columns,
-                       ARRAY_COUNT(list_columns));
-        json_decref(all);
-    }
-    rpc_message_free(reply);
-    return status;
+    return api_run(&o, SERVICE, "ListDisks", &request.base, 0, print_disks);
 }
 
 /* ---- show ---- */
@@ -84,25 +86,27 @@ static const struct cli_column show_columns[] = {
     { "checksum budget", "checksum_budget_bytes", CLI_KIND_SIZE },
 };
 
+static int print_disk(enum cli_format format, const ProtobufCMessage *request,
+                      const ProtobufCMessage *reply)
+{
+    json_t *all = api_json(reply);
+
+    (void)request;
+    cli_print_record(format, json_object_get(all, "disk"), show_columns, ARRAY_COUNT(show_columns));
+    json_decref(all);
+    return COMMAND_OK;
+}
+
 static int disk_show(int argc, char **argv)
 {
     Trilith__V1__GetDiskRequest request = TRILITH__V1__GET_DISK_REQUEST__INIT;
-    ProtobufCMessage *reply = NULL;
     struct api_options o;
     struct cli_args args;
 
     if (!api_parse(&show_syntax, argc, argv, &args, &o))
         return args.exit_status;
     request.name = (char *)(uintptr_t)args.operands[0];
-    const int status = api_call(&o, SERVICE, "GetDisk", &request.base, API_TIMEOUT_MS, &reply);
-    if (status == COMMAND_OK) {
-        json_t *all = api_json(reply);
-        cli_print_record(o.format, json_object_get(all, "disk"), show_columns,
-                         ARRAY_COUNT(show_columns));
-        json_decref(all);
-    }
-    rpc_message_free(reply);
-    return status;
+    return api_run(&o, SERVICE, "GetDisk", &request.base, 0, print_disk);
 }
 
 /* ---- add, remove and check ---- */
@@ -171,7 +175,6 @@ static const struct cli_syntax add_syntax = {
 static int disk_add(int argc, char **argv)
 {
     Trilith__V1__AddDiskRequest request = TRILITH__V1__ADD_DISK_REQUEST__INIT;
-    ProtobufCMessage *reply = NULL;
     struct disk_options o;
     struct cli_args args;
     char here[PATH_MAX] = "";
@@ -186,16 +189,7 @@ static int disk_add(int argc, char **argv)
     request.node = (char *)(uintptr_t)o.node;
     request.force = o.force;
     request.wait_ms = (uint32_t)(o.wait_s * 1000);
-    const int status = api_call(&o.api, SERVICE, "AddDisk", &request.base,
-                                request.wait_ms + API_TIMEOUT_MS, &reply);
-    if (status == COMMAND_OK) {
-        json_t *all = api_json(reply);
-        cli_print_record(o.api.format, json_object_get(all, "disk"), show_columns,
-                         ARRAY_COUNT(show_columns));
-        json_decref(all);
-    }
-    rpc_message_free(reply);
-    return status;
+    return api_run(&o.api, SERVICE, "AddDisk", &request.base, request.wait_ms, print_disk);
 }
 
 static const struct cli_option remove_options[] = { OPTION_WAIT, CLI_OPTION_OUTPUT, API_OPTION };
@@ -215,7 +209,6 @@ static const struct cli_syntax remove_syntax = {
 static int disk_remove(int argc, char **argv)
 {
     Trilith__V1__RemoveDiskRequest request = TRILITH__V1__REMOVE_DISK_REQUEST__INIT;
-    ProtobufCMessage *reply = NULL;
     struct disk_options o;
     struct cli_args args;
 
@@ -223,10 +216,7 @@ static int disk_remove(int argc, char **argv)
         return args.exit_status;
     request.name = (char *)(uintptr_t)args.operands[0];
     request.wait_ms = (uint32_t)(o.wait_s * 1000);
-    const int status = api_call(&o.api, SERVICE, "RemoveDisk", &request.base,
-                                request.wait_ms + API_TIMEOUT_MS, &reply);
-    rpc_message_free(reply);
-    return status;
+    return api_run(&o.api, SERVICE, "RemoveDisk", &request.base, request.wait_ms, NULL);
 }
 
 /* ---- check ---- */

@@ -60,10 +60,14 @@ static void print_nodes(json_t *nodes, const Trilith__V1__GetStatusResponse *r)
     cli_print_rows(CLI_FORMAT_TABLE, nodes, node_columns, ARRAY_COUNT(node_columns));
 }
 
-static void print_status(enum cli_format format, const Trilith__V1__GetStatusResponse *r)
+static int print_status(enum cli_format format, const ProtobufCMessage *request,
+                        const ProtobufCMessage *reply)
 {
-    json_t *status = api_json(&r->base);
+    const Trilith__V1__GetStatusResponse *r =
+        (const Trilith__V1__GetStatusResponse *)(const void *)reply;
+    json_t *status = api_json(reply);
 
+    (void)request;
     cli_print_record(format, status, summary_columns, ARRAY_COUNT(summary_columns));
     if (format == CLI_FORMAT_TABLE) {
         printf("\n");
@@ -73,25 +77,17 @@ static void print_status(enum cli_format format, const Trilith__V1__GetStatusRes
             printf("  %s\n", r->problems[i]);
     }
     json_decref(status);
+    return r->n_problems == 0 ? COMMAND_OK : COMMAND_FAILED;
 }
 
 int cmd_status(int argc, char **argv)
 {
     Trilith__V1__GetStatusRequest request = TRILITH__V1__GET_STATUS_REQUEST__INIT;
-    ProtobufCMessage *reply = NULL;
     struct api_options o;
     struct cli_args args;
 
     if (!api_parse(&status_syntax, argc, argv, &args, &o))
         return args.exit_status;
-    int status = api_call(&o, &trilith__v1__status_service__descriptor, "GetStatus", &request.base,
-                          API_TIMEOUT_MS, &reply);
-    if (status == COMMAND_OK) {
-        const Trilith__V1__GetStatusResponse *r =
-            (const Trilith__V1__GetStatusResponse *)(const void *)reply;
-        print_status(o.format, r);
-        status = r->n_problems == 0 ? COMMAND_OK : COMMAND_FAILED;
-    }
-    rpc_message_free(reply);
-    return status;
+    return api_run(&o, &trilith__v1__status_service__descriptor, "GetStatus", &request.base, 0,
+                   print_status);
 }

@@ -89,6 +89,12 @@ static void print_volume(enum cli_format format, const Trilith__V1__Volume *v)
     json_decref(volume);
 }
 
+static void print_warnings(const char *name, char *const *warnings, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        fprintf(stderr, "trilith: volume '%s': warning: %s\n", name, warnings[i]);
+}
+
 static bool is_ready(const Trilith__V1__Volume *v)
 {
     return v->state == TRILITH__V1__VOLUME_STATE__VOLUME_STATE_READY;
@@ -226,27 +232,28 @@ static const struct cli_syntax create_syntax = {
     .operands_max = 1,
 };
 
-static int create_report(const struct volume_options *o, const ProtobufCMessage *reply)
+static int create_report(enum cli_format format, const ProtobufCMessage *request,
+                         const ProtobufCMessage *reply)
 {
     const Trilith__V1__CreateVolumeResponse *r =
         (const Trilith__V1__CreateVolumeResponse *)(const void *)reply;
+    const char *name =
+        ((const Trilith__V1__CreateVolumeRequest *)(const void *)request)->spec->name;
 
     if (r->volume == NULL || r->volume->spec == NULL)
         return cli_fail("the API answered without a volume");
-    for (size_t i = 0; i < r->n_warnings; i++)
-        fprintf(stderr, "trilith: volume '%s': warning: %s\n", o->spec.name, r->warnings[i]);
-    print_volume(o->api.format, r->volume);
+    print_warnings(name, r->warnings, r->n_warnings);
+    print_volume(format, r->volume);
     if (is_ready(r->volume))
         return COMMAND_OK;
     return cli_fail("volume '%s': it was created, but is not ready: %s; 'trilith volume show %s' "
                     "says when it is",
-                    o->spec.name, r->volume->reason, o->spec.name);
+                    name, r->volume->reason, name);
 }
 
 static int volume_create(int argc, char **argv)
 {
     Trilith__V1__CreateVolumeRequest request = TRILITH__V1__CREATE_VOLUME_REQUEST__INIT;
-    ProtobufCMessage *reply = NULL;
     struct volume_options o;
     struct cli_args args;
 
@@ -259,12 +266,7 @@ static int volume_create(int argc, char **argv)
         return cli_usage(&args, "volume '%s': --size is missing, such as --size 10G", o.spec.name);
     request.spec = &o.spec;
     request.wait_ms = (uint32_t)(o.wait_s * 1000);
-    int status = api_call(&o.api, SERVICE, "CreateVolume", &request.base,
-                          request.wait_ms + API_TIMEOUT_MS, &reply);
-    if (status == COMMAND_OK)
-        status = create_report(&o, reply);
-    rpc_message_free(reply);
-    return status;
+    return api_run(&o.api, SERVICE, "CreateVolume", &request.base, request.wait_ms, create_report);
 }
 
 /* ---- list ---- */
@@ -285,12 +287,14 @@ static const struct cli_column list_columns[] = {
     { "HOSTS", "host_count", CLI_KIND_COUNT }, { "NQN", "nqn", CLI_KIND_TEXT },
 };
 
-static void list_print(enum cli_format format, const ProtobufCMessage *reply)
+static int list_report(enum cli_format format, const ProtobufCMessage *request,
+                       const ProtobufCMessage *reply)
 {
     const Trilith__V1__ListVolumesResponse *r =
         (const Trilith__V1__ListVolumesResponse *)(const void *)reply;
     json_t *rows = json_array();
 
+    (void)request;
     for (size_t i = 0; i < r->n_volumes; i++) {
         json_t *volume = volume_json(r->volumes[i]);
         json_object_set_new(volume, "host_count",
@@ -299,22 +303,18 @@ static void list_print(enum cli_format format, const ProtobufCMessage *reply)
     }
     cli_print_rows(format, rows, list_columns, ARRAY_COUNT(list_columns));
     json_decref(rows);
+    return COMMAND_OK;
 }
 
 static int volume_list(int argc, char **argv)
 {
     Trilith__V1__ListVolumesRequest request = TRILITH__V1__LIST_VOLUMES_REQUEST__INIT;
-    ProtobufCMessage *reply = NULL;
     struct api_options o;
     struct cli_args args;
 
     if (!api_parse(&list_syntax, argc, argv, &args, &o))
         return args.exit_status;
-    const int status = api_call(&o, SERVICE, "ListVolumes", &request.base, API_TIMEOUT_MS, &reply);
-    if (status == COMMAND_OK)
-        list_print(o.format, reply);
-    rpc_message_free(reply);
-    return status;
+    return api_run(&o, SERVICE, "ListVolumes", &request.base, 0, list_report);
 }
 
 /* ---- show ---- */
@@ -330,23 +330,29 @@ static const struct cli_syntax show_syntax = {
     .operands_max = 1,
 };
 
+static int show_report(enum cli_format format, const ProtobufCMessage *request,
+                       const ProtobufCMessage *reply)
+{
+    const Trilith__V1__GetVolumeResponse *r =
+        (const Trilith__V1__GetVolumeResponse *)(const void *)reply;
+
+    (void)request;
+    if (r->volume == NULL)
+        return cli_fail("the API answered without a volume");
+    print_volume(format, r->volume);
+    return COMMAND_OK;
+}
+
 static int volume_show(int argc, char **argv)
 {
     Trilith__V1__GetVolumeRequest request = TRILITH__V1__GET_VOLUME_REQUEST__INIT;
-    ProtobufCMessage *reply = NULL;
     struct api_options o;
     struct cli_args args;
 
     if (!api_parse(&show_syntax, argc, argv, &args, &o))
         return args.exit_status;
     request.name = (char *)(uintptr_t)args.operands[0];
-    const int status = api_call(&o, SERVICE, "GetVolume", &request.base, API_TIMEOUT_MS, &reply);
-    const Trilith__V1__GetVolumeResponse *r =
-        (const Trilith__V1__GetVolumeResponse *)(const void *)reply;
-    if (status == COMMAND_OK && r->volume != NULL)
-        print_volume(o.format, r->volume);
-    rpc_message_free(reply);
-    return status;
+    return api_run(&o, SERVICE, "GetVolume", &request.base, 0, show_report);
 }
 
 /* ---- resize ---- */
@@ -369,18 +375,18 @@ static const struct cli_syntax resize_syntax = {
     .operands_max = 1,
 };
 
-static int resize_report(const struct volume_options *o, const char *name,
+static int resize_report(enum cli_format format, const ProtobufCMessage *request,
                          const ProtobufCMessage *reply)
 {
     const Trilith__V1__ResizeVolumeResponse *r =
         (const Trilith__V1__ResizeVolumeResponse *)(const void *)reply;
     const Trilith__V1__Volume *v = r->volume;
+    const char *name = ((const Trilith__V1__ResizeVolumeRequest *)(const void *)request)->name;
 
     if (v == NULL || v->spec == NULL)
         return cli_fail("the API answered without a volume");
-    for (size_t i = 0; i < r->n_warnings; i++)
-        fprintf(stderr, "trilith: volume '%s': warning: %s\n", name, r->warnings[i]);
-    print_volume(o->api.format, v);
+    print_warnings(name, r->warnings, r->n_warnings);
+    print_volume(format, v);
     if (is_ready(v) && v->served_bytes >= v->spec->bytes)
         return COMMAND_OK;
     return cli_fail("volume '%s': it will grow, but has not yet: %s; 'trilith volume show %s' says "
@@ -391,7 +397,6 @@ static int resize_report(const struct volume_options *o, const char *name,
 static int volume_resize(int argc, char **argv)
 {
     Trilith__V1__ResizeVolumeRequest request = TRILITH__V1__RESIZE_VOLUME_REQUEST__INIT;
-    ProtobufCMessage *reply = NULL;
     struct volume_options o;
     struct cli_args args;
 
@@ -402,12 +407,7 @@ static int volume_resize(int argc, char **argv)
     request.wait_ms = (uint32_t)(o.wait_s * 1000);
     if (request.bytes == 0)
         return cli_usage(&args, "volume '%s': --size is missing, such as --size 20G", request.name);
-    int status = api_call(&o.api, SERVICE, "ResizeVolume", &request.base,
-                          request.wait_ms + API_TIMEOUT_MS, &reply);
-    if (status == COMMAND_OK)
-        status = resize_report(&o, request.name, reply);
-    rpc_message_free(reply);
-    return status;
+    return api_run(&o.api, SERVICE, "ResizeVolume", &request.base, request.wait_ms, resize_report);
 }
 
 /* ---- delete ---- */
@@ -434,10 +434,12 @@ static const struct cli_column delete_columns[] = {
     { "gone", "gone", CLI_KIND_TEXT },
 };
 
-static int delete_report(const char *name, enum cli_format format, const ProtobufCMessage *reply)
+static int delete_report(enum cli_format format, const ProtobufCMessage *request,
+                         const ProtobufCMessage *reply)
 {
     const Trilith__V1__DeleteVolumeResponse *r =
         (const Trilith__V1__DeleteVolumeResponse *)(const void *)reply;
+    const char *name = ((const Trilith__V1__DeleteVolumeRequest *)(const void *)request)->name;
     json_t *result = api_json(reply);
 
     json_object_set_new(result, "name", json_string(name));
@@ -451,7 +453,6 @@ static int delete_report(const char *name, enum cli_format format, const Protobu
 static int volume_delete(int argc, char **argv)
 {
     Trilith__V1__DeleteVolumeRequest request = TRILITH__V1__DELETE_VOLUME_REQUEST__INIT;
-    ProtobufCMessage *reply = NULL;
     struct volume_options o;
     struct cli_args args;
 
@@ -460,12 +461,7 @@ static int volume_delete(int argc, char **argv)
     request.name = (char *)(uintptr_t)args.operands[0];
     request.wait_ms = (uint32_t)(o.wait_s * 1000);
     request.force = o.force;
-    int status = api_call(&o.api, SERVICE, "DeleteVolume", &request.base,
-                          request.wait_ms + API_TIMEOUT_MS, &reply);
-    if (status == COMMAND_OK)
-        status = delete_report(request.name, o.api.format, reply);
-    rpc_message_free(reply);
-    return status;
+    return api_run(&o.api, SERVICE, "DeleteVolume", &request.base, request.wait_ms, delete_report);
 }
 
 static const struct command volume_commands[] = {
