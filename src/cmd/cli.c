@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/size.h"
 #include "cmd/command.h"
@@ -193,4 +194,20 @@ bool cli_output(struct cli_args *args, enum cli_format *out_format)
         return cli_usage(args, "--output '%s' is neither table nor json", args->value) ==
                COMMAND_OK;
     return true;
+}
+
+int cli_disk_path(const char *path, char out_path[PATH_MAX])
+{
+    const bool is_relative = path[0] != '/';
+    char here[PATH_MAX] = "";
+
+    if (is_relative && getcwd(here, sizeof here) == NULL)
+        return cli_fail("disk '%s': the working directory: %s", path, strerror(errno));
+    const int n = snprintf(out_path, PATH_MAX, "%s%s%s", here, is_relative ? "/" : "", path);
+    if (n >= PATH_MAX || strchr(path, '\n') != NULL) {
+        (void)cli_fail("disk '%s': a path without line breaks, of less than %d bytes, is possible",
+                       path, PATH_MAX);
+        return COMMAND_USAGE;
+    }
+    return COMMAND_OK;
 }

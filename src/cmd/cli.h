@@ -10,6 +10,7 @@
 #define CMD_CLI_H
 
 #include <jansson.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -74,6 +75,12 @@ int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 bool cli_size(struct cli_args *args, const char *option, uint64_t *out_bytes) MUST_CHECK;
 bool cli_number(struct cli_args *args, const char *option, uint64_t min, uint64_t max,
                 uint64_t *out_number) MUST_CHECK;
+
+/*
+ * The path from the root, which means the same wherever it is read and fits on a line of a file.
+ * Returns COMMAND_OK, or the exit status when it was said what is wrong with it.
+ */
+int cli_disk_path(const char *path, char out_path[PATH_MAX]) MUST_CHECK;
 
 /* ---- Options of every command that runs a reactor: values of uring_config ---- */
 

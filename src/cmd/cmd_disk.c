@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* trilith disk list | show | add | remove | check */
-#include <errno.h>
-#include <limits.h>
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
+#include <stdint.h>
 
 #include "cmd/api.h"
 #include "cmd/command.h"
@@ -177,14 +173,13 @@ static int disk_add(int argc, char **argv)
     Trilith__V1__AddDiskRequest request = TRILITH__V1__ADD_DISK_REQUEST__INIT;
     struct disk_options o;
     struct cli_args args;
-    char here[PATH_MAX] = "";
-    char path[2 * PATH_MAX];
+    char path[PATH_MAX];
 
     if (!parse(&add_syntax, argc, argv, &args, &o))
         return args.exit_status;
-    if (args.operands[0][0] != '/' && getcwd(here, sizeof here) == NULL)
-        return cli_fail("the working directory: %s", strerror(errno));
-    snprintf(path, sizeof path, "%s%s%s", here, here[0] != '\0' ? "/" : "", args.operands[0]);
+    const int status = cli_disk_path(args.operands[0], path);
+    if (status != COMMAND_OK)
+        return status;
     request.path = path;
     request.node = (char *)(uintptr_t)o.node;
     request.force = o.force;

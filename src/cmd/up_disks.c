@@ -9,6 +9,7 @@
 
 #include "base/size.h"
 #include "cmd/cli.h"
+#include "cmd/command.h"
 #include "disk/probe.h"
 
 #define MEM_PREFIX "mem:"
@@ -196,21 +197,12 @@ static struct status check_foreign(const char *path, bool force,
     return STATUS(FOREIGN);
 }
 
-/* The path as it is remembered: it must mean the same wherever the next start is made. */
+/* The path as it is remembered; the next start may be made elsewhere. */
 static struct status take_path(const char *path, struct up_disk *d)
 {
-    char here[PATH_MAX] = "";
-
-    if (path[0] != '/' && getcwd(here, sizeof here) == NULL)
-        return status_from_errno(errno);
-    const int n =
-        snprintf(d->line, sizeof d->line, "%s%s%s", here, path[0] != '/' ? "/" : "", path);
-    if (n >= (int)sizeof d->line || strchr(path, '\n') != NULL) {
-        (void)cli_fail("disk '%s': a path without line breaks, of less than %d bytes, is possible",
-                       path, PATH_MAX);
+    if (cli_disk_path(path, d->line) != COMMAND_OK)
         return STATUS(INVALID);
-    }
-    snprintf(d->path, sizeof d->path, "%s", d->line);
+    memcpy(d->path, d->line, sizeof d->path);
     return STATUS(OK);
 }
 

@@ -59,13 +59,16 @@ def check_blocks(server, volume, count):
     admin.close()
 
 
-def test_a_disk_is_added_used_and_remembered(server, tmp_path):
+def test_a_disk_is_added_used_and_remembered(server, tmp_path, monkeypatch):
     path = image(tmp_path / "third")
     before = server.create("before", "64M", "--shard-size", "64M")
     write_and_flush(server, before, 4)
     added = server.cli("disk", "add", path)
     assert (added["name"], added["state"], added["path"]) == ("node-1/disk-3", "ready", str(path))
-    assert server.cli("disk", "add", path)["uuid"] == added["uuid"]  # Again is nothing.
+    monkeypatch.chdir(tmp_path)
+    for again in path, "third":  # Is nothing.
+        assert server.cli("disk", "add", again)["uuid"] == added["uuid"]
+    assert "line breaks" in refused(server, "add", "th\nird")
     # New volumes lie there, too; the old one is where it was, and served all the time.
     volume = server.create("db", "192M", "--shard-size", "64M", "--stripe-unit", "4K")
     assert "node-1/disk-3" in volume["disks"]
