@@ -3,7 +3,10 @@
  * Memory that is freed all at once: for building a message with many small parts.
  *
  * Threading: the owner's.
- * Memory:    running out of it ends the process: what counts is durable elsewhere.
+ * Memory:    running out of it ends the process: what counts is durable elsewhere.  Failing the one
+ *            call instead would need a check behind each of the hundred parts of a message, as the
+ *            size of what is built is not known before and nothing smaller can stand in for a part;
+ *            and gRPC, which each message goes through, ends the process there all the same.
  */
 #ifndef RPC_ARENA_H
 #define RPC_ARENA_H
