@@ -4,6 +4,9 @@
  * asked to repair.
  *
  *   load the metadata, going on where that is possible --> read all data --> report
+ *
+ * All checksums are in memory: data are read grain by grain of each shard, and lie anywhere on the
+ * disk, and a repair of the table begins with what the table was found to hold.
  */
 #include <assert.h>
 #include <inttypes.h>
