@@ -27,11 +27,17 @@ static void refuse(struct initiator_queue *q, struct initiator_cmd *cmd, struct 
         reactor_defer(q->config.reactor, &q->task);
 }
 
+void initiator_cmd_set_entry(struct initiator_cmd *cmd, const uint8_t entry[NVME_SQE_BYTES])
+{
+    cmd->sqe = nvme_sqe_decode(entry);
+}
+
 void initiator_queue_submit(struct initiator_queue *q, struct initiator_cmd *cmd)
 {
     assert(reactor_is_current(q->config.reactor));
     assert(q->sm.now != INITIATOR_QUEUE_IDLE && q->sm.now != INITIATOR_QUEUE_ENDED);
-    assert(cmd->data.bytes <= NVME_DATA_BYTES_MAX);
+    assert(cmd->data.bytes + cmd->tail.bytes <= NVME_DATA_BYTES_MAX);
+    assert(cmd->tail.bytes == 0 || cmd->data.bytes > 0);
 
     list_node_init(&cmd->link);
     cmd->queue = q;
@@ -52,7 +58,7 @@ static void fill_sgl(struct initiator_cmd *cmd)
 
     sqe->flags = NVME_SQE_PSDT_SGL;
     sqe->sgl_address = 0;
-    sqe->sgl_bytes = (uint32_t)cmd->data.bytes;
+    sqe->sgl_bytes = initiator_cmd_bytes(cmd);
     sqe->sgl_id = cmd->in_capsule ? NVME_SGL_IN_CAPSULE : NVME_SGL_TRANSPORT;
 }
 
@@ -95,8 +101,8 @@ void initiator_cmd_activate(struct initiator_queue *q, struct initiator_cmd *cmd
     cmd->responded = false;
     cmd->bad_digest = false;
     cmd->to_controller = data_go_to_controller(&cmd->sqe);
-    cmd->in_capsule =
-        cmd->to_controller && cmd->data.bytes > 0 && cmd->data.bytes <= in_capsule_limit(q);
+    cmd->in_capsule = cmd->to_controller && cmd->data.bytes > 0 &&
+                      initiator_cmd_bytes(cmd) <= in_capsule_limit(q);
     fill_sgl(cmd);
     pdu_tx_entry_init(&cmd->tx);
     queue_tx(cmd);
@@ -128,17 +134,40 @@ struct initiator_cmd *initiator_cmd_find(const struct initiator_queue *q, uint16
 
 /* ---- Sending ---- */
 
+void initiator_cmd_place(const struct initiator_cmd *cmd, uint32_t offset, uint32_t bytes,
+                         struct span *out_first, struct span *out_rest)
+{
+    const uint32_t head = (uint32_t)cmd->data.bytes;
+
+    *out_rest = (struct span) { 0 };
+    if (offset >= head) {
+        *out_first = span_sub(cmd->tail, offset - head, bytes);
+        return;
+    }
+    *out_first = span_sub(cmd->data, offset, min_u64(bytes, head - offset));
+    if (bytes > out_first->bytes)
+        *out_rest = span_sub(cmd->tail, 0, bytes - out_first->bytes);
+}
+
+/* Sends so many bytes of the data from where the last ones ended. */
+static void encode_data(struct initiator_cmd *cmd, uint32_t bytes, struct pdu_tx_writer *w)
+{
+    struct span first, rest;
+
+    initiator_cmd_place(cmd, cmd->moved, bytes, &first, &rest);
+    pdu_tx_split_with_digest(w, &cmd->queue->format, span_const(first), span_const(rest));
+    cmd->moved += bytes;
+}
+
 static void encode_capsule(struct initiator_cmd *cmd, struct pdu_tx_writer *w)
 {
     const struct pdu_format *format = &cmd->queue->format;
-    const uint32_t data_bytes = cmd->in_capsule ? (uint32_t)cmd->data.bytes : 0;
+    const uint32_t data_bytes = cmd->in_capsule ? initiator_cmd_bytes(cmd) : 0;
 
     pdu_tx_head_advance(w, pdu_encode_capsule_cmd(format, &cmd->sqe, data_bytes, pdu_tx_head(w)));
     cmd->sent = true;
-    if (data_bytes == 0)
-        return;
-    pdu_tx_data_with_digest(w, format, span_const(cmd->data));
-    cmd->moved = data_bytes;
+    if (data_bytes > 0)
+        encode_data(cmd, data_bytes, w);
 }
 
 static void encode_h2c_data(struct initiator_cmd *cmd, struct pdu_tx_writer *w)
@@ -154,9 +183,7 @@ static void encode_h2c_data(struct initiator_cmd *cmd, struct pdu_tx_writer *w)
 
     pdu_tx_head_advance(
         w, pdu_encode_h2c_data(&q->format, &data, last ? PDU_FLAG_LAST : 0, pdu_tx_head(w)));
-    pdu_tx_data_with_digest(w, &q->format,
-                            span_const(span_sub(cmd->data, data.offset, data.bytes)));
-    cmd->moved += data.bytes;
+    encode_data(cmd, data.bytes, w);
 }
 
 void initiator_cmd_encode(struct initiator_cmd *cmd, struct pdu_tx_writer *w)
@@ -170,7 +197,7 @@ void initiator_cmd_encode(struct initiator_cmd *cmd, struct pdu_tx_writer *w)
 void initiator_cmd_grant(struct initiator_cmd *cmd, const struct pdu_data *r2t)
 {
     assert(r2t->offset == cmd->granted);
-    assert(r2t->bytes <= cmd->data.bytes - cmd->granted);
+    assert(r2t->bytes <= initiator_cmd_bytes(cmd) - cmd->granted);
 
     cmd->ttag = r2t->ttag;
     cmd->granted += r2t->bytes;

@@ -105,6 +105,16 @@ static inline bool initiator_queue_sends(const struct initiator_queue *q)
 
 /* ---- initiator_cmd.c ---- */
 
+/* Bytes of data, to send or to receive. */
+static inline uint32_t initiator_cmd_bytes(const struct initiator_cmd *cmd)
+{
+    return (uint32_t)(cmd->data.bytes + cmd->tail.bytes);
+}
+
+/* Where so many bytes of the data from offset lie: in *out_first, and on in *out_rest. */
+void initiator_cmd_place(const struct initiator_cmd *cmd, uint32_t offset, uint32_t bytes,
+                         struct span *out_first, struct span *out_rest);
+
 /* Gives the command a slot and hands it to the sender; there is one free. */
 void initiator_cmd_activate(struct initiator_queue *q, struct initiator_cmd *cmd);
 

@@ -70,6 +70,7 @@ void initiator_io_submit(struct initiator_queue *q, const struct initiator_ns_in
 
     *sqe = (struct nvme_sqe) { .nsid = ns->nsid };
     cmd->data = (struct span) { 0 };
+    cmd->tail = (struct span) { 0 };
     cmd->done = on_done;
     cmd->no_deadline = false;
 

@@ -44,6 +44,7 @@ typedef void initiator_cmd_fn(struct initiator_cmd *cmd);
 struct initiator_cmd {
     struct nvme_sqe sqe; /* CID, flags and SGL are filled in by the queue. */
     struct span data;    /* To send or to fill, as the opcode's direction says; may be empty. */
+    struct span tail;    /* The data go on there; may be empty, and is if data are. */
     initiator_cmd_fn *done;
     bool no_deadline; /* An asynchronous event request may take for ever. */
 
@@ -124,9 +125,17 @@ void initiator_queue_start(struct initiator_queue *q);
 void initiator_queue_stop(struct initiator_queue *q);
 
 /*
+ * Makes the command one of a vendor's: entry is the 64 bytes of its submission queue entry, of
+ * which the queue replaces flags, CID and SGL.  Data, done and so on are the caller's to set.  A
+ * status that only the vendor has a meaning for is IO in status; sc has it.
+ */
+void initiator_cmd_set_entry(struct initiator_cmd *cmd, const uint8_t entry[NVME_SQE_BYTES]);
+
+/*
  * Submits a command.  Any number may be submitted, also before ready(): what exceeds the queue
- * waits.  data.bytes is at most NVME_DATA_BYTES_MAX.  done follows, never from in here.  After
- * the end of the connection a command ends at once: submit again only while the queue is ready.
+ * waits.  Data and tail together have at most NVME_DATA_BYTES_MAX bytes.  done follows, never from
+ * in here.  After the end of the connection a command ends at once: submit again only while the
+ * queue is ready.
  */
 void initiator_queue_submit(struct initiator_queue *q, struct initiator_cmd *cmd);
 

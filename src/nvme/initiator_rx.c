@@ -19,7 +19,7 @@ static struct initiator_queue *queue_of(struct pdu_rx *rx)
  */
 static bool all_data_moved(const struct initiator_cmd *cmd)
 {
-    return cmd->moved == cmd->data.bytes;
+    return cmd->moved == initiator_cmd_bytes(cmd);
 }
 
 static struct status MUST_CHECK on_response(struct pdu_rx *rx, const struct pdu *pdu)
@@ -38,7 +38,8 @@ static struct status MUST_CHECK on_response(struct pdu_rx *rx, const struct pdu 
 static bool is_next_piece(const struct initiator_cmd *cmd, uint32_t so_far,
                           const struct pdu_data *data)
 {
-    return data->bytes > 0 && data->offset == so_far && data->bytes <= cmd->data.bytes - so_far;
+    return data->bytes > 0 && data->offset == so_far &&
+           data->bytes <= initiator_cmd_bytes(cmd) - so_far;
 }
 
 static struct status MUST_CHECK on_c2h_data(struct pdu_rx *rx, const struct pdu *pdu,
@@ -46,17 +47,19 @@ static struct status MUST_CHECK on_c2h_data(struct pdu_rx *rx, const struct pdu 
 {
     struct initiator_queue *q = queue_of(rx);
     struct initiator_cmd *cmd = initiator_cmd_find(q, pdu->data.cccid);
+    struct span rest;
 
     if (cmd == NULL)
         return pdu_rx_refuse(rx, PDU_FES_HEADER_FIELD, FEI_CCCID);
     if (cmd->to_controller || !is_next_piece(cmd, cmd->moved, &pdu->data))
         return pdu_rx_refuse(rx, PDU_FES_DATA_RANGE, 0);
-    if (pdu->success && pdu->data.offset + pdu->data.bytes != cmd->data.bytes)
+    if (pdu->success && pdu->data.offset + pdu->data.bytes != initiator_cmd_bytes(cmd))
         return pdu_rx_refuse(rx, PDU_FES_SEQUENCE, 0);
     q->rx_cmd = cmd;
     q->rx_bytes = pdu->data.bytes;
     q->rx_completes = pdu->success;
-    *out_data = span_sub(cmd->data, pdu->data.offset, pdu->data.bytes);
+    initiator_cmd_place(cmd, pdu->data.offset, pdu->data.bytes, out_data, &rest);
+    pdu_rx_split(rx, rest);
     return STATUS(OK);
 }
 

@@ -103,7 +103,7 @@ static_assert(NVME_RX_BUFFER_BYTES >=
 #define NVME_TX_SEND_BYTES   NVME_DATA_BYTES_MAX
 /* What one entry may write: the headers of two PDUs, or a termination PDU. */
 #define NVME_TX_ENTRY_BYTES (2 * PDU_ENCODED_BYTES_MAX)
-static_assert(NVME_TX_IOVS <= IO_SEND_IOV_MAX, "one send takes them");
+static_assert(NVME_TX_IOVS + 1 <= IO_SEND_IOV_MAX, "one send takes them");
 static_assert(NVME_TX_ENTRY_BYTES >= PDU_TERM_BYTES_MAX, "a termination PDU fits");
 static_assert(NVME_TX_HEADER_BYTES >= 4 * NVME_TX_ENTRY_BYTES, "a send gathers several entries");
 
@@ -146,7 +146,7 @@ static_assert(NVME_NODES_MAX * NVME_CNTLIDS_PER_NODE <= NVME_CNTLID_MAX, "ids en
 #define NVME_CONNECTIONS_MAX 4096 /* Per node: memory of rx buffers is 512 MiB at most. */
 /* Beyond that, while those that made room for new ones are still on their way out. */
 #define NVME_CONNECTIONS_ENDING_MAX 64
-/* Entries of all queues of a node together, each with a command of 336 bytes: 168 MiB.  Linux
+/* Entries of all queues of a node together, each with a command of 344 bytes: 172 MiB.  Linux
  * has queues of 128 entries, one for each CPU: 120 hosts with 32 CPUs each have theirs, and one
  * host, which may have half (share.c), can attach 64 volumes. */
 #define NVME_COMMANDS_MAX      524288

@@ -171,18 +171,22 @@ static struct status MUST_CHECK decode_ic(const uint8_t *raw, struct pdu_ic *out
     return STATUS(OK);
 }
 
-static void decode_sqe(const uint8_t *raw, struct nvme_sqe *out_sqe)
+static_assert(sizeof(struct nvme_sqe_spec) == NVME_SQE_BYTES, "an entry");
+
+struct nvme_sqe nvme_sqe_decode(const uint8_t raw[NVME_SQE_BYTES])
 {
     struct nvme_sqe_spec spec;
     memcpy(&spec, raw, sizeof spec);
 
-    *out_sqe = (struct nvme_sqe) {
+    return (struct nvme_sqe) {
         .opcode = spec.opcode,
         .flags = spec.flags,
         .sgl_id = spec.sgl.id,
         .cid = le16_get(spec.cid),
         .nsid = le32_get(spec.nsid),
         .cdw2 = le32_get(spec.cdw2),
+        .cdw3 = le32_get(spec.cdw3),
+        .metadata = le64_get(spec.metadata),
         .sgl_bytes = le32_get(spec.sgl.length),
         .sgl_address = le64_get(spec.sgl.address),
         .cdw10 = le32_get(spec.cdw10),
@@ -253,7 +257,7 @@ struct status pdu_decode_header(const struct pdu_rules *rules, const uint8_t *ra
         decode_term(raw, &pdu->term);
         return STATUS(OK);
     case PDU_CAPSULE_CMD:
-        decode_sqe(raw + PDU_COMMON_BYTES, &pdu->cmd);
+        pdu->cmd = nvme_sqe_decode(raw + PDU_COMMON_BYTES);
         return STATUS(OK);
     case PDU_CAPSULE_RESP:
         decode_cqe(raw + PDU_COMMON_BYTES, &pdu->resp);
@@ -332,8 +336,7 @@ size_t pdu_encode_icresp(const struct pdu_ic *ic, uint8_t *out)
     return encode_ic(PDU_ICRESP, ic, out);
 }
 
-size_t pdu_encode_capsule_cmd(const struct pdu_format *format, const struct nvme_sqe *sqe,
-                              uint32_t data_bytes, uint8_t *out)
+void nvme_sqe_encode(const struct nvme_sqe *sqe, uint8_t out[NVME_SQE_BYTES])
 {
     const struct nvme_sqe_spec spec = {
         .opcode = sqe->opcode,
@@ -341,6 +344,8 @@ size_t pdu_encode_capsule_cmd(const struct pdu_format *format, const struct nvme
         .cid = le16_make(sqe->cid),
         .nsid = le32_make(sqe->nsid),
         .cdw2 = le32_make(sqe->cdw2),
+        .cdw3 = le32_make(sqe->cdw3),
+        .metadata = le64_make(sqe->metadata),
         .sgl = { .address = le64_make(sqe->sgl_address),
                  .length = le32_make(sqe->sgl_bytes),
                  .id = sqe->sgl_id },
@@ -351,7 +356,13 @@ size_t pdu_encode_capsule_cmd(const struct pdu_format *format, const struct nvme
         .cdw14 = le32_make(sqe->cdw14),
         .cdw15 = le32_make(sqe->cdw15),
     };
-    memcpy(out + PDU_COMMON_BYTES, &spec, sizeof spec);
+    memcpy(out, &spec, sizeof spec);
+}
+
+size_t pdu_encode_capsule_cmd(const struct pdu_format *format, const struct nvme_sqe *sqe,
+                              uint32_t data_bytes, uint8_t *out)
+{
+    nvme_sqe_encode(sqe, out + PDU_COMMON_BYTES);
     return encode_around(format, PDU_CAPSULE_CMD, 0, data_bytes, out);
 }
 
@@ -422,4 +433,11 @@ size_t pdu_encode_term(bool from_controller, const struct pdu_term *term, struct
 struct le32 pdu_data_digest(const void *data, size_t bytes)
 {
     return le32_make(crc32c(data, bytes));
+}
+
+struct le32 pdu_data_digest_of(struct const_span first, struct const_span rest)
+{
+    const uint32_t crc = crc32c(first.at, first.bytes);
+
+    return le32_make(rest.bytes == 0 ? crc : crc32c_extend(crc, rest.at, rest.bytes));
 }

@@ -32,7 +32,9 @@ struct nvme_sqe {
     uint16_t cid;
     uint32_t nsid;
     uint32_t cdw2;
+    uint32_t cdw3;
     uint32_t sgl_bytes;
+    uint64_t metadata;
     uint64_t sgl_address;
     uint32_t cdw10;
     uint32_t cdw11;
@@ -41,6 +43,14 @@ struct nvme_sqe {
     uint32_t cdw14;
     uint32_t cdw15;
 };
+
+/*
+ * A submission queue entry, byte by byte as it travels, and back.  Nothing is lost but the reserved
+ * bytes of the SGL descriptor, which are zero.
+ */
+#define NVME_SQE_BYTES 64
+void nvme_sqe_encode(const struct nvme_sqe *sqe, uint8_t out[NVME_SQE_BYTES]);
+struct nvme_sqe nvme_sqe_decode(const uint8_t raw[NVME_SQE_BYTES]);
 
 /* A completion.  status is SCT << 8 | SC with NVME_SC_MORE and NVME_SC_DNR; 0 is success. */
 struct nvme_cqe {
@@ -156,6 +166,9 @@ static inline bool pdu_has_data_digest(const struct pdu_format *format, uint32_t
 }
 
 struct le32 pdu_data_digest(const void *data, size_t bytes);
+
+/* Of data in two pieces of memory, one behind the other. */
+struct le32 pdu_data_digest_of(struct const_span first, struct const_span rest);
 
 /* "CapsuleCmd" and so on. */
 const char *pdu_type_name(enum pdu_type type);

@@ -66,10 +66,10 @@ static void rx_recv(struct pdu_rx *rx)
 {
     struct span into;
 
-    rx->direct = rx->in_data && rx->data.at != NULL && rx->data_missing >= NVME_RX_DIRECT_BYTES_MIN;
+    rx->direct = rx->in_data && rx->data.at != NULL && rx->data.bytes >= NVME_RX_DIRECT_BYTES_MIN;
     if (rx->direct) {
         assert(rx_available(rx) == 0);
-        into = (struct span) { rx->data.at, rx->data_missing };
+        into = rx->data;
     } else {
         /* What is left is less than one header or digest. */
         memmove(rx->buffer.at, rx->buffer.at + rx->begin, rx_available(rx));
@@ -97,7 +97,8 @@ static struct status MUST_CHECK rx_data_complete(struct pdu_rx *rx, enum rx_next
         memcpy(&sent, rx->buffer.at + rx->begin, sizeof sent);
         rx->begin += sizeof sent;
         if (rx->data_whole.at != NULL) {
-            const struct le32 right = pdu_data_digest(rx->data_whole.at, rx->data_whole.bytes);
+            const struct le32 right =
+                pdu_data_digest_of(span_const(rx->data_whole), span_const(rx->rest_whole));
             digest_ok = le32_get(sent) == le32_get(right);
         }
     }
@@ -108,17 +109,32 @@ static struct status MUST_CHECK rx_data_complete(struct pdu_rx *rx, enum rx_next
     return rx->ops->data(rx, digest_ok);
 }
 
+/* So many of the data have got to their place. */
+static void rx_advance(struct pdu_rx *rx, size_t bytes)
+{
+    rx->data_missing -= bytes;
+    if (rx->data.at == NULL)
+        return;
+    rx->data = span_sub(rx->data, bytes, rx->data.bytes - bytes);
+    if (rx->data.bytes == 0 && rx->rest.bytes > 0) {
+        rx->data = rx->rest;
+        rx->rest = (struct span) { 0 };
+    }
+}
+
 /* Moves data that have come with their header to their place. */
 static struct status MUST_CHECK rx_step_data(struct pdu_rx *rx, enum rx_next *out_next)
 {
-    const size_t bytes = min_u64(rx_available(rx), rx->data_missing);
+    size_t bytes;
 
-    if (bytes > 0 && rx->data.at != NULL) {
-        memcpy(rx->data.at, rx->buffer.at + rx->begin, bytes);
-        rx->data.at += bytes;
+    while ((bytes = min_u64(rx_available(rx), rx->data_missing)) > 0) {
+        if (rx->data.at != NULL) {
+            bytes = min_u64(bytes, rx->data.bytes);
+            memcpy(rx->data.at, rx->buffer.at + rx->begin, bytes);
+        }
+        rx->begin += bytes;
+        rx_advance(rx, bytes);
     }
-    rx->begin += bytes;
-    rx->data_missing -= bytes;
     if (rx->data_missing > 0) {
         *out_next = RX_NEXT_RECV;
         return STATUS(OK);
@@ -159,13 +175,14 @@ static struct status MUST_CHECK rx_step_header(struct pdu_rx *rx, enum rx_next *
         return STATUS(OK);
     }
 
+    rx->rest = (struct span) { 0 };
     const struct status st = rx->ops->header(rx, &rx->pdu, &data);
     if (status_is(st, STATUS_BUSY)) {
         *out_next = RX_NEXT_PAUSE;
         return STATUS(OK);
     }
     TRY(st);
-    assert(data.at == NULL || data.bytes == rx->pdu.data_bytes);
+    assert(data.at == NULL || data.bytes + rx->rest.bytes == rx->pdu.data_bytes);
     rx->begin += (size_t)rx->pdu.head_bytes + rx->pdu.pad_bytes;
     rx->common_known = false;
     rx->header_known = false;
@@ -175,6 +192,7 @@ static struct status MUST_CHECK rx_step_header(struct pdu_rx *rx, enum rx_next *
         rx->begun_ns = 0;
     rx->data = data;
     rx->data_whole = data;
+    rx->rest_whole = rx->rest;
     rx->data_missing = rx->pdu.data_bytes;
     *out_next = RX_NEXT_STEP;
     return STATUS(OK);
@@ -238,9 +256,8 @@ static struct status MUST_CHECK rx_consume(struct pdu_rx *rx)
 
     const size_t got = (size_t)rx->recv.result;
     if (rx->direct) {
-        assert(got <= rx->data_missing);
-        rx->data.at += got;
-        rx->data_missing -= got;
+        assert(got <= rx->data.bytes);
+        rx_advance(rx, got);
     } else {
         rx->end += got;
         assert(rx->end <= rx->buffer.bytes);
@@ -312,6 +329,11 @@ bool pdu_rx_paused(const struct pdu_rx *rx)
 uint64_t pdu_rx_begun_ns(const struct pdu_rx *rx)
 {
     return rx->begun_ns;
+}
+
+void pdu_rx_split(struct pdu_rx *rx, struct span rest)
+{
+    rx->rest = rest;
 }
 
 struct status pdu_rx_refuse(struct pdu_rx *rx, enum pdu_fes fes, size_t fei)

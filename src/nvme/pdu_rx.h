@@ -34,8 +34,9 @@ struct pdu_rx_ops {
     /*
      * A header has arrived and is valid by itself.  Where it has data, set *out_data to memory
      * for pdu->data_bytes, lent until data() or stopped(), or leave it empty to have the data
-     * discarded.  BUSY: not now; nothing must have changed.  The negotiated rx->rules may be
-     * changed here.  To refuse the PDU, return pdu_rx_refuse().
+     * discarded; pdu_rx_split() gives them two pieces of memory.  BUSY: not now; nothing must have
+     * changed.  The negotiated rx->rules may be changed here.  To refuse the PDU, return
+     * pdu_rx_refuse().
      */
     struct status (*header)(struct pdu_rx *rx, const struct pdu *pdu, struct span *out_data);
     /* The data of the last header have arrived, discarded or not.  digest_ok is false if their
@@ -71,9 +72,11 @@ struct pdu_rx {
     bool stopping;
     uint64_t begun_ns; /* Since when the rest of the PDU at begin is awaited; 0 if it is not. */
     struct pdu pdu;
-    struct span data; /* What is still missing of the data; at is NULL to discard them. */
+    struct span data; /* The place of what is still missing; at is NULL to discard the data. */
+    struct span rest; /* Where they go on when that is full; empty if they do not. */
     size_t data_missing;
     struct span data_whole;
+    struct span rest_whole;
 };
 
 #define PDU_RX_BUFFER_BYTES_MIN 1024
@@ -93,6 +96,12 @@ bool pdu_rx_paused(const struct pdu_rx *rx);
 /* Since when the peer has owed the rest of the PDU that it began; 0 if none has begun or it is us,
  * paused, who do not take it.  A peer that sends a byte now and then owes since the first. */
 uint64_t pdu_rx_begun_ns(const struct pdu_rx *rx);
+
+/*
+ * From header(): what does not fit into *out_data goes on in rest; both together have
+ * pdu->data_bytes.  rest may be empty.
+ */
+void pdu_rx_split(struct pdu_rx *rx, struct span rest);
 
 /* Notes why a header is refused; returns BAD_PDU. */
 struct status pdu_rx_refuse(struct pdu_rx *rx, enum pdu_fes fes, size_t fei) MUST_CHECK;

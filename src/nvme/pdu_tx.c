@@ -3,7 +3,10 @@
 
 #include <assert.h>
 
-/* An entry needs at most a piece of headers, one of data and one of headers again. */
+/*
+ * An entry needs at most a piece of headers, one of data and one of headers again.  Data in two
+ * pieces need one more: there is one behind the last that is counted.
+ */
 #define ENTRY_IOVS 3
 
 static void tx_on_flush(struct io_task *task);
@@ -26,7 +29,7 @@ static void writer_close_piece(struct pdu_tx_writer *w)
 
     if (bytes == 0)
         return;
-    assert(w->iov_count < NVME_TX_IOVS);
+    assert(w->iov_count <= NVME_TX_IOVS);
     w->iov[w->iov_count++] = (struct iovec) { w->piece, bytes };
     w->piece = w->at;
     w->bytes += bytes;
@@ -37,7 +40,7 @@ void pdu_tx_data(struct pdu_tx_writer *w, struct const_span data)
     assert(data.bytes > 0);
 
     writer_close_piece(w);
-    assert(w->iov_count < NVME_TX_IOVS);
+    assert(w->iov_count <= NVME_TX_IOVS);
     /* The kernel only reads what an iovec of a send points at. */
     w->iov[w->iov_count++] = (struct iovec) { (void *)(uintptr_t)data.at, data.bytes };
     w->bytes += data.bytes;
@@ -47,10 +50,18 @@ void pdu_tx_data(struct pdu_tx_writer *w, struct const_span data)
 void pdu_tx_data_with_digest(struct pdu_tx_writer *w, const struct pdu_format *format,
                              struct const_span data)
 {
-    pdu_tx_data(w, data);
-    if (!pdu_has_data_digest(format, (uint32_t)data.bytes))
+    pdu_tx_split_with_digest(w, format, data, (struct const_span) { 0 });
+}
+
+void pdu_tx_split_with_digest(struct pdu_tx_writer *w, const struct pdu_format *format,
+                              struct const_span first, struct const_span rest)
+{
+    pdu_tx_data(w, first);
+    if (rest.bytes > 0)
+        pdu_tx_data(w, rest);
+    if (!pdu_has_data_digest(format, (uint32_t)(first.bytes + rest.bytes)))
         return;
-    const struct le32 digest = pdu_data_digest(data.at, data.bytes);
+    const struct le32 digest = pdu_data_digest_of(first, rest);
     memcpy(w->at, &digest, sizeof digest);
     w->at += sizeof digest;
 }

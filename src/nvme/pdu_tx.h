@@ -45,7 +45,8 @@ struct pdu_tx_writer {
 struct pdu_tx_ops {
     /*
      * Writes the entry's headers, data and digests, in order: at most NVME_TX_ENTRY_BYTES by
-     * pdu_tx_head() and one piece of data by pdu_tx_data(), which must stay until done().
+     * pdu_tx_head() and the data of one PDU by pdu_tx_data(), in one or two pieces of memory,
+     * which must stay until done().
      */
     void (*encode)(struct pdu_tx *tx, struct pdu_tx_entry *entry, struct pdu_tx_writer *writer);
     /* The entry and its data are the owner's again: sent, or dropped because of a stop. */
@@ -70,7 +71,7 @@ struct pdu_tx {
     bool broken;
     bool stopping;
     bool stopped;
-    struct iovec iov[NVME_TX_IOVS];
+    struct iovec iov[NVME_TX_IOVS + 1]; /* One more, if the last entry's data are in two pieces. */
     uint8_t arena[NVME_TX_HEADER_BYTES];
 };
 
@@ -111,5 +112,9 @@ void pdu_tx_data(struct pdu_tx_writer *w, struct const_span data);
 /* For encode(): data as above, and their digest where format and length want one. */
 void pdu_tx_data_with_digest(struct pdu_tx_writer *w, const struct pdu_format *format,
                              struct const_span data);
+
+/* The same for data in two pieces of memory; rest may be empty. */
+void pdu_tx_split_with_digest(struct pdu_tx_writer *w, const struct pdu_format *format,
+                              struct const_span first, struct const_span rest);
 
 #endif
