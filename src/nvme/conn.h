@@ -30,6 +30,7 @@
 #include "nvme/pdu.h"
 #include "nvme/pdu_rx.h"
 #include "nvme/pdu_tx.h"
+#include "nvme/vendor.h"
 
 struct nvme_conn;
 struct nvme_ctrl;
@@ -73,7 +74,7 @@ enum nvme_cmd_state {
     CMD_CAPSULE,   /* Its data are being received with the capsule. */
     CMD_R2T_WAIT,  /* In r2t_queue: wants a buffer to ask for its data. */
     CMD_R2T,       /* Its data were asked for, or will be when r2t_unsent is sent. */
-    CMD_EXECUTING, /* At the namespace or at home. */
+    CMD_EXECUTING, /* At the namespace, at a vendor's, or at home. */
     CMD_RESPONDING,
 };
 
@@ -98,7 +99,10 @@ struct nvme_cmd {
     unsigned range;    /* Dataset Management, Copy: the next one. */
     struct span data;  /* From the pool; empty if the command has none. */
     struct io_msg msg; /* To home and back. */
-    struct nvme_ns_req req;
+    union {
+        struct nvme_ns_req req;        /* Of a namespace, ... */
+        struct nvme_vendor_req vendor; /* ... or where there is none. */
+    };
 };
 
 /* Which way a command's data go. */
@@ -187,6 +191,7 @@ struct nvme_conn {
 
     /* Of an I/O queue, set when Connect succeeds; the subsystem outlives the connection. */
     struct nvme_subsys *subsys;
+    void *association; /* See vendor.h. */
     struct nvme_conn_counters counters;
 
     struct io_msg life_msg;    /* start, detach, reap, gone: one after another. */
@@ -280,7 +285,7 @@ static inline void conn_end_work(struct nvme_conn *conn)
         conn_on_idle(conn);
 }
 
-/* All data are there: to the namespace or to home. */
+/* All data are there: to the namespace, to a vendor's, or to home. */
 void cmd_execute(struct nvme_cmd *cmd);
 
 /* Which way this command's data go, by its opcode. */
@@ -337,6 +342,12 @@ void io_cid_seen(struct nvme_conn *conn, uint16_t cid);
 
 /* The connection closes: answers on their way may be lost. */
 void io_answers_lost(struct nvme_conn *conn);
+
+/* ---- conn_vendor.c: the commands of a subsystem without namespaces ---- */
+
+/* As io_check() and io_execute(). */
+uint16_t vendor_check(struct nvme_cmd *cmd);
+void vendor_execute(struct nvme_cmd *cmd);
 
 /* ---- What home's files give to these ---- */
 

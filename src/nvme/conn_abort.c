@@ -70,13 +70,16 @@ static struct nvme_cmd *find_command(struct nvme_conn *conn, uint16_t cid)
     return NULL;
 }
 
-/* Takes a command back from the namespace; one of several requests of a command is too late. */
+/*
+ * Takes a command back from the namespace; one of several requests of a command is too late, and
+ * so is one that is not a namespace's.
+ */
 static bool cancel_request(struct nvme_cmd *cmd)
 {
     struct nvme_ns *ns = cmd->conn->subsys->ns;
     const bool first = cmd->range <= 1;
 
-    return first && ns->ops->cancel != NULL && ns->ops->cancel(ns, &cmd->req);
+    return ns != NULL && first && ns->ops->cancel != NULL && ns->ops->cancel(ns, &cmd->req);
 }
 
 static void shard_on_abort(struct io_msg *msg)

@@ -103,6 +103,8 @@ void cmd_execute(struct nvme_cmd *cmd)
     conn_begin_work(conn);
     if (conn->qid == 0 || cmd->sqe.opcode == NVME_OPCODE_FABRICS)
         home_submit(cmd);
+    else if (subsys_is_vendor(conn->subsys))
+        vendor_execute(cmd);
     else
         io_execute(cmd);
 }

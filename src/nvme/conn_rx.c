@@ -65,9 +65,9 @@ static uint16_t check_command(struct nvme_cmd *cmd, uint32_t capsule_bytes)
         if (status != 0)
             return status;
     }
-    if (conn->qid != 0 && sqe->opcode != NVME_OPCODE_FABRICS)
-        return io_check(cmd);
-    return 0;
+    if (conn->qid == 0 || sqe->opcode == NVME_OPCODE_FABRICS)
+        return 0;
+    return subsys_is_vendor(conn->subsys) ? vendor_check(cmd) : io_check(cmd);
 }
 
 /* Says once per connection that its host sends what no host should. */

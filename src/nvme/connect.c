@@ -160,7 +160,7 @@ static bool kill_predecessors(struct nvme_subsys *subsys, const struct nvme_conn
     bool found = false;
 
     /* Discovery has no commands whose order could matter, and tools use it side by side. */
-    if (subsys->ns == NULL)
+    if (subsys_is_discovery(subsys))
         return false;
     LIST_FOR_EACH (node, &subsys->ctrls) {
         struct nvme_ctrl *ctrl = CONTAINER_OF(node, struct nvme_ctrl, link);
@@ -225,11 +225,12 @@ static uint16_t pick_cntlid(struct nvme_subsys *subsys)
     return (uint16_t)(first + index);
 }
 
-static struct nvme_ctrl *make_ctrl(struct nvme_subsys *subsys, const struct nvme_conn *conn)
+static struct nvme_ctrl *make_ctrl(struct nvme_subsys *subsys, const struct nvme_conn *conn,
+                                   const struct connect *c)
 {
     const uint16_t cntlid = share_allows_ctrl(subsys, conn) ? pick_cntlid(subsys) : 0;
 
-    return cntlid == 0 ? NULL : ctrl_create(subsys, cntlid);
+    return cntlid == 0 ? NULL : ctrl_create(subsys, cntlid, &c->host_nqn);
 }
 
 static void connect_admin(struct nvme_cmd *cmd, const struct connect *c)
@@ -250,14 +251,13 @@ static void connect_admin(struct nvme_cmd *cmd, const struct connect *c)
     if (!take_share(cmd, c))
         return;
 
-    struct nvme_ctrl *ctrl = make_ctrl(subsys, conn);
+    struct nvme_ctrl *ctrl = make_ctrl(subsys, conn, c);
     if (ctrl == NULL) {
         share_give_back(conn);
         return refuse(cmd, c, NVME_SC_CONNECT_BUSY);
     }
     ctrl->port = conn->port;
     ctrl->peer = conn->share;
-    ctrl->host_nqn = c->host_nqn;
     memcpy(ctrl->host_id, c->host_id, sizeof ctrl->host_id);
     peer_log(target_home_shard(target), LOG_LEVEL_INFO,
              "%s: host '%s' connected to '%s' as controller %u", io_addr_format(&conn->peer).s,
@@ -292,7 +292,7 @@ static void connect_io(struct nvme_cmd *cmd, const struct connect *c)
 {
     struct nvme_subsys *subsys = target_find_subsys(cmd->conn->target, c->subsys_nqn.s);
 
-    if (subsys == NULL || subsys->removing || subsys->ns == NULL)
+    if (subsys == NULL || subsys->removing || subsys_is_discovery(subsys))
         return refuse_subsystem(cmd, c);
     struct nvme_ctrl *ctrl = find_ctrl(subsys, c->cntlid);
     /* The controller may have ended while its host was making its queues.  That is no reason for

@@ -14,7 +14,17 @@ static void tell_hosts_changed(const struct nvme_subsys *subsys)
         subsys->hosts_changed(subsys->hosts_ctx);
 }
 
-struct nvme_ctrl *ctrl_create(struct nvme_subsys *subsys, uint16_t cntlid)
+/* Tells the owner of a vendor's commands that an association begins. */
+static bool association_open(struct nvme_ctrl *ctrl)
+{
+    struct nvme_vendor *vendor = ctrl->subsys->vendor;
+
+    return vendor == NULL ||
+           status_ok(vendor->ops->opened(vendor, ctrl->host_nqn.s, &ctrl->association));
+}
+
+struct nvme_ctrl *ctrl_create(struct nvme_subsys *subsys, uint16_t cntlid,
+                              const struct nqn_text *host_nqn)
 {
     struct nvme_ctrl *ctrl = calloc(1, sizeof *ctrl);
 
@@ -22,6 +32,11 @@ struct nvme_ctrl *ctrl_create(struct nvme_subsys *subsys, uint16_t cntlid)
         return NULL;
     ctrl->subsys = subsys;
     ctrl->cntlid = cntlid;
+    ctrl->host_nqn = *host_nqn;
+    if (!association_open(ctrl)) {
+        free(ctrl);
+        return NULL;
+    }
     ctrl->io_queues_max = NVME_IO_QUEUES_MAX;
     ctrl->timestamp_ns = reactor_now_ns(subsys->target->home);
     list_init(&ctrl->queues);
@@ -41,6 +56,8 @@ static void ctrl_free(struct nvme_ctrl *ctrl)
     io_timer_disarm(&ctrl->kato_timer);
     io_timer_disarm(&ctrl->loss_timer);
     list_remove(&ctrl->link);
+    if (subsys_is_vendor(subsys))
+        subsys->vendor->ops->closed(subsys->vendor, ctrl->association);
     free(ctrl);
     tell_hosts_changed(subsys);
     subsys_check_removed(subsys);
@@ -58,6 +75,8 @@ void ctrl_kill(struct nvme_ctrl *ctrl, const char *why)
     io_timer_disarm(&ctrl->kato_timer);
     io_timer_disarm(&ctrl->loss_timer);
     ctrl_events_abort(ctrl);
+    if (subsys_is_vendor(ctrl->subsys))
+        ctrl->subsys->vendor->ops->closing(ctrl->subsys->vendor, ctrl->association);
     LIST_FOR_EACH (node, &ctrl->queues)
         home_conn_kill(CONTAINER_OF(node, struct nvme_conn, ctrl_link));
 }
@@ -71,6 +90,7 @@ void ctrl_add_queue(struct nvme_ctrl *ctrl, struct nvme_conn *conn, uint16_t qid
     conn->ctrl = ctrl;
     conn->home_qid = qid;
     conn->subsys = ctrl->subsys;
+    conn->association = ctrl->association;
     list_push_back(&ctrl->queues, &conn->ctrl_link);
     if (qid != 0)
         ctrl->io_queues++;
@@ -102,7 +122,8 @@ void ctrl_check_gone(struct nvme_ctrl *ctrl)
  * "An association ... is terminated if ... an NVMe Transport connection is lost between the host
  * and controller for any I/O Queue and the host or controller does not support individual I/O
  * Queue deletion": ours does not.  But Linux closes its I/O queues before it asks for a reset or a
- * shutdown through the admin queue, so there is time for that.
+ * shutdown through the admin queue, so there is time for that.  A vendor's commands have hosts of
+ * another kind: to them an association is all of its connections.
  */
 void ctrl_on_queue_closing(struct nvme_conn *conn)
 {
@@ -111,6 +132,8 @@ void ctrl_on_queue_closing(struct nvme_conn *conn)
 
     if (conn->home_qid == 0)
         ctrl_kill(ctrl, "its admin queue was closed");
+    else if (subsys_is_vendor(ctrl->subsys) && !conn->kill_sent)
+        ctrl_kill(ctrl, "one of its queues was closed");
     else if (!ctrl->dying && !conn->kill_sent && !io_timer_armed(&ctrl->loss_timer))
         io_timer_arm(&ctrl->loss_timer, home, reactor_now_ns(home) + NVME_QUEUE_LOSS_NS);
 }
@@ -138,6 +161,10 @@ void ctrl_kill_io_queues(struct nvme_ctrl *ctrl)
  */
 void ctrl_reset(struct nvme_ctrl *ctrl)
 {
+    if (subsys_is_vendor(ctrl->subsys)) {
+        ctrl_kill(ctrl, "it was reset, and so has lost its queues");
+        return;
+    }
     ctrl_kill_io_queues(ctrl);
     ctrl_events_abort(ctrl);
     ctrl->event_config = 0;

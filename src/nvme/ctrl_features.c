@@ -98,9 +98,11 @@ static bool is_changeable(uint8_t fid)
            fid == NVME_FEAT_HOST_BEHAVIOR || fid == NVME_FEAT_TIMESTAMP;
 }
 
-/* A discovery controller has the features that concern it. */
+/* A discovery controller has the features that concern it; without namespaces there is no cache. */
 static bool is_supported(const struct nvme_ctrl *ctrl, uint8_t fid)
 {
+    if (subsys_is_vendor(ctrl->subsys))
+        return fid != NVME_FEAT_VOLATILE_CACHE;
     return !ctrl_is_discovery(ctrl) || fid == NVME_FEAT_ASYNC_EVENT ||
            fid == NVME_FEAT_KEEP_ALIVE || fid == NVME_FEAT_HOST_ID;
 }

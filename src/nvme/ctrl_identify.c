@@ -47,6 +47,21 @@ static void put_io_ctrl(const struct nvme_ctrl *ctrl, struct nvme_id_ctrl_spec *
     id->awupf = le16_make(atomic);
 }
 
+/* No namespace, no command of the NVM command set: what there is, is the vendor's. */
+static void put_vendor_ctrl(const struct nvme_ctrl *ctrl, struct nvme_id_ctrl_spec *id)
+{
+    const struct nvme_id_vendor_spec vendor = {
+        .reactors = le16_make((uint16_t)ctrl->subsys->target->shard_count),
+    };
+
+    id->cntrltype = NVME_CTRL_TYPE_IO;
+    id->lpa = NVME_CTRL_LPA_EFFECTS | NVME_CTRL_LPA_EXTENDED;
+    id->kas = le16_make(NVME_KAS);
+    id->sqes = 0x66;
+    id->cqes = 0x44;
+    memcpy(id->vendor, &vendor, sizeof vendor);
+}
+
 static void put_discovery_ctrl(struct nvme_id_ctrl_spec *id)
 {
     id->cntrltype = NVME_CTRL_TYPE_DISCOVERY;
@@ -82,6 +97,8 @@ static void identify_ctrl(const struct nvme_ctrl *ctrl, struct span out)
     id.msdbd = 1;             /* One SGL descriptor per command. */
     if (ctrl_is_discovery(ctrl))
         put_discovery_ctrl(&id);
+    else if (subsys_is_vendor(subsys))
+        put_vendor_ctrl(ctrl, &id);
     else
         put_io_ctrl(ctrl, &id);
     memcpy(out.at, &id, sizeof id);
@@ -198,6 +215,20 @@ static uint16_t identify_nvm_ctrl(uint8_t csi, struct span out)
     return 0;
 }
 
+/* Where there are no namespaces: a list of none, and nothing about any. */
+static uint16_t identify_vendor(const struct nvme_sqe *sqe)
+{
+    switch ((uint8_t)sqe->cdw10) {
+    case NVME_CNS_NS_LIST:
+        return sqe->nsid >= 0xfffffffe ? NVME_SC_DNR | NVME_SC_INVALID_NS : 0;
+    case NVME_CNS_NS:
+    case NVME_CNS_NS_DESCRIPTORS:
+        return NVME_SC_DNR | NVME_SC_INVALID_NS;
+    default:
+        return NVME_SC_DNR | NVME_SC_INVALID_FIELD;
+    }
+}
+
 /* The structures about one namespace. */
 static uint16_t identify_one_ns(const struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe,
                                 struct span out)
@@ -234,6 +265,8 @@ static uint16_t identify(const struct nvme_ctrl *ctrl, const struct nvme_sqe *sq
     }
     if (ctrl_is_discovery(ctrl))
         return NVME_SC_DNR | NVME_SC_INVALID_FIELD;
+    if (subsys_is_vendor(ctrl->subsys))
+        return identify_vendor(sqe);
     switch ((uint8_t)sqe->cdw10) {
     case NVME_CNS_NS:
     case NVME_CNS_NS_DESCRIPTORS:

@@ -53,25 +53,42 @@ static size_t write_changed_ns(const struct nvme_ctrl *ctrl, uint8_t *out)
     return sizeof log;
 }
 
+static void put_nvm_effects(struct nvme_log_effects_spec *log)
+{
+    static const uint8_t changing[] = { NVME_IO_WRITE, NVME_IO_WRITE_ZEROES, NVME_IO_DSM,
+                                        NVME_IO_COPY };
+
+    for (size_t i = 0; i < sizeof changing; i++)
+        log->io[changing[i]] = le32_make(NVME_EFFECT_SUPPORTED | NVME_EFFECT_DATA_CHANGES);
+    log->io[NVME_IO_FLUSH] = le32_make(NVME_EFFECT_SUPPORTED);
+    log->io[NVME_IO_READ] = le32_make(NVME_EFFECT_SUPPORTED);
+    log->io[NVME_IO_COMPARE] = le32_make(NVME_EFFECT_SUPPORTED);
+    log->io[NVME_IO_VERIFY] = le32_make(NVME_EFFECT_SUPPORTED);
+}
+
+/* There is no namespace whose data could change. */
+static void put_vendor_effects(const struct nvme_vendor *vendor, struct nvme_log_effects_spec *log)
+{
+    for (unsigned opcode = NVME_VENDOR_OPCODE_MIN; opcode <= UINT8_MAX; opcode++) {
+        if (nvme_vendor_has(vendor, (uint8_t)opcode))
+            log->io[opcode] = le32_make(NVME_EFFECT_SUPPORTED);
+    }
+}
+
 static size_t write_effects(const struct nvme_ctrl *ctrl, uint8_t *out)
 {
     static const uint8_t admin[] = { NVME_ADMIN_GET_LOG_PAGE, NVME_ADMIN_IDENTIFY,
                                      NVME_ADMIN_ABORT,        NVME_ADMIN_SET_FEATURES,
                                      NVME_ADMIN_GET_FEATURES, NVME_ADMIN_ASYNC_EVENT,
                                      NVME_ADMIN_KEEP_ALIVE };
-    static const uint8_t changing[] = { NVME_IO_WRITE, NVME_IO_WRITE_ZEROES, NVME_IO_DSM,
-                                        NVME_IO_COPY };
     struct nvme_log_effects_spec log = { 0 };
 
-    (void)ctrl;
     for (size_t i = 0; i < sizeof admin; i++)
         log.admin[admin[i]] = le32_make(NVME_EFFECT_SUPPORTED);
-    for (size_t i = 0; i < sizeof changing; i++)
-        log.io[changing[i]] = le32_make(NVME_EFFECT_SUPPORTED | NVME_EFFECT_DATA_CHANGES);
-    log.io[NVME_IO_FLUSH] = le32_make(NVME_EFFECT_SUPPORTED);
-    log.io[NVME_IO_READ] = le32_make(NVME_EFFECT_SUPPORTED);
-    log.io[NVME_IO_COMPARE] = le32_make(NVME_EFFECT_SUPPORTED);
-    log.io[NVME_IO_VERIFY] = le32_make(NVME_EFFECT_SUPPORTED);
+    if (subsys_is_vendor(ctrl->subsys))
+        put_vendor_effects(ctrl->subsys->vendor, &log);
+    else
+        put_nvm_effects(&log);
     memcpy(out, &log, sizeof log);
     return sizeof log;
 }

@@ -39,7 +39,7 @@ static struct nvme_discovery_record_spec make_record(const struct walk *walk,
 {
     const struct io_addr addr = port_address(port, walk->conn);
     const struct io_addr_text ip = io_addr_format_ip(&addr);
-    const bool discovery = subsys->ns == NULL;
+    const bool discovery = subsys_is_discovery(subsys);
     struct nvme_discovery_record_spec record = {
         .trtype = NVME_TRTYPE_TCP,
         .adrfam = addr.family == IO_FAMILY_IPV4 ? NVME_ADRFAM_IPV4 : NVME_ADRFAM_IPV6,
@@ -86,6 +86,12 @@ static void walk_subsys(struct walk *walk, const struct nvme_subsys *subsys)
     }
 }
 
+/* Hosts have no use for what takes a vendor's commands: who has knows where it is. */
+static bool is_listed(const struct nvme_subsys *subsys)
+{
+    return !subsys_is_vendor(subsys);
+}
+
 static void walk_records(struct walk *walk)
 {
     const struct nvme_target *target = walk->ctrl->subsys->target;
@@ -94,7 +100,7 @@ static void walk_records(struct walk *walk)
     LIST_FOR_EACH (node, &target->subsystems) {
         const struct nvme_subsys *subsys = CONTAINER_OF(node, struct nvme_subsys, link);
 
-        if (!subsys->removing && subsys_allows(subsys, walk->ctrl->host_nqn.s))
+        if (is_listed(subsys) && !subsys->removing && subsys_allows(subsys, walk->ctrl->host_nqn.s))
             walk_subsys(walk, subsys);
     }
 }
@@ -131,6 +137,8 @@ void discovery_subsys_changed(const struct nvme_subsys *subsys)
 {
     struct nvme_target *target = subsys->target;
 
+    if (!is_listed(subsys))
+        return;
     target->generation++;
     LIST_FOR_EACH (node, &target->discovery->ctrls) {
         struct nvme_ctrl *ctrl = CONTAINER_OF(node, struct nvme_ctrl, link);

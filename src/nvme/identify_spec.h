@@ -167,6 +167,13 @@ LAYOUT_AT(nvme_id_ctrl_spec, dctype, 1806);
 LAYOUT_AT(nvme_id_ctrl_spec, psd, 2048);
 LAYOUT_AT(nvme_id_ctrl_spec, vendor, 3072);
 
+/* What ours says in its vendor's bytes, where it takes a vendor's commands; zeros elsewhere. */
+struct nvme_id_vendor_spec {
+    struct le16 reactors; /* That serve I/O queues. */
+    uint8_t reserved[1022];
+};
+LAYOUT_SIZE(nvme_id_vendor_spec, 1024);
+
 #define NVME_CTRL_CMIC_MULTI_PORT 0x01
 #define NVME_CTRL_CMIC_MULTI_CTRL 0x02
 #define NVME_CTRL_TYPE_IO         1

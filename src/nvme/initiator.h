@@ -32,6 +32,7 @@ struct initiator_ctrl_info {
     uint16_t queue_entries_max; /* Of an I/O queue. */
     uint16_t io_queues;         /* Granted: their ids are 1 to io_queues. */
     uint32_t events;            /* Optional asynchronous events: NVME_AEN_*. */
+    uint16_t reactors;          /* Of a vendor's commands, see vendor.h; 0 if it says nothing. */
     bool has_volatile_cache;
     bool can_write_zeroes;
     bool can_deallocate;
@@ -40,7 +41,7 @@ struct initiator_ctrl_info {
     char firmware[9];
 };
 
-/* The first active namespace. */
+/* The first active namespace; zeros if none is looked for. */
 struct initiator_ns_info {
     uint32_t nsid;
     uint32_t lba_bytes; /* A power of two, 512 to 65536. */
@@ -66,6 +67,7 @@ struct initiator_ctrl_config {
     struct log *log;        /* Borrowed. */
     uint32_t keep_alive_ms; /* 0 for none. */
     uint16_t io_queues;     /* Wanted; 0 for an administrative association. */
+    bool no_namespace;      /* The controller's I/O queues take a vendor's commands alone. */
 };
 
 struct status initiator_ctrl_create(const struct initiator_ctrl_config *config,

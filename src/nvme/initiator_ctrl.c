@@ -24,6 +24,8 @@
  *                                                                     |
  *                               ENDED <- CLOSING <- SHUTDOWN <--------+
  *
+ * Where no namespace is looked for, SET_QUEUES leads to where NS_ID does otherwise.
+ *
  * From QUEUE on every state but READY awaits one admin command (c->cmd), RDY also the timer
  * between two of them, and CLOSING the end of the queue.  Any failure leads to CLOSING.
  */
@@ -55,7 +57,8 @@ static const struct sm_state ctrl_states[] = {
     [CTRL_RDY] = { "rdy", SM_TO(CTRL_RDY) | SM_TO(CTRL_IDENTIFY) | TO_CLOSING },
     [CTRL_IDENTIFY] = { "identify", SM_TO(CTRL_SET_QUEUES) | SM_TO(CTRL_SET_EVENTS) |
                                         SM_TO(CTRL_READY) | TO_CLOSING },
-    [CTRL_SET_QUEUES] = { "set queues", SM_TO(CTRL_NS_LIST) | TO_CLOSING },
+    [CTRL_SET_QUEUES] = { "set queues", SM_TO(CTRL_NS_LIST) | SM_TO(CTRL_SET_EVENTS) |
+                                            SM_TO(CTRL_READY) | TO_CLOSING },
     [CTRL_NS_LIST] = { "ns list", SM_TO(CTRL_NS) | TO_CLOSING },
     [CTRL_NS] = { "ns", SM_TO(CTRL_NS_ID) | TO_CLOSING },
     [CTRL_NS_ID] = { "ns id", SM_TO(CTRL_SET_EVENTS) | SM_TO(CTRL_READY) | TO_CLOSING },
@@ -274,6 +277,16 @@ static void set_events(struct initiator_ctrl *c)
 
 /* ---- The machine ---- */
 
+/* How many I/O queues there may be is known: what they lead to is asked next. */
+static void step_queues(struct initiator_ctrl *c)
+{
+    take_queues(c);
+    if (c->config.no_namespace)
+        set_events(c);
+    else
+        send_identify(c, CTRL_NS_LIST, NVME_CNS_NS_LIST, 0);
+}
+
 static struct status MUST_CHECK step_rdy(struct initiator_ctrl *c)
 {
     bool ready;
@@ -317,8 +330,7 @@ static struct status MUST_CHECK ctrl_advance(struct initiator_ctrl *c)
     case CTRL_IDENTIFY:
         return step_identify(c);
     case CTRL_SET_QUEUES:
-        take_queues(c);
-        send_identify(c, CTRL_NS_LIST, NVME_CNS_NS_LIST, 0);
+        step_queues(c);
         return STATUS(OK);
     case CTRL_NS_LIST:
         TRY(initiator_parse_ns_list(c->page, &c->ns.nsid));

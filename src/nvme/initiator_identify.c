@@ -43,6 +43,7 @@ struct status initiator_parse_ctrl(const uint8_t raw[NVME_IDENTIFY_BYTES],
                                    struct initiator_ctrl_info *info)
 {
     struct nvme_id_ctrl_spec id;
+    struct nvme_id_vendor_spec vendor;
 
     memcpy(&id, raw, sizeof id);
     if (le16_get(id.cntlid) != info->cntlid)
@@ -53,6 +54,8 @@ struct status initiator_parse_ctrl(const uint8_t raw[NVME_IDENTIFY_BYTES],
 
     info->data_bytes_max = data_bytes_max(id.mdts);
     info->in_capsule_bytes = in_capsule_bytes(&id);
+    memcpy(&vendor, id.vendor, sizeof vendor);
+    info->reactors = le16_get(vendor.reactors);
     info->events = le32_get(id.oaes);
     info->has_volatile_cache = (id.vwc & NVME_CTRL_VWC_PRESENT) != 0;
     info->can_write_zeroes = (le16_get(id.oncs) & NVME_CTRL_ONCS_ZEROES) != 0;

@@ -35,6 +35,8 @@ bool hosts_allow(const struct nqn_text *hosts, unsigned count, const char *host_
 
 bool subsys_allows(const struct nvme_subsys *subsys, const char *host_nqn)
 {
+    if (subsys_is_vendor(subsys))
+        return subsys->vendor->ops->allows(subsys->vendor, host_nqn);
     return hosts_allow(subsys->hosts, subsys->host_count, host_nqn);
 }
 
@@ -68,6 +70,14 @@ static bool is_printable(const char *text, size_t bytes_max)
             return false;
     }
     return bytes > 0 && bytes <= bytes_max;
+}
+
+/* What is behind it: a namespace, or what takes a vendor's commands. */
+static bool has_one_owner(const struct nvme_subsys_config *config)
+{
+    if (config->vendor != NULL)
+        return config->ns == NULL && config->host_count == 0;
+    return config->ns != NULL;
 }
 
 /* The LBA size is fixed from the first call on: other reactors read it. */
@@ -130,6 +140,8 @@ struct status nvme_subsys_add(struct nvme_target *target, const struct nvme_subs
     assert(reactor_is_current(target->home));
     if (!nqn_is_valid(config->nqn) || !is_printable(config->serial, 20) || !is_printable(model, 40))
         return STATUS(INVALID);
+    if (!has_one_owner(config))
+        return STATUS(INVALID);
     if (target_find_subsys(target, config->nqn) != NULL)
         return STATUS(EXISTS);
 
@@ -137,9 +149,10 @@ struct status nvme_subsys_add(struct nvme_target *target, const struct nvme_subs
     if (subsys == NULL)
         return STATUS(NO_MEMORY);
     subsys->ns = config->ns;
+    subsys->vendor = config->vendor;
     subsys->hosts_changed = config->hosts_changed;
     subsys->hosts_ctx = config->ctx;
-    struct status st = take_ns_size(subsys);
+    struct status st = subsys->ns != NULL ? take_ns_size(subsys) : STATUS(OK);
     if (status_ok(st))
         st = copy_hosts(config->hosts, config->host_count, &subsys->hosts);
     if (!status_ok(st)) {
@@ -172,7 +185,7 @@ struct status nvme_subsys_set_hosts(struct nvme_subsys *subsys, const char *cons
 {
     struct nqn_text *copy;
 
-    assert(reactor_is_current(subsys->target->home));
+    assert(reactor_is_current(subsys->target->home) && subsys_is_volume(subsys));
     if (hosts_are(subsys, hosts, host_count))
         return STATUS(OK);
     TRY(copy_hosts(hosts, host_count, &copy));
@@ -193,7 +206,7 @@ struct status nvme_subsys_set_hosts(struct nvme_subsys *subsys, const char *cons
 
 void nvme_subsys_ns_changed(struct nvme_subsys *subsys)
 {
-    assert(reactor_is_current(subsys->target->home));
+    assert(reactor_is_current(subsys->target->home) && subsys_is_volume(subsys));
 
     const struct status st = take_ns_size(subsys);
     if (!status_ok(st)) {

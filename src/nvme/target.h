@@ -6,7 +6,7 @@
  *   accept ----> port -----------------------------------> connection = queue pair
  *                subsystems, controllers  <-- Connect, admin commands, closing --
  *                                         -- replies, kill ------------------->
- *                                                           I/O commands --> namespace
+ *                                                           I/O commands --> namespace, vendor
  *
  * Everything that is rare lives on the home reactor: subsystems, controllers, admin commands.
  * Connections are spread over all reactors; I/O commands never leave theirs.
@@ -25,6 +25,7 @@
 #include "io/addr.h"
 #include "nvme/nqn.h"
 #include "nvme/ns.h"
+#include "nvme/vendor.h"
 
 struct buf_pool;
 struct nvme_subsys;
@@ -76,23 +77,31 @@ struct nvme_subsys_config {
     struct nvme_ns *ns;       /* Borrowed until the subsystem is removed; becomes NSID 1. */
     const char *const *hosts; /* NQNs of the hosts allowed; copied. */
     unsigned host_count;      /* 0: any host. */
+    /*
+     * In place of ns and hosts: the subsystem has no namespace, takes a vendor's commands alone, on
+     * its I/O queues, and is not told to hosts by discovery.  Borrowed likewise.
+     */
+    struct nvme_vendor *vendor;
     /* A host's controller has come or gone; from the loop.  NULL is allowed. */
     void (*hosts_changed)(void *ctx);
     void *ctx;
 };
 
 /*
- * Adds a subsystem with one namespace.  EXISTS if the NQN is there, INVALID for a malformed NQN,
- * serial or namespace, LIMIT for more than NVME_ALLOWED_HOSTS_MAX hosts.
+ * Adds a subsystem with one namespace, or with a vendor's commands.  EXISTS if the NQN is there,
+ * INVALID for a malformed NQN, serial or namespace, or both or none of the two, LIMIT for more than
+ * NVME_ALLOWED_HOSTS_MAX hosts.
  */
 struct status nvme_subsys_add(struct nvme_target *target, const struct nvme_subsys_config *config,
                               struct nvme_subsys **out_subsys) MUST_CHECK;
 
-/* Replaces the list of hosts allowed; connected hosts that are not in it are dropped. */
+/* Of a volume: replaces the list of hosts allowed; connected hosts that are not in it are dropped.
+ */
 struct status nvme_subsys_set_hosts(struct nvme_subsys *subsys, const char *const *hosts,
                                     unsigned host_count) MUST_CHECK;
 
-/* Tells the hosts that the namespace has changed (its size).  Takes its new size over. */
+/* Of a volume: tells the hosts that the namespace has changed (its size).  Takes its new size over.
+ */
 void nvme_subsys_ns_changed(struct nvme_subsys *subsys);
 
 /*

@@ -93,7 +93,8 @@ struct nvme_subsys {
     struct nqn_text nqn;
     char serial[21];
     char model[41];
-    struct nvme_ns *ns; /* NULL in the discovery subsystem. */
+    struct nvme_ns *ns;         /* A volume's; NULL in other subsystems. */
+    struct nvme_vendor *vendor; /* Of one without namespaces; NULL in others. */
     struct nqn_text *hosts;
     unsigned host_count;
     void (*hosts_changed)(void *ctx); /* Of the configuration. */
@@ -110,6 +111,22 @@ struct nvme_subsys {
     unsigned lba_shift;
     _Atomic uint64_t blocks;
 };
+
+/* What a subsystem is: of a volume, of a vendor's commands, or the discovery service. */
+static inline bool subsys_is_volume(const struct nvme_subsys *subsys)
+{
+    return subsys->ns != NULL;
+}
+
+static inline bool subsys_is_vendor(const struct nvme_subsys *subsys)
+{
+    return subsys->vendor != NULL;
+}
+
+static inline bool subsys_is_discovery(const struct nvme_subsys *subsys)
+{
+    return subsys->ns == NULL && subsys->vendor == NULL;
+}
 
 /* ---- Controllers ---- */
 
@@ -136,6 +153,7 @@ struct nvme_ctrl {
     const struct nvme_peer *peer; /* Of the admin queue: it lasts as long as that does. */
     struct nqn_text host_nqn;
     uint8_t host_id[16];
+    void *association; /* See vendor.h. */
     uint16_t cntlid;
     struct list queues;     /* Connections, the admin queue too. */
     unsigned io_queues;     /* Of these. */
@@ -171,7 +189,7 @@ struct nvme_ctrl {
 
 static inline bool ctrl_is_discovery(const struct nvme_ctrl *ctrl)
 {
-    return ctrl->subsys->ns == NULL;
+    return subsys_is_discovery(ctrl->subsys);
 }
 
 /* ---- home.c: connections as home sees them, Connect ---- */
@@ -213,7 +231,9 @@ void share_give_back(struct nvme_conn *conn);
 
 /* ---- ctrl.c ---- */
 
-struct nvme_ctrl *ctrl_create(struct nvme_subsys *subsys, uint16_t cntlid);
+/* NULL if there is no memory, or the subsystem's owner has no association for the host. */
+struct nvme_ctrl *ctrl_create(struct nvme_subsys *subsys, uint16_t cntlid,
+                              const struct nqn_text *host_nqn);
 
 /* Ends the controller: its queues are asked to end; with the last one it is freed. */
 void ctrl_kill(struct nvme_ctrl *ctrl, const char *why);

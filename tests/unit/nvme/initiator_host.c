@@ -72,6 +72,7 @@ void host_connect_ctrl(struct host *h)
         .log = &h->log,
         .keep_alive_ms = 5000,
         .io_queues = 4,
+        .no_namespace = h->no_namespace,
     };
     h->ctrl_ready = false;
     h->ctrl_ended = false;
@@ -86,7 +87,7 @@ void host_open_queue(struct host *h, uint16_t entries)
     config.ops = &queue_ops;
     config.ctx = h;
     config.reactor = h->th.host;
-    config.qid = 1;
+    config.qid = h->qid != 0 ? h->qid : 1;
     config.entries = entries;
     h->queue_ready = false;
     h->queue_ended = false;
