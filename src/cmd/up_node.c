@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cmd/cli.h"
+#include "cmd/version.h"
 #include "io/uring.h"
 
 static void tell(struct up_node *n, enum up_node_state state)
@@ -147,6 +148,7 @@ static struct status start_agent(struct up_node *n)
         .controller = n->config.api,
         .node = n->config.uuid,
         .name = "node-1",
+        .version = TRILITH_VERSION,
         .advertise = n->config.advertise,
         .ops = &agent_ops,
         .ctx = n,

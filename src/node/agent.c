@@ -225,6 +225,7 @@ static void join_start(struct node_agent *a)
     sm_move(&a->sm, AGENT_JOINING);
     request.node_uuid = arena_uuid_bytes(&arena, a->config.node);
     request.name = a->name;
+    request.version = (char *)(uintptr_t)a->config.version;
     request.address = address.s;
     request.port = a->config.advertise.port;
     if (!uuid_is_nil(cluster))

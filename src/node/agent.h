@@ -45,6 +45,7 @@ struct node_agent_config {
     const char *controller;   /* Address of the API: "127.0.0.1:7420"; copied. */
     struct uuid node;         /* The same for ever; nil is not allowed. */
     const char *name;         /* "node-1"; copied. */
+    const char *version;      /* Of the program, for people; borrowed. */
     struct io_addr advertise; /* Where hosts connect to; port 0: not known yet. */
     struct uuid cluster;      /* That the node's disks belong to; nil: none yet. */
     const struct node_agent_ops *ops;

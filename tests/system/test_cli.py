@@ -145,6 +145,7 @@ def test_status(up):
     assert (status["disks"], status["disks_ready"]) == (3, 3)
     assert status["volumes"] == status["volumes_ready"] >= 1
     assert status["nodes"][0]["connected"] is True
+    assert status["nodes"][0]["version"] == status["version"] != ""
     assert status["controllers"] == [f"127.0.0.1:{up.api_port}"]
     assert re.fullmatch(r"[0-9a-f-]{36}", status["cluster_uuid"])
     assert "all is well" in up.try_cli("status").stdout

@@ -247,6 +247,7 @@ static void start_agent(const char *name)
                                               .controller = address,
                                               .node = { { 9 } },
                                               .name = name,
+                                              .version = "0.1-test",
                                               .advertise = { .family = IO_FAMILY_IPV4 },
                                               .ops = &ops };
     assert_true(status_ok(node_agent_start(&config, &agent)));
@@ -304,6 +305,7 @@ static void controller_comes_late(void **state)
                                               .controller = address,
                                               .node = { { 9 } },
                                               .name = "node-1",
+                                              .version = "0.1-test",
                                               .advertise = { .family = IO_FAMILY_IPV4 },
                                               .ops = &late_ops };
     assert_true(status_ok(node_agent_start(&config, &agent)));
@@ -321,6 +323,7 @@ static void refusals(void **state)
                                         .controller = "127.0.0.1:1",
                                         .node = { { 9 } },
                                         .name = "node 1",
+                                        .version = "0.1-test",
                                         .ops = &ops };
     (void)state;
     controller = NULL;
