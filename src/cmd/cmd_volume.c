@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* trilith volume create | list | show | resize | delete */
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cmd/api.h"
 #include "cmd/command.h"
+#include "ctl/limits.h"
+#include "nvme/limits.h"
 #include "trilith/v1/volume.pb-c.h"
 
-#define HOSTS_MAX 128
+#define HOSTS_MAX 128 /* Allowed hosts of one volume. */
 #define SERVICE   (&trilith__v1__volume_service__descriptor)
+
+static_assert(HOSTS_MAX == CTL_HOSTS_MAX && CTL_HOSTS_MAX == NVME_ALLOWED_HOSTS_MAX,
+              "who is allowed gets past the command line, the controller and the target");
 
 enum {
     OPT_SIZE = 256,

@@ -150,7 +150,7 @@ static_assert(NVME_NODES_MAX * NVME_CNTLIDS_PER_NODE <= NVME_CNTLID_MAX, "ids en
  * has queues of 128 entries, one for each CPU: 120 hosts with 32 CPUs each have theirs, and one
  * host, which may have half (share.c), can attach 64 volumes. */
 #define NVME_COMMANDS_MAX      524288
-#define NVME_ALLOWED_HOSTS_MAX 64 /* Per subsystem. */
+#define NVME_ALLOWED_HOSTS_MAX 128 /* Per subsystem; what the API lets a volume have. */
 
 /* Log lines about peers, on each reactor: so many at once, enough for all hosts of a node that
  * starts, and then ten per second: 100 MB a day. */

@@ -109,6 +109,21 @@ def test_only_allowed_hosts_connect(up):
     up.cli("volume", "delete", "private", "--force")
 
 
+def test_as_many_hosts_as_may_be_allowed_connect(up):
+    def allow(count):
+        names = [f"{HOST}-{i}" for i in range(count)]
+        return names, [word for name in names for word in ("--allow-host", name)]
+
+    names, options = allow(128)
+    volume = up.create("shared", "64M", *options)
+    assert volume["allowed_hosts"] == names
+    for name in names[0], names[63], names[64], names[127]:
+        nvmetcp.open_admin(up.address, volume["nqn"], host_nqn=name)[0].close()
+    up.cli("volume", "delete", "shared", "--force")
+    fails(up.try_cli("volume", "create", "shared", "--size", "64M", *allow(129)[1]), 2,
+          "more than 128")
+
+
 # ---- Disks and status ----
 
 def test_disks(up):
