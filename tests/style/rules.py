@@ -18,16 +18,18 @@ COLUMNS_MAX = 100
 # dependencies in src/*/meson.build, where a wrong one does not link.
 LAYERS = {
     "base": set(),
+    "repl": {"base"},
     "io": {"base"},
     "nvme": {"base", "io"},
     "disk": {"base", "io"},
     "store": {"base", "io", "disk", "nvme"},
     "volume": {"base", "io", "disk", "nvme", "store"},
-    "meta": {"base"},
+    "meta": {"base", "repl"},
     "rpc": {"base"},
-    "ctl": {"base", "meta", "rpc"},
-    "node": {"base", "io", "disk", "nvme", "store", "volume", "rpc"},
-    "cmd": {"base", "io", "disk", "nvme", "store", "volume", "meta", "rpc", "ctl", "node"},
+    "ctl": {"base", "repl", "meta", "rpc"},
+    "node": {"base", "repl", "io", "disk", "nvme", "store", "volume", "rpc"},
+    "cmd": {"base", "repl", "io", "disk", "nvme", "store", "volume", "meta", "rpc", "ctl",
+            "node"},
 }
 
 # Single headers that another layer may use beyond that: what names volumes and hosts may have.

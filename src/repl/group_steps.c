@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "repl/group_steps.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#define HAS(slots, slot) (((slots)&1u << (slot)) != 0)
+
+__attribute__((format(printf, 3, 4))) static struct status refuse(struct group_reason *reason,
+                                                                  struct status st,
+                                                                  const char *format, ...)
+{
+    va_list ap;
+
+    va_start(ap, format);
+    vsnprintf(reason->s, sizeof reason->s, format, ap);
+    va_end(ap);
+    return st;
+}
+
+static unsigned count_of(unsigned slots)
+{
+    return (unsigned)__builtin_popcount(slots);
+}
+
+static struct status MUST_CHECK check_sequence(const struct group *was, struct group_reason *reason)
+{
+    if (was->sequence == UINT64_MAX)
+        return refuse(reason, STATUS(LIMIT), "the record has been changed too often");
+    return STATUS(OK);
+}
+
+/* Every step ends here: from a valid record a valid one, the next in sequence. */
+static void finish(struct group *g)
+{
+    struct group_reason reason;
+
+    g->sequence++;
+    const struct status st = group_check(g, &reason);
+    assert(status_ok(st));
+}
+
+static void set_out(struct group_slot *s, uint64_t now_unix_ms)
+{
+    assert(s->state == GROUP_SLOT_IN);
+    *s = (struct group_slot) { .state = GROUP_SLOT_OUT,
+                               .disk = s->disk,
+                               .since_unix_ms = now_unix_ms };
+}
+
+static void set_in(struct group_slot *s, uint64_t incarnation)
+{
+    *s =
+        (struct group_slot) { .state = GROUP_SLOT_IN, .disk = s->disk, .incarnation = incarnation };
+}
+
+static uint64_t incarnation_in(const struct group_sessions *sessions, struct uuid disk)
+{
+    for (uint32_t i = 0; i < sessions->count; i++)
+        if (uuid_equal(sessions->items[i].disk, disk))
+            return sessions->items[i].incarnation;
+    return 0;
+}
+
+/* ---- A new engine ---- */
+
+struct status group_take_epoch(const struct group *was, struct uuid node, struct group *out_group,
+                               struct group_reason *reason)
+{
+    TRY(check_sequence(was, reason));
+    if (was->epoch == UINT64_MAX)
+        return refuse(reason, STATUS(LIMIT), "there is no higher epoch");
+    if (uuid_is_nil(node))
+        return refuse(reason, STATUS(INVALID), "an epoch has an owner");
+    *out_group = *was;
+    out_group->epoch++;
+    out_group->owner = node;
+    finish(out_group);
+    return STATUS(OK);
+}
+
+/* The first disk of these slots, for a reason. */
+static struct uuid_text disk_of(const struct group *g, uint32_t copyset, unsigned slots)
+{
+    assert(slots != 0);
+    return uuid_format(g->copysets[copyset].slots[__builtin_ctz(slots)].disk);
+}
+
+/* 7.4  Whether these answers are enough for the copyset. */
+static struct status MUST_CHECK check_answers(const struct group *g, uint32_t copyset,
+                                              const struct group_view *view, bool waited,
+                                              struct group_reason *reason)
+{
+    const unsigned members = group_members(g, copyset);
+    const unsigned sealed = group_reached(g, copyset, &view->sessions);
+    const unsigned wanted = group_members_min(view->min_in_sync);
+
+    if (count_of(sealed) < wanted && sealed != members)
+        return refuse(reason, STATUS(UNAVAILABLE),
+                      "copyset %u: %u of %u members have answered, and %u must: disk %s has not",
+                      copyset, count_of(sealed), count_of(members), wanted,
+                      disk_of(g, copyset, members & ~sealed).s);
+    if (count_of(sealed) < wanted)
+        return refuse(reason, STATUS(UNAVAILABLE), "copyset %u: it has %u members, and needs %u",
+                      copyset, count_of(members), wanted);
+    if (group_sources(g, copyset, &view->sessions) == 0 && !group_is_fresh(g, copyset) &&
+        sealed != members && !waited)
+        return refuse(reason, STATUS(BUSY),
+                      "copyset %u: the members that have answered have lost power; disk %s may not "
+                      "have, and is waited for",
+                      copyset, disk_of(g, copyset, members & ~sealed).s);
+    return STATUS(OK);
+}
+
+/* 7.4, for a copyset for which they are enough.  Whether anything has changed. */
+static bool take_over_copyset(struct group *g, uint32_t copyset, const struct group_view *view)
+{
+    struct group_slot *slots = g->copysets[copyset].slots;
+    const unsigned members = group_members(g, copyset);
+    const unsigned sealed = group_reached(g, copyset, &view->sessions);
+    const bool base = group_sources(g, copyset, &view->sessions) != 0;
+
+    for (unsigned i = 0; i < GROUP_SLOTS; i++) {
+        if (HAS(members & ~sealed, i))
+            set_out(&slots[i], view->now_unix_ms);
+        else if (HAS(sealed, i) && !base)
+            set_in(&slots[i], incarnation_in(&view->sessions, slots[i].disk));
+    }
+    return sealed != members || !base;
+}
+
+/* No disk has incarnation 0: it stands for none. */
+static struct status MUST_CHECK check_sessions(const struct group_view *view,
+                                               struct group_reason *reason)
+{
+    for (uint32_t i = 0; i < view->sessions.count; i++)
+        if (view->sessions.items[i].incarnation == 0)
+            return refuse(reason, STATUS(INVALID), "disk %s says that it has no incarnation",
+                          uuid_format(view->sessions.items[i].disk).s);
+    return STATUS(OK);
+}
+
+struct status group_take_over(const struct group *was, const struct group_view *view, bool waited,
+                              struct group *out_group, struct group_reason *reason)
+{
+    bool changed = false;
+
+    TRY(check_sequence(was, reason));
+    TRY(check_sessions(view, reason));
+    for (uint32_t i = 0; i < was->copyset_count; i++)
+        TRY(check_answers(was, i, view, waited, reason));
+    *out_group = *was;
+    for (uint32_t i = 0; i < out_group->copyset_count; i++)
+        changed |= take_over_copyset(out_group, i, view);
+    if (changed)
+        finish(out_group);
+    return STATUS(OK);
+}
+
+struct status group_settled(const struct group *was, const struct group_view *view,
+                            struct group *out_group, struct group_reason *reason)
+{
+    bool changed = false;
+
+    TRY(check_sequence(was, reason));
+    TRY(check_sessions(view, reason));
+    for (uint32_t i = 0; i < was->copyset_count; i++)
+        TRY(group_may_serve(was, i, &view->sessions, view->min_in_sync, reason));
+    *out_group = *was;
+    for (uint32_t i = 0; i < out_group->copyset_count * GROUP_SLOTS; i++) {
+        struct group_slot *s = &out_group->copysets[i / GROUP_SLOTS].slots[i % GROUP_SLOTS];
+        const uint64_t now = incarnation_in(&view->sessions, s->disk);
+        if (s->state != GROUP_SLOT_IN || s->incarnation == now)
+            continue;
+        set_in(s, now);
+        changed = true;
+    }
+    if (changed)
+        finish(out_group);
+    return STATUS(OK);
+}
+
+/* ---- Exclusion ---- */
+
+/* 6.1  Whether enough sources remain when these slots are out. */
+static struct status MUST_CHECK check_remaining(const struct group *g, uint32_t copyset,
+                                                const struct group_view *view, unsigned leaving,
+                                                unsigned joining, struct group_reason *reason)
+{
+    const unsigned sources = group_sources(g, copyset, &view->sessions) & ~leaving;
+    const unsigned wanted = group_members_min(view->min_in_sync);
+    const unsigned have = count_of(sources) + joining;
+
+    if (have >= wanted)
+        return STATUS(OK);
+    return refuse(reason, STATUS(UNAVAILABLE),
+                  "copyset %u: without disk %s, %u members would be left that are known to have "
+                  "everything, and %u must",
+                  copyset, disk_of(g, copyset, leaving).s, have, wanted);
+}
+
+struct status group_may_exclude(const struct group *g, const struct group_view *view,
+                                struct uuid disk, struct group_reason *reason)
+{
+    unsigned slot;
+
+    if (!group_has_member(g, disk))
+        return refuse(reason, STATUS(INVALID), "disk %s is no member", uuid_format(disk).s);
+    for (uint32_t i = 0; i < g->copyset_count; i++)
+        if (group_find(g, i, disk, &slot) && HAS(group_members(g, i), slot))
+            TRY(check_remaining(g, i, view, 1u << slot, 0, reason));
+    return STATUS(OK);
+}
+
+struct status group_exclude(const struct group *was, const struct group_view *view,
+                            struct uuid disk, struct group *out_group, struct group_reason *reason)
+{
+    unsigned slot;
+
+    TRY(check_sequence(was, reason));
+    TRY(group_may_exclude(was, view, disk, reason));
+    *out_group = *was;
+    for (uint32_t i = 0; i < out_group->copyset_count; i++)
+        if (group_find(out_group, i, disk, &slot) && HAS(group_members(out_group, i), slot))
+            set_out(&out_group->copysets[i].slots[slot], view->now_unix_ms);
+    finish(out_group);
+    return STATUS(OK);
+}
+
+/* ---- Replicas that are out ---- */
+
+/* The slot must be out: its disk is no member. */
+static struct status MUST_CHECK check_out(const struct group *g, uint32_t copyset, unsigned slot,
+                                          struct group_reason *reason)
+{
+    if (copyset >= g->copyset_count || slot >= GROUP_SLOTS)
+        return refuse(reason, STATUS(INVALID), "copyset %u has no slot %u", copyset, slot);
+    if (g->copysets[copyset].slots[slot].state != GROUP_SLOT_OUT)
+        return refuse(reason, STATUS(INVALID), "copyset %u: slot %u is not out", copyset, slot);
+    return check_sequence(g, reason);
+}
+
+static struct status MUST_CHECK check_admission(const struct group *g,
+                                                const struct group_view *view,
+                                                const struct group_admission *a,
+                                                struct group_reason *reason)
+{
+    TRY(check_out(g, a->copyset, a->slot, reason));
+    const struct group_slot *s = &g->copysets[a->copyset].slots[a->slot];
+    if (a->incarnation == 0 || incarnation_in(&view->sessions, s->disk) != a->incarnation)
+        return refuse(reason, STATUS(UNAVAILABLE),
+                      "disk %s has lost the session in which it was copied",
+                      uuid_format(s->disk).s);
+    if (group_sources(g, a->copyset, &view->sessions) == 0)
+        return refuse(reason, STATUS(UNAVAILABLE), "copyset %u: it has no source", a->copyset);
+    if (!a->replaces)
+        return STATUS(OK);
+    if (!HAS(group_members(g, a->copyset), a->leaving))
+        return refuse(reason, STATUS(INVALID), "copyset %u: slot %u is no member", a->copyset,
+                      a->leaving);
+    return check_remaining(g, a->copyset, view, 1u << a->leaving, 1, reason);
+}
+
+struct status group_admit(const struct group *was, const struct group_view *view,
+                          const struct group_admission *admission, struct group *out_group,
+                          struct group_reason *reason)
+{
+    TRY(check_admission(was, view, admission, reason));
+    *out_group = *was;
+    struct group_slot *slots = out_group->copysets[admission->copyset].slots;
+    set_in(&slots[admission->slot], admission->incarnation);
+    if (admission->replaces)
+        set_out(&slots[admission->leaving], view->now_unix_ms);
+    finish(out_group);
+    return STATUS(OK);
+}
+
+struct status group_reclaim(const struct group *was, uint32_t copyset, unsigned slot,
+                            struct group *out_group, struct group_reason *reason)
+{
+    TRY(check_out(was, copyset, slot, reason));
+    const bool was_whole = was->copysets[copyset].slots[slot].whole;
+    *out_group = *was;
+    out_group->copysets[copyset].slots[slot].whole = true;
+    if (!was_whole)
+        finish(out_group);
+    return STATUS(OK);
+}
+
+struct status group_replace(const struct group *was, uint32_t copyset, unsigned slot,
+                            struct uuid disk, uint64_t now_unix_ms, struct group *out_group,
+                            struct group_reason *reason)
+{
+    unsigned other;
+
+    TRY(check_sequence(was, reason));
+    if (copyset >= was->copyset_count || slot >= GROUP_SLOTS || uuid_is_nil(disk))
+        return refuse(reason, STATUS(INVALID), "copyset %u has no slot %u", copyset, slot);
+    if (HAS(group_members(was, copyset), slot))
+        return refuse(reason, STATUS(INVALID), "copyset %u: slot %u is a member", copyset, slot);
+    if (group_find(was, copyset, disk, &other))
+        return refuse(reason, STATUS(INVALID), "copyset %u: disk %s has a slot already", copyset,
+                      uuid_format(disk).s);
+    *out_group = *was;
+    out_group->copysets[copyset].slots[slot] = (struct group_slot) {
+        .state = GROUP_SLOT_OUT, .disk = disk, .since_unix_ms = now_unix_ms, .whole = true
+    };
+    finish(out_group);
+    return STATUS(OK);
+}
+
+struct status group_drop(const struct group *was, uint32_t copyset, unsigned slot,
+                         struct group *out_group, struct group_reason *reason)
+{
+    TRY(check_out(was, copyset, slot, reason));
+    *out_group = *was;
+    out_group->copysets[copyset].slots[slot] = (struct group_slot) { 0 };
+    finish(out_group);
+    return STATUS(OK);
+}
+
+/* ---- What people and snapshots ask for ---- */
+
+struct status group_promote(const struct group *was, uint32_t copyset, unsigned slot,
+                            uint64_t now_unix_ms, struct group *out_group,
+                            struct group_reason *reason)
+{
+    TRY(check_out(was, copyset, slot, reason));
+    if (was->epoch == UINT64_MAX)
+        return refuse(reason, STATUS(LIMIT), "there is no higher epoch");
+    *out_group = *was;
+    struct group_slot *slots = out_group->copysets[copyset].slots;
+    for (unsigned i = 0; i < GROUP_SLOTS; i++) {
+        if (slots[i].state == GROUP_SLOT_IN)
+            set_out(&slots[i], now_unix_ms);
+        slots[i].whole = slots[i].state == GROUP_SLOT_OUT;
+    }
+    set_in(&slots[slot], 0); /* Whatever it has when it answers. */
+    out_group->epoch++;
+    out_group->owner = (struct uuid) { { 0 } };
+    finish(out_group);
+    return STATUS(OK);
+}
+
+struct status group_raise_generation(const struct group *was, struct group *out_group,
+                                     struct group_reason *reason)
+{
+    TRY(check_sequence(was, reason));
+    if (was->generation == UINT64_MAX)
+        return refuse(reason, STATUS(LIMIT), "there is no higher generation");
+    *out_group = *was;
+    out_group->generation++;
+    finish(out_group);
+    return STATUS(OK);
+}

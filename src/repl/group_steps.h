@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The steps that change a group's record, as docs/replication.md numbers them: each makes the next
+ * record out of the one that was, or says why not.
+ *
+ *   was --step--> *out_group, sequence + 1 --commit, comparing the whole of was--> the record
+ *
+ * Nothing may rest on *out_group before its commit is known (6.4).  A step that finds nothing to
+ * change returns was as it is, with the same sequence: there is nothing to commit then.
+ *
+ * A refusal leaves *out_group alone and has a reason for people: UNAVAILABLE where a disk is missed
+ * that may return, BUSY where waiting is asked for (7.4), INVALID where the step makes no sense,
+ * LIMIT where a number would overflow.
+ *
+ * Threading: pure.   Memory: values; was and *out_group may be the same.
+ */
+#ifndef REPL_GROUP_STEPS_H
+#define REPL_GROUP_STEPS_H
+
+#include "repl/group.h"
+
+/* What an engine knows when it decides. */
+struct group_view {
+    struct group_sessions sessions; /* That are up now. */
+    unsigned min_in_sync;           /* The volume's. */
+    uint64_t now_unix_ms;           /* For since. */
+};
+
+/* 7.1  The next epoch, with this node as owner. */
+struct status group_take_epoch(const struct group *was, struct uuid node, struct group *out_group,
+                               struct group_reason *reason) MUST_CHECK;
+
+/*
+ * 7.4  The members that have not answered the seal (view->sessions are those that have) are set
+ * out; where none of those that have is a source, their incarnations are recorded, and what was not
+ * flushed is given up.  That is BUSY while others may still come, until the engine has waited for
+ * them: then waited is true.  UNAVAILABLE where too few have answered, with for whom it waits.
+ */
+struct status group_take_over(const struct group *was, const struct group_view *view, bool waited,
+                              struct group *out_group, struct group_reason *reason) MUST_CHECK;
+
+/*
+ * 7.6  All regions are settled, in these sessions from beginning to end: the members' incarnations
+ * are recorded.  UNAVAILABLE if a member has none of them.
+ */
+struct status group_settled(const struct group *was, const struct group_view *view,
+                            struct group *out_group, struct group_reason *reason) MUST_CHECK;
+
+/* 6.1  Whether the copysets can do without the disk: enough sources remain in each of them. */
+struct status group_may_exclude(const struct group *g, const struct group_view *view,
+                                struct uuid disk, struct group_reason *reason) MUST_CHECK;
+
+/* 6.1, 6.3  The disk is set out in every copyset of which it is a member. */
+struct status group_exclude(const struct group *was, const struct group_view *view,
+                            struct uuid disk, struct group *out_group,
+                            struct group_reason *reason) MUST_CHECK;
+
+/* A replica that has been resynced. */
+struct group_admission {
+    uint32_t copyset;
+    unsigned slot;
+    uint64_t incarnation; /* With which it has confirmed its Flush (9.8). */
+    unsigned leaving;     /* Slot of the dead member in whose place it comes (11.4)... */
+    bool replaces;        /* ... if there is one. */
+};
+
+/*
+ * 9.9  The replica is a member, with this incarnation, which its session must still have.  With
+ * replaces another member is set out by the same transaction, provided that enough remain.
+ */
+struct status group_admit(const struct group *was, const struct group_view *view,
+                          const struct group_admission *admission, struct group *out_group,
+                          struct group_reason *reason) MUST_CHECK;
+
+/* 3.1, RECLAIM  A replica that is out will not be listed for any longer; commit it first. */
+struct status group_reclaim(const struct group *was, uint32_t copyset, unsigned slot,
+                            struct group *out_group, struct group_reason *reason) MUST_CHECK;
+
+/* 9, 11.2  Another disk, empty, in a slot that is out or unused: all is to be copied to it. */
+struct status group_replace(const struct group *was, uint32_t copyset, unsigned slot,
+                            struct uuid disk, uint64_t now_unix_ms, struct group *out_group,
+                            struct group_reason *reason) MUST_CHECK;
+
+/* 11.4  A replica that is out leaves the record: another one has taken its place. */
+struct status group_drop(const struct group *was, uint32_t copyset, unsigned slot,
+                         struct group *out_group, struct group_reason *reason) MUST_CHECK;
+
+/*
+ * 11.4  By the operator alone, who knows that the copyset's members are gone and their engine is
+ * off: the replica becomes the only member as it is, and loses what it missed since it was out.
+ * The others are out, whole: no list says how they differ from it.  The epoch goes up, without an
+ * owner, so that the engine that served with the others can commit nothing more.
+ */
+struct status group_promote(const struct group *was, uint32_t copyset, unsigned slot,
+                            uint64_t now_unix_ms, struct group *out_group,
+                            struct group_reason *reason) MUST_CHECK;
+
+/* 11.5  The next generation, before the first write carries it. */
+struct status group_raise_generation(const struct group *was, struct group *out_group,
+                                     struct group_reason *reason) MUST_CHECK;
+
+#endif
