@@ -37,7 +37,7 @@ struct reactor;
 #define NS_PER_MS UINT64_C(1000000)
 #define NS_PER_S  UINT64_C(1000000000)
 
-/* What a reactor has done; for benchmarks and `trilith status`. */
+/* What a reactor has done; for benchmarks and tests. */
 struct reactor_stats {
     uint64_t turns;    /* Loop iterations that had something to do. */
     uint64_t sleeps;   /* Waits that blocked. */
