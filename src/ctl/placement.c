@@ -76,7 +76,7 @@ uint64_t placement_shard_share(const struct placement_growth *v, uint64_t bytes,
     if (v->first_run_shards == 0 || shard < last_group)
         return v->shard_bytes;
     const uint64_t left = bytes - last_group * v->shard_bytes;
-    return (left - 1) / v->stripe_width + 1;
+    return left / v->stripe_width + (shard - last_group < left % v->stripe_width ? 1 : 0);
 }
 
 uint64_t placement_overcommit(const struct placement_disk *disks, uint32_t disk_count)
