@@ -5,6 +5,7 @@
 
 #include "ctl/ctl_internal.h"
 #include "ctl/node_watch.h"
+#include "meta/groups.h"
 
 /* ---- JoinCluster ---- */
 
@@ -244,59 +245,16 @@ static void on_report(void *ctx, struct rpc_call *call, const ProtobufCMessage *
 
 /* ---- TakeEpoch ---- */
 
-struct taking {
-    struct uuid node;
-    struct uuid volume;
-    uint64_t epoch; /* Out. */
-};
-
-static struct status check_owner(struct meta *m, const struct taking *t)
-{
-    ProtobufCMessage *found;
-
-    TRY(record_get(m, key_volume(t->volume).s, &stored__v1__volume__descriptor, &found, NULL));
-    const struct uuid node = field_uuid(((const Stored__V1__Volume *)(const void *)found)->node);
-    record_free(found);
-    return uuid_equal(node, t->node) ? STATUS(OK) : STATUS(FOREIGN);
-}
-
-static struct status epoch_build(void *ctx, struct meta *m, struct meta_txn *txn)
-{
-    struct taking *t = ctx;
-    const struct meta_key key = key_group(t->volume, 0);
-    Stored__V1__Group fresh = STORED__V1__GROUP__INIT;
-    ProtobufCMessage *found = NULL;
-    uint64_t revision = 0;
-
-    TRY(check_owner(m, t));
-    const struct status st =
-        record_get(m, key.s, &stored__v1__group__descriptor, &found, &revision);
-    if (!status_is(st, STATUS_NOT_FOUND))
-        TRY(st);
-    /* Without the old owner, which field we borrow from t, but with all else that it has. */
-    const Stored__V1__Group *was = (const Stored__V1__Group *)(const void *)found;
-    if (was != NULL) {
-        fresh.epoch = was->epoch;
-        fresh.n_excluded = was->n_excluded;
-        fresh.excluded = was->excluded;
-    }
-    fresh.epoch++;
-    fresh.owner = record_bytes(&t->node);
-    t->epoch = fresh.epoch;
-    meta_txn_expect(txn, key.s, revision);
-    record_put(txn, key.s, &fresh.base);
-    record_free(found);
-    return STATUS(OK);
-}
-
 static void on_take_epoch(void *ctx, struct rpc_call *call, const ProtobufCMessage *message)
 {
+    CLEANUP(arena_free) struct arena arena = { 0 };
     Trilith__V1__TakeEpochResponse reply = TRILITH__V1__TAKE_EPOCH_RESPONSE__INIT;
     const Trilith__V1__TakeEpochRequest *r =
         (const Trilith__V1__TakeEpochRequest *)(const void *)message;
+    struct group *taken = arena_alloc(&arena, sizeof *taken);
+    struct group_taking t = { .number = r->group };
     struct ctl *ctl = ctx;
     struct problem problem;
-    struct taking t = { 0 };
 
     if (!status_ok(validate_uuid(r->node_uuid, "node_uuid", &t.node, &problem)) ||
         !status_ok(validate_uuid(r->volume_uuid, "volume_uuid", &t.volume, &problem))) {
@@ -307,13 +265,13 @@ static void on_take_epoch(void *ctx, struct rpc_call *call, const ProtobufCMessa
         rpc_fail(call, RPC_INVALID_ARGUMENT, "group %u: a volume has group 0 alone", r->group);
         return;
     }
-    const struct status st = meta_transact(ctl->meta, epoch_build, &t, NULL);
+    const struct status st = groups_take_epoch(ctl->meta, &t, taken);
     if (!status_ok(st)) {
         rpc_fail(call, rpc_code_of(st), "volume %s: no epoch for node %s: %s",
                  uuid_format(t.volume).s, uuid_format(t.node).s, status_text(st));
         return;
     }
-    reply.epoch = t.epoch;
+    reply.epoch = taken->epoch;
     rpc_reply(call, &reply.base);
 }
 

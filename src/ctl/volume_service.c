@@ -8,6 +8,7 @@
 #include "ctl/ctl_internal.h"
 #include "ctl/volume_create.h"
 #include "ctl/volume_resize.h"
+#include "meta/groups.h"
 
 /* ---- CreateVolume ---- */
 
@@ -208,6 +209,8 @@ static struct status mark_deleting(void *ctx, struct meta *m, struct meta_txn *t
     volume->deleting = true;
     meta_txn_expect(txn, key.s, revision);
     record_put(txn, key.s, &volume->base);
+    if (volume->replicas > 1) /* 11.7: nobody takes an epoch of it any more. */
+        group_record_remove(txn, field_uuid(volume->uuid), 0);
     const struct status st = desired_bump(m, txn, field_uuid(volume->node));
     record_free(found);
     return st;
@@ -289,7 +292,7 @@ static struct status remove_volume(void *ctx, struct meta *m, struct meta_txn *t
         meta_txn_expect(txn, key.s, revision);
         meta_txn_remove(txn, key.s);
         meta_txn_remove(txn, key_volume_name(volume->name).s);
-        meta_txn_remove(txn, key_group(r->volume, 0).s);
+        group_record_remove(txn, r->volume, 0);
         st = desired_bump(m, txn, field_uuid(volume->node));
     }
     record_free(found);

@@ -89,6 +89,17 @@ static const char *copyset_problem(const struct group_copyset *c)
     return fresh == 0 || fresh == members ? NULL : "some of its members have no incarnation";
 }
 
+struct status group_copyset_check(const struct group_copyset *c, uint32_t number,
+                                  struct group_reason *reason)
+{
+    const char *problem = copyset_problem(c);
+
+    if (problem == NULL)
+        return STATUS(OK);
+    snprintf(reason->s, sizeof reason->s, "copyset %u: %s", number, problem);
+    return STATUS(INVALID);
+}
+
 struct status group_check(const struct group *g, struct group_reason *reason)
 {
     if (g->copyset_count > GROUP_COPYSETS_MAX) {
@@ -96,13 +107,8 @@ struct status group_check(const struct group *g, struct group_reason *reason)
                  GROUP_COPYSETS_MAX);
         return STATUS(INVALID);
     }
-    for (uint32_t i = 0; i < g->copyset_count; i++) {
-        const char *problem = copyset_problem(&g->copysets[i]);
-        if (problem == NULL)
-            continue;
-        snprintf(reason->s, sizeof reason->s, "copyset %u: %s", i, problem);
-        return STATUS(INVALID);
-    }
+    for (uint32_t i = 0; i < g->copyset_count; i++)
+        TRY(group_copyset_check(&g->copysets[i], i, reason));
     return STATUS(OK);
 }
 

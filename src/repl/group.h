@@ -89,6 +89,10 @@ static inline unsigned group_members_min(unsigned min_in_sync)
  */
 struct status group_check(const struct group *g, struct group_reason *reason) MUST_CHECK;
 
+/* The same of one copyset; its number is for the reason. */
+struct status group_copyset_check(const struct group_copyset *c, uint32_t number,
+                                  struct group_reason *reason) MUST_CHECK;
+
 /* Whether they say the same, in every field. */
 bool group_equal(const struct group *a, const struct group *b);
 

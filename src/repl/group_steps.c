@@ -353,3 +353,33 @@ struct status group_raise_generation(const struct group *was, struct group *out_
     finish(out_group);
     return STATUS(OK);
 }
+
+static struct group_copyset fresh_copyset(const struct uuid tuple[GROUP_SLOTS])
+{
+    struct group_copyset c = { 0 };
+
+    for (unsigned i = 0; i < GROUP_SLOTS; i++)
+        if (!uuid_is_nil(tuple[i]))
+            c.slots[i] = (struct group_slot) { .state = GROUP_SLOT_IN, .disk = tuple[i] };
+    return c;
+}
+
+struct status group_extend(const struct group *was, const struct uuid (*tuples)[GROUP_SLOTS],
+                           uint32_t count, struct group *out_group, struct group_reason *reason)
+{
+    struct group_copyset checked;
+
+    TRY(check_sequence(was, reason));
+    if (count > GROUP_COPYSETS_MAX - was->copyset_count)
+        return refuse(reason, STATUS(LIMIT), "%u copysets and %u more are more than %u",
+                      was->copyset_count, count, GROUP_COPYSETS_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        checked = fresh_copyset(tuples[i]);
+        TRY(group_copyset_check(&checked, was->copyset_count + i, reason));
+    }
+    *out_group = *was;
+    for (uint32_t i = 0; i < count; i++)
+        out_group->copysets[out_group->copyset_count++] = fresh_copyset(tuples[i]);
+    finish(out_group);
+    return STATUS(OK);
+}

@@ -95,6 +95,14 @@ struct status group_promote(const struct group *was, uint32_t copyset, unsigned 
                             uint64_t now_unix_ms, struct group *out_group,
                             struct group_reason *reason) MUST_CHECK;
 
+/*
+ * Copysets of these tuples are added behind those that there are: of a new volume, or of one that
+ * grows.  Nothing is promised on them yet.  nil: the slot is not used.
+ */
+struct status group_extend(const struct group *was, const struct uuid (*tuples)[GROUP_SLOTS],
+                           uint32_t count, struct group *out_group,
+                           struct group_reason *reason) MUST_CHECK;
+
 /* 11.5  The next generation, before the first write carries it. */
 struct status group_raise_generation(const struct group *was, struct group *out_group,
                                      struct group_reason *reason) MUST_CHECK;

@@ -517,6 +517,24 @@ static void promote(void **state)
     is_in(0, 1, 777);
 }
 
+/* Copysets are added behind the others, with nothing promised; no tuple is taken that cannot be. */
+static void extend(void **state)
+{
+    const struct uuid tuples[2][GROUP_SLOTS] = { { disk(5), disk(6) }, { disk(7), disk(7) } };
+
+    (void)state;
+    refused(group_extend(&was, tuples, 2, &now, &reason), STATUS_INVALID,
+            "copyset 3: a disk has two slots");
+    refused(group_extend(&was, tuples, GROUP_COPYSETS_MAX - 1, &now, &reason), STATUS_LIMIT,
+            "more than 256");
+    ok(group_extend(&was, tuples, 1, &now, &reason));
+    assert_int_equal(now.copyset_count, 3);
+    assert_int_equal(now.sequence, was.sequence + 1);
+    assert_int_equal(group_members(&now, 2), 3);
+    assert_true(group_is_fresh(&now, 2));
+    assert_int_equal(group_members(&now, 0), 7);
+}
+
 /* 11.5 */
 static void generation(void **state)
 {
@@ -562,6 +580,7 @@ int main(void)
         TEST(reclaim),
         TEST(replace),
         TEST(promote),
+        TEST(extend),
         TEST(generation),
         TEST(last_sequence),
     };
