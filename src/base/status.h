@@ -48,7 +48,12 @@
     X(REFUSED, ECONNREFUSED, 0x006, true, "connection refused")                              \
     X(SHUTTING_DOWN, ESHUTDOWN, 0x006, true, "shutting down")                                \
     X(LOST, ECONNRESET, 0x006, true, "connection lost, and with it whether it was executed") \
-    X(MISCOMPARE, EBADE, 0x285, false, "the data differ")
+    X(MISCOMPARE, EBADE, 0x285, false, "the data differ")                                    \
+    X(LIST_FULL, EAGAIN, 0x006, true, "too many open regions")                               \
+    X(STALE_SESSION, ESTALE, 0x006, false, "stale session")                                  \
+    X(WRONG_GENERATION, ESTALE, 0x006, false, "wrong generation")                            \
+    X(OVERTAKEN, ECANCELED, 0x006, false, "overtaken by a newer session")                    \
+    X(MALFORMED, EPROTO, 0x002, false, "malformed command")
 
 enum status_code {
 #define STATUS_ENUM(name, err, nvme, retry, text) STATUS_##name,
