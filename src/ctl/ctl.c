@@ -176,6 +176,8 @@ static void services_init(struct ctl *ctl)
         (struct rpc_service) { &trilith__v1__node_service__descriptor, node_methods, ctl };
     ctl->services[CTL_SERVICE_STATUS] =
         (struct rpc_service) { &trilith__v1__status_service__descriptor, status_methods, ctl };
+    ctl->services[CTL_SERVICE_GROUP] =
+        (struct rpc_service) { &trilith__v1__group_service__descriptor, group_methods, ctl };
 }
 
 struct status ctl_create(const struct ctl_config *config, struct ctl **out_ctl)

@@ -37,6 +37,7 @@ enum ctl_service {
     CTL_SERVICE_DISK,
     CTL_SERVICE_NODE,
     CTL_SERVICE_STATUS,
+    CTL_SERVICE_GROUP,
     CTL_SERVICE_COUNT
 };
 

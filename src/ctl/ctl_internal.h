@@ -14,6 +14,7 @@
 #include "rpc/arena.h"
 #include "rpc/decode.h"
 #include "trilith/v1/disk.pb-c.h"
+#include "trilith/v1/group.pb-c.h"
 #include "trilith/v1/node.pb-c.h"
 #include "trilith/v1/status.pb-c.h"
 #include "trilith/v1/volume.pb-c.h"
@@ -85,6 +86,7 @@ extern const struct rpc_method volume_methods[];
 extern const struct rpc_method disk_methods[];
 extern const struct rpc_method node_methods[];
 extern const struct rpc_method status_methods[];
+extern const struct rpc_method group_methods[];
 
 /* Fails the call with the status's code and "what: the status's text". */
 void ctl_fail(struct rpc_call *call, struct status st, const char *what);

@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <stdint.h>
 
+#include "meta/groups.h"
 #include "meta/meta.h"
 #include "rpc/limits.h"
 
@@ -67,5 +68,7 @@ static_assert(CTL_SHARDS_MAX * CTL_REPLICAS_MAX * 3u + CTL_HOSTS_MAX * 256u + CT
               "the largest volume fits in one value of the meta store");
 static_assert(CTL_VOLUMES_MAX * (CTL_SHARDS_MAX * 3ull + 8192ull) < RPC_REPLY_BYTES_MAX,
               "a node's whole part, with one replica, fits in one reply");
+static_assert(GROUPS_CHANGES_MAX * 2u * GROUPS_RECORD_BYTES_MAX < RPC_REQUEST_BYTES_MAX,
+              "the records of one CommitGroups fit in one request");
 
 #endif

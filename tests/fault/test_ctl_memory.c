@@ -21,6 +21,7 @@
 #include "meta/meta.h"
 #include "rpc/sim.h"
 #include "trilith/v1/disk.pb-c.h"
+#include "trilith/v1/group.pb-c.h"
 #include "trilith/v1/node.pb-c.h"
 #include "trilith/v1/volume.pb-c.h"
 
@@ -30,6 +31,7 @@
 enum { CREATE, LIST, GET, DELETE, RESIZE };
 enum { ADD = 2, REMOVE = 3 }; /* Of the DiskService. */
 enum { JOIN, WATCH, REPORT, TAKE_EPOCH };
+enum { GET_GROUPS, TAKE_GROUP, COMMIT_GROUPS };
 
 /* ---- The meta store ---- */
 
@@ -207,12 +209,17 @@ struct call {
     enum rpc_code code;
     size_t volumes;    /* That a List or a Watch has named. */
     uint64_t revision; /* That a Watch has named. */
+    int outcome;       /* That a CommitGroups has had. */
 };
 
 static void take_volumes(struct call *c, const ProtobufCMessage *reply)
 {
     if (reply->descriptor == &trilith__v1__list_volumes_response__descriptor)
         c->volumes = ((const Trilith__V1__ListVolumesResponse *)(const void *)reply)->n_volumes;
+    if (reply->descriptor == &trilith__v1__commit_groups_response__descriptor)
+        c->outcome = (int)((const Trilith__V1__CommitGroupsResponse *)(const void *)reply)
+                         ->results[0]
+                         ->outcome;
     if (reply->descriptor != &trilith__v1__watch_node_response__descriptor)
         return;
     const Trilith__V1__WatchNodeResponse *const part =
@@ -367,6 +374,63 @@ static enum rpc_code take_epoch(void)
     return call(&c, CTL_SERVICE_NODE, TAKE_EPOCH, &r.base);
 }
 
+static enum rpc_code get_groups(void)
+{
+    Trilith__V1__GetGroupsRequest r = TRILITH__V1__GET_GROUPS_REQUEST__INIT;
+    Trilith__V1__GroupName name = TRILITH__V1__GROUP_NAME__INIT;
+    Trilith__V1__GroupName *names[] = { &name };
+    struct call c;
+
+    name.volume_uuid = (ProtobufCBinaryData) { 16, volume_uuid };
+    r.node_uuid = (ProtobufCBinaryData) { 16, node_uuid };
+    r.groups = names;
+    r.n_groups = 1;
+    return call(&c, CTL_SERVICE_GROUP, GET_GROUPS, &r.base);
+}
+
+static enum rpc_code take_group(void)
+{
+    Trilith__V1__TakeGroupRequest r = TRILITH__V1__TAKE_GROUP_REQUEST__INIT;
+    Trilith__V1__GroupName name = TRILITH__V1__GROUP_NAME__INIT;
+    struct call c;
+
+    name.volume_uuid = (ProtobufCBinaryData) { 16, volume_uuid };
+    r.node_uuid = (ProtobufCBinaryData) { 16, node_uuid };
+    r.group = &name;
+    r.known_epoch = 1;
+    return call(&c, CTL_SERVICE_GROUP, TAKE_GROUP, &r.base);
+}
+
+/* The next generation of the record that two epochs have made. */
+static enum rpc_code commit_group(void)
+{
+    Trilith__V1__CommitGroupsRequest r = TRILITH__V1__COMMIT_GROUPS_REQUEST__INIT;
+    Trilith__V1__GroupChange change = TRILITH__V1__GROUP_CHANGE__INIT;
+    Trilith__V1__GroupChange *changes[] = { &change };
+    Trilith__V1__GroupName name = TRILITH__V1__GROUP_NAME__INIT;
+    Trilith__V1__GroupRecord was = TRILITH__V1__GROUP_RECORD__INIT;
+    struct call c;
+
+    name.volume_uuid = (ProtobufCBinaryData) { 16, volume_uuid };
+    was.owner_uuid = r.node_uuid = (ProtobufCBinaryData) { 16, node_uuid };
+    was.epoch = was.sequence = 2;
+    Trilith__V1__GroupRecord now = was;
+    now.sequence++;
+    now.generation++;
+    change.group = &name;
+    change.was = &was;
+    change.now = &now;
+    r.changes = changes;
+    r.n_changes = 1;
+    const enum rpc_code code = call(&c, CTL_SERVICE_GROUP, COMMIT_GROUPS, &r.base);
+    if (code != RPC_OK || c.outcome == TRILITH__V1__GROUP_OUTCOME__GROUP_OUTCOME_COMMITTED)
+        return code;
+    /* Whoever commits cannot tell how far the meta store got: to be sent again in either case. */
+    assert_true(c.outcome == TRILITH__V1__GROUP_OUTCOME__GROUP_OUTCOME_FAILED ||
+                c.outcome == TRILITH__V1__GROUP_OUTCOME__GROUP_OUTCOME_UNKNOWN);
+    return rpc_code_of(STATUS(NO_MEMORY));
+}
+
 static enum rpc_code resize(void)
 {
     Trilith__V1__ResizeVolumeRequest r = TRILITH__V1__RESIZE_VOLUME_REQUEST__INIT;
@@ -470,6 +534,9 @@ static void ctl_scenario(void)
     if (code_is_ok(listed))
         assert_int_equal(volumes, 1);
     attempt(take_epoch);
+    attempt(get_groups);
+    attempt(take_group);
+    attempt(commit_group);
     attempt(report);
     disk_scenario(ADD, 1);
     attempt(resize);

@@ -25,7 +25,7 @@ LAYERS = {
     "store": {"base", "io", "disk", "nvme"},
     "volume": {"base", "io", "disk", "nvme", "store"},
     "meta": {"base", "repl"},
-    "rpc": {"base"},
+    "rpc": {"base", "repl"},
     "ctl": {"base", "repl", "meta", "rpc"},
     "node": {"base", "repl", "io", "disk", "nvme", "store", "volume", "rpc"},
     "cmd": {"base", "repl", "io", "disk", "nvme", "store", "volume", "meta", "rpc", "ctl",

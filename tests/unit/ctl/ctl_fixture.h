@@ -21,6 +21,7 @@
 #include "rpc/arena.h"
 #include "rpc/sim.h"
 #include "trilith/v1/disk.pb-c.h"
+#include "trilith/v1/group.pb-c.h"
 #include "trilith/v1/node.pb-c.h"
 #include "trilith/v1/status.pb-c.h"
 #include "trilith/v1/volume.pb-c.h"
@@ -31,6 +32,7 @@
 
 enum { CREATE, LIST, GET, DELETE, RESIZE };
 enum { JOIN, WATCH, REPORT, TAKE_EPOCH };
+enum { GET_GROUPS, TAKE_GROUP, COMMIT_GROUPS };
 
 #define NODE_DISKS_MAX 8
 
