@@ -10,7 +10,9 @@
 static const struct sm_state conn_states[] = {
     [CONN_START] = { "start", SM_TO(CONN_ICREQ) | SM_TO(CONN_CLOSING) },
     [CONN_ICREQ] = { "icreq", SM_TO(CONN_CONNECT) | SM_TO(CONN_TERM) | SM_TO(CONN_CLOSING) },
-    [CONN_CONNECT] = { "connect", SM_TO(CONN_LIVE) | SM_TO(CONN_TERM) | SM_TO(CONN_CLOSING) },
+    [CONN_CONNECT] = { "connect", SM_TO(CONN_MOVING) | SM_TO(CONN_LIVE) | SM_TO(CONN_TERM) |
+                                      SM_TO(CONN_CLOSING) },
+    [CONN_MOVING] = { "moving", SM_TO(CONN_CONNECT) },
     [CONN_LIVE] = { "live", SM_TO(CONN_TERM) | SM_TO(CONN_CLOSING) },
     [CONN_TERM] = { "term", SM_TO(CONN_CLOSING) },
     [CONN_CLOSING] = { "closing", SM_TO(CONN_DETACHED) },
@@ -42,10 +44,25 @@ static struct status MUST_CHECK conn_open(struct nvme_conn *conn)
     return STATUS(OK);
 }
 
+/* The receiver and the sender are the reactor's from here on. */
+static void conn_start_io(struct nvme_conn *conn)
+{
+    conn->rx.reactor = conn->shard->reactor;
+    conn->tx.reactor = conn->shard->reactor;
+    pdu_tx_init(&conn->tx);
+}
+
+void conn_restart(struct nvme_conn *conn)
+{
+    conn_start_io(conn);
+    conn->rx_stopped = false;
+    conn->tx_stopped = false;
+    conn->busy_since_ns = reactor_now_ns(conn->shard->reactor); /* Each has its own. */
+    pdu_rx_start(&conn->rx);
+}
+
 static void conn_init_on_shard(struct nvme_conn *conn)
 {
-    struct reactor *r = conn->shard->reactor;
-
     list_init(&conn->free_cmds);
     conn_buf_init(conn);
     cmd_init(&conn->first, conn, 0);
@@ -53,14 +70,12 @@ static void conn_init_on_shard(struct nvme_conn *conn)
     pdu_tx_entry_init(&conn->icresp_entry);
     io_timer_init(&conn->timer, conn_on_timer);
     conn->rx.ops = &conn_rx_ops;
-    conn->rx.reactor = r;
     conn->rx.fd = conn->fd;
     conn->rx.rules = (struct pdu_rules) { .controller = true };
     conn->rx.buffer = conn->rx_buffer;
     conn->tx.ops = &conn_tx_ops;
-    conn->tx.reactor = r;
     conn->tx.fd = conn->fd;
-    pdu_tx_init(&conn->tx);
+    conn_start_io(conn);
 }
 
 void conn_start_on_shard(struct nvme_conn *conn)
@@ -185,6 +200,8 @@ void conn_close(struct nvme_conn *conn)
 
     if (conn->sm.now == CONN_CLOSING || conn->sm.now == CONN_DETACHED)
         return;
+    if (conn->sm.now == CONN_MOVING)
+        return; /* Home has killed it, and knows that it was on its way. */
     sm_move(&conn->sm, CONN_CLOSING);
     io_timer_disarm(&conn->timer);
     io_answers_lost(conn);

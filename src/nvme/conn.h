@@ -11,6 +11,9 @@
  *     |
  *   DETACHED
  *
+ * A connection may go to another shard before its Connect is answered: CONNECT -> MOVING ->
+ * CONNECT, see conn_move.c.
+ *
  * Threading: a connection belongs to its shard's reactor; the fields under "Home's" belong to the
  *            home reactor.  Commands travel between the two by their message.
  * Memory:    home allocates and frees the connection; commands are one array, allocated when
@@ -114,6 +117,7 @@ enum nvme_conn_state {
     CONN_START,
     CONN_ICREQ,
     CONN_CONNECT,
+    CONN_MOVING, /* That home says where it goes on: it is on no reactor. */
     CONN_LIVE,
     CONN_TERM,
     CONN_CLOSING,
@@ -153,6 +157,7 @@ struct nvme_conn {
     unsigned cmds_executing;  /* Likewise; at the namespace or at home. */
     uint64_t busy_since_ns;   /* While cmds_executing > 0. */
     struct list free_cmds;
+    struct nvme_cmd *moving; /* Its Connect, since home wants the connection on another shard. */
     struct nvme_cmd first;   /* For commands before Connect has been answered. */
     struct nvme_cmd *rx_cmd; /* Whose data are being received. */
     uint16_t rx_status;      /* rx_cmd fails with it when its data have been discarded. */
@@ -204,8 +209,9 @@ struct nvme_conn {
     struct list_node open_link;   /* In target->half_open. */
     struct nvme_ctrl *ctrl;
     uint16_t home_qid;
-    unsigned home_entries;   /* Of its queue. */
-    struct nvme_peer *share; /* Whose queue it is; NULL while it has none. */
+    unsigned home_entries;          /* Of its queue. */
+    struct nvme_peer *share;        /* Whose queue it is; NULL while it has none. */
+    struct nvme_shard *home_moving; /* Where it goes to: it is on no shard for certain. */
     bool kill_sent;
     bool abort_sent; /* Messages to the shard may be under way, as after a kill. */
     bool home_closing;
@@ -225,6 +231,9 @@ void conn_terminate(struct nvme_conn *conn, struct pdu_error error, struct const
 /* Whether new commands and responses still count. */
 bool conn_is_open(const struct nvme_conn *conn);
 
+/* Of a connection that has moved: starts to receive and send on the reactor of its shard. */
+void conn_restart(struct nvme_conn *conn);
+
 /* Goes on with closing when the last thing in flight has ended. */
 void conn_check_drained(struct nvme_conn *conn);
 
@@ -233,6 +242,11 @@ void conn_watch_stall(struct nvme_conn *conn);
 
 /* Connect has succeeded. */
 void conn_on_connected(struct nvme_conn *conn);
+
+/* ---- conn_move.c ---- */
+
+/* The receiver or the sender of a connection that is to move has stopped.  conn may be gone. */
+void conn_move_step(struct nvme_conn *conn);
 
 /* ---- peer_log.c ---- */
 
@@ -365,6 +379,9 @@ void conn_drop_cmds(struct nvme_conn *conn);
 
 /* conn_cmd.c; the way back, called on the home reactor. */
 void cmd_post_reply(struct nvme_cmd *cmd, uint16_t status);
+
+/* conn_cmd.c; on the shard: home's answer, cmd->status, is here.  cmd's conn may be gone. */
+void cmd_end_reply(struct nvme_cmd *cmd);
 
 /* conn.c; called on the home reactor. */
 void conn_post_start(struct nvme_conn *conn);

@@ -104,7 +104,7 @@ static struct nvme_conn *find_queue(const struct nvme_ctrl *ctrl, uint16_t qid)
 {
     LIST_FOR_EACH (node, &ctrl->queues) {
         struct nvme_conn *conn = CONTAINER_OF(node, struct nvme_conn, ctrl_link);
-        if (conn->home_qid == qid && !conn->home_closing)
+        if (conn->home_qid == qid && !conn->home_closing && conn->home_moving == NULL)
             return conn;
     }
     return NULL;

@@ -185,9 +185,8 @@ static bool queue_create(struct nvme_conn *conn, const struct nvme_cmd *connect)
     return true;
 }
 
-static void cmd_on_reply(struct io_msg *msg)
+void cmd_end_reply(struct nvme_cmd *cmd)
 {
-    struct nvme_cmd *cmd = CONTAINER_OF(msg, struct nvme_cmd, msg);
     struct nvme_conn *conn = cmd->conn;
     const bool is_connect = cmd == &conn->first && cmd->sqe.opcode == NVME_OPCODE_FABRICS &&
                             (cmd->sqe.nsid & 0xff) == NVME_FCTYPE_CONNECT;
@@ -198,6 +197,11 @@ static void cmd_on_reply(struct io_msg *msg)
         conn_close(conn);
     cmd_respond(cmd, cmd->status);
     conn_check_drained(conn);
+}
+
+static void cmd_on_reply(struct io_msg *msg)
+{
+    cmd_end_reply(CONTAINER_OF(msg, struct nvme_cmd, msg));
 }
 
 /* ---- Writing PDUs ---- */
@@ -293,7 +297,10 @@ static void conn_tx_stopped(struct pdu_tx *tx)
     struct nvme_conn *conn = CONTAINER_OF(tx, struct nvme_conn, tx);
 
     conn->tx_stopped = true;
-    conn_check_drained(conn); /* conn may be gone. */
+    if (conn->moving != NULL)
+        conn_move_step(conn);
+    else
+        conn_check_drained(conn); /* conn may be gone. */
 }
 
 const struct pdu_tx_ops conn_tx_ops = {

@@ -255,6 +255,10 @@ static void conn_rx_stopped(struct pdu_rx *rx, struct status why)
     struct nvme_conn *conn = CONTAINER_OF(rx, struct nvme_conn, rx);
 
     conn->rx_stopped = true;
+    if (conn->moving != NULL) {
+        conn_move_step(conn); /* conn may be gone. */
+        return;
+    }
     if (!conn_is_open(conn)) {
         conn_check_drained(conn); /* conn may be gone. */
         return;

@@ -137,11 +137,30 @@ static bool take_share(struct nvme_cmd *cmd, const struct connect *c)
     return false;
 }
 
+/*
+ * Where a queue belongs: hosts' where they were accepted; those of a vendor's commands by their id,
+ * so that who makes them chooses (docs/replication.md, section 2.1).
+ */
+static struct nvme_shard *shard_of_queue(const struct nvme_ctrl *ctrl, const struct nvme_conn *conn,
+                                         uint16_t qid)
+{
+    struct nvme_target *target = conn->target;
+
+    if (!subsys_is_vendor(ctrl->subsys) || qid == 0)
+        return conn->shard;
+    return &target->shards[(qid - 1u) % target->shard_count];
+}
+
 static void accept_queue(struct nvme_ctrl *ctrl, struct nvme_cmd *cmd, const struct connect *c)
 {
+    struct nvme_shard *shard = shard_of_queue(ctrl, cmd->conn, c->qid);
+
     ctrl_add_queue(ctrl, cmd->conn, c->qid);
     cmd->result = ctrl->cntlid; /* No authentication required. */
-    cmd_post_reply(cmd, 0);
+    if (shard == cmd->conn->shard)
+        cmd_post_reply(cmd, 0);
+    else
+        home_move(cmd, shard);
 }
 
 /* ---- Admin queues ---- */

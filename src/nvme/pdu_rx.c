@@ -250,8 +250,7 @@ static struct status MUST_CHECK rx_consume(struct pdu_rx *rx)
 
     if (rx->recv.result == 0) {
         /* Between two PDUs a close is a goodbye; inside one it is a loss. */
-        const bool between = !rx->in_data && rx_available(rx) == 0;
-        return between ? STATUS(PEER_CLOSED) : STATUS(TRUNCATED);
+        return pdu_rx_is_between(rx) ? STATUS(PEER_CLOSED) : STATUS(TRUNCATED);
     }
 
     const size_t got = (size_t)rx->recv.result;
@@ -324,6 +323,11 @@ void pdu_rx_resume(struct pdu_rx *rx)
 bool pdu_rx_paused(const struct pdu_rx *rx)
 {
     return rx->sm.now == RX_PAUSED;
+}
+
+bool pdu_rx_is_between(const struct pdu_rx *rx)
+{
+    return !rx->in_data && rx_available(rx) == 0;
 }
 
 uint64_t pdu_rx_begun_ns(const struct pdu_rx *rx)

@@ -93,6 +93,9 @@ void pdu_rx_resume(struct pdu_rx *rx);
 /* Whether header() answered BUSY and was not resumed. */
 bool pdu_rx_paused(const struct pdu_rx *rx);
 
+/* Whether nothing has come of another PDU: after a stop, whether nothing is lost. */
+bool pdu_rx_is_between(const struct pdu_rx *rx);
+
 /* Since when the peer has owed the rest of the PDU that it began; 0 if none has begun or it is us,
  * paused, who do not take it.  A peer that sends a byte now and then owes since the first. */
 uint64_t pdu_rx_begun_ns(const struct pdu_rx *rx);

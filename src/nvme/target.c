@@ -98,8 +98,10 @@ void nvme_target_destroy(struct nvme_target *target)
     while ((node = list_pop_front(&target->subsystems)) != NULL)
         subsys_free(CONTAINER_OF(node, struct nvme_subsys, link));
     subsys_free(target->discovery);
-    for (unsigned i = 0; i < target->shard_count; i++)
+    for (unsigned i = 0; i < target->shard_count; i++) {
+        assert(target->shards[i].r2t_pool == NULL || list_empty(&target->shards[i].peers));
         buf_pool_destroy(target->shards[i].r2t_pool);
+    }
     free(target->shards);
     free(target);
 }

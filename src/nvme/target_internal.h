@@ -206,6 +206,14 @@ void home_retry_connects(struct nvme_target *target);
 /* Calls stopped if a stop is under way and everything has gone. */
 void target_check_stopped(struct nvme_target *target);
 
+/* ---- conn_move.c ---- */
+
+/*
+ * Answers a Connect that has succeeded on another shard, where the connection goes on.  Until then
+ * it is on none for certain.
+ */
+void home_move(struct nvme_cmd *cmd, struct nvme_shard *to);
+
 /* ---- connect.c ---- */
 
 /* Answers a Connect command, now or when the host's predecessor has gone. */

@@ -3,6 +3,7 @@
  * A target and an initiator without memory: the connection or the call that needed it fails, and
  * everybody else is served.
  */
+#include "../unit/nvme/mem_vendor.h"
 #include "../unit/nvme/target_harness.h"
 
 #include <string.h>
@@ -34,6 +35,8 @@ struct host {
     struct initiator_ctrl *ctrl;
     struct initiator_queue *queue;
     bool ctrl_moved, ctrl_ended, queue_moved, queue_ended;
+    bool vendor;  /* Of vendor's commands, not of the volume. */
+    uint16_t qid; /* Of its I/O queue; 0: 1. */
 };
 
 static void on_ctrl_ready(struct initiator_ctrl *c)
@@ -90,7 +93,7 @@ static bool host_open_queue(struct host *h)
     config.ops = &queue_ops;
     config.ctx = h;
     config.reactor = th.host;
-    config.qid = 1;
+    config.qid = h->qid != 0 ? h->qid : 1;
     config.entries = 16;
     if (!answer_is_ok(initiator_queue_create(&config, &h->queue)))
         return false;
@@ -99,24 +102,42 @@ static bool host_open_queue(struct host *h)
     return !h->queue_ended;
 }
 
-/* True if the host has a queue that works. */
-static bool host_connect(struct host *h, uint8_t host_id)
+/* Goes on with a host that says already to what. */
+static bool host_connect_more(struct host *h, uint8_t host_id)
 {
-    const struct initiator_ctrl_config config = {
+    struct initiator_ctrl_config config = {
         .ops = &ctrl_ops,
         .ctx = h,
         .reactor = th.host,
         .endpoint = endpoint_of(host_id),
         .log = &quiet,
-        .io_queues = 1,
+        .io_queues = 2,
+        .no_namespace = h->vendor,
     };
 
-    memset(h, 0, sizeof *h);
+    if (h->vendor)
+        config.endpoint.subsystem_nqn = (struct nqn_text) { MEM_VENDOR_NQN };
     if (!answer_is_ok(initiator_ctrl_create(&config, &h->ctrl)))
         return false;
     initiator_ctrl_start(h->ctrl);
     th_wait(&th, &h->ctrl_moved);
     return !h->ctrl_ended && host_open_queue(h);
+}
+
+/* True if the host has a queue that works. */
+static bool host_connect(struct host *h, uint8_t host_id)
+{
+    memset(h, 0, sizeof *h);
+    return host_connect_more(h, host_id);
+}
+
+/* The same for a vendor's commands, with a queue of that id. */
+static bool host_connect_vendor(struct host *h, uint16_t qid)
+{
+    memset(h, 0, sizeof *h);
+    h->vendor = true;
+    h->qid = qid;
+    return host_connect_more(h, 1);
 }
 
 static void host_leave(struct host *h)
@@ -241,6 +262,69 @@ static void connect_fails_alone(void **state)
     fault_each(FAULT_ALLOCATION, connect_scenario);
 }
 
+struct test_cmd {
+    struct initiator_cmd cmd;
+    bool done;
+};
+
+static void on_cmd(struct initiator_cmd *cmd)
+{
+    CONTAINER_OF(cmd, struct test_cmd, cmd)->done = true;
+}
+
+/* A command with data: it needs no memory. */
+static void must_get(struct host *h)
+{
+    static uint8_t data[4100];
+    struct test_cmd t = { .cmd = { .sqe = { .opcode = MEM_VENDOR_GET },
+                                   .data = { data, sizeof data },
+                                   .done = on_cmd } };
+
+    initiator_queue_submit(h->queue, &t.cmd);
+    th_wait(&th, &t.done);
+    assert_int_equal(t.cmd.status.code, STATUS_OK);
+}
+
+/*
+ * Connections are spread over the three reactors as they come: that of the second queue has to go
+ * to one where its host has none yet.
+ */
+static void vendor_scenario(void)
+{
+    struct host h;
+    unsigned connected = 0;
+
+    th_start(&th, &(struct th_options) { .reactors = 3 });
+    struct mem_vendor *mem = mem_vendor_add(th.target);
+    fault_begin();
+    for (uint16_t qid = 1; qid <= 2; qid++) {
+        if (host_connect_vendor(&h, qid)) {
+            must_get(&h);
+            connected++;
+        }
+        host_leave(&h);
+        th_run(&th, NS_PER_S);
+    }
+    fault_end();
+    assert_true(connected == 2 || fault_happened());
+    th_run(&th, 3 * NS_PER_S);
+    assert_int_equal(mem->closed, mem->opened);
+    assert_true(host_connect_vendor(&h, 1));
+    host_leave(&h);
+    assert_true(host_connect_vendor(&h, 2));
+    host_leave(&h);
+    th_run(&th, NS_PER_S);
+    th_stop(&th);
+    mem_vendor_free(mem);
+}
+
+/* A connection that cannot be let in, or not on the reactor where it belongs, leaves nothing. */
+static void a_vendors_queue_fails_alone(void **state)
+{
+    (void)state;
+    fault_each(FAULT_ALLOCATION, vendor_scenario);
+}
+
 /* Commands need no memory, neither at the host nor at the target. */
 static void io_needs_no_memory(void **state)
 {
@@ -352,8 +436,11 @@ static void allowed_hosts_stay(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(target_says_so),     cmocka_unit_test(connect_fails_alone),
-        cmocka_unit_test(io_needs_no_memory), cmocka_unit_test(discovery_says_so),
+        cmocka_unit_test(target_says_so),
+        cmocka_unit_test(connect_fails_alone),
+        cmocka_unit_test(a_vendors_queue_fails_alone),
+        cmocka_unit_test(io_needs_no_memory),
+        cmocka_unit_test(discovery_says_so),
         cmocka_unit_test(allowed_hosts_stay),
     };
 

@@ -35,6 +35,15 @@
 #define COMINGS  4000
 #define WARM_UP  200
 #define NQN      NQN_VOLUME_PREFIX "db1"
+#define LINK_NQN "nqn.2026-01.io.trilith:store:4f1c9e0a-4f0e-4a53-9d0e-5c8a3c1d7b11"
+#define WHERE    0x84 /* On which reactor is the queue? */
+
+/* A vendor's command: its answer is the reactor that it came to. */
+struct where {
+    struct nvme_vendor vendor;
+    struct nvme_subsys *subsys;
+    unsigned opened, closed; /* Home's. */
+};
 
 static struct log quiet = { .level = LOG_LEVEL_INFO, .sink = no_log };
 
@@ -44,12 +53,84 @@ struct server {
     pthread_t threads[REACTORS];
     struct nvme_target *target;
     struct nvme_subsys *subsys;
+    struct where where;
     struct mem_ns mem;
     struct io_addr addr;
     struct io_msg stop;
 };
 
 static struct server server;
+
+static bool where_allows(struct nvme_vendor *vendor, const char *host_nqn)
+{
+    (void)vendor;
+    return host_nqn[0] != '\0';
+}
+
+static struct status where_opened(struct nvme_vendor *vendor, const char *host_nqn,
+                                  void **out_association)
+{
+    struct where *where = CONTAINER_OF(vendor, struct where, vendor);
+
+    (void)host_nqn;
+    where->opened++;
+    *out_association = where;
+    return STATUS(OK);
+}
+
+static void where_closing(struct nvme_vendor *vendor, void *association)
+{
+    (void)vendor;
+    (void)association;
+}
+
+static void where_closed(struct nvme_vendor *vendor, void *association)
+{
+    (void)association;
+    CONTAINER_OF(vendor, struct where, vendor)->closed++;
+}
+
+static uint16_t where_check(struct nvme_vendor *vendor, const uint8_t entry[NVME_SQE_BYTES],
+                            uint32_t data_bytes)
+{
+    (void)vendor;
+    return entry[0] == WHERE && data_bytes == 0 ? 0 : NVME_SC_INVALID_FIELD;
+}
+
+static void where_on_done(struct io_msg *msg)
+{
+    struct nvme_vendor_req *req = CONTAINER_OF(msg, struct nvme_vendor_req, msg);
+
+    req->done(req);
+}
+
+static void where_submit(struct nvme_vendor *vendor, struct nvme_vendor_req *req)
+{
+    (void)vendor;
+    req->dword0 = req->reactor == server.reactors[1];
+    req->msg.deliver = where_on_done;
+    reactor_post(req->reactor, &req->msg);
+}
+
+static const struct nvme_vendor_ops where_ops = {
+    .allows = where_allows,
+    .opened = where_opened,
+    .closing = where_closing,
+    .closed = where_closed,
+    .check = where_check,
+    .submit = where_submit,
+};
+
+static struct status MUST_CHECK where_add(void)
+{
+    const struct nvme_subsys_config config = { .nqn = LINK_NQN,
+                                               .serial = "WHERE001",
+                                               .vendor = &server.where.vendor };
+
+    server.where = (struct where) { .vendor = { .ops = &where_ops } };
+    nvme_vendor_add(&server.where.vendor, WHERE);
+    return nvme_subsys_add(server.target, &config, &server.where.subsys);
+}
 
 static void *run_reactor(void *arg)
 {
@@ -76,6 +157,7 @@ static void server_start(void)
                                                .ns = &server.mem.ns };
     assert_true(status_ok(nvme_target_create(&config, &server.target)));
     assert_true(status_ok(nvme_subsys_add(server.target, &subsys, &server.subsys)));
+    assert_true(status_ok(where_add()));
     assert_true(status_ok(nvme_target_listen(server.target, &loopback, NULL, &server.addr)));
     for (unsigned i = 0; i < REACTORS; i++)
         assert_int_equal(pthread_create(&server.threads[i], NULL, run_reactor, server.reactors[i]),
@@ -197,22 +279,35 @@ static int open_connection(void)
     return -1;
 }
 
-/* Connects a queue; -1 if that fails.  cntlid is out for the admin queue, in for others. */
-static int open_queue(uint16_t qid, uint8_t host_id, uint16_t *cntlid)
+static struct nvme_sqe connect_sqe(uint16_t qid)
 {
-    const struct nvme_sqe sqe = { .opcode = NVME_OPCODE_FABRICS,
-                                  .flags = NVME_SQE_PSDT_SGL,
-                                  .nsid = NVME_FCTYPE_CONNECT,
-                                  .sgl_id = NVME_SGL_IN_CAPSULE,
-                                  .sgl_bytes = 1024,
-                                  .cdw10 = (uint32_t)qid << 16,
-                                  .cdw11 = 31 };
+    return (struct nvme_sqe) { .opcode = NVME_OPCODE_FABRICS,
+                               .flags = NVME_SQE_PSDT_SGL,
+                               .nsid = NVME_FCTYPE_CONNECT,
+                               .sgl_id = NVME_SGL_IN_CAPSULE,
+                               .sgl_bytes = 1024,
+                               .cdw10 = (uint32_t)qid << 16,
+                               .cdw11 = 31 };
+}
+
+static struct nvme_connect_data_spec connect_data(const char *nqn, uint16_t qid, uint8_t host_id,
+                                                  uint16_t cntlid)
+{
     struct nvme_connect_data_spec data = {
         .host_id = { host_id },
-        .cntlid = le16_make(qid == 0 ? NVME_CNTLID_ANY : *cntlid),
-        .subsys_nqn = NQN,
+        .cntlid = le16_make(qid == 0 ? NVME_CNTLID_ANY : cntlid),
         .host_nqn = "nqn.2026-01.io.trilith:host:h1",
     };
+
+    memcpy(data.subsys_nqn, nqn, strlen(nqn));
+    return data;
+}
+
+/* Connects a queue; -1 if that fails.  cntlid is out for the admin queue, in for others. */
+static int open_queue_of(const char *nqn, uint16_t qid, uint8_t host_id, uint16_t *cntlid)
+{
+    const struct nvme_sqe sqe = connect_sqe(qid);
+    struct nvme_connect_data_spec data = connect_data(nqn, qid, host_id, *cntlid);
     const int fd = open_connection();
     struct nvme_cqe cqe;
 
@@ -223,6 +318,11 @@ static int open_queue(uint16_t qid, uint8_t host_id, uint16_t *cntlid)
     if (fd >= 0)
         close(fd);
     return -1;
+}
+
+static int open_queue(uint16_t qid, uint8_t host_id, uint16_t *cntlid)
+{
+    return open_queue_of(NQN, qid, host_id, cntlid);
 }
 
 static bool set_cc(int fd, uint32_t cc)
@@ -359,6 +459,77 @@ static void test_reconnect_storm(void **state)
     server_stop();
 }
 
+/* ---- Queues whose id says where they belong ---- */
+
+static bool ask_where(int fd, uint32_t *out_reactor)
+{
+    const struct nvme_sqe sqe = { .opcode = WHERE, .flags = NVME_SQE_PSDT_SGL };
+    struct nvme_cqe cqe;
+
+    if (!execute(fd, &sqe, NULL, 0, &cqe) || cqe.status != 0)
+        return false;
+    *out_reactor = (uint32_t)cqe.result;
+    return true;
+}
+
+static void test_queues_go_where_they_belong(void **state)
+{
+    (void)state;
+    int fds[QUEUES];
+    uint16_t cntlid = 0;
+
+    server_start();
+    for (unsigned turn = 0; turn < TURNS; turn++) {
+        const int admin = open_queue_of(LINK_NQN, 0, (uint8_t)turn, &cntlid);
+        assert_true(admin >= 0 && enable(admin));
+        for (unsigned i = 0; i < QUEUES; i++) {
+            uint32_t reactor = REACTORS;
+            fds[i] = open_queue_of(LINK_NQN, (uint16_t)(i + 1), (uint8_t)turn, &cntlid);
+            assert_true(fds[i] >= 0 && ask_where(fds[i], &reactor));
+            assert_int_equal(reactor, i % REACTORS);
+        }
+        for (unsigned i = 0; i < QUEUES; i++)
+            close(fds[i]);
+        close(admin);
+    }
+    server_stop();
+    assert_int_equal(server.where.opened, TURNS);
+    assert_int_equal(server.where.closed, TURNS);
+}
+
+#define KEPT 8 /* Associations whose end of the connections is open yet. */
+
+/* A host that connects anew kills its queues, some of them on their way to another reactor. */
+static void test_queues_are_killed_on_their_way(void **state)
+{
+    (void)state;
+    int fds[KEPT][QUEUES + 1];
+
+    server_start();
+    for (unsigned turn = 0; turn < 5 * TURNS; turn++) {
+        uint16_t cntlid = 0;
+        const int admin = open_queue_of(LINK_NQN, 0, 1, &cntlid);
+
+        assert_true(admin >= 0 && enable(admin));
+        for (unsigned i = 0; turn >= KEPT && i <= QUEUES; i++)
+            close(fds[turn % KEPT][i]);
+        fds[turn % KEPT][0] = admin;
+        for (uint16_t qid = 1; qid <= QUEUES; qid++) {
+            const struct nvme_sqe sqe = connect_sqe(qid);
+            const struct nvme_connect_data_spec data = connect_data(LINK_NQN, qid, 1, cntlid);
+            const int fd = open_connection();
+            assert_true(fd >= 0 && send_command(fd, &sqe, &data, sizeof data));
+            fds[turn % KEPT][qid] = fd; /* Nobody waits for the answer. */
+        }
+        usleep(turn % 7 * 20);
+    }
+    for (unsigned i = 0; i < KEPT * (QUEUES + 1); i++)
+        close(fds[i / (QUEUES + 1)][i % (QUEUES + 1)]);
+    server_stop();
+    assert_int_equal(server.where.opened, 5 * TURNS);
+    assert_int_equal(server.where.closed, 5 * TURNS);
+}
+
 /* ---- What a process has ---- */
 
 static unsigned count_fds(void)
@@ -454,6 +625,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_queues_on_all_reactors),
         cmocka_unit_test(test_reconnect_storm),
+        cmocka_unit_test(test_queues_go_where_they_belong),
+        cmocka_unit_test(test_queues_are_killed_on_their_way),
         cmocka_unit_test(test_thousands_come_and_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -134,6 +134,29 @@ static void a_bad_data_digest_is_the_commands_fault(void **state)
     close_vendor(p);
 }
 
+/* Nothing is lost on the way to another reactor, because nothing may come: who does not wait for
+ * the answer to Connect is closed. */
+static void who_does_not_wait_for_the_answer_is_closed(void **state)
+{
+    (void)state;
+    unsigned closed = 0;
+
+    for (uint16_t qid = 1; qid <= 2; qid++) {
+        const struct pair p = open_vendor(false);
+        const struct nvme_sqe sqe = th_sqe_in(MEM_VENDOR_DO, 0);
+        struct th_host *h = th_host_greeted(&th);
+        uint8_t raw[PDU_ENCODED_BYTES_MAX];
+
+        th_send_connect(
+            h, &(struct th_connect) { .nqn = MEM_VENDOR_NQN, .qid = 2 + qid, .cntlid = p.cntlid });
+        th_send(h, raw, pdu_encode_capsule_cmd(&h->format, &sqe, 0, raw) / 2);
+        closed += th_closed(h) ? 1 : 0;
+        th_host_close(h);
+        close_vendor(p);
+    }
+    assert_true(closed >= 1); /* One of the two had to move. */
+}
+
 /* ---- What it says of itself ---- */
 
 static uint16_t identify(struct pair p, uint32_t cns, uint32_t nsid)
@@ -300,6 +323,7 @@ int main(void)
         cmocka_unit_test(wrong_opcodes_are_refused),
         cmocka_unit_test(data_by_r2t_must_be_what_was_asked_for),
         cmocka_unit_test(a_bad_data_digest_is_the_commands_fault),
+        cmocka_unit_test(who_does_not_wait_for_the_answer_is_closed),
         cmocka_unit_test(identify_is_honest),
         cmocka_unit_test(the_effects_log_has_the_vendors_opcodes),
         cmocka_unit_test(there_is_no_cache_to_ask_about),

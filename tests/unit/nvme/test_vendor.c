@@ -323,6 +323,92 @@ static void commands_are_taken_in_any_order(void **state)
     link_destroy(&l);
 }
 
+/* ---- Where a queue belongs ---- */
+
+/* The id of a queue names its reactor, wherever the connection was accepted. */
+static void a_queue_goes_where_its_id_says(void **state)
+{
+    (void)state;
+    for (uint16_t qid = 1; qid <= 4; qid++) {
+        for (unsigned before = 0; before < 3; before++) {
+            struct link l = link_create(&(struct th_options) { .reactors = 3 }, qid % 2 == 0);
+            struct th_host *others[3];
+
+            /* Connections are spread one by one: some others before. */
+            for (unsigned i = 0; i < before; i++)
+                others[i] = th_host_open(&l.h->th);
+            l.h->qid = qid;
+            link_open(&l, 32);
+            there_and_back(&l, 127 * 4096, 127 * 4);
+            assert_ptr_equal(l.mem->reactor, l.h->th.reactors[(qid - 1) % 3]);
+            there_and_back(&l, 4096, 4);
+            for (unsigned i = 0; i < before; i++)
+                th_host_close(others[i]);
+            link_destroy(&l);
+        }
+    }
+}
+
+/* From the loop: the order of messages between two reactors is what moving rests on. */
+struct removal {
+    struct io_msg msg;
+    struct link *link;
+};
+
+static void on_removal(struct io_msg *msg)
+{
+    struct link *l = CONTAINER_OF(msg, struct removal, msg)->link;
+
+    nvme_subsys_remove(l->mem->subsys, th_set_flag, &l->h->th);
+}
+
+/* How a connection is ended at some moment of its way. */
+static void end_it(struct link *l, struct removal *removal, unsigned how)
+{
+    l->h->th.flag = true;
+    if (how == 0) {
+        initiator_queue_stop(l->h->queue);
+    } else if (how == 1) {
+        initiator_ctrl_drop(l->h->ctrl);
+    } else {
+        l->h->th.flag = false;
+        *removal = (struct removal) { .msg = { .deliver = on_removal }, .link = l };
+        reactor_post(l->h->th.reactors[0], &removal->msg);
+    }
+}
+
+/* At no moment of its way does a connection get lost, or answer, when it is killed or closed. */
+static void a_connection_may_end_on_its_way(void **state)
+{
+    (void)state;
+    unsigned ready = 0, unready = 0;
+
+    for (unsigned turn = 0; turn < 3 * 300; turn++) {
+        struct link l = link_create(&(struct th_options) { .reactors = 3, .seed = turn }, false);
+        struct removal removal;
+
+        l.h->qid = (uint16_t)(1 + turn % 3);
+        host_connect_ctrl(l.h);
+        th_wait(&l.h->th, &l.h->ctrl_ready);
+        host_open_queue(l.h, 32);
+        /* The handshake takes three round trips of up to 100 us. */
+        th_run(&l.h->th, turn / 3 * UINT64_C(1000));
+        ready += l.h->queue_ready ? 1 : 0;
+        unready += l.h->queue_ready ? 0 : 1;
+        end_it(&l, &removal, turn % 3);
+        th_wait(&l.h->th, &l.h->queue_ended);
+        th_run(&l.h->th, NS_PER_S);
+        if (!l.h->ctrl_ended) /* It had no queue yet that it could have lost. */
+            initiator_ctrl_drop(l.h->ctrl);
+        th_wait(&l.h->th, &l.h->ctrl_ended);
+        th_wait(&l.h->th, &l.h->th.flag);
+        th_run(&l.h->th, NS_PER_S);
+        assert_int_equal(l.mem->closed, 1);
+        link_destroy(&l);
+    }
+    assert_true(ready > 100 && unready > 100); /* So the moments lay around the right ones. */
+}
+
 /* ---- Who does not belong here ---- */
 
 static void other_commands_are_unknown(void **state)
@@ -516,6 +602,8 @@ int main(void)
         cmocka_unit_test(status_and_both_dwords_come_back),
         cmocka_unit_test(what_the_check_refuses_is_not_executed),
         cmocka_unit_test(commands_are_taken_in_any_order),
+        cmocka_unit_test(a_queue_goes_where_its_id_says),
+        cmocka_unit_test(a_connection_may_end_on_its_way),
         cmocka_unit_test(other_commands_are_unknown),
         cmocka_unit_test(volumes_know_no_vendors_commands),
         cmocka_unit_test(a_host_may_be_refused),
