@@ -79,7 +79,7 @@ struct work {
 
     /* Of the current life of the node. */
     struct sim_process *process;
-    struct reactor *home;
+    struct reactor *home; /* NULL until it runs. */
     struct node *node;
     bool applied; /* It knows what to serve. */
 };
@@ -213,7 +213,7 @@ static void grow(void *ctx)
     struct work *const work = ctx;
 
     work->growth++;
-    if (work->process != NULL && sim_process_is_alive(work->process))
+    if (work->home != NULL && sim_process_is_alive(work->process))
         errand_run(work, grow_deliver);
     if (work->growth < GROWTHS)
         sim_world_after(work->run->world, run_between(work->run, 0, 300 * NS_PER_MS), grow, work);
@@ -321,6 +321,7 @@ static void node_spawn(void *ctx)
     sim_machine_power_on(work->node_machine);
     blame_begin_life(&work->blame);
     work->applied = false;
+    work->home = NULL;
     work->process = sim_spawn(work->node_machine, &program);
 }
 
