@@ -2,7 +2,8 @@
 /*
  * A host that sends anything to a target, on the simulated reactor.
  *
- *   byte 0: how far the connection has come before, and its digests; byte 1: segment size;
+ *   byte 0: how far the connection has come before, its digests, and whether it is to a volume or
+ *   to a subsystem of a vendor's commands; byte 1: segment size;
  *   then whatever it sends
  *
  * The target ends in order whatever came: every buffer is back, nothing is in flight.
@@ -10,12 +11,14 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "unit/nvme/mem_vendor.h"
 #include "unit/nvme/target_harness.h"
 
 #define INPUT_STAGE_MASK    0x03
 #define INPUT_HEADER_DIGEST 0x04
 #define INPUT_DATA_DIGEST   0x08
 #define INPUT_SQ_FLOW_OFF   0x10
+#define INPUT_VENDOR        0x20
 #define INPUT_BYTES_MAX     ((size_t)64 << 10)
 
 /* How far the connection has come: these and what lies before them. */
@@ -23,10 +26,28 @@ enum stage { STAGE_OPEN, STAGE_HANDSHAKE, STAGE_ADMIN, STAGE_IO };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
+static const char *nqn_of(uint8_t options)
+{
+    return (options & INPUT_VENDOR) != 0 ? MEM_VENDOR_NQN : TH_NQN;
+}
+
+/* An association with the subsystem that it is about. */
+static struct th_host *open_admin(struct th *th, uint8_t options, uint16_t *out_cntlid)
+{
+    struct th_host *h = th_host_greeted(th);
+    const struct nvme_cqe cqe = th_connect(h, &(struct th_connect) { .nqn = nqn_of(options) });
+
+    if (cqe.status != 0 || th_property_set_cc(h, TH_CC_ENABLED).status != 0)
+        abort();
+    *out_cntlid = (uint16_t)cqe.result;
+    return h;
+}
+
 static void prepare(struct th_host *h, uint8_t options, uint16_t cntlid)
 {
     const enum stage stage = (enum stage)(options & INPUT_STAGE_MASK);
-    const struct th_connect connect = { .qid = stage == STAGE_IO ? 1 : 0,
+    const struct th_connect connect = { .nqn = nqn_of(options),
+                                        .qid = stage == STAGE_IO ? 1 : 0,
                                         .cntlid = cntlid,
                                         .host_id = stage == STAGE_IO ? 0 : 1,
                                         .sq_flow_off = (options & INPUT_SQ_FLOW_OFF) != 0 };
@@ -53,17 +74,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
                                          .segment_max = 1 + 16u * data[1],
                                          .pool_bytes = NVME_DATA_BYTES_MAX,
                                          .r2t_pool_bytes = NVME_DATA_BYTES_MAX });
-    struct th_host *admin = th_admin(&th, &cntlid);
+    struct mem_vendor *mem = mem_vendor_add(th.target);
+    struct th_host *admin = open_admin(&th, data[0], &cntlid);
     struct th_host *h = th_host_open(&th);
     prepare(h, data[0], cntlid);
     th_send(h, data + 2, bytes - 2);
     th_run(&th, NS_PER_S);
 
-    /* Nobody else noticed. */
-    if (th_property_get(admin, NVME_PROP_CSTS, false) != NVME_CSTS_RDY)
+    /* Nobody else noticed; but a lost queue of a vendor's commands is a lost association. */
+    const bool may_end = (data[0] & INPUT_VENDOR) != 0;
+    if (!may_end && th_property_get(admin, NVME_PROP_CSTS, false) != NVME_CSTS_RDY)
         abort();
     th_host_close(h);
     th_host_close(admin);
     th_stop(&th);
+    mem_vendor_free(mem);
     return 0;
 }

@@ -67,6 +67,8 @@ static void execute(struct mem_vendor *mem, struct nvme_vendor_req *req)
     req->status = mem->status;
     req->dword0 = 0x11223344;
     req->dword1 = sqe.cdw2;
+    if (req->data.bytes == 0)
+        return;
     if (req->status == 0 && sqe.opcode == MEM_VENDOR_PUT)
         memcpy(mem->memory + sqe.cdw10, req->data.at, req->data.bytes);
     else if (req->status == 0 && sqe.opcode == MEM_VENDOR_GET)

@@ -323,6 +323,44 @@ static void commands_are_taken_in_any_order(void **state)
     link_destroy(&l);
 }
 
+static unsigned count_held(const struct mem_vendor *mem)
+{
+    unsigned count = 0;
+
+    LIST_FOR_EACH (node, &mem->held)
+        count += node != NULL ? 1 : 0;
+    return count;
+}
+
+/* W2: what has no memory waits, whichever way its data go, and all of it has its turn. */
+static void memory_for_data_is_bounded(void **state)
+{
+    (void)state;
+    static const uint8_t opcodes[] = { MEM_VENDOR_PUT, MEM_VENDOR_GET };
+    static uint8_t data[6][127 * BLOCK];
+
+    for (size_t n = 0; n < ARRAY_COUNT(opcodes); n++) {
+        const struct th_options options = { .pool_bytes = NVME_DATA_BYTES_MAX,
+                                            .r2t_pool_bytes = NVME_DATA_BYTES_MAX };
+        struct link l = link_opened(&options, false);
+        struct order orders[6] = { 0 };
+
+        l.mem->hold = true;
+        for (unsigned i = 0; i < ARRAY_COUNT(orders); i++) {
+            orders[i].cmd.data = (struct span) { data[i], sizeof data[i] };
+            submit_order(&l, &orders[i], opcodes[n], 0);
+        }
+        th_run(&l.h->th, NS_PER_S);
+        assert_int_equal(count_held(l.mem), 1); /* There is one buffer of that size. */
+        mem_vendor_release(l.mem);
+        for (unsigned i = 0; i < ARRAY_COUNT(orders); i++) {
+            th_wait(&l.h->th, &orders[i].done);
+            assert_int_equal(orders[i].cmd.status.code, STATUS_OK);
+        }
+        link_destroy(&l);
+    }
+}
+
 /* ---- Where a queue belongs ---- */
 
 /* The id of a queue names its reactor, wherever the connection was accepted. */
@@ -602,6 +640,7 @@ int main(void)
         cmocka_unit_test(status_and_both_dwords_come_back),
         cmocka_unit_test(what_the_check_refuses_is_not_executed),
         cmocka_unit_test(commands_are_taken_in_any_order),
+        cmocka_unit_test(memory_for_data_is_bounded),
         cmocka_unit_test(a_queue_goes_where_its_id_says),
         cmocka_unit_test(a_connection_may_end_on_its_way),
         cmocka_unit_test(other_commands_are_unknown),
