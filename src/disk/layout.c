@@ -17,6 +17,8 @@
 #define CELL_BYTES          12
 #define ZEROS_BYTES         20
 #define INTENT_BYTES        8
+#define REGION_ITEM_BYTES   16
+#define COPYSET_BYTES       84
 
 /* Blocks of an area beyond those that a payload of the same size would fill. */
 #define SPARE_BLOCKS 16
@@ -28,18 +30,27 @@ static uint64_t clamp_u64(uint64_t value, uint64_t low, uint64_t high)
 
 static struct disk_limits limits_for(uint64_t data_grains)
 {
-    return (struct disk_limits) {
+    struct disk_limits limits = {
         .volumes = (uint32_t)clamp_u64(data_grains / 8, 16, 4096),
         .shards = (uint32_t)clamp_u64(data_grains, 64, 65536),
         .intents = LAYOUT_INTENTS_MAX,
+        .open_regions = (uint32_t)clamp_u64(data_grains / 4, 256, LAYOUT_INTENTS_MAX),
+        .copysets = (uint32_t)clamp_u64(data_grains / 8, 16, 8192),
     };
+    /* An open region splits a run in three; a shard that lists anything has a run; the rest lists
+     * what replicas missed while they were away. */
+    limits.region_bytes =
+        (2 * (uint64_t)limits.open_regions + limits.shards) * REGION_ITEM_BYTES + data_grains;
+    return limits;
 }
 
 /* All that a checkpoint holds but what it says of grains. */
 static uint64_t fixed_bytes(const struct disk_limits *limits)
 {
     return limits->volumes * (uint64_t)VOLUME_RECORD_BYTES +
-           limits->shards * (uint64_t)SHARD_RECORD_BYTES + limits->intents * (uint64_t)INTENT_BYTES;
+           limits->shards * (uint64_t)SHARD_RECORD_BYTES +
+           limits->copysets * (uint64_t)COPYSET_BYTES + limits->intents * (uint64_t)INTENT_BYTES +
+           limits->region_bytes;
 }
 
 static uint64_t checkpoint_bytes_for(uint64_t data_grains)

@@ -42,7 +42,10 @@ struct disk_limits {
     uint32_t volumes;
     uint32_t shards;
     uint32_t intents;
-    uint64_t map_bytes; /* Of what is said of all grains, over all shards and layers (F31). */
+    uint32_t open_regions; /* Of the region list: docs/disk-format.md, section 4.9. */
+    uint32_t copysets;
+    uint64_t region_bytes; /* Of what is said of the list. */
+    uint64_t map_bytes;    /* Of what is said of all grains, over all shards and layers (F31). */
 };
 
 /* What the checkpoint areas have room for. */

@@ -29,9 +29,9 @@ void superblock_encode(const struct superblock *sb, struct span out)
         .magic = SUPERBLOCK_MAGIC,
         .version = le16_make(DISK_VERSION),
         .sequence = le64_make(sb->sequence),
-        .features_incompatible =
-            le64_make((sb->marks_busy ? SUPERBLOCK_MARKS_BUSY : 0) |
-                      (sb->grows ? SUPERBLOCK_GROWS : 0) | (sb->has_cells ? SUPERBLOCK_CELLS : 0)),
+        .features_incompatible = le64_make(
+            (sb->marks_busy ? SUPERBLOCK_MARKS_BUSY : 0) | (sb->grows ? SUPERBLOCK_GROWS : 0) |
+            (sb->has_cells ? SUPERBLOCK_CELLS : 0) | (sb->has_replicas ? SUPERBLOCK_REPLICAS : 0)),
         .device_bytes = le64_make(sb->device_bytes),
         .tag = le64_make(sb->tag),
         .atomic_bytes = le32_make(sb->atomic_bytes),
@@ -114,6 +114,7 @@ static void superblock_unpack(const struct superblock_format *f, struct superblo
         .marks_busy = (le64_get(f->features_incompatible) & SUPERBLOCK_MARKS_BUSY) != 0,
         .grows = (le64_get(f->features_incompatible) & SUPERBLOCK_GROWS) != 0,
         .has_cells = (le64_get(f->features_incompatible) & SUPERBLOCK_CELLS) != 0,
+        .has_replicas = (le64_get(f->features_incompatible) & SUPERBLOCK_REPLICAS) != 0,
         .checkpoint_area = f->checkpoint_area,
         .checkpoint_sequence = le64_get(f->checkpoint_sequence),
         .checkpoint_blocks = le64_get(f->checkpoint_blocks),

@@ -32,9 +32,10 @@ struct superblock {
     struct uuid boot_id;
     bool clean;
     bool failed;
-    bool marks_busy; /* A feature: what may have lost something is marked (F25). */
-    bool grows;      /* A feature: volumes may have a second run (F27). */
-    bool has_cells;  /* A feature: grains own cells, not whole places (F28). */
+    bool marks_busy;   /* A feature: what may have lost something is marked (F25). */
+    bool grows;        /* A feature: volumes may have a second run (F27). */
+    bool has_cells;    /* A feature: grains own cells, not whole places (F28). */
+    bool has_replicas; /* A feature: region lists and copysets (F36). */
     uint8_t checkpoint_area;
     uint64_t checkpoint_sequence;
     uint64_t checkpoint_blocks;

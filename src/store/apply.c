@@ -303,6 +303,40 @@ static struct status MUST_CHECK apply_intent(struct apply *a, const struct recor
     return STATUS(OK);
 }
 
+static struct status MUST_CHECK apply_regions(struct apply *a, const struct record *rec)
+{
+    struct catalog *const c = &a->store->catalog;
+
+    if (!a->store->sb.has_replicas)
+        return STATUS(CORRUPT);
+    for (uint32_t k = 0; k < rec->items; k++) {
+        const struct record_regions_item item = record_get_regions(rec, k);
+        const struct region_run run = { item.region, item.count, item.slots };
+        struct shard *const s = catalog_shard_by_id(c, item.shard);
+        if (s == NULL) {
+            TRY(missing(item.shard, c->next_shard_id));
+            continue;
+        }
+        if ((uint64_t)item.region + item.count > shard_regions(s))
+            return STATUS(CORRUPT);
+        TRY(regions_reserve(s));
+        regions_set(&a->store->regions, s, &run);
+    }
+    return STATUS(OK);
+}
+
+static struct status MUST_CHECK apply_copyset(struct apply *a, const struct record_copyset *rec)
+{
+    struct catalog *const c = &a->store->catalog;
+    struct catalog_volume *const v = catalog_volume_by_id(c, rec->volume);
+
+    if (!a->store->sb.has_replicas)
+        return STATUS(CORRUPT);
+    if (v == NULL)
+        return missing(rec->volume, c->next_volume_id);
+    return refused(copyset_put(c, v, rec));
+}
+
 static struct status MUST_CHECK apply_head(struct apply *a, const struct record *rec)
 {
     struct catalog *const c = &a->store->catalog;
@@ -368,6 +402,10 @@ static struct status MUST_CHECK apply_record(struct apply *a, const struct recor
         return apply_copy(a, rec, data);
     case RECORD_BUSY:
         return apply_busy(a, &rec->u.busy);
+    case RECORD_REGIONS:
+        return apply_regions(a, rec);
+    case RECORD_COPYSET:
+        return apply_copyset(a, &rec->u.copyset);
     }
     return STATUS(CORRUPT);
 }

@@ -94,6 +94,7 @@ struct status catalog_add_volume(struct catalog *c, uint32_t id, const struct st
     v->desc = *desc;
     list_node_init(&v->link);
     list_init(&v->sessions);
+    list_init(&v->copysets);
     list_push_back(&c->volumes, &v->link);
     c->volume_count++;
     if (id >= c->next_volume_id)
@@ -101,6 +102,69 @@ struct status catalog_add_volume(struct catalog *c, uint32_t id, const struct st
     *out_volume = v;
     return STATUS(OK);
 }
+
+/* ---- Copysets ---- */
+
+const struct catalog_copyset *copyset_next(const struct catalog_volume *v, uint32_t number)
+{
+    LIST_FOR_EACH (n, &v->copysets) {
+        const struct catalog_copyset *const s = CONTAINER_OF(n, struct catalog_copyset, link);
+        if (s->rec.number >= number)
+            return s;
+    }
+    return NULL;
+}
+
+/* Behind those with lower numbers. */
+static void copyset_insert(struct catalog_volume *v, struct catalog_copyset *set)
+{
+    struct list higher;
+
+    list_init(&higher);
+    LIST_FOR_EACH (n, &v->copysets) {
+        if (CONTAINER_OF(n, struct catalog_copyset, link)->rec.number < set->rec.number)
+            continue;
+        list_remove(n);
+        list_push_back(&higher, n);
+    }
+    list_push_back(&v->copysets, &set->link);
+    list_splice_back(&v->copysets, &higher);
+}
+
+struct status copyset_put(struct catalog *c, struct catalog_volume *v,
+                          const struct record_copyset *rec)
+{
+    LIST_FOR_EACH (n, &v->copysets) {
+        struct catalog_copyset *const s = CONTAINER_OF(n, struct catalog_copyset, link);
+        if (s->rec.number != rec->number)
+            continue;
+        s->rec = *rec;
+        return STATUS(OK);
+    }
+    if (c->copyset_count >= c->limits.copysets)
+        return STATUS(NO_SPACE);
+    struct catalog_copyset *const set = calloc(1, sizeof *set);
+    if (set == NULL)
+        return STATUS(NO_MEMORY);
+    set->rec = *rec;
+    list_node_init(&set->link);
+    copyset_insert(v, set);
+    c->copyset_count++;
+    return STATUS(OK);
+}
+
+static void copysets_free(struct catalog *c, struct catalog_volume *v)
+{
+    struct list_node *n;
+
+    while ((n = list_pop_front(&v->copysets)) != NULL) {
+        free(CONTAINER_OF(n, struct catalog_copyset, link));
+        assert(c->copyset_count > 0);
+        c->copyset_count--;
+    }
+}
+
+/* ---- Shards ---- */
 
 /* Makes room for index in the volume's array. */
 static struct status MUST_CHECK volume_reach(struct catalog_volume *v, uint32_t index)
@@ -153,7 +217,8 @@ struct status catalog_add_shard(struct catalog *c, struct catalog_volume *volume
                           .group = rec->group,
                           .epoch = rec->epoch,
                           .generation = rec->generation,
-                          .bytes = rec->bytes };
+                          .bytes = rec->bytes,
+                          .copyset = rec->copyset };
     map_init(&s->map, rec->bytes, &c->lists, &c->usage, &volume->blocks);
     list_init(&s->active);
     s->intents = calloc(shard_regions(s), sizeof *s->intents);
@@ -189,6 +254,8 @@ void catalog_remove_shard(struct catalog *c, struct shard *shard)
     c->shard_count--;
     shard->volume->shards[shard->index] = NULL;
     map_fini(&shard->map);
+    free(shard->listed.slots);
+    free(shard->listed.entries);
     free(shard->intents);
     free(shard);
 }
@@ -197,6 +264,7 @@ void catalog_remove_volume(struct catalog *c, struct catalog_volume *volume)
 {
     assert(c->volume_count > 0);
     assert(list_empty(&volume->sessions));
+    copysets_free(c, volume);
     list_remove(&volume->link);
     c->volume_count--;
     free(volume->shards);

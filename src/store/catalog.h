@@ -31,6 +31,20 @@ struct busy {
     struct store *store; /* While waiting. */
 };
 
+/* The region list of a shard: regions.h. */
+struct shard_regions {
+    uint8_t *slots;    /* Per region, one bit each; NULL: nothing was ever listed. */
+    uint16_t *entries; /* Per region: index + 1 of its entry, or 0. */
+    uint32_t runs;     /* Regions in a row that list the same slots. */
+    uint32_t open;     /* Regions that list all slots. */
+};
+
+/* A copyset as its disks know it: who holds replicas together, and which of them are in sync. */
+struct catalog_copyset {
+    struct record_copyset rec;
+    struct list_node link; /* In volume->copysets, by number. */
+};
+
 struct catalog_volume {
     struct list_node link; /* In catalog.volumes, by id. */
     uint32_t id;
@@ -40,8 +54,10 @@ struct catalog_volume {
     uint64_t blocks;                   /* That have data, in all shards and layers. */
     bool loss;                         /* Unflushed writes may be gone, and nobody was told (S1). */
     uint64_t epochs[STORE_GROUPS_MAX]; /* 0: never opened. */
-    struct shard **shards;             /* By index; NULL where there is none. */
-    uint32_t shards_count;             /* Of the array. */
+    uint32_t ticks[STORE_GROUPS_MAX];  /* That the session began with; regions.h. */
+    struct list copysets;
+    struct shard **shards; /* By index; NULL where there is none. */
+    uint32_t shards_count; /* Of the array. */
     struct list sessions;
     struct busy busy;
 };
@@ -54,7 +70,9 @@ struct shard {
     uint64_t epoch;      /* That created it. */
     uint64_t generation; /* Likewise. */
     uint64_t bytes;
+    uint16_t copyset; /* Number of its copyset among the volume's on this disk. */
     struct map map;
+    struct shard_regions listed;
     uint16_t *intents;  /* Per region: index + 1 of its entry in the intent table, or 0. */
     struct list active; /* Commands under way that change the map or its data. */
     uint32_t zeroing;   /* Of these, Write Zeroes and Deallocate. */
@@ -63,7 +81,8 @@ struct shard {
 struct catalog {
     struct list volumes;
     uint32_t volume_count;
-    struct shard **shards; /* By id, ascending. */
+    uint32_t copyset_count; /* Of all volumes. */
+    struct shard **shards;  /* By id, ascending. */
     uint32_t shard_count;
     uint32_t next_volume_id;
     uint32_t next_shard_id;
@@ -87,6 +106,14 @@ struct shard *catalog_next_shard(const struct catalog *c, uint32_t id);
 struct status catalog_add_volume(struct catalog *c, uint32_t id, const struct store_volume *desc,
                                  struct catalog_volume **out_volume) MUST_CHECK;
 
+/* The volume's copyset with the lowest number from number on, or NULL. */
+const struct catalog_copyset *copyset_next(const struct catalog_volume *volume, uint32_t number);
+
+/* Keeps what a record says of a copyset, instead of what was known of it.  NO_SPACE above the
+ * limit. */
+struct status copyset_put(struct catalog *c, struct catalog_volume *volume,
+                          const struct record_copyset *rec) MUST_CHECK;
+
 /* NO_SPACE above the limit, EXISTS for an id or index that is there. */
 struct status catalog_add_shard(struct catalog *c, struct catalog_volume *volume,
                                 const struct record_shard *rec,
@@ -108,7 +135,7 @@ static inline uint64_t catalog_usage_reserve(const struct catalog *c)
 /* Frees the shard; its cells and intents are the caller's to give back. */
 void catalog_remove_shard(struct catalog *c, struct shard *shard);
 
-/* Frees the volume, which has no shards and no sessions left. */
+/* Frees the volume, which has no shards and no sessions left, with its copysets. */
 void catalog_remove_volume(struct catalog *c, struct catalog_volume *volume);
 
 static inline uint32_t shard_regions(const struct shard *shard)

@@ -239,6 +239,7 @@ static void checkpoint_begin_state(struct store *store)
     cp->area_blocks = store->sb.layout.part[LAYOUT_CHECKPOINT_0 + cp->sb.checkpoint_area].bytes /
                       DISK_BLOCK_BYTES;
     store->catalog.usage.holds = true;
+    store->regions.usage.holds = true;
     checkpoint_choose_closing(store);
     checkpoint_dump_begin(store);
 }
@@ -277,6 +278,8 @@ static void checkpoint_end(struct store *store, struct status status)
         cp->done = NULL;
     store->catalog.usage.holds = false;
     store->catalog.usage.held = 0;
+    store->regions.usage.holds = false;
+    store->regions.usage.held = 0;
     if (status_ok(status) && !cp->sums_only) {
         checkpoint_close_regions(store);
         journal_advance_tail(store->journal, cp->start);

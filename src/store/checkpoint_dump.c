@@ -3,8 +3,17 @@
 
 #include <assert.h>
 
-/* HEAD, then volumes with their epochs, shards with their grains, and regions. */
-enum { PHASE_HEAD, PHASE_VOLUMES, PHASE_SHARDS, PHASE_INTENTS, PHASE_END };
+/* HEAD, then volumes with their epochs, their copysets, shards with their grains, the region lists
+ * of these, and the intent map. */
+enum {
+    PHASE_HEAD,
+    PHASE_VOLUMES,
+    PHASE_COPYSETS,
+    PHASE_SHARDS,
+    PHASE_REGIONS,
+    PHASE_INTENTS,
+    PHASE_END
+};
 
 /* What all cells of a grain, each by itself, and its zeros take. */
 #define DUMP_GRAIN_BYTES ((size_t)GRAIN_CELLS * MAP_CELL_BYTES + MAP_GRAINS_BYTES)
@@ -87,7 +96,7 @@ static void dump_volume(struct dump *d)
         record_bytes(RECORD_VOLUME, 0) + STORE_GROUPS_MAX * record_bytes(RECORD_EPOCH, 0);
 
     if (v == NULL || v->id >= d->cp->volumes_end) {
-        dump_phase(d, PHASE_SHARDS);
+        dump_phase(d, PHASE_COPYSETS);
         return;
     }
     if (d->room.bytes < most) {
@@ -112,6 +121,32 @@ static void dump_volume(struct dump *d)
     d->cp->next_id = v->id + 1;
 }
 
+/* One copyset of the volume with the lowest id from next_id on. */
+static void dump_copyset(struct dump *d)
+{
+    const struct catalog_volume *const v = dump_next_volume(d);
+
+    if (v == NULL || v->id >= d->cp->volumes_end) {
+        dump_phase(d, PHASE_SHARDS);
+        return;
+    }
+    if (v->id != d->cp->next_id)
+        d->cp->next_copyset = 0;
+    d->cp->next_id = v->id;
+    const struct catalog_copyset *const set = copyset_next(v, d->cp->next_copyset);
+    if (set == NULL) {
+        d->cp->next_copyset = 0;
+        d->cp->next_id = v->id + 1;
+        return;
+    }
+    if (d->room.bytes < record_bytes(RECORD_COPYSET, 0)) {
+        d->full = true;
+        return;
+    }
+    dump_put(d, &(struct record) { .type = RECORD_COPYSET, .u.copyset = set->rec });
+    d->cp->next_copyset = set->rec.number + 1;
+}
+
 static void dump_shard_head(struct dump *d, const struct shard *s)
 {
     if (d->room.bytes < record_bytes(RECORD_SHARD, 0)) {
@@ -126,7 +161,8 @@ static void dump_shard_head(struct dump *d, const struct shard *s)
                                  .group = s->group,
                                  .epoch = s->epoch,
                                  .generation = s->generation,
-                                 .bytes = s->bytes },
+                                 .bytes = s->bytes,
+                                 .copyset = s->copyset },
                 });
     d->cp->in_layer = true;
     d->cp->next_id = s->id;
@@ -295,7 +331,8 @@ static void dump_shard(struct dump *d)
     const struct shard *const s = catalog_next_shard(&d->store->catalog, d->cp->next_id);
 
     if (s == NULL || s->id >= d->cp->shards_end) {
-        dump_phase(d, PHASE_INTENTS);
+        dump_phase(d, PHASE_REGIONS);
+        d->cp->next_region = 0;
         return;
     }
     if (s->volume->deleted) {
@@ -314,6 +351,53 @@ static void dump_shard(struct dump *d)
         return;
     }
     dump_end_layer(d, layer);
+}
+
+/* Fills in runs of the shards from next_id on. */
+static uint32_t dump_gather_runs(struct dump *d, struct record_regions_item *items, uint64_t most)
+{
+    const struct shard *s = catalog_next_shard(&d->store->catalog, d->cp->next_id);
+    struct region_run run;
+    uint32_t count = 0;
+
+    while (s != NULL && s->id < d->cp->shards_end && count < most) {
+        if (s->id != d->cp->next_id)
+            d->cp->next_region = 0;
+        d->cp->next_id = s->id;
+        if (!s->volume->deleted && regions_next_run(s, &d->cp->next_region, &run)) {
+            items[count++] = (struct record_regions_item) {
+                .shard = s->id, .region = run.region, .count = run.count, .slots = run.slots
+            };
+            continue;
+        }
+        d->cp->next_region = 0;
+        d->cp->next_id = s->id + 1;
+        s = catalog_next_shard(&d->store->catalog, d->cp->next_id);
+    }
+    return count;
+}
+
+static void dump_regions(struct dump *d)
+{
+    struct record_regions_item items[RECORD_REGIONS_ITEMS_MAX];
+    const size_t fixed = record_bytes(RECORD_REGIONS, 0);
+    const size_t each = record_bytes(RECORD_REGIONS, 1) - fixed;
+
+    if (d->room.bytes < fixed + each) {
+        d->full = true;
+        return;
+    }
+    const uint32_t count = dump_gather_runs(
+        d, items, min_u64((d->room.bytes - fixed) / each, RECORD_REGIONS_ITEMS_MAX));
+    if (count == 0) {
+        dump_phase(d, PHASE_INTENTS);
+        return;
+    }
+    const struct record rec = { .type = RECORD_REGIONS, .items = count };
+    const struct span out = dump_take(d, record_bytes(RECORD_REGIONS, count));
+    record_encode(&rec, out);
+    for (uint32_t i = 0; i < count; i++)
+        record_put_regions(out, i, &items[i]);
 }
 
 static void dump_intents(struct dump *d)
@@ -358,8 +442,14 @@ size_t checkpoint_dump_block(struct store *store, struct span block)
         case PHASE_VOLUMES:
             dump_volume(&d);
             break;
+        case PHASE_COPYSETS:
+            dump_copyset(&d);
+            break;
         case PHASE_SHARDS:
             dump_shard(&d);
+            break;
+        case PHASE_REGIONS:
+            dump_regions(&d);
             break;
         default:
             dump_intents(&d);

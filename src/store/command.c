@@ -147,6 +147,13 @@ bool command_conflicts(const struct shard *shard, const struct store_io *io, boo
     return false;
 }
 
+/* Whether a command names blocks of a shard. */
+static bool has_range(enum store_opcode opcode)
+{
+    return opcode == STORE_OP_READ || opcode == STORE_OP_WRITE || opcode == STORE_OP_WRITE_ZEROES ||
+           opcode == STORE_OP_DEALLOCATE;
+}
+
 static bool range_is_valid(const struct store_io *io)
 {
     const uint64_t limit = io->session->volume->desc.shard_bytes;
@@ -163,7 +170,7 @@ static struct status MUST_CHECK command_check(const struct store_io *io)
 {
     const struct store_session *const session = io->session;
     const struct store *const store = session->store;
-    const bool reads = io->opcode == STORE_OP_READ;
+    const bool reads = io->opcode == STORE_OP_READ || io->opcode == STORE_OP_LIST_REGIONS;
     const bool promises = io->opcode == STORE_OP_FLUSH || (io->fua && !reads);
 
     if (session->stale && !MUTATION(S4_STALE_SESSION))
@@ -174,7 +181,7 @@ static struct status MUST_CHECK command_check(const struct store_io *io)
         return STATUS(STALE_INCARNATION);
     if (store->failed && !reads && !MUTATION(S1_FAILED_GOES_ON))
         return STATUS(MEDIA_WRITE);
-    if (io->opcode == STORE_OP_FLUSH || io->opcode == STORE_OP_DELETE_VOLUME)
+    if (!has_range(io->opcode))
         return STATUS(OK);
     return range_is_valid(io) ? STATUS(OK) : STATUS(OUT_OF_RANGE);
 }
@@ -222,6 +229,12 @@ static bool command_admit(struct store_io *io)
         return flush_admit(io);
     case STORE_OP_DELETE_VOLUME:
         return delete_admit(io);
+    case STORE_OP_LIST_REGIONS:
+    case STORE_OP_CLOSE_REGIONS:
+    case STORE_OP_MERGE_REGIONS:
+        return listing_admit(io);
+    case STORE_OP_SET:
+        return set_admit(io);
     }
     command_finish(io, STATUS(INVALID));
     return true;
@@ -273,6 +286,7 @@ void store_on_kick(struct io_task *task)
     resume_waiters(store);
     admit_stalled(store);
     openings_submit(store);
+    listing_run(store);
     settle_run(store);
     sums_loader_run(&store->sums_loader);
     drops_run(store);

@@ -49,13 +49,6 @@ uint32_t grain_checkpoint_bytes_with(const struct grain *g, uint32_t mask)
     return (uint32_t)max_u64(cells_bytes(g->data | mask, g->zero), grain_checkpoint_bytes(g));
 }
 
-static void usage_change(struct map_usage *usage, uint64_t before, uint64_t after)
-{
-    assert(usage->bytes >= before);
-    usage->bytes += after - before;
-    usage->held += usage->holds && before > after ? before - after : 0;
-}
-
 /* Keeps the counts after a change. */
 static void map_count(struct map *map, const struct grain *before, const struct grain *g)
 {
@@ -63,7 +56,7 @@ static void map_count(struct map *map, const struct grain *before, const struct 
     assert((grain_cells(g->data) & ~grain_owned(g)) == 0);
     assert(*map->blocks >= grain_blocks(before));
     *map->blocks += grain_blocks(g) - grain_blocks(before);
-    usage_change(map->usage, grain_checkpoint_bytes(before), grain_checkpoint_bytes(g));
+    map_usage_change(map->usage, grain_checkpoint_bytes(before), grain_checkpoint_bytes(g));
 }
 
 /* ---- Layers ---- */
@@ -92,7 +85,7 @@ static void layer_fini(struct map *map, struct layer *layer)
         if (grain_is_scattered(g))
             cell_lists_put(map->lists, g->line);
     }
-    usage_change(map->usage, bytes, 0);
+    map_usage_change(map->usage, bytes, 0);
     free(layer->grains);
 }
 
@@ -138,7 +131,7 @@ struct status map_layer_make(struct map *map, uint64_t generation, struct layer 
     }
     layers[at] = (struct layer) { generation, grains };
     map->layer_count++;
-    usage_change(map->usage, 0, MAP_LAYER_BYTES);
+    map_usage_change(map->usage, 0, MAP_LAYER_BYTES);
     *out_layer = &layers[at];
     return STATUS(OK);
 }

@@ -71,6 +71,14 @@ struct map_usage {
     uint64_t promised; /* To commands under way. */
 };
 
+/* Something that took so many bytes takes so many now. */
+static inline void map_usage_change(struct map_usage *usage, uint64_t before, uint64_t after)
+{
+    assert(usage->bytes >= before);
+    usage->bytes += after - before;
+    usage->held += usage->holds && before > after ? before - after : 0;
+}
+
 /* Records of one item: GRAINS, CELLS, and the heads of both, once for each layer. */
 #define MAP_GRAINS_BYTES 20u
 #define MAP_CELL_BYTES   12u

@@ -236,6 +236,7 @@ static void opening_new_life(struct opening *o)
     store->sb.marks_busy = true;
     store->sb.grows = true;
     store->sb.has_cells = true;
+    store->sb.has_replicas = true;
     store->sb.incarnation = store->incarnation;
     store->sb.boot_id = reactor_boot_id(o->dev->reactor);
     store->sb.failed = false;

@@ -29,11 +29,14 @@ static const struct record_shape shapes[] = {
     [RECORD_BUSY] = { sizeof(struct record_state_format), 0, 0 },
     [RECORD_CELLS] = { sizeof(struct record_grains_format), sizeof(struct record_cells_item_format),
                        RECORD_CELLS_ITEMS_MAX },
+    [RECORD_REGIONS] = { sizeof(struct record_head_format),
+                         sizeof(struct record_regions_item_format), RECORD_REGIONS_ITEMS_MAX },
+    [RECORD_COPYSET] = { sizeof(struct record_copyset_format), 0, 0 },
 };
 
 static bool record_type_is_known(uint32_t type)
 {
-    return type >= RECORD_VOLUME && type <= RECORD_CELLS;
+    return type >= RECORD_VOLUME && type <= RECORD_COPYSET;
 }
 
 size_t record_bytes(enum record_type type, uint32_t items)
@@ -85,6 +88,7 @@ static void encode_shard(const struct record_shard *s, struct span out)
         .generation = le64_make(s->generation),
         .bytes = le64_make(s->bytes),
         .kind = le16_make(RECORD_SHARD_KIND_MAP),
+        .copyset = le16_make(s->copyset),
     };
     memcpy(out.at, &f, sizeof f);
 }
@@ -133,6 +137,23 @@ static void encode_epoch(const struct record_epoch *e, struct span out)
         .group = le32_make(e->group),
         .epoch = le64_make(e->epoch),
     };
+    memcpy(out.at, &f, sizeof f);
+}
+
+static void encode_copyset(const struct record_copyset *c, struct span out)
+{
+    struct record_copyset_format f = {
+        .head = head_make(RECORD_COPYSET, out.bytes),
+        .volume = le32_make(c->volume),
+        .number = le32_make(c->number),
+        .group = le32_make(c->group),
+        .epoch = le64_make(c->epoch),
+        .sequence = le64_make(c->sequence),
+        .in = c->set.in,
+        .whole = c->set.whole,
+    };
+    for (unsigned i = 0; i < STORE_REPLICAS_MAX; i++)
+        memcpy(f.disks[i], c->set.disk[i].b, sizeof f.disks[i]);
     memcpy(out.at, &f, sizeof f);
 }
 
@@ -186,6 +207,9 @@ void record_encode(const struct record *rec, struct span out)
     case RECORD_ZERO:
         encode_zero(&rec->u.zero, out);
         break;
+    case RECORD_COPYSET:
+        encode_copyset(&rec->u.copyset, out);
+        break;
     case RECORD_VOLUME_DELETE:
     case RECORD_LOSS:
     case RECORD_HEAD:
@@ -193,6 +217,7 @@ void record_encode(const struct record *rec, struct span out)
     case RECORD_INTENT:
     case RECORD_BUSY:
     case RECORD_CELLS:
+    case RECORD_REGIONS:
         encode_small(rec, out);
         break;
     }
@@ -240,6 +265,19 @@ void record_put_intent(struct span out, uint32_t item, const struct record_inten
     const struct record_intent_item_format f = {
         .shard = le32_make(intent->shard),
         .region = le32_make(intent->region),
+    };
+    const struct span at =
+        span_sub(out, sizeof(struct record_head_format) + item * sizeof f, sizeof f);
+    memcpy(at.at, &f, sizeof f);
+}
+
+void record_put_regions(struct span out, uint32_t item, const struct record_regions_item *regions)
+{
+    const struct record_regions_item_format f = {
+        .shard = le32_make(regions->shard),
+        .region = le32_make(regions->region),
+        .count = le32_make(regions->count),
+        .slots = regions->slots,
     };
     const struct span at =
         span_sub(out, sizeof(struct record_head_format) + item * sizeof f, sizeof f);
@@ -304,6 +342,25 @@ bool store_volume_extends(const struct store_volume *v, const struct store_volum
     return old->first_run_shards == 0 && store_volume_shards(v) == first_run;
 }
 
+bool store_copyset_is_valid(const struct store_copyset *set)
+{
+    bool named = false;
+
+    for (unsigned i = 0; i < STORE_REPLICAS_MAX; i++) {
+        const bool used = !uuid_is_nil(set->disk[i]);
+        const unsigned bit = 1u << i;
+        named |= used;
+        /* Who is not there is neither in sync nor behind; who is in sync is not behind. */
+        if ((!used && ((set->in | set->whole) & bit) != 0) || (set->in & set->whole & bit) != 0)
+            return false;
+        for (unsigned j = 0; j < i && used; j++) {
+            if (uuid_equal(set->disk[i], set->disk[j]))
+                return false;
+        }
+    }
+    return named && (set->in | set->whole) < 1u << STORE_REPLICAS_MAX;
+}
+
 static struct status MUST_CHECK decode_volume(const uint8_t *at, struct record_volume *out)
 {
     struct record_volume_format f;
@@ -345,10 +402,10 @@ static struct status MUST_CHECK decode_shard(const uint8_t *at, struct record_sh
         .epoch = le64_get(f.epoch),
         .generation = le64_get(f.generation),
         .bytes = le64_get(f.bytes),
+        .copyset = le16_get(f.copyset),
     };
-    if (le16_get(f.kind) != RECORD_SHARD_KIND_MAP || le16_get(f.zero) != 0 ||
-        out->bytes < STORE_SHARD_BYTES_MIN || out->bytes > STORE_SHARD_BYTES_MAX ||
-        out->bytes % STORE_GRAIN_BYTES != 0)
+    if (le16_get(f.kind) != RECORD_SHARD_KIND_MAP || out->bytes < STORE_SHARD_BYTES_MIN ||
+        out->bytes > STORE_SHARD_BYTES_MAX || out->bytes % STORE_GRAIN_BYTES != 0)
         return STATUS(CORRUPT);
     return STATUS(OK);
 }
@@ -450,6 +507,42 @@ static struct status MUST_CHECK decode_grains(const uint8_t *at, struct record *
     return rec->items > 0 ? STATUS(OK) : STATUS(CORRUPT);
 }
 
+static struct status MUST_CHECK decode_regions(const struct record *rec)
+{
+    const uint64_t regions_max = STORE_SHARD_BYTES_MAX / ((uint64_t)1 << 20);
+
+    for (uint32_t i = 0; i < rec->items; i++) {
+        struct record_regions_item_format f;
+        const struct record_regions_item item = record_get_regions(rec, i);
+        memcpy(&f, const_span_sub(rec->raw_items, i * sizeof f, sizeof f).at, sizeof f);
+        if (item.count == 0 || (uint64_t)item.region + item.count > regions_max ||
+            item.slots >= 1u << STORE_REPLICAS_MAX || !zeros(f.zero, sizeof f.zero))
+            return STATUS(CORRUPT);
+    }
+    return rec->items > 0 ? STATUS(OK) : STATUS(CORRUPT);
+}
+
+static struct status MUST_CHECK decode_copyset(const uint8_t *at, struct record_copyset *out)
+{
+    struct record_copyset_format f;
+
+    memcpy(&f, at, sizeof f);
+    *out = (struct record_copyset) {
+        .volume = le32_get(f.volume),
+        .number = le32_get(f.number),
+        .group = le32_get(f.group),
+        .epoch = le64_get(f.epoch),
+        .sequence = le64_get(f.sequence),
+        .set = { .in = f.in, .whole = f.whole },
+    };
+    for (unsigned i = 0; i < STORE_REPLICAS_MAX; i++)
+        memcpy(out->set.disk[i].b, f.disks[i], sizeof f.disks[i]);
+    if (!zeros(f.zero, sizeof f.zero) || out->group >= STORE_GROUPS_MAX ||
+        !store_copyset_is_valid(&out->set) || out->number > STORE_COPYSET_MAX)
+        return STATUS(CORRUPT);
+    return STATUS(OK);
+}
+
 static struct status MUST_CHECK decode_small(const uint8_t *at, struct record *rec)
 {
     struct record_epoch_format epoch;
@@ -496,6 +589,10 @@ static struct status MUST_CHECK decode_body(const uint8_t *at, struct record *re
     case RECORD_GRAINS:
     case RECORD_CELLS:
         return decode_grains(at, rec);
+    case RECORD_REGIONS:
+        return decode_regions(rec);
+    case RECORD_COPYSET:
+        return decode_copyset(at, &rec->u.copyset);
     case RECORD_VOLUME_DELETE:
     case RECORD_EPOCH:
     case RECORD_INTENT:
@@ -570,4 +667,15 @@ struct record_intent_item record_get_intent(const struct record *rec, uint32_t i
 
     memcpy(&f, const_span_sub(rec->raw_items, item * sizeof f, sizeof f).at, sizeof f);
     return (struct record_intent_item) { .shard = le32_get(f.shard), .region = le32_get(f.region) };
+}
+
+struct record_regions_item record_get_regions(const struct record *rec, uint32_t item)
+{
+    struct record_regions_item_format f;
+
+    memcpy(&f, const_span_sub(rec->raw_items, item * sizeof f, sizeof f).at, sizeof f);
+    return (struct record_regions_item) { .shard = le32_get(f.shard),
+                                          .region = le32_get(f.region),
+                                          .count = le32_get(f.count),
+                                          .slots = f.slots };
 }

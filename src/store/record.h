@@ -16,14 +16,15 @@
 #include "disk/layout.h"
 #include "store/store.h"
 
-#define RECORD_GRAIN_BLOCKS     32
-#define RECORD_PLACE_NONE       UINT32_MAX
-#define RECORD_GRAIN_CELLS      8
-#define RECORD_CELL_BLOCKS      4
-#define RECORD_GRAINS_ITEMS_MAX 200
-#define RECORD_CELLS_ITEMS_MAX  334
-#define RECORD_INTENT_ITEMS_MAX 500
-#define RECORD_BYTES_MAX        4032
+#define RECORD_GRAIN_BLOCKS      32
+#define RECORD_PLACE_NONE        UINT32_MAX
+#define RECORD_GRAIN_CELLS       8
+#define RECORD_CELL_BLOCKS       4
+#define RECORD_GRAINS_ITEMS_MAX  200
+#define RECORD_CELLS_ITEMS_MAX   334
+#define RECORD_INTENT_ITEMS_MAX  500
+#define RECORD_REGIONS_ITEMS_MAX 250
+#define RECORD_BYTES_MAX         4032
 
 enum record_type {
     RECORD_VOLUME = 1,
@@ -39,6 +40,8 @@ enum record_type {
     RECORD_COPY,
     RECORD_BUSY,
     RECORD_CELLS,
+    RECORD_REGIONS,
+    RECORD_COPYSET,
 };
 
 struct record_volume {
@@ -67,6 +70,7 @@ struct record_shard {
     uint64_t epoch;
     uint64_t generation;
     uint64_t bytes;
+    uint16_t copyset; /* Number. */
 };
 
 /* WRITE and COPY. */
@@ -113,6 +117,22 @@ struct record_intent_item {
     uint32_t region;
 };
 
+struct record_regions_item {
+    uint32_t shard;
+    uint32_t region;
+    uint32_t count;
+    uint8_t slots;
+};
+
+struct record_copyset {
+    uint32_t volume;
+    uint32_t number;
+    uint32_t group;
+    uint64_t epoch;
+    uint64_t sequence;
+    struct store_copyset set;
+};
+
 struct record {
     enum record_type type;
     union {
@@ -124,12 +144,13 @@ struct record {
         struct record_write write; /* WRITE, COPY. */
         struct record_zero zero;
         struct record_grains grains; /* GRAINS, CELLS. */
+        struct record_copyset copyset;
         struct {
             uint32_t next_volume;
             uint32_t next_shard;
         } head;
     } u;
-    uint32_t items; /* WRITE, COPY: CRCs.  GRAINS, CELLS, INTENT: items. */
+    uint32_t items; /* WRITE, COPY: CRCs.  GRAINS, CELLS, INTENT, REGIONS: items. */
     struct const_span raw_items;
 };
 
@@ -145,6 +166,7 @@ void record_put_crc(struct span out, uint32_t item, uint32_t crc);
 void record_put_grains(struct span out, uint32_t item, const struct record_grains_item *grains);
 void record_put_cell(struct span out, uint32_t item, const struct record_cells_item *cell);
 void record_put_intent(struct span out, uint32_t item, const struct record_intent_item *intent);
+void record_put_regions(struct span out, uint32_t item, const struct record_regions_item *regions);
 
 /* Whether the blocks of a WRITE or COPY lie at their own positions of a place. */
 static inline bool record_write_is_natural(const struct record_write *w)
@@ -162,5 +184,6 @@ uint32_t record_get_crc(const struct record *rec, uint32_t item);
 struct record_grains_item record_get_grains(const struct record *rec, uint32_t item);
 struct record_cells_item record_get_cell(const struct record *rec, uint32_t item);
 struct record_intent_item record_get_intent(const struct record *rec, uint32_t item);
+struct record_regions_item record_get_regions(const struct record *rec, uint32_t item);
 
 #endif

@@ -67,7 +67,7 @@ struct record_shard_format {
     struct le64 generation;
     struct le64 bytes;
     struct le16 kind;
-    struct le16 zero;
+    struct le16 copyset;
 };
 static_assert(sizeof(struct record_shard_format) == 48, "SHARD");
 static_assert(offsetof(struct record_shard_format, epoch) == 20, "SHARD");
@@ -131,6 +131,29 @@ struct record_intent_item_format {
     struct le32 region;
 };
 static_assert(sizeof(struct record_intent_item_format) == 8, "INTENT item");
+
+struct record_regions_item_format {
+    struct le32 shard;
+    struct le32 region;
+    struct le32 count;
+    uint8_t slots;
+    uint8_t zero[3];
+};
+static_assert(sizeof(struct record_regions_item_format) == 16, "REGIONS item");
+
+struct record_copyset_format {
+    struct record_head_format head;
+    struct le32 volume;
+    struct le32 number;
+    struct le32 group;
+    struct le64 epoch;
+    struct le64 sequence;
+    uint8_t disks[3][16];
+    uint8_t in;
+    uint8_t whole;
+    uint8_t zero[2];
+};
+static_assert(sizeof(struct record_copyset_format) == 84, "COPYSET");
 
 /* LOSS and BUSY. */
 struct record_state_format {

@@ -150,6 +150,7 @@ static void open_supersede(struct session_open *o, struct catalog_volume *v)
     };
     list_node_init(&session->link);
     list_push_back(&v->sessions, &session->link);
+    regions_begin_session(&o->store->regions, v, o->config.group, o->config.tick);
 }
 
 static void open_begin(struct session_open *o)

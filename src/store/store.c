@@ -37,6 +37,7 @@ static struct status MUST_CHECK store_make_parts(struct store *s, uint64_t check
     TRY(space_init(&s->space, s->sb.layout.data_grains));
     TRY(store_make_sums(s, checksum_bytes));
     TRY(intents_init(&s->intents));
+    TRY(regions_init(&s->regions, s->catalog.limits.open_regions, s->catalog.limits.region_bytes));
     TRY(cell_lists_reserve(&s->catalog.lists, STORE_IO_GRAINS_MAX));
     s->segments = calloc(SEGMENTS_MAX, sizeof *s->segments);
     s->sb_writer.block = aligned_alloc(SUPERBLOCK_BYTES, SUPERBLOCK_BYTES);
@@ -144,6 +145,7 @@ void store_destroy(struct store *store)
     sums_loader_fini(&store->sums_loader);
     sums_fini(&store->sums);
     intents_fini(&store->intents);
+    regions_fini(&store->regions);
     free(store->segments);
     free(store->sb_writer.block);
     free(store->checkpoint.buffers);
@@ -280,8 +282,8 @@ static bool store_is_idle(const struct store *store)
             return false;
     }
     return store->commands == 0 && list_empty(&store->session_opens) &&
-           list_empty(&store->descriptions) && !store->opening_busy && store->busy_waits == 0 &&
-           !checkpoint_is_busy(store) && store->sb_writer.done == NULL &&
+           list_empty(&store->descriptions) && !store->opening_busy && !store->listing_busy &&
+           store->busy_waits == 0 && !checkpoint_is_busy(store) && store->sb_writer.done == NULL &&
            !journal_is_busy(store->journal) && !sums_loader_is_busy(&store->sums_loader);
 }
 

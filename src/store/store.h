@@ -29,6 +29,11 @@
 #define STORE_NAME_BYTES       64                    /* Names of clusters and volumes, with NUL. */
 #define STORE_GROUPS_MAX       8                     /* Ownership groups of a volume. */
 #define STORE_LAYERS_MAX       64                    /* Generations of a shard. */
+#define STORE_REPLICAS_MAX     3
+#define STORE_REGION_BYTES     ((uint32_t)1 << 20)
+#define STORE_REGIONS_MAX      250u   /* In one command. */
+#define STORE_COPYSETS_MAX     32u    /* Likewise. */
+#define STORE_COPYSET_MAX      65535u /* The highest number of a copyset. */
 
 #define STORE_VOLUME_BYTES_MAX ((uint64_t)1 << 50)
 #define STORE_SHARD_BYTES_MIN  ((uint64_t)1 << 20)
@@ -139,6 +144,7 @@ struct store_session_config {
                                    if it does not extend what the disk knows of it (F27). */
     uint32_t group;             /* Ownership group; 0. */
     uint64_t epoch;             /* STALE_EPOCH below the highest that was sealed. */
+    uint32_t tick; /* What the region list has from before counts as written in this tick. */
 };
 
 struct store_session_opened {
@@ -176,6 +182,37 @@ uint64_t store_session_used_bytes(const struct store_session *session);
 /* The host was told of the loss (its Flush failed): forget it, durably with the next record. */
 void store_session_loss_reported(struct store_session *session);
 
+/* ---- Replicas ---- */
+
+/*
+ * The slots of a copyset, and who of them is in sync (docs/replication.md, section 3.1): bits by
+ * slot.  A slot without a disk is nil, and neither in nor whole.
+ */
+struct store_copyset {
+    struct uuid disk[STORE_REPLICAS_MAX];
+    uint8_t in;
+    uint8_t whole; /* Out, and its list is gone: all of it is to be copied. */
+};
+
+bool store_copyset_is_valid(const struct store_copyset *set);
+
+/* What SET keeps of one copyset.  Those of a volume on one disk are numbered. */
+struct store_set {
+    uint32_t number;
+    uint64_t sequence; /* Of the group's record. */
+    struct store_copyset set;
+};
+
+/* Regions of a shard in a row. */
+struct store_region {
+    uint32_t shard; /* Index in the volume. */
+    uint32_t region;
+    uint32_t count;
+    uint32_t tick;    /* CLOSE_REGIONS: no write after it is covered. */
+    uint16_t copyset; /* MERGE_REGIONS: of a shard that is created. */
+    uint8_t slots;    /* LIST, MERGE: not known to be equal.  CLOSE: equal again. */
+};
+
 /* ---- Commands ---- */
 
 enum store_opcode {
@@ -185,7 +222,14 @@ enum store_opcode {
     STORE_OP_DEALLOCATE,    /* The same; the engine may treat it as advice. */
     STORE_OP_FLUSH,         /* All completed writes of the session, on all its shards. */
     STORE_OP_DELETE_VOLUME, /* All shards of the session's volume, and its descriptor. */
+    STORE_OP_LIST_REGIONS,  /* Fills data with items from the cursor in offset on. */
+    STORE_OP_CLOSE_REGIONS, /* Takes slots out of regions where no later tick has written; lazily.
+                             */
+    STORE_OP_MERGE_REGIONS, /* Adds slots to regions, durably, as written in tick. */
+    STORE_OP_SET,           /* Keeps what is known of copysets, durably. */
 };
+
+#define STORE_CURSOR_END UINT64_MAX
 
 struct store_io {
     /* The caller's. */
@@ -197,8 +241,15 @@ struct store_io {
     uint64_t incarnation; /* FLUSH and FUA: STALE_INCARNATION if it is not the disk's. */
     uint64_t offset;      /* Bytes in the shard; whole blocks. */
     uint64_t bytes;       /* Whole blocks; READ and WRITE up to STORE_IO_BYTES_MAX. */
-    struct span data;     /* READ and WRITE: bytes long, aligned to 4 KiB. */
-    uint32_t *crcs;       /* One CRC32C per block.  WRITE: given.  READ: filled; may be NULL. */
+    /*
+     * READ and WRITE: bytes long, aligned to 4 KiB.  LIST, CLOSE and MERGE: struct store_region, up
+     * to STORE_REGIONS_MAX; SET: struct store_set, up to STORE_COPYSETS_MAX.  LIST leaves the next
+     * cursor in offset, and in bytes how much it filled.
+     */
+    struct span data;
+    uint32_t tick;    /* Of the engine, when it sent a command that changes something. */
+    uint16_t copyset; /* WRITE with create: number of the shard's. */
+    uint32_t *crcs;   /* One CRC32C per block.  WRITE: given.  READ: filled; may be NULL. */
     void (*done)(struct store_io *io);
     struct status status; /* Valid in done. */
 
@@ -222,7 +273,8 @@ struct store_io {
 /*
  * Starts a command of the session.  A READ of an unknown shard is UNKNOWN_SHARD; of unmapped
  * blocks, zeros.  A block that fails its checksum is MEDIA_READ (S3).  A full disk is NO_SPACE
- * (S6).
+ * (S6).  LIST_FULL: too many regions of the disk are open; CLOSE_REGIONS after a FLUSH by all
+ * replicas makes room.
  */
 void store_submit(struct store_session *session, struct store_io *io);
 

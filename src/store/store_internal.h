@@ -9,6 +9,8 @@
  *     cells.c      which space first touches get             S6, F28, F29
  *     zero.c       Write Zeroes, Deallocate, delete          J2, F19, F20
  *     opening.c    openings of regions                       F16
+ *     listing.c    regions where replicas may differ         F36, F37
+ *     copysets.c   what the disk knows of its replicas       S5, F39
  *     busy.c       volumes that may have lost something      S1, F25, F26
  *     settle.c     suspect regions                           S7, F17
  *     sums.c, sums_loader.c  checksums in memory             S3, F32
@@ -34,6 +36,7 @@
 #include "store/catalog.h"
 #include "store/intent.h"
 #include "store/record.h"
+#include "store/regions.h"
 #include "store/store.h"
 #include "store/sums.h"
 #include "store/sums_loader.h"
@@ -86,6 +89,8 @@ struct checkpoint {
     uint64_t next_generation;
     bool in_layer;
     uint32_t next_grain;
+    uint32_t next_copyset;
+    uint32_t next_region;
     uint32_t next_intent;
     struct superblock sb; /* The one to be written. */
     void (*done)(struct store *store, struct status status);
@@ -151,7 +156,13 @@ struct store {
 
     struct journal_waiter opening_waiter;
     bool opening_busy;
-    uint32_t busy_waits; /* Volumes that wait for a flush: F25, F26. */
+
+    struct regions regions;
+    struct journal_waiter listing_waiter;
+    bool listing_busy;
+    bool listing_wanted;       /* An overwrite waits for a region to be listed durably. */
+    uint64_t listing_sequence; /* Of the last record of the list. */
+    uint32_t busy_waits;       /* Volumes that wait for a flush: F25, F26. */
 
     struct checkpoint checkpoint;
     struct superblock_writer sb_writer;
@@ -238,6 +249,10 @@ bool delete_admit(struct store_io *io);
 /* Goes on with deletions. */
 void drops_run(struct store *store);
 
+/* Makes a shard of the command's volume, and says so in a record. */
+struct status shard_create(const struct store_io *io, uint32_t index, uint16_t copyset,
+                           struct shard **out_shard) MUST_CHECK;
+
 /* Hand the next parts to the device, as far as there are segments. */
 void read_advance(struct store_io *io);
 void write_advance(struct store_io *io);
@@ -279,6 +294,30 @@ bool region_ensure_open(struct store *store, struct shard *shard, uint32_t regio
 
 /* Writes records for the wanted regions, if there is room and no batch under way. */
 void openings_submit(struct store *store);
+
+/* ---- listing.c ---- */
+
+/*
+ * F36: what a command that changes the shard (NULL: creates it) needs of its region list.  Adds to
+ * *bytes what its record takes; *out_wait: not yet.  overwrites: it does so in place.  LIST_FULL,
+ * NO_MEMORY.
+ */
+struct status listing_prepare(const struct store_io *io, struct shard *shard, bool overwrites,
+                              size_t *bytes, bool *out_wait) MUST_CHECK;
+
+/* The regions of a command that is being let through are open as of its tick. */
+void listing_enter(const struct store_io *io, struct shard *shard);
+
+/* Flushes for those that wait. */
+void listing_run(struct store *store);
+
+/* LIST_REGIONS, CLOSE_REGIONS and MERGE_REGIONS. */
+bool listing_admit(struct store_io *io);
+
+/* ---- copysets.c ---- */
+
+/* SET. */
+bool set_admit(struct store_io *io);
 
 /* ---- busy.c ---- */
 

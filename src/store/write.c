@@ -81,6 +81,16 @@ static uint64_t write_generation(const struct store_io *io, const struct shard *
     return io->generation;
 }
 
+/* Whether any block of it has data; write_needs() has looked. */
+static bool write_overwrites(const struct store_io *io)
+{
+    uint32_t any = 0;
+
+    for (uint32_t i = 0; i < touch_count(io); i++)
+        any |= io->overwrites[i];
+    return any != 0;
+}
+
 /* ---- What it needs ---- */
 
 static void need_overwrite(struct store *store, struct shard *shard, const struct touch *t,
@@ -171,7 +181,8 @@ static struct status MUST_CHECK write_check_space(struct store *store, struct ne
 
 /* ---- Going ---- */
 
-static struct status MUST_CHECK write_create_shard(struct store_io *io, struct shard **out_shard)
+struct status shard_create(const struct store_io *io, uint32_t index, uint16_t copyset,
+                           struct shard **out_shard)
 {
     struct store *const store = io->session->store;
     struct catalog_volume *const v = io->session->volume;
@@ -179,11 +190,12 @@ static struct status MUST_CHECK write_create_shard(struct store_io *io, struct s
         .type = RECORD_SHARD,
         .u.shard = { .id = store->catalog.next_shard_id,
                      .volume = v->id,
-                     .index = io->shard,
+                     .index = index,
                      .group = io->session->group,
                      .epoch = io->session->epoch,
                      .generation = io->generation,
-                     .bytes = v->desc.shard_bytes },
+                     .bytes = v->desc.shard_bytes,
+                     .copyset = copyset },
     };
     uint64_t sequence;
 
@@ -489,11 +501,7 @@ static void write_on_copied(struct journal_waiter *waiter, struct status status)
 
 static bool write_has_copies(const struct store_io *io)
 {
-    uint32_t any = 0;
-
-    for (uint32_t i = 0; i < touch_count(io); i++)
-        any |= io->overwrites[i];
-    return any != 0 && !store_overwrites_in_place(io->session->store);
+    return write_overwrites(io) && !store_overwrites_in_place(io->session->store);
 }
 
 static void write_go(struct store_io *io, struct shard *shard, const struct need *need)
@@ -505,7 +513,9 @@ static void write_go(struct store_io *io, struct shard *shard, const struct need
                            : STATUS(OK);
 
     if (status_ok(st) && shard == NULL)
-        st = write_create_shard(io, &shard);
+        st = shard_create(io, io->shard, io->copyset, &shard);
+    if (status_ok(st) && volume_has_lists(&io->session->volume->desc))
+        st = regions_reserve(shard);
     if (status_ok(st))
         st = map_layer_make(&shard->map, write_generation(io, shard), &layer);
     if (!status_ok(st)) {
@@ -515,6 +525,7 @@ static void write_go(struct store_io *io, struct shard *shard, const struct need
     command_activate(io, shard);
     io->promised = need->map_bytes;
     store->catalog.usage.promised += io->promised;
+    listing_enter(io, shard);
     write_record(io, shard, layer);
     write_enter_regions(io, true);
     if (write_has_copies(io)) {
@@ -550,7 +561,10 @@ bool write_admit(struct store_io *io)
                           command_conflicts(shard, io, true)))
         return false;
     struct need need = write_needs(io, shard);
-    const struct status st = write_check_space(store, &need);
+    struct status st = write_check_space(store, &need);
+    if (status_ok(st))
+        st = listing_prepare(io, shard, write_overwrites(io) && store_overwrites_in_place(store),
+                             &need.record_bytes, &need.wait);
     if (!status_ok(st)) {
         command_finish(io, st);
         return true;

@@ -119,6 +119,7 @@ static void zero_go(struct store_io *io, struct shard *shard)
     const struct record rec = { .type = RECORD_ZERO, .u.zero = zero_record(io, shard) };
 
     command_activate(io, shard);
+    listing_enter(io, shard);
     io->promised = zero_map_bytes(io);
     store->catalog.usage.promised += io->promised;
     record_encode(&rec, journal_append(store->journal, record_bytes(RECORD_ZERO, 0), &io->last));
@@ -151,12 +152,15 @@ bool zero_admit(struct store_io *io)
         return false;
     struct status st = STATUS(OK);
     const bool is_void = zero_is_void(io, shard);
+    size_t record = record_bytes(RECORD_ZERO, 0);
     bool wait = false;
     if (!is_void)
         st = zero_make_layer(io, shard, &wait);
+    if (status_ok(st) && !is_void)
+        st = listing_prepare(io, shard, false, &record, &wait);
     if (status_ok(st) && !is_void) {
         if (wait || (command_may_be_lost(io) && !busy_ensure_marked(store, io->session->volume)) ||
-            !journal_has_room(store->journal, record_bytes(RECORD_ZERO, 0), false))
+            !journal_has_room(store->journal, record, false))
             return false;
         zero_go(io, shard);
         return true;
@@ -184,6 +188,7 @@ static void drop_shard(struct store *store, struct shard *shard, bool replay, ui
         }
     }
     intents_drop_shard(&store->intents, shard);
+    regions_drop_shard(&store->regions, shard);
     catalog_remove_shard(&store->catalog, shard);
 }
 

@@ -282,6 +282,10 @@ static void slot_take_answer(struct load_slot *s)
         load->zeroed.count = 0;
         return;
     case STORE_OP_DELETE_VOLUME:
+    case STORE_OP_LIST_REGIONS:
+    case STORE_OP_CLOSE_REGIONS:
+    case STORE_OP_MERGE_REGIONS:
+    case STORE_OP_SET:
         break;
     }
     assert(false);

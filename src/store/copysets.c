@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * SET: what the disk knows of the copysets of its volumes (S5, F39), so that the record of the meta
+ * store can be made again from the disks.  docs/replication.md, sections 6.5 and 11.6.
+ */
+#include "store/store_internal.h"
+
+static void set_on_flushed(struct journal_waiter *waiter, struct status status)
+{
+    struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
+
+    command_finish(io, status_ok(status) ? status : STATUS(MEDIA_WRITE));
+}
+
+static struct record_copyset set_record(const struct store_io *io, const struct store_set *set)
+{
+    return (struct record_copyset) { .volume = io->session->volume->id,
+                                     .number = set->number,
+                                     .group = io->session->group,
+                                     .epoch = io->session->epoch,
+                                     .sequence = set->sequence,
+                                     .set = set->set };
+}
+
+/* Whether a set may be kept: it is none that the disk has overtaken. */
+static struct status MUST_CHECK set_check(const struct store_io *io, const struct store_set *set)
+{
+    const struct catalog_copyset *const old = copyset_next(io->session->volume, set->number);
+
+    if (set->number > STORE_COPYSET_MAX || !store_copyset_is_valid(&set->set))
+        return STATUS(INVALID);
+    if (old == NULL || old->rec.number != set->number)
+        return STATUS(OK);
+    const bool older = old->rec.epoch > io->session->epoch ||
+                       (old->rec.epoch == io->session->epoch && old->rec.sequence > set->sequence);
+    return older || old->rec.group != io->session->group ? STATUS(INVALID) : STATUS(OK);
+}
+
+static struct status MUST_CHECK set_keep(struct store_io *io, const struct store_set *sets,
+                                         uint32_t count)
+{
+    struct store *const store = io->session->store;
+
+    for (uint32_t i = 0; i < count; i++)
+        TRY(set_check(io, &sets[i]));
+    for (uint32_t i = 0; i < count; i++) {
+        const struct record rec = { .type = RECORD_COPYSET, .u.copyset = set_record(io, &sets[i]) };
+        TRY(copyset_put(&store->catalog, io->session->volume, &rec.u.copyset));
+        record_encode(&rec,
+                      journal_append(store->journal, record_bytes(RECORD_COPYSET, 0), &io->last));
+    }
+    return STATUS(OK);
+}
+
+bool set_admit(struct store_io *io)
+{
+    struct store *const store = io->session->store;
+    const struct store_set *const sets = (const struct store_set *)(void *)io->data.at;
+    const uint32_t count = (uint32_t)(io->data.bytes / sizeof *sets);
+
+    if (count == 0 || count > STORE_COPYSETS_MAX) {
+        command_finish(io, STATUS(INVALID));
+        return true;
+    }
+    if (!journal_has_room(store->journal, count * record_bytes(RECORD_COPYSET, 0), false))
+        return false;
+    const struct status st = set_keep(io, sets, count);
+    if (!status_ok(st)) {
+        command_finish(io, st);
+        return true;
+    }
+    command_activate(io, NULL);
+    io->waiter = (struct journal_waiter) { .sequence = io->last, .fn = set_on_flushed };
+    journal_wait_flushed(store->journal, &io->waiter);
+    return true;
+}
