@@ -226,7 +226,8 @@ static void opening_new_life(struct opening *o)
     struct store *const store = o->load.store;
 
     const bool changes = opening_incarnation_changes(o);
-    store->incarnation += changes ? 1 : 0;
+    if (changes)
+        store->incarnation = incarnation_after(store->reactor, store->incarnation);
     LIST_FOR_EACH (n, &store->catalog.volumes) {
         struct catalog_volume *const v = CONTAINER_OF(n, struct catalog_volume, link);
         /* F25; a disk of before its feature does not say who was busy. */

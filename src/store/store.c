@@ -219,6 +219,14 @@ void store_get_info(const struct store *store, struct store_info *out_info)
 
 /* ---- Failure ---- */
 
+uint64_t incarnation_after(struct reactor *reactor, uint64_t incarnation)
+{
+    uint32_t drawn;
+
+    reactor_random(reactor, (struct span) { (uint8_t *)&drawn, sizeof drawn });
+    return ((incarnation >> 32) + 1) << 32 | drawn;
+}
+
 static void failure_on_recorded(struct store *store, struct status status)
 {
     (void)status; /* If not even this can be written, section 6 says what remains unknown. */
@@ -251,7 +259,7 @@ void store_fail(struct store *store, struct status why)
     assert(!status_ok(why));
     if (!store->failed) {
         store->failed = true;
-        store->incarnation++;
+        store->incarnation = incarnation_after(store->reactor, store->incarnation);
         log_error(store->reactor->log,
                   "disk '%s': %s: it takes no more writes; what it holds can be read, and starting "
                   "anew tries it again",

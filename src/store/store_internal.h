@@ -233,6 +233,12 @@ static inline uint64_t store_data_offset(const struct store *store, uint64_t blo
 /* Regions and volumes that are in use: they close when they have been idle. */
 void store_watch_idle(struct store *store);
 
+/*
+ * The incarnation after one: above it, and not the one that came after it when the disk was put
+ * back from an image, as its low 32 bits are drawn anew.
+ */
+uint64_t incarnation_after(struct reactor *reactor, uint64_t incarnation);
+
 /* The disk has failed: refuse writes, raise the incarnation, record it. */
 void store_fail(struct store *store, struct status why);
 

@@ -479,6 +479,30 @@ static void a_long_list_becomes_coarser(void **state)
                      3); /* The first shard had the longest list, when room was short. */
 }
 
+/* ---- Incarnations ---- */
+
+/* A disk that is put back from an image does not repeat the incarnation that followed it. */
+static void an_incarnation_is_not_repeated(void **state)
+{
+    (void)state;
+    static uint8_t image[RIG_DEVICE_BYTES];
+    uint64_t seen[4];
+    rig_record(&rig);
+    for (uint64_t i = 0; i < ARRAY_COUNT(seen); i++) {
+        struct rig after;
+        rig_image(&rig, rig.event_count, true, 0, image);
+        rig_init(&after, image, 100 + i);
+        after.boot.b[0] = 2;
+        assert_status(rig_open(&after), STATUS_OK);
+        open_session(&after, 2, 1);
+        seen[i] = after.session.incarnation;
+        assert_true(seen[i] > rig.session.incarnation);
+        for (uint64_t j = 0; j < i; j++)
+            assert_true((uint32_t)seen[j] != (uint32_t)seen[i]);
+        rig_abandon(&after);
+    }
+}
+
 /* ---- Copysets ---- */
 
 static struct store_set set_of(uint64_t sequence, uint8_t in)
@@ -563,6 +587,7 @@ int main(void)
         CASE(merging_refuses_what_cannot_be),
         CASE(open_regions_are_bounded),
         CASE(a_long_list_becomes_coarser),
+        CASE(an_incarnation_is_not_repeated),
         CASE(a_set_does_not_go_back),
         CASE(a_set_is_durable),
         CASE(sets_that_cannot_be_are_refused),
