@@ -53,7 +53,8 @@
     X(STALE_SESSION, ESTALE, 0x006, false, "stale session")                                  \
     X(WRONG_GENERATION, ESTALE, 0x006, false, "wrong generation")                            \
     X(OVERTAKEN, ECANCELED, 0x006, false, "overtaken by a newer session")                    \
-    X(MALFORMED, EPROTO, 0x002, false, "malformed command")
+    X(MALFORMED, EPROTO, 0x002, false, "malformed command")                                  \
+    X(FENCED, ESTALE, 0x302, true, "another node serves it")
 
 enum status_code {
 #define STATUS_ENUM(name, err, nvme, retry, text) STATUS_##name,

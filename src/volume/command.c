@@ -31,13 +31,29 @@ struct status command_pool_init(struct slice *s, uint32_t commands_max)
     /* Untouched memory costs nothing: a command is set up when it is used for the first time. */
     s->commands_max = commands_max;
     s->commands = calloc(commands_max, sizeof *s->commands);
-    return s->commands == NULL ? STATUS(NO_MEMORY) : STATUS(OK);
+    s->leg_ios = calloc((size_t)commands_max * VOLUME_PIECES_MAX * s->replicas, sizeof *s->leg_ios);
+    return s->commands == NULL || s->leg_ios == NULL ? STATUS(NO_MEMORY) : STATUS(OK);
 }
 
 void command_pool_fini(struct slice *s)
 {
     assert(s->commands_used == 0);
+    free(s->leg_ios);
     free(s->commands);
+}
+
+/* A command of which no use was made before. */
+static struct command *command_set_up(struct slice *front)
+{
+    const uint32_t index = front->commands_fresh++;
+    struct command *const cmd = &front->commands[index];
+
+    list_node_init(&cmd->link);
+    cmd->front = front;
+    for (uint32_t i = 0; i < VOLUME_PIECES_MAX; i++)
+        cmd->pieces[i].legs =
+            &front->leg_ios[((size_t)index * VOLUME_PIECES_MAX + i) * front->replicas];
+    return cmd;
 }
 
 static struct command *command_get(struct slice *front)
@@ -48,9 +64,7 @@ static struct command *command_get(struct slice *front)
         /* The one that was used last is still in the cache. */
         cmd = CONTAINER_OF(list_pop_front(&front->commands_free), struct command, link);
     } else if (front->commands_fresh < front->commands_max) {
-        cmd = &front->commands[front->commands_fresh++];
-        list_node_init(&cmd->link);
-        cmd->front = front;
+        cmd = command_set_up(front);
     }
     if (cmd != NULL)
         front->commands_used++;
@@ -161,7 +175,7 @@ static struct piece *command_extent_piece(struct command *cmd, const struct layo
     p->order.exclusive = !only_looks(req->opcode);
     p->order.second = false;
     p->scratch.bytes = 0;
-    for (uint32_t i = 0; i < PIECE_LEGS_MAX; i++) {
+    for (unsigned i = 0; i < cmd->front->replicas; i++) {
         struct store_io *s = &p->legs[i].store;
         s->opcode = store_opcode_of(req->opcode);
         s->fua = req->fua;
@@ -230,7 +244,7 @@ static void command_submit_blocks(struct command *cmd, struct layout_range *rest
     const size_t at = rest->at - req->offset;
     struct piece *p = command_extent_piece(cmd, &e);
 
-    for (uint32_t i = 0; i < PIECE_LEGS_MAX; i++) {
+    for (unsigned i = 0; i < cmd->front->replicas; i++) {
         struct store_io *s = &p->legs[i].store;
         s->data = span_sub(req->data, at, e.bytes);
         if (req->opcode == NVME_NS_WRITE)
@@ -270,12 +284,16 @@ static void command_feed_zeroes(struct command *cmd)
     }
 }
 
+/* 5.10: what one replica does not confirm is acknowledged when it has been excluded. */
 static void command_on_flushed(struct leg_io *io)
 {
-    struct piece *p = CONTAINER_OF(io, struct piece, legs[0]);
+    struct piece *p = io->owner;
 
     p->status = io->status;
-    command_on_piece(p);
+    if (p->cmd->front->replicas > 1 && !status_ok(io->status))
+        members_hold_flush(p, io->leg);
+    else
+        command_on_piece(p);
 }
 
 /*
@@ -292,6 +310,7 @@ static void command_feed_flush(struct command *cmd)
             continue;
         struct piece *p = command_take_piece(cmd);
         struct leg_io *io = &p->legs[0];
+        io->owner = p;
         io->leg = leg;
         io->store.opcode = STORE_OP_FLUSH;
         io->store.fua = false;

@@ -5,8 +5,8 @@
  *                +----------- more ------------+
  *                v                             |
  *   IDLE ---> PLACING ---> MEMORY ---> READING ---> WRITING ---> LEAVING ---> ENDED
- *                |                        |                         ^
- *                +------------------------+-------------------------+
+ *                                         |                         ^
+ *                                         +-------------------------+
  *
  * A chunk lies in one stripe unit at either end.  It takes its places in the overlap order at both
  * ends, shared at the source and exclusive at the destination, before it reads, and keeps both
@@ -31,7 +31,7 @@ enum copy_state {
     COPY_IDLE,
     COPY_PLACING, /* A place: place_on_return(). */
     COPY_MEMORY,  /* copy_on_memory(). */
-    COPY_READING, /* The legs: copy_on_leg(). */
+    COPY_READING, /* The replicas: copy_on_return(). */
     COPY_WRITING, /* Likewise. */
     COPY_LEAVING, /* The places are given back: place_on_return(). */
     COPY_ENDED,
@@ -39,7 +39,7 @@ enum copy_state {
 
 static const struct sm_state copy_states[] = {
     [COPY_IDLE] = { "idle", SM_TO(COPY_PLACING) },
-    [COPY_PLACING] = { "placing", SM_TO(COPY_MEMORY) | SM_TO(COPY_LEAVING) },
+    [COPY_PLACING] = { "placing", SM_TO(COPY_MEMORY) },
     [COPY_MEMORY] = { "memory", SM_TO(COPY_READING) },
     [COPY_READING] = { "reading", SM_TO(COPY_WRITING) | SM_TO(COPY_LEAVING) },
     [COPY_WRITING] = { "writing", SM_TO(COPY_LEAVING) },
@@ -48,7 +48,7 @@ static const struct sm_state copy_states[] = {
 };
 
 static void copy_step(struct command *cmd);
-static void copy_on_leg(struct leg_io *io);
+static void copy_on_fanned(struct piece *p);
 static void place_deliver(struct io_msg *msg);
 
 static uint64_t in_block(uint64_t at)
@@ -255,40 +255,33 @@ static bool copy_get_memory(struct command *cmd)
     return false;
 }
 
-/* The legs of a shard, or why there is one that cannot be used. */
-static struct status shard_check(const struct volume_map *map, uint32_t shard)
+static void copy_deliver(struct io_msg *msg)
 {
-    for (uint32_t i = 0; i < PIECE_LEGS_MAX; i++) {
-        const struct leg *leg = map->legs[map->shards[shard].disk[i]];
-        if (leg->session == NULL)
-            return leg->problem;
-    }
-    return STATUS(OK);
+    fanout_start(CONTAINER_OF(msg, struct piece, msg));
 }
 
+/* One of the chunk's transfers, at the slice of its shard: the order's place is held already. */
 static void copy_submit(struct command *cmd, struct piece *p, const struct layout_extent *e,
                         enum store_opcode opcode, struct span data)
 {
-    const struct volume_map *map = cmd->front->map;
-    const uint32_t legs = opcode == STORE_OP_READ ? 1 : PIECE_LEGS_MAX;
-
-    for (uint32_t i = 0; i < legs; i++) {
-        struct leg_io *io = &p->legs[i];
-        io->leg = map->legs[map->shards[e->shard].disk[i]];
-        io->reactor = cmd->front->reactor;
-        io->done = copy_on_leg;
-        io->store.opcode = opcode;
-        io->store.fua = opcode == STORE_OP_WRITE && cmd->req->fua;
-        io->store.create = opcode == STORE_OP_WRITE;
-        io->store.shard = e->shard;
-        io->store.offset = e->offset;
-        io->store.bytes = e->bytes;
-        io->store.data = data;
-        io->store.crcs = opcode == STORE_OP_WRITE ? cmd->crcs : NULL;
-        p->cmd = cmd;
-        cmd->feed.copy.pending++;
-        leg_submit(io);
+    for (unsigned i = 0; i < cmd->front->replicas; i++) {
+        struct store_io *s = &p->legs[i].store;
+        s->opcode = opcode;
+        s->fua = opcode == STORE_OP_WRITE && cmd->req->fua;
+        s->create = opcode == STORE_OP_WRITE;
+        s->shard = e->shard;
+        s->offset = e->offset;
+        s->bytes = e->bytes;
+        s->data = data;
+        s->crcs = opcode == STORE_OP_WRITE ? cmd->crcs : NULL;
     }
+    p->cmd = cmd;
+    p->copyset = copyset_of_shard(cmd->front, e->shard);
+    p->status = STATUS(OK);
+    p->on_fanned = copy_on_fanned;
+    p->msg.deliver = copy_deliver;
+    cmd->feed.copy.pending++;
+    reactor_send(cmd->front->reactor, p->copyset->slice->reactor, &p->msg);
 }
 
 static void copy_read(struct command *cmd)
@@ -315,15 +308,22 @@ static void copy_write(struct command *cmd)
     copy_submit(cmd, &cmd->pieces[1], &c->to, STORE_OP_WRITE, blocks);
 }
 
-static void copy_on_leg(struct leg_io *io)
+/* Back at the front. */
+static void copy_on_return(struct io_msg *msg)
 {
-    struct command *cmd = CONTAINER_OF(io, struct piece, legs[0])->cmd;
+    struct piece *p = CONTAINER_OF(msg, struct piece, msg);
+    struct command *cmd = p->cmd;
 
-    static_assert(PIECE_LEGS_MAX == 1, "find the piece of any of its legs");
     if (status_ok(cmd->status))
-        cmd->status = io->status;
+        cmd->status = p->status;
     if (--cmd->feed.copy.pending == 0)
         copy_step(cmd);
+}
+
+static void copy_on_fanned(struct piece *p)
+{
+    p->msg.deliver = copy_on_return;
+    reactor_send(p->copyset->slice->reactor, p->cmd->front->reactor, &p->msg);
 }
 
 /* ---- The machine ---- */
@@ -339,19 +339,6 @@ static void copy_begin_chunk(struct command *cmd)
     chunk_choose(cmd);
     places_choose(cmd);
     copy_place_next(cmd);
-}
-
-/* All places are taken. */
-static void copy_on_placed(struct command *cmd)
-{
-    const struct volume_map *map = cmd->front->map;
-    struct copy *const c = &cmd->feed.copy;
-
-    cmd->status = shard_check(map, c->from.shard);
-    if (status_ok(cmd->status))
-        cmd->status = shard_check(map, c->to.shard);
-    sm_move(&c->sm, status_ok(cmd->status) ? COPY_MEMORY : COPY_LEAVING);
-    copy_step(cmd);
 }
 
 static void copy_leave(struct command *cmd)
@@ -381,10 +368,12 @@ static void copy_step(struct command *cmd)
 
     switch ((enum copy_state)c->sm.now) {
     case COPY_PLACING:
-        if (c->placed < c->place_count)
+        if (c->placed < c->place_count) {
             copy_place_next(cmd);
-        else
-            copy_on_placed(cmd);
+            return;
+        }
+        sm_move(&c->sm, COPY_MEMORY);
+        copy_step(cmd);
         return;
     case COPY_MEMORY:
         if (!copy_get_memory(cmd))

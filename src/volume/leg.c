@@ -46,6 +46,7 @@ void leg_on_opened(struct leg *leg, const struct store_session_opened *opened)
         return;
     leg->session = opened->session;
     leg->incarnation = opened->incarnation;
+    atomic_store(&leg->incarnation_now, opened->incarnation);
     leg->generation = opened->generation;
     leg_note_use(leg);
     /* Writes of an earlier session may still be unflushed: the first Flush asks the disk. */
@@ -147,6 +148,7 @@ static bool leg_on_stale_incarnation(struct leg_io *io)
     store_get_info(leg->store, &info);
     if (leg->incarnation != info.incarnation) { /* The first command that finds it. */
         leg->incarnation = info.incarnation;
+        atomic_store(&leg->incarnation_now, info.incarnation);
         leg_note_loss(leg);
     }
     return leg->continue_on_loss && io->store.incarnation != info.incarnation;

@@ -50,10 +50,13 @@ struct leg {
 
     /* Written on the store's reactor, read anywhere. */
     _Atomic uint64_t used_bytes; /* What the volume takes there, as of the last command. */
+    _Atomic uint64_t incarnation_now;
 };
 
 struct leg_io {
-    /* The caller's.  In store: opcode, fua, create, shard, offset, bytes, data, crcs. */
+    /* The caller's.  In store: opcode, fua, create, shard, offset, bytes, data, crcs, tick. */
+    void *owner;   /* Whoever asks, and ... */
+    unsigned slot; /* ... for which replica. */
     struct leg *leg;
     struct store_io store;
     struct reactor *reactor; /* Where leg_submit() was called and done will be. */

@@ -54,24 +54,90 @@ static struct status MUST_CHECK find_leg(struct volume *v, const struct volume_d
     return add_leg(v, disk, out_index);
 }
 
+/* ---- Copysets ---- */
+
+/* The number of a tuple of disks in the group's record; a volume of one replica has none. */
+static struct status MUST_CHECK find_number(const struct volume *v, const uint32_t *leg,
+                                            uint32_t *out_number)
+{
+    const struct group *const g = v->members.group;
+
+    *out_number = 0;
+    if (v->desc.replicas == 1)
+        return STATUS(OK);
+    for (uint32_t n = 0; g != NULL && n < g->copyset_count; n++) {
+        bool same = true;
+        for (uint32_t slot = 0; slot < v->desc.replicas && same; slot++)
+            same = uuid_equal(g->copysets[n].slots[slot].disk, v->calls[leg[slot]]->uuid);
+        *out_number = n;
+        if (same)
+            return STATUS(OK);
+    }
+    return STATUS(INVALID);
+}
+
+static struct slice *slice_of_leg(const struct volume *v, uint32_t leg)
+{
+    const struct leg *const l = &v->calls[leg]->leg;
+
+    return &v->slices[l->store != NULL ? l->reactor->index : 0];
+}
+
+static struct status MUST_CHECK add_copyset(struct volume *v, const uint32_t *leg,
+                                            uint32_t *out_index)
+{
+    struct copyset **const sets =
+        realloc(v->copysets, ((size_t)v->copyset_count + 1) * sizeof(struct copyset *));
+
+    if (sets == NULL)
+        return STATUS(NO_MEMORY);
+    v->copysets = sets;
+    uint32_t number;
+    TRY(find_number(v, leg, &number));
+    struct copyset *const cs = calloc(1, sizeof *cs);
+    if (cs == NULL)
+        return STATUS(NO_MEMORY);
+    cs->number = number;
+    memcpy(cs->leg, leg, sizeof cs->leg);
+    cs->slice = slice_of_leg(v, leg[0]);
+    cs->members = v->desc.replicas == 1 ? 1 : (uint8_t)group_members(v->members.group, number);
+    list_init(&cs->held);
+    *out_index = v->copyset_count;
+    sets[v->copyset_count++] = cs;
+    return STATUS(OK);
+}
+
+static struct status MUST_CHECK find_copyset(struct volume *v, const uint32_t *leg,
+                                             uint32_t *out_index)
+{
+    for (uint32_t i = 0; i < v->copyset_count; i++) {
+        if (memcmp(v->copysets[i]->leg, leg, sizeof v->copysets[i]->leg) != 0)
+            continue;
+        *out_index = i;
+        return STATUS(OK);
+    }
+    return add_copyset(v, leg, out_index);
+}
+
 /* ---- Shards ---- */
 
 #define LEG_UNKNOWN UINT32_MAX
 
 /* legs: per disk of the configuration, its leg's index or LEG_UNKNOWN. */
 static struct status MUST_CHECK place_shard(struct volume *v, const struct volume_config *config,
-                                            uint32_t *legs, uint32_t shard,
-                                            struct volume_placement *out_placement)
+                                            uint32_t *legs, uint32_t shard, uint32_t *out_copyset)
 {
-    for (uint32_t r = 0; r < PIECE_LEGS_MAX; r++) {
+    uint32_t leg[VOLUME_REPLICAS_MAX] = { COPYSET_NO_LEG, COPYSET_NO_LEG, COPYSET_NO_LEG };
+
+    for (uint32_t r = 0; r < v->desc.replicas; r++) {
         const uint32_t disk = config->shards[shard].disk[r];
         if (disk >= config->disk_count)
             return STATUS(INVALID);
         if (legs[disk] == LEG_UNKNOWN)
             TRY(find_leg(v, &config->disks[disk], &legs[disk]));
-        out_placement->disk[r] = legs[disk];
+        leg[r] = legs[disk];
     }
-    return STATUS(OK);
+    return find_copyset(v, leg, out_copyset);
 }
 
 static struct status MUST_CHECK place_shards(struct volume *v, const struct volume_config *config,
@@ -93,11 +159,7 @@ static struct status MUST_CHECK place_shards(struct volume *v, const struct volu
 /* V1: whether all shards of the old map are where they were. */
 static bool shards_stay(const struct volume_map *map, const struct volume_map *old)
 {
-    for (uint32_t i = 0; i < old->layout.shard_count; i++)
-        for (uint32_t r = 0; r < PIECE_LEGS_MAX; r++)
-            if (map->shards[i].disk[r] != old->shards[i].disk[r])
-                return false;
-    return true;
+    return memcmp(map->shards, old->shards, old->shard_count * sizeof *old->shards) == 0;
 }
 
 /* ---- The map ---- */
@@ -117,13 +179,17 @@ static struct status MUST_CHECK map_fill(struct volume *v, const struct volume_c
     map->shards = calloc(config->shard_count, sizeof *map->shards);
     if (map->shards == NULL)
         return STATUS(NO_MEMORY);
+    map->shard_count = config->shard_count;
     TRY(place_shards(v, config, map));
     if (v->map != NULL && !shards_stay(map, v->map))
         return STATUS(INVALID);
     map->legs = calloc(v->call_count, sizeof *map->legs);
-    if (map->legs == NULL)
+    map->copysets = calloc(v->copyset_count, sizeof *map->copysets);
+    if (map->legs == NULL || map->copysets == NULL)
         return STATUS(NO_MEMORY);
     map->leg_count = v->call_count;
+    map->copyset_count = v->copyset_count;
+    memcpy(map->copysets, v->copysets, v->copyset_count * sizeof *map->copysets);
     for (uint32_t i = 0; i < v->call_count; i++)
         map->legs[i] = &v->calls[i]->leg;
     return STATUS(OK);
@@ -150,6 +216,7 @@ void volume_map_destroy(struct volume_map *map)
     if (map == NULL)
         return;
     free(map->legs);
+    free(map->copysets);
     free(map->shards);
     free(map);
 }

@@ -5,12 +5,12 @@
 #include "volume/volume_internal.h"
 
 /*
- *   front's reactor      owner's reactor          disk's reactor, today the same
+ *   front's reactor      owner's reactor
  *
  *   slice_submit ------> slice_deliver
  *                        order, then
- *                        piece_start -----------> store
- *                        piece_on_leg <----------
+ *                        piece_start -----> fanout_start
+ *                        piece_on_fanned <-----+
  *   command_on_piece <-- piece_end
  *
  * A piece that is part of a block goes to the store once to read it and, if it is to change, a
@@ -18,13 +18,14 @@
  */
 static void slice_deliver(struct io_msg *msg);
 static void piece_on_granted(struct order_entry *entry);
-static void piece_on_leg(struct leg_io *io);
+static void piece_on_fanned(struct piece *p);
 static void piece_return(struct io_msg *msg);
 static void scratch_on_memory(struct buf_waiter *waiter);
 
 void slice_submit(struct piece *p)
 {
-    p->owner = slice_of_shard(p->cmd->front, p->order.shard);
+    p->copyset = copyset_of_shard(p->cmd->front, p->order.shard);
+    p->owner = p->copyset->slice;
     if (p->owner->reactor == p->cmd->front->reactor) {
         slice_deliver(&p->msg);
         return;
@@ -33,32 +34,12 @@ void slice_submit(struct piece *p)
     reactor_send(p->cmd->front->reactor, p->owner->reactor, &p->msg);
 }
 
-/* Ends the piece without a wait; off the caller's stack. */
-static void piece_refuse(struct piece *p, struct status why)
-{
-    struct slice *s = p->owner;
-
-    p->status = why;
-    list_node_init(&p->link);
-    list_push_back(&s->refused, &p->link);
-    reactor_defer(s->reactor, &s->refuse_task);
-}
-
-/* Sends the piece to all legs of its shard. */
-static void piece_submit(struct piece *p)
-{
-    p->legs_pending = PIECE_LEGS_MAX;
-    for (uint32_t i = 0; i < PIECE_LEGS_MAX; i++)
-        leg_submit(&p->legs[i]);
-}
-
 /* ---- Blocks that do not go to the host as they are ---- */
 
 /* Takes memory and reads the blocks into it, now or when there is some. */
 static void scratch_start(struct piece *p)
 {
     struct scratch *const m = &p->scratch;
-    struct store_io *s = &p->legs[0].store;
 
     m->memory = buf_get(p->owner->scratch, m->bytes);
     if (m->memory.at == NULL) {
@@ -67,11 +48,13 @@ static void scratch_start(struct piece *p)
         return;
     }
     m->reading = true;
-    s->opcode = STORE_OP_READ;
-    s->data = m->memory;
-    s->crcs = NULL;
-    p->legs_pending = 1;
-    leg_submit(&p->legs[0]);
+    for (unsigned i = 0; i < p->owner->replicas; i++) {
+        struct store_io *s = &p->legs[i].store;
+        s->opcode = STORE_OP_READ;
+        s->data = m->memory;
+        s->crcs = NULL;
+    }
+    fanout_start(p);
 }
 
 static void scratch_on_memory(struct buf_waiter *waiter)
@@ -79,21 +62,21 @@ static void scratch_on_memory(struct buf_waiter *waiter)
     scratch_start(CONTAINER_OF(waiter, struct piece, scratch.waiter));
 }
 
-/* The block is there with the host's part in it: to all legs. */
+/* The block is there with the host's part in it: to all replicas. */
 static void scratch_write(struct piece *p)
 {
     struct scratch *const m = &p->scratch;
 
     assert(m->memory.bytes == STORE_BLOCK_BYTES);
     m->crc = crc32c(m->memory.at, STORE_BLOCK_BYTES);
-    for (uint32_t i = 0; i < PIECE_LEGS_MAX; i++) {
+    for (unsigned i = 0; i < p->owner->replicas; i++) {
         struct store_io *s = &p->legs[i].store;
         s->opcode = STORE_OP_WRITE;
         s->create = true;
         s->data = m->memory;
         s->crcs = &m->crc;
     }
-    piece_submit(p);
+    fanout_start(p);
 }
 
 /* Whether the blocks are what the host says; the host's data have no other use. */
@@ -147,23 +130,11 @@ static bool scratch_go_on(struct piece *p)
 /* The piece is alone on its blocks now. */
 static void piece_start(struct piece *p)
 {
-    const struct volume_map *map = p->owner->map;
-    const struct volume_placement *placement = &map->shards[p->order.shard];
-
-    for (uint32_t i = 0; i < PIECE_LEGS_MAX; i++) {
-        struct leg *leg = map->legs[placement->disk[i]];
-        if (leg->session == NULL) {
-            piece_refuse(p, leg->problem);
-            return;
-        }
-        p->legs[i].leg = leg;
-        p->legs[i].reactor = p->owner->reactor;
-        p->legs[i].done = piece_on_leg;
-    }
+    p->on_fanned = piece_on_fanned;
     if (p->scratch.bytes > 0)
         scratch_start(p);
     else
-        piece_submit(p);
+        fanout_start(p);
 }
 
 static void piece_on_granted(struct order_entry *entry)
@@ -200,16 +171,8 @@ static void piece_return(struct io_msg *msg)
     command_on_piece(CONTAINER_OF(msg, struct piece, msg));
 }
 
-static void piece_on_leg(struct leg_io *io)
+static void piece_on_fanned(struct piece *p)
 {
-    /* The store's private part knows nothing of pieces; the command's pieces do. */
-    struct piece *p = CONTAINER_OF(io, struct piece, legs[0]);
-
-    static_assert(PIECE_LEGS_MAX == 1, "find the piece of any of its legs");
-    if (status_ok(p->status))
-        p->status = io->status;
-    if (--p->legs_pending > 0)
-        return;
     if (p->scratch.bytes > 0) {
         if (p->scratch.reading && scratch_go_on(p))
             return;
@@ -218,26 +181,15 @@ static void piece_on_leg(struct leg_io *io)
     piece_end(p);
 }
 
-static void slice_end_refused(struct io_task *task)
-{
-    struct slice *s = CONTAINER_OF(task, struct slice, refuse_task);
-    struct list refused;
-
-    list_init(&refused);
-    list_splice_back(&refused, &s->refused);
-    struct list_node *n;
-    while ((n = list_pop_front(&refused)) != NULL)
-        piece_end(CONTAINER_OF(n, struct piece, link));
-}
-
 struct status slice_init(struct slice *s, struct volume *v, struct reactor *reactor,
                          struct buf_pool *scratch, uint32_t commands_max)
 {
     s->volume = v;
     s->reactor = reactor;
     s->scratch = scratch;
+    s->replicas = v->desc.replicas;
     list_init(&s->refused);
-    io_task_init(&s->refuse_task, slice_end_refused);
+    io_task_init(&s->refuse_task, fanout_end_refused);
     TRY(command_pool_init(s, commands_max));
     return order_create(VOLUME_LANES_MAX, VOLUME_LANES_KEPT, &s->order);
 }

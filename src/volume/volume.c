@@ -96,9 +96,9 @@ struct status volume_check(const struct store_volume *desc, char *problem, size_
     if (desc->lba_bytes != STORE_BLOCK_BYTES && desc->lba_bytes != 512)
         return check_failed(problem, problem_bytes, STATUS(UNSUPPORTED),
                             "the logical block size must be 512 or 4096");
-    if (desc->replicas != PIECE_LEGS_MAX)
+    if (desc->replicas < 1 || desc->replicas > VOLUME_REPLICAS_MAX)
         return check_failed(problem, problem_bytes, STATUS(UNSUPPORTED),
-                            "the number of replicas must be 1");
+                            "the number of replicas must be 1, 2 or 3");
     if (!status_ok(layout_init(&layout, &shape)))
         return check_failed(problem, problem_bytes, STATUS(INVALID),
                             "its sizes do not fit each other: the size must be in blocks of "
@@ -128,7 +128,10 @@ static struct status volume_alloc(struct volume *v, const struct volume_config *
     const struct store_volume *d = &config->volume;
     char problem[256];
 
+    TRY(members_init(&v->members, config->group, config->meta, config->meta_ctx));
     TRY(volume_check(d, problem, sizeof problem));
+    if ((d->replicas > 1) != (config->group != NULL))
+        return STATUS(INVALID);
     if (config->disk_count > VOLUME_STORES_MAX || config->reactor_count > VOLUME_SLICES_MAX)
         return STATUS(LIMIT);
     TRY(volume_alloc_slices(v, config));
@@ -149,6 +152,10 @@ static void volume_free(struct volume *v)
         free(v->calls[i]);
     free(v->calls);
     volume_map_destroy(v->map);
+    for (uint32_t i = 0; i < v->copyset_count; i++)
+        free(v->copysets[i]);
+    free(v->copysets);
+    members_fini(&v->members);
     free(v);
 }
 
@@ -377,6 +384,12 @@ struct status volume_open(const struct volume_config *config,
 struct nvme_ns *volume_ns(struct volume *v)
 {
     return &v->ns;
+}
+
+void volume_fence(struct volume *v)
+{
+    assert(reactor_is_current(v->home));
+    members_fence(v);
 }
 
 void volume_close(struct volume *v, void (*done)(void *ctx), void *ctx)

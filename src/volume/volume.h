@@ -18,6 +18,7 @@
 #include "store/store.h"
 
 struct buf_pool;
+struct group;
 struct volume;
 
 /* A disk that the volume's shards may lie on. */
@@ -33,8 +34,26 @@ struct volume_placement {
     uint32_t disk[3]; /* Index into volume_config.disks, one per replica. */
 };
 
+/*
+ * Where the record of the volume's group is kept (docs/replication.md, 3.1).  Calls are made on
+ * reactor 0, and call back there.
+ */
+struct volume_meta_ops {
+    /*
+     * 6.3: makes now the record if it still is was.  done when the outcome is known, however long
+     * that takes: OK, or CONFLICT, and then another engine may have the volume.  Both records stay
+     * as they are until then.
+     */
+    void (*commit)(void *ctx, const struct group *was, const struct group *now,
+                   void (*done)(void *done_ctx, struct status status), void *done_ctx);
+};
+
 struct volume_config {
     struct store_volume volume;
+    /* Of a volume of several replicas, as it was read when the epoch was taken; copied. */
+    const struct group *group;
+    const struct volume_meta_ops *meta; /* Likewise; borrowed until the close. */
+    void *meta_ctx;
     uint64_t epoch; /* Taken from the meta store by the caller, for this opening. */
 
     struct reactor *const *reactors; /* Of the node, for the slices. */
@@ -81,6 +100,12 @@ struct nvme_ns *volume_ns(struct volume *volume);
  */
 struct status volume_grow(struct volume *volume, const struct volume_config *config,
                           void (*done)(void *ctx, struct status status), void *ctx) MUST_CHECK;
+
+/*
+ * 7.8: whatever waits for replicas, and whatever comes, ends with FENCED: another engine has the
+ * volume, or it is about to be closed.  On reactor 0.
+ */
+void volume_fence(struct volume *volume);
 
 /*
  * Closes the sessions and frees the volume.  All requests have ended: the target has dropped the

@@ -3,7 +3,9 @@
  * What the files of the engine share.
  *
  *   command.c   front end, on the host's reactor: host command -> pieces, and back
- *   slice.c     on the slice's reactor: piece -> overlap order -> legs
+ *   slice.c     on the slice's reactor: piece -> overlap order
+ *   fanout.c    there: piece -> replicas of its copyset, and back
+ *   members.c   on home: which replicas are in sync
  *   copy.c      Copy, a chunk at a time
  *   volume.c    opening, closing, deleting      grow.c      growing
  *   map.c       which shard lies where
@@ -21,14 +23,32 @@
 #include "volume/layout.h"
 #include "volume/leg.h"
 #include "volume/limits.h"
+#include "volume/members.h"
 #include "volume/order.h"
 #include "volume/volume.h"
 
-/* Replicas that a piece fans out to.  Replication raises it to VOLUME_REPLICAS_MAX. */
-#define PIECE_LEGS_MAX 1u
-
 struct command;
+struct piece;
 struct slice;
+
+/*
+ * The legs on which a shard's replicas lie, one for each slot, and what the slice knows of them.
+ * All shards of the same tuple share it, and one slice owns them: the one on the reactor of slot 0.
+ * Sets of slots are bit masks.
+ *
+ * A volume of one replica has copysets of one leg, which is the member for ever.
+ */
+struct copyset {
+    uint32_t number;                   /* In the group's record. */
+    uint32_t leg[VOLUME_REPLICAS_MAX]; /* Index into the map's legs; COPYSET_NO_LEG. */
+    struct slice *slice;
+
+    /* The slice's. */
+    uint8_t members;  /* In sync, as the engine last committed it. */
+    struct list held; /* piece.link: they wait for a change of members. */
+};
+
+#define COPYSET_NO_LEG UINT32_MAX
 
 /*
  * Where a volume's addresses lie.  It never changes: a volume that grows gets another one, in which
@@ -39,7 +59,10 @@ struct volume_map {
     struct layout layout;
     struct leg **legs;
     uint32_t leg_count;
-    struct volume_placement *shards; /* Indexes into legs. */
+    struct copyset **copysets; /* The volume's; those of the map before are the first ones. */
+    uint32_t copyset_count;
+    uint32_t *shards; /* Of each its copyset. */
+    uint32_t shard_count;
 };
 
 /*
@@ -67,11 +90,18 @@ struct piece {
     struct order_entry order;
     struct scratch scratch;
     bool placed; /* A Copy's place: it is in the order.  The owner's. */
-    struct leg_io legs[PIECE_LEGS_MAX];
-    uint32_t legs_pending;
-    struct status status; /* The first failure of a leg. */
+
+    /* The owner's: fanout.c. */
+    struct copyset *copyset;
+    struct leg_io *legs; /* One for each replica of the volume. */
+    uint8_t pending;     /* Slots whose answer is awaited. */
+    uint8_t done;        /* Slots that have executed it. */
+    uint8_t failed;      /* Slots that have answered otherwise. */
+    void (*on_fanned)(struct piece *piece);
+
+    struct status status;
     struct io_msg msg;
-    struct list_node link; /* slice.refused */
+    struct list_node link; /* slice.refused, or copyset.held */
 };
 
 /* A Copy; see copy.c. */
@@ -121,6 +151,7 @@ struct slice {
 
     /* As the front of commands that arrive here. */
     struct command *commands;
+    struct leg_io *leg_ios; /* Of the commands' pieces. */
     uint32_t commands_max;
     uint32_t commands_fresh; /* commands[commands_fresh ..] were never used. */
     uint32_t commands_used;
@@ -134,6 +165,9 @@ struct slice {
     struct list copies_waiting; /* command.link */
 
     /* As the owner of shards. */
+    unsigned replicas; /* Of the volume. */
+    bool fenced;       /* Another engine has the volume: all ends with FENCED. */
+    struct io_msg members_msg;
     struct order *order;
     struct buf_pool *scratch; /* The reactor's, for all its volumes.  Borrowed. */
     struct list refused;      /* piece.link: ended without a wait. */
@@ -148,7 +182,8 @@ struct leg_call {
     char disk[STORE_NAME_BYTES]; /* Its name, for messages. */
     bool is_new;                 /* The slices do not know it yet. */
     struct io_msg msg;
-    struct leg_io io;      /* DELETE_VOLUME */
+    struct leg_io io; /* DELETE_VOLUME */
+    struct members_leg members;
     struct status outcome; /* Of what a growth asked of it. */
 };
 
@@ -161,6 +196,9 @@ struct volume {
     unsigned slice_count;
     uint64_t epoch;
     struct leg_losses losses;
+    struct members members;
+    struct copyset **copysets; /* Of all maps. */
+    uint32_t copyset_count;
 
     /* Opening, growing, closing, deleting: on home. */
     struct sm sm;
@@ -201,17 +239,15 @@ enum volume_state {
     VOL_ENDED,
 };
 
-/*
- * The slice that owns a shard: the one on the reactor of its disk, so that there is one way from
- * the front to the disk, and one back.  A leg that slices know keeps its reactor for ever; one
- * without a store refuses all, and any slice will do.
- */
-static inline struct slice *slice_of_shard(const struct slice *front, uint32_t shard)
+/* The copyset of a shard, and the slice that owns it. */
+static inline struct copyset *copyset_of_shard(const struct slice *slice, uint32_t shard)
 {
-    const struct volume_map *const map = front->map;
-    const struct leg *const leg = map->legs[map->shards[shard].disk[0]];
+    return slice->map->copysets[slice->map->shards[shard]];
+}
 
-    return &front->volume->slices[leg->store != NULL ? leg->reactor->index : 0];
+static inline struct slice *slice_of_shard(const struct slice *slice, uint32_t shard)
+{
+    return copyset_of_shard(slice, shard)->slice;
 }
 
 /* ---- volume.c ---- */
@@ -269,6 +305,20 @@ void copy_start(struct command *cmd);
 
 /* Copies have ended: starts those that waited. */
 void copy_start_waiting(struct slice *front);
+
+/* ---- fanout.c ---- */
+
+/*
+ * Sends a piece whose copyset and legs' commands are filled in to the replicas that it is for.
+ * on_fanned is called with its status, never from in here.  On the reactor of the copyset's slice.
+ */
+void fanout_start(struct piece *p);
+
+/* What waited for the copyset's members, or for the slice to be fenced, goes on. */
+void fanout_members_changed(struct copyset *cs);
+
+/* slice.refuse_task */
+void fanout_end_refused(struct io_task *task);
 
 /* ---- slice.c ---- */
 

@@ -23,7 +23,7 @@ LAYERS = {
     "nvme": {"base", "io"},
     "disk": {"base", "io"},
     "store": {"base", "io", "disk", "nvme"},
-    "volume": {"base", "io", "disk", "nvme", "store"},
+    "volume": {"base", "repl", "io", "disk", "nvme", "store"},
     "meta": {"base", "repl"},
     "rpc": {"base", "repl"},
     "ctl": {"base", "repl", "meta", "rpc"},

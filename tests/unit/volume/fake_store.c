@@ -166,6 +166,16 @@ static struct status fake_write(struct store *s, const struct store_io *io)
     return STATUS(OK);
 }
 
+static void fake_set(struct store *s, const struct store_io *io)
+{
+    const size_t count = io->data.bytes / sizeof s->last_set;
+    const struct store_set *const sets = (const struct store_set *)(void *)io->data.at;
+
+    assert(count > 0 && count <= STORE_COPYSETS_MAX);
+    s->sets += (unsigned)count;
+    s->last_set = sets[count - 1];
+}
+
 static struct status fake_execute(struct store *s, const struct store_io *io)
 {
     const bool stale = io->incarnation != s->incarnation;
@@ -197,10 +207,12 @@ static struct status fake_execute(struct store *s, const struct store_io *io)
     case STORE_OP_DELETE_VOLUME:
         s->deletes++;
         return STATUS(OK);
+    case STORE_OP_SET:
+        fake_set(s, io);
+        return STATUS(OK);
     case STORE_OP_LIST_REGIONS:
     case STORE_OP_CLOSE_REGIONS:
     case STORE_OP_MERGE_REGIONS:
-    case STORE_OP_SET:
         break; /* Nobody sends them yet. */
     }
     abort();

@@ -35,6 +35,8 @@ struct store {
     unsigned opens, describes;
     struct store_volume described; /* By the last opening or description. */
     unsigned reads, writes, zeroes, flushes, deletes, losses_reported;
+    unsigned sets; /* Copysets that were set. */
+    struct store_set last_set;
     unsigned in_flight_count, in_flight_max;
     uint64_t bytes_max; /* Of one command. */
     struct io_task task;

@@ -30,7 +30,14 @@ static void loop_post(struct reactor *r, struct io_msg *msg)
     l->last = &msg->next;
 }
 
+static uint64_t loop_wall_ns(const struct reactor *r)
+{
+    (void)r;
+    return 1;
+}
+
 static const struct reactor_ops loop_ops = {
+    .wall_ns = loop_wall_ns,
     .is_current = loop_is_current,
     .defer = loop_defer,
     .post = loop_post,

@@ -243,8 +243,10 @@ static void opening_fails_for_the_whole_or_not(void **state)
     for (unsigned i = 0; i < DISKS; i++)
         f->disks[i].store = NULL;
     assert_int_equal(fixture_open(f).code, STATUS_UNAVAILABLE);
-    f->config.volume.replicas = 2;
+    f->config.volume.replicas = 4;
     assert_int_equal(fixture_open(f).code, STATUS_UNSUPPORTED);
+    f->config.volume.replicas = 2; /* Whose members nobody has told. */
+    assert_int_equal(fixture_open(f).code, STATUS_INVALID);
     f->config.volume.replicas = 1;
     f->config.shard_count--;
     assert_int_equal(fixture_open(f).code, STATUS_INVALID);

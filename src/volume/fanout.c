@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A piece's way to the replicas of its copyset, and back.  It has its place in the overlap order
+ * all the while.
+ *
+ *   read    one member after the other, until one has the blocks
+ *   others  all members at once
+ *
+ *     fanout_start --> advance --> legs --> on_leg --> advance ... --> on_fanned
+ *                         |                              ^
+ *                         v                              |
+ *                       held -----(members change)-------+
+ *
+ * R1, R4: a write ends when every member has executed it.  A member that has not is reported; when
+ * the engine has excluded it, which is committed by then (R2), the write ends without it.  What all
+ * have refused alike, as all are full, has changed nothing anywhere, and is refused.
+ *
+ * A volume of one replica has nobody to exclude: its piece ends as its leg says.
+ */
+#include <assert.h>
+
+#include "volume/volume_internal.h"
+
+static void advance(struct piece *p);
+
+static bool is_read(const struct piece *p)
+{
+    return p->legs[0].store.opcode == STORE_OP_READ;
+}
+
+static bool is_alone(const struct piece *p)
+{
+    return p->copyset->slice->replicas == 1;
+}
+
+static struct leg *leg_at(const struct copyset *cs, unsigned slot)
+{
+    return cs->slice->map->legs[cs->leg[slot]];
+}
+
+static void finish(struct piece *p, struct status status)
+{
+    p->status = status;
+    p->on_fanned(p);
+}
+
+/* Ends the piece, off the caller's stack. */
+static void finish_later(struct piece *p, struct status status)
+{
+    struct slice *const s = p->copyset->slice;
+
+    p->status = status;
+    list_node_init(&p->link);
+    list_push_back(&s->refused, &p->link);
+    reactor_defer(s->reactor, &s->refuse_task);
+}
+
+void fanout_end_refused(struct io_task *task)
+{
+    struct slice *const s = CONTAINER_OF(task, struct slice, refuse_task);
+    struct list refused;
+    struct list_node *n;
+
+    list_init(&refused);
+    list_splice_back(&refused, &s->refused);
+    while ((n = list_pop_front(&refused)) != NULL) {
+        struct piece *const p = CONTAINER_OF(n, struct piece, link);
+        p->on_fanned(p);
+    }
+}
+
+/* ---- To the legs ---- */
+
+static void on_leg(struct leg_io *io)
+{
+    struct piece *const p = io->owner;
+    const uint8_t bit = (uint8_t)(1u << io->slot);
+
+    assert((p->pending & bit) != 0);
+    p->pending &= (uint8_t)~bit;
+    if (status_ok(io->status)) {
+        p->done |= bit;
+    } else {
+        p->failed |= bit;
+        p->status = io->status;
+    }
+    if (p->pending == 0)
+        advance(p);
+}
+
+static void send_to(struct piece *p, unsigned slots)
+{
+    p->pending = (uint8_t)slots; /* None of them answers before all are on their way. */
+    for (unsigned slot = 0; slots >> slot != 0; slot++) {
+        struct leg_io *const io = &p->legs[slot];
+        if ((slots >> slot & 1) == 0)
+            continue;
+        io->owner = p;
+        io->slot = slot;
+        io->leg = leg_at(p->copyset, slot);
+        io->reactor = p->copyset->slice->reactor;
+        io->done = on_leg;
+        leg_submit(io);
+    }
+}
+
+/* Of some slots, those whose legs have a session. */
+static unsigned reachable(const struct copyset *cs, unsigned slots)
+{
+    unsigned reached = 0;
+
+    for (unsigned slot = 0; slots >> slot != 0; slot++) {
+        if ((slots >> slot & 1) != 0 && leg_at(cs, slot)->session != NULL)
+            reached |= 1u << slot;
+    }
+    return reached;
+}
+
+static void hold(struct piece *p)
+{
+    list_node_init(&p->link);
+    list_push_back(&p->copyset->held, &p->link);
+}
+
+/* ---- Reading ---- */
+
+/*
+ * One of these slots: on this reactor, if there is one; else they take turns by address, so that
+ * what is read in a row comes from one disk.
+ */
+static unsigned choose_source(const struct piece *p, unsigned slots)
+{
+    const struct copyset *const cs = p->copyset;
+    const uint64_t turn = p->legs[0].store.offset / STORE_REGION_BYTES + p->legs[0].store.shard;
+    unsigned count = 0;
+
+    for (unsigned slot = 0; slots >> slot != 0; slot++) {
+        const bool here =
+            (slots >> slot & 1) != 0 && leg_at(cs, slot)->reactor == cs->slice->reactor;
+        if (here)
+            return 1u << slot;
+    }
+    count = (unsigned)__builtin_popcount(slots);
+    for (unsigned skip = (unsigned)(turn % count); skip > 0; skip--)
+        slots &= slots - 1;
+    return slots & -slots;
+}
+
+static void advance_read(struct piece *p)
+{
+    const unsigned left = reachable(p->copyset, p->copyset->members & ~p->failed);
+
+    if (p->done != 0)
+        finish(p, STATUS(OK));
+    else if (left != 0)
+        send_to(p, choose_source(p, left));
+    else if (p->failed != 0)
+        finish(p, p->status);
+    else
+        hold(p); /* No member is there. */
+}
+
+/* ---- Changing ---- */
+
+/* Whether all members have said that they have no space, so that nothing has changed (11.1). */
+static bool all_are_full(const struct piece *p)
+{
+    const unsigned members = p->copyset->members;
+
+    if (p->done != 0 || (members & ~p->failed) != 0)
+        return false;
+    for (unsigned slot = 0; members >> slot != 0; slot++) {
+        if ((members >> slot & 1) != 0 && !status_is(p->legs[slot].status, STATUS_NO_SPACE))
+            return false;
+    }
+    return true;
+}
+
+static void report(const struct piece *p, unsigned slots)
+{
+    for (unsigned slot = 0; slots >> slot != 0; slot++) {
+        if ((slots >> slot & 1) == 0)
+            continue;
+        const bool answered = (p->failed >> slot & 1) != 0;
+        members_report(p->copyset->slice->volume, leg_at(p->copyset, slot),
+                       answered ? p->legs[slot].status : STATUS(UNAVAILABLE));
+    }
+}
+
+static void advance_change(struct piece *p)
+{
+    const unsigned missing = p->copyset->members & ~(unsigned)p->done;
+    const unsigned fresh = reachable(p->copyset, missing & ~(unsigned)p->failed);
+
+    if (missing == 0) {
+        finish(p, STATUS(OK));
+    } else if (fresh != 0) {
+        send_to(p, fresh);
+    } else if (is_alone(p)) {
+        finish(p, p->status);
+    } else if (all_are_full(p)) {
+        finish(p, STATUS(NO_SPACE));
+    } else {
+        hold(p);
+        report(p, missing);
+    }
+}
+
+static void advance(struct piece *p)
+{
+    assert(p->pending == 0);
+    if (p->copyset->slice->fenced)
+        finish(p, STATUS(FENCED));
+    else if (is_read(p))
+        advance_read(p);
+    else
+        advance_change(p);
+}
+
+/* ---- The interface ---- */
+
+void fanout_start(struct piece *p)
+{
+    const struct leg *const first = leg_at(p->copyset, 0);
+
+    assert(reactor_is_current(p->copyset->slice->reactor));
+    p->pending = 0;
+    p->done = 0;
+    p->failed = 0;
+    if (p->copyset->slice->fenced)
+        finish_later(p, STATUS(FENCED));
+    else if (is_alone(p) && first->session == NULL)
+        finish_later(p, first->problem);
+    else
+        advance(p);
+}
+
+void fanout_members_changed(struct copyset *cs)
+{
+    struct list held;
+    struct list_node *n;
+
+    list_init(&held);
+    list_splice_back(&held, &cs->held);
+    while ((n = list_pop_front(&held)) != NULL)
+        advance(CONTAINER_OF(n, struct piece, link));
+}

@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ *   IDLE --> COMMITTING --> SETTING --> SPREADING --> IDLE
+ *                |
+ *                +--(another engine's record)--> SPREADING, fenced
+ */
+#include "volume/members.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "repl/group_steps.h"
+#include "volume/volume_internal.h"
+
+static void members_run(struct volume *v);
+static void round_return(struct volume *v);
+
+struct status members_init(struct members *m, const struct group *group,
+                           const struct volume_meta_ops *meta, void *meta_ctx)
+{
+    *m = (struct members) { .meta = meta, .meta_ctx = meta_ctx };
+    list_init(&m->held);
+    if (group == NULL)
+        return STATUS(OK);
+    m->group = malloc(sizeof *m->group);
+    m->next = malloc(sizeof *m->next);
+    if (m->group == NULL || m->next == NULL)
+        return STATUS(NO_MEMORY);
+    *m->group = *group;
+    return STATUS(OK);
+}
+
+void members_fini(struct members *m)
+{
+    assert(m->state == MEMBERS_IDLE);
+    assert(list_empty(&m->held));
+    free(m->group);
+    free(m->next);
+}
+
+static struct leg_call *call_of(struct leg *leg)
+{
+    return CONTAINER_OF(leg, struct leg_call, leg);
+}
+
+/* ---- Rounds of messages ---- */
+
+static void round_on_posted(struct io_msg *msg)
+{
+    round_return(CONTAINER_OF(msg, struct volume, members.round_msg));
+}
+
+/* One more than will be counted, so that an empty round ends from the loop like any other. */
+static void round_begin(struct volume *v, enum members_state state)
+{
+    v->members.state = state;
+    v->members.pending = 1;
+    v->members.round_msg.deliver = round_on_posted;
+    reactor_post(v->home, &v->members.round_msg);
+}
+
+/* ---- Telling the slices ---- */
+
+static void spread_on_taken(struct io_msg *msg)
+{
+    round_return(CONTAINER_OF(msg, struct slice, members_msg)->volume);
+}
+
+/* The slice's copysets have the members that the record says; what waited for that goes on. */
+static void spread_deliver(struct io_msg *msg)
+{
+    struct slice *const s = CONTAINER_OF(msg, struct slice, members_msg);
+    const struct members *const m = &s->volume->members;
+
+    assert(reactor_is_current(s->reactor));
+    s->fenced = m->fenced;
+    for (uint32_t i = 0; i < s->map->copyset_count; i++) {
+        struct copyset *const cs = s->map->copysets[i];
+        if (cs->slice != s)
+            continue;
+        if (!m->fenced)
+            cs->members = (uint8_t)group_members(m->next, cs->number);
+        fanout_members_changed(cs);
+    }
+    msg->deliver = spread_on_taken;
+    reactor_post(s->volume->home, msg);
+}
+
+static void spread(struct volume *v)
+{
+    round_begin(v, MEMBERS_SPREADING);
+    for (unsigned i = 0; i < v->slice_count; i++) {
+        v->members.pending++;
+        v->slices[i].members_msg.deliver = spread_deliver;
+        reactor_post(v->slices[i].reactor, &v->slices[i].members_msg);
+    }
+}
+
+static void tell_fence(struct volume *v)
+{
+    v->members.fence_told = true;
+    spread(v);
+}
+
+/* ---- Telling the disks (6.5) ---- */
+
+static void set_submit(struct leg_call *call);
+
+static void set_on_return(struct io_msg *msg)
+{
+    round_return(CONTAINER_OF(msg, struct leg_call, members.msg)->volume);
+}
+
+static void set_end(struct leg_call *call)
+{
+    free(call->members.sets);
+    call->members.sets = NULL;
+    call->members.msg.deliver = set_on_return;
+    reactor_post(call->volume->home, &call->members.msg);
+}
+
+static void set_on_leg(struct leg_io *io)
+{
+    struct leg_call *const call = io->owner;
+
+    if (!status_ok(io->status)) {
+        /* It keeps an older set: it is to leave as well, and until then nothing rests on it. */
+        members_report(call->volume, &call->leg, io->status);
+        set_end(call);
+    } else if (call->members.set_next < call->members.set_count) {
+        set_submit(call);
+    } else {
+        set_end(call);
+    }
+}
+
+/* As many as one command takes. */
+static void set_submit(struct leg_call *call)
+{
+    struct members_leg *const m = &call->members;
+    const uint32_t count = (uint32_t)min_u64(m->set_count - m->set_next, STORE_COPYSETS_MAX);
+    struct store_set *const first = &m->sets[m->set_next];
+
+    m->set_next += count;
+    m->io.owner = call;
+    m->io.leg = &call->leg;
+    m->io.reactor = call->leg.reactor;
+    m->io.done = set_on_leg;
+    m->io.store.opcode = STORE_OP_SET;
+    m->io.store.data = (struct span) { (uint8_t *)first, count * sizeof *first };
+    leg_submit(&m->io);
+}
+
+static void set_deliver(struct io_msg *msg)
+{
+    set_submit(CONTAINER_OF(msg, struct leg_call, members.msg));
+}
+
+static struct store_copyset set_of(const struct group_copyset *c)
+{
+    struct store_copyset set = { 0 };
+
+    for (unsigned slot = 0; slot < GROUP_SLOTS; slot++) {
+        const struct group_slot *const s = &c->slots[slot];
+        const uint8_t bit = (uint8_t)(1u << slot);
+        set.disk[slot] = s->disk;
+        set.in |= s->state == GROUP_SLOT_IN ? bit : 0;
+        set.whole |= s->state == GROUP_SLOT_OUT && s->whole ? bit : 0;
+    }
+    return set;
+}
+
+/* Whether a copyset has changed, and the disk is one of its members. */
+static bool set_concerns(const struct members *m, uint32_t number, struct uuid disk)
+{
+    const struct group_copyset *const now = &m->next->copysets[number];
+    unsigned slot;
+
+    if (group_members(m->group, number) == group_members(m->next, number))
+        return false;
+    return group_find(m->next, number, disk, &slot) && now->slots[slot].state == GROUP_SLOT_IN;
+}
+
+/* The sets that a disk has to know; false if there are none, or no memory. */
+static bool set_gather(struct volume *v, struct leg_call *call)
+{
+    const struct members *const m = &v->members;
+    struct members_leg *const own = &call->members;
+
+    own->set_count = 0;
+    own->set_next = 0;
+    for (uint32_t n = 0; n < m->next->copyset_count; n++)
+        own->set_count += set_concerns(m, n, call->uuid) ? 1 : 0;
+    if (own->set_count == 0)
+        return false;
+    own->sets = calloc(own->set_count, sizeof *own->sets);
+    if (own->sets == NULL)
+        return false;
+    uint32_t at = 0;
+    for (uint32_t n = 0; n < m->next->copyset_count; n++) {
+        if (set_concerns(m, n, call->uuid))
+            own->sets[at++] = (struct store_set) { .number = n,
+                                                   .sequence = m->next->sequence,
+                                                   .set = set_of(&m->next->copysets[n]) };
+    }
+    return true;
+}
+
+static void set_all(struct volume *v)
+{
+    round_begin(v, MEMBERS_SETTING);
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        struct leg_call *const call = v->calls[i];
+        if (call->leg.session == NULL || !set_gather(v, call))
+            continue;
+        v->members.pending++;
+        call->members.msg.deliver = set_deliver;
+        reactor_post(call->leg.reactor, &call->members.msg);
+    }
+}
+
+/* ---- Flushes ---- */
+
+static void flush_return(struct io_msg *msg)
+{
+    command_on_piece(CONTAINER_OF(msg, struct piece, msg));
+}
+
+/* Ends the Flushes that waited for legs that are no members any more. */
+static void flushes_go_on(struct volume *v)
+{
+    LIST_FOR_EACH (n, &v->members.held) {
+        struct piece *const p = CONTAINER_OF(n, struct piece, link);
+        const struct leg_call *const call = call_of(p->legs[0].leg);
+        if (!v->members.fenced && group_has_member(v->members.group, call->uuid))
+            continue;
+        list_remove(n);
+        p->status = v->members.fenced ? STATUS(FENCED) : STATUS(OK);
+        p->msg.deliver = flush_return;
+        reactor_post(p->cmd->front->reactor, &p->msg);
+    }
+}
+
+static void flush_deliver(struct io_msg *msg)
+{
+    struct piece *const p = CONTAINER_OF(msg, struct piece, msg);
+    struct volume *const v = p->cmd->front->volume;
+
+    list_node_init(&p->link);
+    list_push_back(&v->members.held, &p->link);
+    if (v->members.state == MEMBERS_IDLE)
+        flushes_go_on(v);
+}
+
+void members_hold_flush(struct piece *p, struct leg *leg)
+{
+    struct volume *const v = p->cmd->front->volume;
+
+    members_report(v, leg, p->status);
+    p->msg.deliver = flush_deliver;
+    reactor_post(v->home, &p->msg);
+}
+
+/* ---- Excluding ---- */
+
+static void members_end(struct volume *v)
+{
+    struct members *const m = &v->members;
+
+    m->state = MEMBERS_IDLE;
+    if (m->leaving != NULL) {
+        *m->group = *m->next;
+        m->leaving->members.suspect = false;
+        m->leaving = NULL;
+    }
+    if (m->fenced && !m->fence_told) {
+        tell_fence(v);
+        return;
+    }
+    flushes_go_on(v);
+    members_run(v);
+}
+
+static void round_return(struct volume *v)
+{
+    assert(reactor_is_current(v->home));
+    assert(v->members.pending > 0);
+    if (--v->members.pending > 0)
+        return;
+    if (v->members.state == MEMBERS_SETTING)
+        spread(v);
+    else
+        members_end(v);
+}
+
+void members_fence(struct volume *v)
+{
+    struct members *const m = &v->members;
+
+    if (m->fenced)
+        return;
+    m->fenced = true;
+    if (m->state == MEMBERS_IDLE)
+        tell_fence(v); /* Else it follows the change that is under way. */
+}
+
+/* 6.4: known to be committed, or known not to be. */
+static void on_committed(void *ctx, struct status status)
+{
+    struct volume *const v = ctx;
+    struct members *const m = &v->members;
+
+    assert(reactor_is_current(v->home));
+    assert(m->state == MEMBERS_COMMITTING);
+    if (status_ok(status)) {
+        log_warning(v->log, "volume '%s': disk '%s' is out of sync: %s", v->desc.name,
+                    m->leaving->disk, status_text(m->leaving->members.why));
+        set_all(v);
+        return;
+    }
+    log_warning(v->log, "volume '%s': %s: this node serves it no longer", v->desc.name,
+                status_is(status, STATUS_CONFLICT) ? "another engine has it" : status_text(status));
+    m->leaving = NULL;
+    m->fenced = true; /* 7.8 */
+    tell_fence(v);
+}
+
+/* The sessions that are up, of disks that are not suspected. */
+static struct group_sessions sessions_up(const struct volume *v, struct group_session *items)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        const struct leg_call *const call = v->calls[i];
+        if (call->leg.session != NULL && !call->members.suspect)
+            items[count++] = (struct group_session) {
+                .disk = call->uuid,
+                .incarnation = atomic_load(&call->leg.incarnation_now),
+            };
+    }
+    return (struct group_sessions) { items, count };
+}
+
+/* 6.1, 6.3: excludes a disk if the others are enough.  False: it stays, and writes wait. */
+static bool exclude(struct volume *v, struct leg_call *call, struct group_session *items)
+{
+    struct members *const m = &v->members;
+    struct group_reason reason;
+    const struct group_view view = { .sessions = sessions_up(v, items),
+                                     .min_in_sync = v->desc.min_in_sync,
+                                     .now_unix_ms = reactor_wall_ns(v->home) / NS_PER_MS };
+    const struct status st = group_exclude(m->group, &view, call->uuid, m->next, &reason);
+
+    if (!status_ok(st)) {
+        if (!call->members.told)
+            log_warning(v->log, "volume '%s': writes wait for disk '%s' (%s): %s", v->desc.name,
+                        call->disk, status_text(call->members.why), reason.s);
+        call->members.told = true;
+        return false;
+    }
+    if (m->next->sequence == m->group->sequence) { /* It is no member. */
+        call->members.suspect = false;
+        return false;
+    }
+    m->state = MEMBERS_COMMITTING;
+    m->leaving = call;
+    m->meta->commit(m->meta_ctx, m->group, m->next, on_committed, v);
+    return true;
+}
+
+static void members_run(struct volume *v)
+{
+    struct members *const m = &v->members;
+    struct group_session items[GROUP_DISKS_MAX];
+
+    if (m->state != MEMBERS_IDLE || m->fenced)
+        return;
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        if (v->calls[i]->members.suspect && exclude(v, v->calls[i], items))
+            return;
+    }
+    flushes_go_on(v);
+}
+
+static void on_report(struct io_msg *msg)
+{
+    struct leg_call *const call = CONTAINER_OF(msg, struct leg_call, members.report_msg);
+
+    call->members.suspect = true;
+    members_run(call->volume);
+}
+
+void members_report(struct volume *v, struct leg *leg, struct status why)
+{
+    struct leg_call *const call = call_of(leg);
+
+    if (atomic_exchange(&call->members.reported, true))
+        return;
+    call->members.why = why;
+    call->members.report_msg.deliver = on_report;
+    reactor_post(v->home, &call->members.report_msg);
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which replicas of a volume are in sync: the engine's one coordinator (docs/replication.md, 6.2).
+ *
+ *   slices: members_report() --> home: the next record --> meta store: committed
+ *                                                            |
+ *   slices: held pieces go on <-- members change <-- SET at those who stay, durable (6.5)
+ *
+ * One change is under way at a time.  A volume of one replica has none of this.
+ *
+ * Threading: home's, but for what says otherwise.   Memory: embedded in the volume; two records.
+ */
+#ifndef VOLUME_MEMBERS_H
+#define VOLUME_MEMBERS_H
+
+#include <stdatomic.h>
+
+#include "base/list.h"
+#include "io/reactor.h"
+#include "repl/group.h"
+#include "volume/leg.h"
+
+struct leg_call;
+struct piece;
+struct volume;
+struct volume_meta_ops;
+
+enum members_state {
+    MEMBERS_IDLE,
+    MEMBERS_COMMITTING, /* The meta store: members_on_committed(). */
+    MEMBERS_SETTING,    /* The disks that stay. */
+    MEMBERS_SPREADING,  /* The slices. */
+};
+
+struct members {
+    struct group *group; /* As committed, and spread; NULL: a volume of one replica. */
+    struct group *next;
+    const struct volume_meta_ops *meta;
+    void *meta_ctx;
+    enum members_state state;
+    uint32_t pending; /* Messages of the present round. */
+    struct io_msg round_msg;
+    struct list held;         /* piece.link: Flushes that not all have confirmed. */
+    bool fenced;              /* Another engine has the volume, or it is to be closed. */
+    bool fence_told;          /* To the slices. */
+    struct leg_call *leaving; /* Whom the change excludes. */
+};
+
+/* A leg's part in it. */
+struct members_leg {
+    atomic_bool reported;
+    struct io_msg report_msg;
+    struct status why;
+    bool suspect; /* It is to be excluded, when that is possible. */
+    bool told;    /* Why it cannot be was logged. */
+    /* SET */
+    struct leg_io io;
+    struct io_msg msg;
+    struct store_set *sets; /* Of the change under way. */
+    uint32_t set_count;
+    uint32_t set_next;
+};
+
+/* Copies config's record, which names the volume's tuples.  NO_MEMORY. */
+struct status members_init(struct members *m, const struct group *group,
+                           const struct volume_meta_ops *meta, void *meta_ctx) MUST_CHECK;
+
+/* Nothing is under way. */
+void members_fini(struct members *m);
+
+/* Everything ends with FENCED from now on. */
+void members_fence(struct volume *v);
+
+/* Any reactor: a member has not executed a command, for this reason. */
+void members_report(struct volume *v, struct leg *leg, struct status why);
+
+/* The front's reactor: a Flush was not confirmed.  It ends when the leg is no member any more. */
+void members_hold_flush(struct piece *p, struct leg *leg);
+
+#endif
