@@ -37,6 +37,7 @@ struct shard_regions {
     uint16_t *entries; /* Per region: index + 1 of its entry, or 0. */
     uint32_t runs;     /* Regions in a row that list the same slots. */
     uint32_t open;     /* Regions that list all slots. */
+    uint32_t tick;     /* What has no entry counts as written in this tick. */
 };
 
 /* A copyset as its disks know it: who holds replicas together, and which of them are in sync. */
@@ -54,7 +55,6 @@ struct catalog_volume {
     uint64_t blocks;                   /* That have data, in all shards and layers. */
     bool loss;                         /* Unflushed writes may be gone, and nobody was told (S1). */
     uint64_t epochs[STORE_GROUPS_MAX]; /* 0: never opened. */
-    uint32_t ticks[STORE_GROUPS_MAX];  /* That the session began with; regions.h. */
     struct list copysets;
     struct shard **shards; /* By index; NULL where there is none. */
     uint32_t shards_count; /* Of the array. */

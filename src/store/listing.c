@@ -266,6 +266,8 @@ static struct status MUST_CHECK merge_item(struct store_io *io, const struct sto
         if (e != NULL)
             e->tick = (uint32_t)max_u64(e->tick, io->tick);
     }
+    /* A CLOSE of before must not take it out (9.8). */
+    shard->listed.tick = (uint32_t)max_u64(shard->listed.tick, io->tick);
     return STATUS(OK);
 }
 
@@ -284,11 +286,9 @@ static size_t merge_bytes(const struct store_io *io, uint32_t *out_regions)
     return bytes;
 }
 
-/* As written in the command's tick: a CLOSE of before must not take it out (9.8). */
 static bool merge_regions(struct store_io *io)
 {
     struct store *const store = io->session->store;
-    struct catalog_volume *const v = io->session->volume;
     struct status st = STATUS(OK);
     uint32_t count, regions;
     const struct store_region *const items = io_items(io, &count);
@@ -303,7 +303,6 @@ static bool merge_regions(struct store_io *io)
         return false;
     for (uint32_t k = 0; k < count && status_ok(st); k++)
         st = merge_item(io, &items[k]);
-    regions_note_merge(v, io->session->group, io->tick);
     if (!status_ok(st)) {
         command_finish(io, st);
         return true;

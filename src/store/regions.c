@@ -220,18 +220,16 @@ bool regions_may_close(const struct regions *r, const struct shard *shard, uint3
 {
     const struct region_entry *const e = regions_find(r, shard, region);
 
-    return tick >= (e != NULL ? e->tick : shard->volume->ticks[shard->group]);
-}
-
-void regions_note_merge(struct catalog_volume *volume, uint32_t group, uint32_t tick)
-{
-    volume->ticks[group] = (uint32_t)max_u64(volume->ticks[group], tick);
+    return tick >= (e != NULL ? e->tick : shard->listed.tick);
 }
 
 void regions_begin_session(struct regions *r, struct catalog_volume *volume, uint32_t group,
                            uint32_t tick)
 {
-    volume->ticks[group] = tick;
+    for (uint32_t i = 0; i < volume->shards_count; i++) {
+        if (volume->shards[i] != NULL && volume->shards[i]->group == group)
+            volume->shards[i]->listed.tick = tick;
+    }
     LIST_FOR_EACH (n, &r->open) {
         struct region_entry *const e = CONTAINER_OF(n, struct region_entry, link);
         if (e->shard->volume == volume && e->shard->group == group)

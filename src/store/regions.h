@@ -106,9 +106,6 @@ void regions_set(struct regions *r, struct shard *shard, const struct region_run
 bool regions_may_close(const struct regions *r, const struct shard *shard, uint32_t region,
                        uint32_t tick);
 
-/* Slots were merged into the volume's lists: what has no entry counts as written in this tick. */
-void regions_note_merge(struct catalog_volume *volume, uint32_t group, uint32_t tick);
-
 /* A new session: whatever is listed counts as written in this tick. */
 void regions_begin_session(struct regions *r, struct catalog_volume *volume, uint32_t group,
                            uint32_t tick);

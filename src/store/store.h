@@ -31,9 +31,9 @@
 #define STORE_LAYERS_MAX       64                    /* Generations of a shard. */
 #define STORE_REPLICAS_MAX     3
 #define STORE_REGION_BYTES     ((uint32_t)1 << 20)
-#define STORE_REGIONS_MAX      250u   /* In one command. */
-#define STORE_COPYSETS_MAX     32u    /* Likewise. */
-#define STORE_COPYSET_MAX      65535u /* The highest number of a copyset. */
+#define STORE_REGIONS_MAX      250u  /* In one command. */
+#define STORE_COPYSETS_MAX     32u   /* Likewise. */
+#define STORE_COPYSET_MAX      4095u /* The highest number of a copyset. */
 
 #define STORE_VOLUME_BYTES_MAX ((uint64_t)1 << 50)
 #define STORE_SHARD_BYTES_MIN  ((uint64_t)1 << 20)

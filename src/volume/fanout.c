@@ -40,6 +40,8 @@ static struct leg *leg_at(const struct copyset *cs, unsigned slot)
 
 static void finish(struct piece *p, struct status status)
 {
+    if (p->tick != 0)
+        round_leave(p);
     p->status = status;
     p->on_fanned(p);
 }
@@ -104,8 +106,7 @@ static void send_to(struct piece *p, unsigned slots)
     }
 }
 
-/* Of some slots, those whose legs have a session. */
-static unsigned reachable(const struct copyset *cs, unsigned slots)
+unsigned fanout_reachable(const struct copyset *cs, unsigned slots)
 {
     unsigned reached = 0;
 
@@ -148,7 +149,7 @@ static unsigned choose_source(const struct piece *p, unsigned slots)
 
 static void advance_read(struct piece *p)
 {
-    const unsigned left = reachable(p->copyset, p->copyset->members & ~p->failed);
+    const unsigned left = fanout_reachable(p->copyset, p->copyset->members & ~p->failed);
 
     if (p->done != 0)
         finish(p, STATUS(OK));
@@ -190,7 +191,7 @@ static void report(const struct piece *p, unsigned slots)
 static void advance_change(struct piece *p)
 {
     const unsigned missing = p->copyset->members & ~(unsigned)p->done;
-    const unsigned fresh = reachable(p->copyset, missing & ~(unsigned)p->failed);
+    const unsigned fresh = fanout_reachable(p->copyset, missing & ~(unsigned)p->failed);
 
     if (missing == 0) {
         finish(p, STATUS(OK));
@@ -227,11 +228,12 @@ void fanout_start(struct piece *p)
     p->pending = 0;
     p->done = 0;
     p->failed = 0;
+    p->tick = 0;
     if (p->copyset->slice->fenced)
         finish_later(p, STATUS(FENCED));
     else if (is_alone(p) && first->session == NULL)
         finish_later(p, first->problem);
-    else
+    else if (is_alone(p) || is_read(p) || round_enter(p))
         advance(p);
 }
 
@@ -244,4 +246,6 @@ void fanout_members_changed(struct copyset *cs)
     list_splice_back(&held, &cs->held);
     while ((n = list_pop_front(&held)) != NULL)
         advance(CONTAINER_OF(n, struct piece, link));
+    if (cs->slice->fenced)
+        round_waiting_go_on(cs);
 }

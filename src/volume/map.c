@@ -102,9 +102,10 @@ static struct status MUST_CHECK add_copyset(struct volume *v, const uint32_t *le
     cs->slice = slice_of_leg(v, leg[0]);
     cs->members = v->desc.replicas == 1 ? 1 : (uint8_t)group_members(v->members.group, number);
     list_init(&cs->held);
+    list_node_init(&cs->round.link);
     *out_index = v->copyset_count;
     sets[v->copyset_count++] = cs;
-    return STATUS(OK);
+    return v->desc.replicas == 1 ? STATUS(OK) : round_copyset_init(&cs->round);
 }
 
 static struct status MUST_CHECK find_copyset(struct volume *v, const uint32_t *leg,

@@ -66,6 +66,23 @@ static void spread_on_taken(struct io_msg *msg)
     round_return(CONTAINER_OF(msg, struct slice, members_msg)->volume);
 }
 
+static void spread_return(struct slice *s)
+{
+    s->members_msg.deliver = spread_on_taken;
+    reactor_post(s->volume->home, &s->members_msg);
+}
+
+static void take_members(struct copyset *cs, unsigned members)
+{
+    const unsigned lost = cs->members & ~members;
+
+    cs->members = (uint8_t)members;
+    for (unsigned slot = 0; lost >> slot != 0; slot++) {
+        if ((lost >> slot & 1) != 0)
+            round_lost(cs, slot);
+    }
+}
+
 /* The slice's copysets have the members that the record says; what waited for that goes on. */
 static void spread_deliver(struct io_msg *msg)
 {
@@ -79,11 +96,13 @@ static void spread_deliver(struct io_msg *msg)
         if (cs->slice != s)
             continue;
         if (!m->fenced)
-            cs->members = (uint8_t)group_members(m->next, cs->number);
+            take_members(cs, group_members(m->next, cs->number));
         fanout_members_changed(cs);
     }
-    msg->deliver = spread_on_taken;
-    reactor_post(s->volume->home, msg);
+    if (s->fenced)
+        rounds_stop(&s->rounds, spread_return);
+    else
+        spread_return(s);
 }
 
 static void spread(struct volume *v)
@@ -278,7 +297,10 @@ static void members_end(struct volume *v)
         return;
     }
     flushes_go_on(v);
-    members_run(v);
+    if (m->fence_told && v->after_fence != NULL)
+        v->after_fence(v); /* v may be gone. */
+    else
+        members_run(v);
 }
 
 static void round_return(struct volume *v)
@@ -297,8 +319,11 @@ void members_fence(struct volume *v)
 {
     struct members *const m = &v->members;
 
-    if (m->fenced)
+    if (m->fenced) {
+        if (m->fence_told && m->state == MEMBERS_IDLE)
+            members_end(v);
         return;
+    }
     m->fenced = true;
     if (m->state == MEMBERS_IDLE)
         tell_fence(v); /* Else it follows the change that is under way. */

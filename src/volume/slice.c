@@ -189,6 +189,7 @@ struct status slice_init(struct slice *s, struct volume *v, struct reactor *reac
     s->scratch = scratch;
     s->replicas = v->desc.replicas;
     list_init(&s->refused);
+    rounds_init(&s->rounds, s);
     io_task_init(&s->refuse_task, fanout_end_refused);
     TRY(command_pool_init(s, commands_max));
     return order_create(VOLUME_LANES_MAX, VOLUME_LANES_KEPT, &s->order);
@@ -196,6 +197,7 @@ struct status slice_init(struct slice *s, struct volume *v, struct reactor *reac
 
 void slice_fini(struct slice *s)
 {
+    rounds_fini(&s->rounds);
     order_destroy(s->order);
     command_pool_fini(s);
 }

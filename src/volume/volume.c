@@ -143,6 +143,12 @@ static struct status volume_alloc(struct volume *v, const struct volume_config *
     return STATUS(OK);
 }
 
+static void copyset_free(struct copyset *cs)
+{
+    round_copyset_fini(&cs->round);
+    free(cs);
+}
+
 static void volume_free(struct volume *v)
 {
     for (unsigned i = 0; i < v->slice_count; i++)
@@ -153,7 +159,7 @@ static void volume_free(struct volume *v)
     free(v->calls);
     volume_map_destroy(v->map);
     for (uint32_t i = 0; i < v->copyset_count; i++)
-        free(v->copysets[i]);
+        copyset_free(v->copysets[i]);
     free(v->copysets);
     members_fini(&v->members);
     free(v);
@@ -234,6 +240,17 @@ static void volume_start_closing(struct volume *v)
 {
     sm_move(&v->sm, VOL_CLOSING);
     volume_round_legs(v, has_session, close_deliver);
+}
+
+/* Where there are replicas, their rounds and changes of members end first. */
+static void volume_stop(struct volume *v, void (*then)(struct volume *v))
+{
+    if (v->desc.replicas == 1) {
+        then(v);
+        return;
+    }
+    v->after_fence = then;
+    members_fence(v);
 }
 
 static void volume_on_opened(struct volume *v)
@@ -396,7 +413,7 @@ void volume_close(struct volume *v, void (*done)(void *ctx), void *ctx)
 {
     v->on_closed = done;
     v->ctx = ctx;
-    volume_start_closing(v);
+    volume_stop(v, volume_start_closing);
 }
 
 static void delete_on_leg(struct leg_io *io)
@@ -415,12 +432,17 @@ static void delete_deliver(struct io_msg *msg)
     leg_submit(&call->io);
 }
 
+static void volume_start_deleting(struct volume *v)
+{
+    sm_move(&v->sm, VOL_DELETING);
+    volume_round_legs(v, has_session, delete_deliver);
+}
+
 void volume_delete(struct volume *v, void (*done)(void *ctx, struct status status), void *ctx)
 {
     v->on_deleted = done;
     v->ctx = ctx;
-    sm_move(&v->sm, VOL_DELETING);
-    volume_round_legs(v, has_session, delete_deliver);
+    volume_stop(v, volume_start_deleting);
 }
 
 void volume_get_stats(const struct volume *v, struct volume_stats *out_stats)

@@ -25,6 +25,7 @@
 #include "volume/limits.h"
 #include "volume/members.h"
 #include "volume/order.h"
+#include "volume/rounds.h"
 #include "volume/volume.h"
 
 struct command;
@@ -46,6 +47,7 @@ struct copyset {
     /* The slice's. */
     uint8_t members;  /* In sync, as the engine last committed it. */
     struct list held; /* piece.link: they wait for a change of members. */
+    struct round_copyset round;
 };
 
 #define COPYSET_NO_LEG UINT32_MAX
@@ -97,6 +99,7 @@ struct piece {
     uint8_t pending;     /* Slots whose answer is awaited. */
     uint8_t done;        /* Slots that have executed it. */
     uint8_t failed;      /* Slots that have answered otherwise. */
+    uint32_t tick;       /* 0: it changes nothing, or nobody follows it. */
     void (*on_fanned)(struct piece *piece);
 
     struct status status;
@@ -168,6 +171,7 @@ struct slice {
     unsigned replicas; /* Of the volume. */
     bool fenced;       /* Another engine has the volume: all ends with FENCED. */
     struct io_msg members_msg;
+    struct rounds rounds;
     struct order *order;
     struct buf_pool *scratch; /* The reactor's, for all its volumes.  Borrowed. */
     struct list refused;      /* piece.link: ended without a wait. */
@@ -202,6 +206,7 @@ struct volume {
 
     /* Opening, growing, closing, deleting: on home. */
     struct sm sm;
+    void (*after_fence)(struct volume *v); /* When nothing is under way any more. */
     struct volume_map *map;
     struct leg_call **calls; /* One per leg of the map, and perhaps of one that came to nothing. */
     uint32_t call_count;
@@ -313,6 +318,9 @@ void copy_start_waiting(struct slice *front);
  * on_fanned is called with its status, never from in here.  On the reactor of the copyset's slice.
  */
 void fanout_start(struct piece *p);
+
+/* Of some slots of a copyset, those whose legs have a session. */
+unsigned fanout_reachable(const struct copyset *cs, unsigned slots);
 
 /* What waited for the copyset's members, or for the slice to be fenced, goes on. */
 void fanout_members_changed(struct copyset *cs);

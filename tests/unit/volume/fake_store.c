@@ -176,6 +176,32 @@ static void fake_set(struct store *s, const struct store_io *io)
     s->last_set = sets[count - 1];
 }
 
+static void fake_open_regions(struct store *s, const struct store_io *io)
+{
+    for (uint64_t r = io->offset / STORE_REGION_BYTES;
+         r <= (io->offset + io->bytes - 1) / STORE_REGION_BYTES; r++) {
+        assert((io->tick > 0) == (s->described.replicas > 1));
+        assert(io->tick >= s->ticks[io->shard][r]); /* The engine's ticks do not go back. */
+        s->listed[io->shard][r] = 7;
+        s->ticks[io->shard][r] = io->tick;
+    }
+}
+
+static void fake_close_regions(struct store *s, const struct store_io *io)
+{
+    const size_t count = io->data.bytes / sizeof(struct store_region);
+    const struct store_region *const items = (const struct store_region *)(void *)io->data.at;
+
+    assert(count > 0 && count <= STORE_REGIONS_MAX);
+    s->closes++;
+    for (size_t i = 0; i < count; i++) {
+        const struct store_region *const r = &items[i];
+        assert(r->count == 1);
+        if (r->tick >= s->ticks[r->shard][r->region])
+            s->listed[r->shard][r->region] &= (uint8_t)~r->slots;
+    }
+}
+
 static struct status fake_execute(struct store *s, const struct store_io *io)
 {
     const bool stale = io->incarnation != s->incarnation;
@@ -184,6 +210,8 @@ static struct status fake_execute(struct store *s, const struct store_io *io)
         return STATUS(STALE_INCARNATION);
     if (touches_data(io))
         assert(io->shard < FAKE_SHARDS_MAX && io->offset + io->bytes <= s->shard_bytes);
+    if (touches_data(io) && io->opcode != STORE_OP_READ)
+        fake_open_regions(s, io);
     switch (io->opcode) {
     case STORE_OP_READ:
         s->reads++;
@@ -210,8 +238,10 @@ static struct status fake_execute(struct store *s, const struct store_io *io)
     case STORE_OP_SET:
         fake_set(s, io);
         return STATUS(OK);
-    case STORE_OP_LIST_REGIONS:
     case STORE_OP_CLOSE_REGIONS:
+        fake_close_regions(s, io);
+        return STATUS(OK);
+    case STORE_OP_LIST_REGIONS:
     case STORE_OP_MERGE_REGIONS:
         break; /* Nobody sends them yet. */
     }

@@ -10,6 +10,7 @@
 #include "store/store.h"
 
 #define FAKE_SHARDS_MAX 64
+#define FAKE_REGIONS    2 /* Of a shard. */
 
 struct store_session {
     struct store *store;
@@ -35,7 +36,10 @@ struct store {
     unsigned opens, describes;
     struct store_volume described; /* By the last opening or description. */
     unsigned reads, writes, zeroes, flushes, deletes, losses_reported;
-    unsigned sets; /* Copysets that were set. */
+    uint8_t listed[FAKE_SHARDS_MAX][FAKE_REGIONS]; /* Slots; all of them after a change. */
+    uint32_t ticks[FAKE_SHARDS_MAX][FAKE_REGIONS]; /* Of the last change. */
+    unsigned closes;                               /* Commands. */
+    unsigned sets;                                 /* Copysets that were set. */
     struct store_set last_set;
     unsigned in_flight_count, in_flight_max;
     uint64_t bytes_max; /* Of one command. */

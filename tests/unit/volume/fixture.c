@@ -68,7 +68,7 @@ struct status fixture_open(struct fixture *f)
     return f->open_status;
 }
 
-static void on_closed(void *ctx)
+void fixture_on_closed(void *ctx)
 {
     struct fixture *f = ctx;
     f->closed = true;
@@ -77,7 +77,7 @@ static void on_closed(void *ctx)
 void fixture_close(struct fixture *f)
 {
     f->closed = false;
-    volume_close(f->volume, on_closed, f);
+    volume_close(f->volume, fixture_on_closed, f);
     loop_run(&f->loop);
     assert_true(f->closed);
     f->volume = NULL;

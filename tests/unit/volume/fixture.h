@@ -56,6 +56,9 @@ struct fixture *fixture_opened(void);
 
 struct status fixture_open(struct fixture *f);
 void fixture_close(struct fixture *f);
+
+/* The done callback of a close: sets f->closed. */
+void fixture_on_closed(void *ctx);
 void fixture_destroy(struct fixture *f);
 
 /* The done callback of a request. */

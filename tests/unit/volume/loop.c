@@ -36,7 +36,19 @@ static uint64_t loop_wall_ns(const struct reactor *r)
     return 1;
 }
 
+static void loop_timer_arm(struct reactor *r, struct io_timer *t)
+{
+    timer_heap_insert(&loop_reactor(r)->timers, t);
+}
+
+static void loop_timer_disarm(struct reactor *r, struct io_timer *t)
+{
+    timer_heap_remove(&loop_reactor(r)->timers, t);
+}
+
 static const struct reactor_ops loop_ops = {
+    .timer_arm = loop_timer_arm,
+    .timer_disarm = loop_timer_disarm,
     .wall_ns = loop_wall_ns,
     .is_current = loop_is_current,
     .defer = loop_defer,
@@ -52,6 +64,7 @@ void loop_init(struct loop *loop, unsigned count, struct log *log)
         *l = (struct loop_reactor) { .reactor = { .ops = &loop_ops, .log = log, .index = i } };
         l->last = &l->first;
         list_init(&l->tasks);
+        timer_heap_init(&l->timers);
         loop->reactors[i] = &l->reactor;
     }
 }
@@ -88,4 +101,16 @@ void loop_run(struct loop *loop)
         for (unsigned i = 0; i < loop->count; i++)
             busy = loop_turn(&loop->members[i]) || busy;
     }
+}
+
+void loop_pass(struct loop *loop, uint64_t ns)
+{
+    for (unsigned i = 0; i < loop->count; i++) {
+        struct loop_reactor *const l = &loop->members[i];
+        struct io_timer *t;
+        l->reactor.now_ns += ns;
+        while ((t = timer_heap_pop_due(&l->timers, l->reactor.now_ns)) != NULL)
+            t->fire(t);
+    }
+    loop_run(loop);
 }

@@ -4,6 +4,7 @@
 
 #include "fixture.h"
 #include "repl/group_steps.h"
+#include "volume/rounds.h"
 
 static const struct volume_meta_ops meta_ops;
 
@@ -410,6 +411,165 @@ static void a_flush_excludes_who_does_not_confirm(void **state)
     case_destroy(c);
 }
 
+/* ---- Rounds ---- */
+
+static void assert_listed(const struct case_ *c, uint32_t shard, uint8_t slots)
+{
+    for (unsigned i = 0; i < DISKS; i++) {
+        if (is_member(c, i))
+            assert_int_equal(c->f->stores[i].listed[shard][0], slots);
+    }
+}
+
+static unsigned flushes(const struct case_ *c)
+{
+    return c->f->stores[0].flushes + c->f->stores[1].flushes + c->f->stores[2].flushes;
+}
+
+/* 3.4: what is quiet is flushed everywhere, and then closed everywhere; then nothing more is done.
+ */
+static void quiet_regions_close(void **state)
+{
+    (void)state;
+    struct case_ *c = case_opened(2);
+    struct fixture *f = c->f;
+    assert_int_equal(run(f, NVME_NS_WRITE, false, 0, BLOCK).code, STATUS_OK);
+    assert_listed(c, 0, 7);
+    loop_pass(&f->loop, VOLUME_ROUND_NS);
+    assert_listed(c, 0, 0);
+    assert_int_equal(flushes(c), 3);
+    loop_pass(&f->loop, VOLUME_ROUND_NS);
+    loop_pass(&f->loop, VOLUME_ROUND_NS);
+    assert_int_equal(flushes(c), 3);
+    assert_int_equal(f->stores[0].closes, 1);
+    case_destroy(c);
+}
+
+/* 3.4 (2), (5): a region in which a write is under way stays open at all of them. */
+static void a_write_under_way_keeps_its_region_open(void **state)
+{
+    (void)state;
+    struct case_ *c = case_opened(2);
+    struct fixture *f = c->f;
+    struct request r = { 0 };
+    assert_int_equal(run(f, NVME_NS_WRITE, false, 0, BLOCK).code, STATUS_OK);
+    f->stores[2].hold = true;
+    submit(f, &r, 0, 0, NVME_NS_WRITE, BLOCK, BLOCK);
+    loop_run(&f->loop);
+    loop_pass(&f->loop, VOLUME_ROUND_NS);
+    assert_listed(c, 0, 7);
+    assert_int_equal(flushes(c), 0);
+    f->stores[2].hold = false;
+    fake_store_release(&f->stores[2], 0);
+    loop_run(&f->loop); /* The round goes on. */
+    assert_listed(c, 0, 0);
+    case_destroy(c);
+}
+
+/* A write that begins while the round flushes opens its region anew: it is not closed. */
+static void a_write_during_the_flush_keeps_it_open_too(void **state)
+{
+    (void)state;
+    struct case_ *c = case_opened(2);
+    struct fixture *f = c->f;
+    assert_int_equal(run(f, NVME_NS_WRITE, false, 0, BLOCK).code, STATUS_OK);
+    f->stores[1].hold = true;
+    loop_pass(&f->loop, VOLUME_ROUND_NS);
+    assert_int_equal(f->stores[1].in_flight_count, 1); /* The Flush. */
+    struct request r = { 0 };
+    submit(f, &r, 0, 0, NVME_NS_WRITE, BLOCK, BLOCK);
+    loop_run(&f->loop);
+    f->stores[1].hold = false;
+    fake_store_release(&f->stores[1], 0);
+    fake_store_release(&f->stores[1], 0);
+    loop_run(&f->loop);
+    assert_false(r.busy);
+    assert_listed(c, 0, 7);
+    loop_pass(&f->loop, VOLUME_ROUND_NS);
+    assert_listed(c, 0, 0);
+    case_destroy(c);
+}
+
+/* I6: who is out stays in the others' lists. */
+static void who_is_out_stays_listed(void **state)
+{
+    (void)state;
+    struct case_ *c = case_opened(2);
+    struct fixture *f = c->f;
+    f->stores[1].fail_next = STATUS(MEDIA_WRITE);
+    assert_int_equal(run(f, NVME_NS_WRITE, false, 0, BLOCK).code, STATUS_OK);
+    loop_pass(&f->loop, VOLUME_ROUND_NS);
+    assert_listed(c, 0, 2); /* Disk 1 is slot 1 of the first copyset. */
+    case_destroy(c);
+}
+
+/* A member that does not confirm the round's Flush is excluded, and the next round closes. */
+static void a_round_excludes_who_does_not_flush(void **state)
+{
+    (void)state;
+    struct case_ *c = case_opened(2);
+    struct fixture *f = c->f;
+    assert_int_equal(run(f, NVME_NS_WRITE, false, 0, BLOCK).code, STATUS_OK);
+    f->stores[2].fail_next = STATUS(MEDIA_WRITE);
+    loop_pass(&f->loop, VOLUME_ROUND_NS);
+    assert_false(is_member(c, 2));
+    assert_listed(c, 0, 7);
+    loop_pass(&f->loop, VOLUME_ROUND_NS);
+    assert_listed(c, 0, 4);
+    case_destroy(c);
+}
+
+/* I6: who is excluded after it has confirmed the round's Flush is not closed with the others. */
+static void who_goes_out_during_a_round_stays_listed(void **state)
+{
+    (void)state;
+    struct case_ *c = case_opened(2);
+    struct fixture *f = c->f;
+    struct request r = { 0 };
+    assert_int_equal(run(f, NVME_NS_WRITE, false, 0, BLOCK).code, STATUS_OK);
+    assert_int_equal(run(f, NVME_NS_WRITE, false, 3 * M, BLOCK).code, STATUS_OK);
+    f->stores[1].hold = true;
+    loop_pass(&f->loop, VOLUME_ROUND_NS);
+    assert_int_equal(f->stores[1].in_flight_count, 1); /* The Flush. */
+    f->stores[2].fail_next = STATUS(MEDIA_WRITE);
+    submit(f, &r, 0, 0, NVME_NS_WRITE, 0, BLOCK);
+    loop_run(&f->loop);
+    fake_store_release(&f->stores[1], 1); /* The write. */
+    loop_run(&f->loop);
+    fake_store_release(&f->stores[1], 1); /* SET. */
+    loop_run(&f->loop);
+    assert_false(r.busy);
+    assert_false(is_member(c, 2));
+    f->stores[1].hold = false;
+    fake_store_release(&f->stores[1], 0);
+    loop_run(&f->loop);
+    assert_int_equal(f->stores[0].listed[0][1], 4);
+    assert_int_equal(f->stores[1].listed[0][1], 4);
+    assert_listed(c, 0, 7); /* Written since. */
+    case_destroy(c);
+}
+
+/* Closing a volume ends its round first, at whatever point that is. */
+static void a_round_under_way_ends_before_the_close(void **state)
+{
+    (void)state;
+    struct case_ *c = case_opened(2);
+    struct fixture *f = c->f;
+    assert_int_equal(run(f, NVME_NS_WRITE, false, 0, BLOCK).code, STATUS_OK);
+    f->stores[1].hold = true;
+    loop_pass(&f->loop, VOLUME_ROUND_NS);
+    f->closed = false;
+    volume_close(f->volume, fixture_on_closed, f);
+    loop_run(&f->loop);
+    assert_false(f->closed);
+    f->stores[1].hold = false;
+    fake_store_release(&f->stores[1], 0);
+    loop_run(&f->loop);
+    assert_true(f->closed);
+    f->volume = NULL;
+    case_destroy(c);
+}
+
 /* ---- At random ---- */
 
 /*
@@ -460,6 +620,13 @@ int main(void)
         cmocka_unit_test(full_disks_are_kept),
         cmocka_unit_test(a_conflict_fences),
         cmocka_unit_test(a_flush_excludes_who_does_not_confirm),
+        cmocka_unit_test(quiet_regions_close),
+        cmocka_unit_test(a_write_under_way_keeps_its_region_open),
+        cmocka_unit_test(a_write_during_the_flush_keeps_it_open_too),
+        cmocka_unit_test(who_is_out_stays_listed),
+        cmocka_unit_test(a_round_excludes_who_does_not_flush),
+        cmocka_unit_test(who_goes_out_during_a_round_stays_listed),
+        cmocka_unit_test(a_round_under_way_ends_before_the_close),
         cmocka_unit_test(what_is_answered_is_on_all_members),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ *   wanted --> DRAINING --> FLUSHING --> closing, a batch after the other --> the next one
+ *                 ^            |
+ *                 |            +--(one has failed)--> given up
+ *         its writes end
+ */
+#include "volume/rounds.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "volume/volume_internal.h"
+
+static void rounds_next(struct rounds *r);
+static void round_end(struct rounds *r);
+static void close_some(struct rounds *r);
+
+struct status round_copyset_init(struct round_copyset *r)
+{
+    r->regions = calloc(VOLUME_OPEN_REGIONS, sizeof *r->regions);
+    r->buckets = calloc(VOLUME_OPEN_REGIONS, sizeof *r->buckets);
+    list_node_init(&r->link);
+    list_init(&r->waiting);
+    if (r->regions == NULL || r->buckets == NULL)
+        return STATUS(NO_MEMORY);
+    ticks_init(&r->ticks, r->regions, VOLUME_OPEN_REGIONS, r->buckets, VOLUME_OPEN_REGIONS);
+    return STATUS(OK);
+}
+
+void round_copyset_fini(struct round_copyset *r)
+{
+    free(r->regions);
+    free(r->buckets);
+}
+
+static bool has_open_regions(const struct copyset *cs)
+{
+    return cs->round.regions != NULL && cs->round.ticks.room < VOLUME_OPEN_REGIONS;
+}
+
+/* ---- Commands of a round ---- */
+
+static void on_flushed(struct leg_io *io)
+{
+    struct rounds *const r = io->owner;
+    struct copyset *const cs = r->current;
+
+    r->pending &= ~(1u << io->slot);
+    if (status_ok(io->status))
+        ticks_confirmed(&cs->round.ticks, io->slot, r->flush);
+    else
+        members_report(r->slice->volume, io->leg, io->status);
+    if (r->pending == 0)
+        close_some(r);
+}
+
+static void on_closed(struct leg_io *io)
+{
+    struct rounds *const r = io->owner;
+
+    /* What was not closed stays listed, which costs work and is never wrong. */
+    r->pending &= ~(1u << io->slot);
+    if (r->pending == 0)
+        close_some(r);
+}
+
+static void send(struct rounds *r, unsigned slot, enum store_opcode opcode,
+                 void (*done)(struct leg_io *io))
+{
+    struct leg_io *const io = &r->io[slot];
+
+    io->owner = r;
+    io->slot = slot;
+    io->leg = r->slice->map->legs[r->current->leg[slot]];
+    io->reactor = r->slice->reactor;
+    io->done = done;
+    io->store.opcode = opcode;
+    io->store.fua = false;
+    leg_submit(io);
+}
+
+/* 3.4 (3) */
+static void flush_all(struct rounds *r)
+{
+    const unsigned members = r->current->members;
+
+    r->flush = ticks_round_flush(&r->current->round.ticks);
+    r->pending = members;
+    for (unsigned slot = 0; members >> slot != 0; slot++) {
+        if ((members >> slot & 1) != 0)
+            send(r, slot, STORE_OP_FLUSH, on_flushed);
+    }
+}
+
+/* ---- Its course ---- */
+
+/* Writes that waited for room, which there may be now. */
+void round_waiting_go_on(struct copyset *cs)
+{
+    struct list waiting;
+    struct list_node *n;
+
+    list_init(&waiting);
+    list_splice_back(&waiting, &cs->round.waiting);
+    while ((n = list_pop_front(&waiting)) != NULL)
+        fanout_start(CONTAINER_OF(n, struct piece, link));
+}
+
+static void rounds_idle(struct rounds *r)
+{
+    void (*const on_idle)(struct slice * slice) = r->on_idle;
+
+    r->on_idle = NULL;
+    on_idle(r->slice);
+}
+
+void rounds_stop(struct rounds *r, void (*on_idle)(struct slice *slice))
+{
+    io_timer_disarm(&r->timer);
+    while (list_pop_front(&r->wanted) != NULL) {
+    }
+    r->on_idle = on_idle;
+    if (r->current == NULL)
+        rounds_idle(r);
+    else if (r->pending == 0)
+        round_end(r); /* It waits for writes, which have been ended. */
+}
+
+static void round_end(struct rounds *r)
+{
+    struct copyset *const cs = r->current;
+
+    ticks_round_abort(&cs->round.ticks);
+    r->current = NULL;
+    round_waiting_go_on(cs);
+    if (r->on_idle != NULL)
+        rounds_idle(r);
+    else
+        rounds_next(r);
+}
+
+/* 3.4 (5): fills in the items of the next batch; returns the slots that get some. */
+static unsigned gather(struct rounds *r, uint32_t counts[3])
+{
+    struct ticks_close close;
+    unsigned slots = 0;
+    uint32_t most = 0;
+
+    while (most < STORE_REGIONS_MAX && ticks_next_close(&r->current->round.ticks, &close)) {
+        for (unsigned slot = 0; close.equal >> slot != 0; slot++) {
+            if ((close.equal >> slot & 1) == 0)
+                continue;
+            r->items[slot][counts[slot]++] =
+                (struct store_region) { .shard = close.shard,
+                                        .region = close.region,
+                                        .count = 1,
+                                        .tick = close.tick,
+                                        .slots = (uint8_t)close.equal };
+            slots |= 1u << slot;
+            most = (uint32_t)max_u64(most, counts[slot]);
+        }
+    }
+    return slots;
+}
+
+static void close_some(struct rounds *r)
+{
+    uint32_t counts[3] = { 0 };
+    const unsigned slots = gather(r, counts);
+
+    if (slots == 0) {
+        round_end(r);
+        return;
+    }
+    r->pending = slots;
+    for (unsigned slot = 0; slots >> slot != 0; slot++) {
+        if ((slots >> slot & 1) == 0)
+            continue;
+        r->io[slot].store.data =
+            (struct span) { (uint8_t *)r->items[slot], counts[slot] * sizeof r->items[0][0] };
+        send(r, slot, STORE_OP_CLOSE_REGIONS, on_closed);
+    }
+}
+
+/* 3.4 (2): the writes of the tick that was ended have ended, too. */
+static void round_step(struct rounds *r)
+{
+    struct copyset *const cs = r->current;
+
+    if (cs != NULL && r->pending == 0 && cs->round.ticks.round == TICKS_DRAINING &&
+        ticks_round_may_flush(&cs->round.ticks))
+        flush_all(r);
+}
+
+static void rounds_next(struct rounds *r)
+{
+    struct list_node *n;
+
+    while (r->current == NULL && (n = list_pop_front(&r->wanted)) != NULL) {
+        struct copyset *const cs = CONTAINER_OF(n, struct copyset, round.link);
+        if (fanout_reachable(cs, cs->members) != cs->members)
+            continue; /* Until they are, or are excluded. */
+        if (!ticks_round_begin(&cs->round.ticks, cs->members))
+            continue;
+        r->current = cs;
+    }
+    round_step(r);
+}
+
+void round_want(struct copyset *cs)
+{
+    struct rounds *const r = &cs->slice->rounds;
+
+    if (cs == r->current || list_node_linked(&cs->round.link))
+        return;
+    list_push_back(&r->wanted, &cs->round.link);
+    rounds_next(r);
+}
+
+static void rounds_on_timer(struct io_timer *timer)
+{
+    struct rounds *const r = CONTAINER_OF(timer, struct rounds, timer);
+    const struct volume_map *const map = r->slice->map;
+    bool any = false;
+
+    if (r->slice->fenced)
+        return;
+    for (uint32_t i = 0; i < map->copyset_count; i++) {
+        if (map->copysets[i]->slice != r->slice || !has_open_regions(map->copysets[i]))
+            continue;
+        any = true;
+        round_want(map->copysets[i]);
+    }
+    if (any)
+        io_timer_arm(timer, r->slice->reactor, reactor_now_ns(r->slice->reactor) + VOLUME_ROUND_NS);
+}
+
+void rounds_init(struct rounds *r, struct slice *slice)
+{
+    *r = (struct rounds) { .slice = slice };
+    list_init(&r->wanted);
+    io_timer_init(&r->timer, rounds_on_timer);
+}
+
+void rounds_fini(struct rounds *r)
+{
+    assert(r->current == NULL);
+    io_timer_disarm(&r->timer);
+}
+
+/* ---- Writes ---- */
+
+static struct ticks_range range_of(const struct piece *p)
+{
+    const struct store_io *const io = &p->legs[0].store;
+    const uint64_t first = io->offset / STORE_REGION_BYTES;
+    const uint64_t last = (io->offset + io->bytes - 1) / STORE_REGION_BYTES;
+
+    return (struct ticks_range) { .shard = io->shard,
+                                  .first = (uint32_t)first,
+                                  .count = (uint32_t)(last - first + 1) };
+}
+
+bool round_enter(struct piece *p)
+{
+    struct copyset *const cs = p->copyset;
+    struct rounds *const r = &cs->slice->rounds;
+    const struct ticks_range range = range_of(p);
+
+    if (!ticks_write_begin(&cs->round.ticks, &range, &p->tick)) {
+        list_node_init(&p->link);
+        list_push_back(&cs->round.waiting, &p->link);
+        round_want(cs);
+        return false;
+    }
+    for (unsigned i = 0; i < cs->slice->replicas; i++)
+        p->legs[i].store.tick = p->tick;
+    if (!io_timer_armed(&r->timer))
+        io_timer_arm(&r->timer, cs->slice->reactor,
+                     reactor_now_ns(cs->slice->reactor) + VOLUME_ROUND_NS);
+    return true;
+}
+
+void round_leave(struct piece *p)
+{
+    struct copyset *const cs = p->copyset;
+
+    ticks_write_end(&cs->round.ticks, p->tick);
+    p->tick = 0;
+    if (cs == cs->slice->rounds.current)
+        round_step(&cs->slice->rounds);
+}
+
+bool round_note(struct copyset *cs, uint32_t shard, uint32_t region, uint32_t count)
+{
+    const struct ticks_range range = { .shard = shard, .first = region, .count = count };
+
+    return ticks_note(&cs->round.ticks, &range);
+}
+
+void round_lost(struct copyset *cs, unsigned slot)
+{
+    ticks_lost(&cs->round.ticks, slot);
+    if (cs == cs->slice->rounds.current)
+        round_step(&cs->slice->rounds);
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rounds: closing the regions in which nothing is written any more, in all members' lists
+ * (docs/replication.md, 3.4; repl/ticks.h).
+ *
+ *   a tick ends --> its writes end --> FLUSH to all members --> CLOSE_REGIONS to each of them
+ *
+ * A slice carries out one round at a time, of one of its copysets.  There is one every
+ * VOLUME_ROUND_NS as long as regions are open, and at once when there is no room for more.
+ *
+ * Threading: the slice's.   Memory: embedded in slice and copysets.
+ */
+#ifndef VOLUME_ROUNDS_H
+#define VOLUME_ROUNDS_H
+
+#include "io/reactor.h"
+#include "repl/ticks.h"
+#include "store/store.h"
+#include "volume/leg.h"
+
+struct copyset;
+struct piece;
+struct slice;
+struct volume_map;
+
+#define VOLUME_ROUND_NS (2 * NS_PER_S)
+/* Open regions of one copyset that the engine follows: 1 GiB. */
+#define VOLUME_OPEN_REGIONS 1024u
+
+/* A copyset's part. */
+struct round_copyset {
+    struct ticks ticks;
+    struct ticks_region *regions; /* Of ticks; NULL: a volume of one replica. */
+    struct ticks_region **buckets;
+    struct list_node link; /* rounds.wanted */
+    struct list waiting;   /* piece.link: there was no room for its regions. */
+};
+
+struct rounds {
+    struct slice *slice;
+    struct list wanted;      /* round_copyset.link */
+    struct copyset *current; /* Whose round is under way, or NULL. */
+    uint32_t flush;          /* Name of its Flush. */
+    unsigned pending;        /* Slots whose answer is awaited. */
+    struct leg_io io[3];
+    struct store_region items[3][STORE_REGIONS_MAX];
+    struct io_timer timer;
+    void (*on_idle)(struct slice *slice);
+};
+
+struct status round_copyset_init(struct round_copyset *r) MUST_CHECK;
+void round_copyset_fini(struct round_copyset *r);
+
+void rounds_init(struct rounds *rounds, struct slice *slice);
+
+/* Nothing is under way. */
+void rounds_fini(struct rounds *rounds);
+
+/*
+ * No more of them: the slice is fenced, and its writes have ended.  on_idle when none is under way;
+ * perhaps from in here.
+ */
+void rounds_stop(struct rounds *rounds, void (*on_idle)(struct slice *slice));
+
+/*
+ * A piece is to change its blocks: its commands get their tick.  False: it waits for a round, and
+ * fanout_start() is called again.
+ */
+bool round_enter(struct piece *p);
+
+/* It has ended. */
+void round_leave(struct piece *p);
+
+/* Regions that members list already, as if written now.  False: no room. */
+bool round_note(struct copyset *cs, uint32_t shard, uint32_t region, uint32_t count);
+
+/* A round as soon as there can be one. */
+void round_want(struct copyset *cs);
+
+/* Writes that waited for room try again. */
+void round_waiting_go_on(struct copyset *cs);
+
+/* The slot is no member any more. */
+void round_lost(struct copyset *cs, unsigned slot);
+
+#endif
