@@ -50,6 +50,16 @@
 #define CTL_STRIPE_UNIT_MAX   (512u << 10)
 #define CTL_LBA_BYTES_DEF     4096u
 
+/* With how many others a node may share copysets, on average; half of all is as good as any. */
+#define CTL_SCATTER_MAX (CTL_NODES_MAX / 2)
+
+/* All pairs of nodes; with three replicas the scatter width allows fewer (copyset.c). */
+#define CTL_COPYSETS_MAX (CTL_NODES_MAX * (CTL_NODES_MAX - 1) / 2)
+
+/* Tuples of disks that the shards of one volume lie on: each has a state in the volume's group
+ * record, which is compared and written as a whole. */
+#define CTL_TUPLES_MAX 256u
+
 /* How long a call may be held, and is if the caller does not say. */
 #define CTL_WAIT_MS_DEF 30000u
 #define CTL_WAIT_MS_MAX 300000u
@@ -59,6 +69,11 @@
 
 /* Less free space than this is a problem that the status names. */
 #define CTL_FREE_PERCENT_LOW 10u
+
+/* A node is in at most so many copysets of three, or in one because another has no other. */
+static_assert(CTL_NODES_MAX * (2u * (CTL_SCATTER_MAX / 2u) + 3u) / 3u <= CTL_COPYSETS_MAX,
+              "the copysets of three replicas are no more than the pairs of nodes");
+static_assert(CTL_STRIPE_WIDTH_MAX <= CTL_TUPLES_MAX, "a stripe's shards have tuples of their own");
 
 /* A placement number takes up to 3 bytes; a volume's record must fit in a value. */
 static_assert(CTL_DISKS_MAX < 1u << 21, "a disk's index fits in three bytes of a varint");
