@@ -5,8 +5,8 @@
  *                +----------- more ------------+
  *                v                             |
  *   IDLE ---> PLACING ---> MEMORY ---> READING ---> WRITING ---> LEAVING ---> ENDED
- *                                         |                         ^
- *                                         +-------------------------+
+ *                |                        |                         ^
+ *                +------------------------+-------------------------+
  *
  * A chunk lies in one stripe unit at either end.  It takes its places in the overlap order at both
  * ends, shared at the source and exclusive at the destination, before it reads, and keeps both
@@ -39,7 +39,7 @@ enum copy_state {
 
 static const struct sm_state copy_states[] = {
     [COPY_IDLE] = { "idle", SM_TO(COPY_PLACING) },
-    [COPY_PLACING] = { "placing", SM_TO(COPY_MEMORY) },
+    [COPY_PLACING] = { "placing", SM_TO(COPY_MEMORY) | SM_TO(COPY_LEAVING) },
     [COPY_MEMORY] = { "memory", SM_TO(COPY_READING) },
     [COPY_READING] = { "reading", SM_TO(COPY_WRITING) | SM_TO(COPY_LEAVING) },
     [COPY_WRITING] = { "writing", SM_TO(COPY_LEAVING) },
@@ -194,10 +194,13 @@ static void place_on_return(struct io_msg *msg)
     struct copy *const c = &cmd->feed.copy;
 
     assert(reactor_is_current(cmd->front->reactor));
-    if (c->sm.now == COPY_PLACING)
-        c->placed++;
-    else
+    if (c->sm.now == COPY_PLACING) {
+        const struct piece *const p = &cmd->pieces[c->placed++];
+        if (!status_ok(p->status))
+            cmd->status = p->status;
+    } else {
         c->placed--;
+    }
     copy_step(cmd);
 }
 
@@ -219,6 +222,18 @@ static void place_on_granted(struct order_entry *entry)
     place_return(p);
 }
 
+static void place_enter(struct piece *p)
+{
+    bool failed;
+
+    if (!settling_admits(p->copyset, p, &failed))
+        return;
+    p->status = failed ? STATUS(MEDIA_READ) : STATUS(OK);
+    p->order.granted = place_on_granted;
+    if (order_enter(p->owner->order, &p->order))
+        place_on_granted(&p->order);
+}
+
 static void place_deliver(struct io_msg *msg)
 {
     struct piece *p = CONTAINER_OF(msg, struct piece, msg);
@@ -230,9 +245,9 @@ static void place_deliver(struct io_msg *msg)
         place_return(p);
         return;
     }
-    p->order.granted = place_on_granted;
-    if (order_enter(p->owner->order, &p->order))
-        place_on_granted(&p->order);
+    p->copyset = copyset_of_shard(p->cmd->front, p->order.shard);
+    p->on_settled = place_enter;
+    place_enter(p);
 }
 
 /* ---- Data ---- */
@@ -372,7 +387,7 @@ static void copy_step(struct command *cmd)
             copy_place_next(cmd);
             return;
         }
-        sm_move(&c->sm, COPY_MEMORY);
+        sm_move(&c->sm, status_ok(cmd->status) ? COPY_MEMORY : COPY_LEAVING);
         copy_step(cmd);
         return;
     case COPY_MEMORY:

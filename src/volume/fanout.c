@@ -46,8 +46,7 @@ static void finish(struct piece *p, struct status status)
     p->on_fanned(p);
 }
 
-/* Ends the piece, off the caller's stack. */
-static void finish_later(struct piece *p, struct status status)
+void fanout_refuse(struct piece *p, struct status status)
 {
     struct slice *const s = p->copyset->slice;
 
@@ -82,6 +81,8 @@ static void on_leg(struct leg_io *io)
     p->pending &= (uint8_t)~bit;
     if (status_ok(io->status)) {
         p->done |= bit;
+    } else if (status_is(io->status, STATUS_LIST_FULL)) {
+        p->list_full = true;
     } else {
         p->failed |= bit;
         p->status = io->status;
@@ -195,6 +196,8 @@ static void advance_change(struct piece *p)
 
     if (missing == 0) {
         finish(p, STATUS(OK));
+    } else if (p->list_full) {
+        round_wait(p); /* Then it is sent again, to all: twice is once. */
     } else if (fresh != 0) {
         send_to(p, fresh);
     } else if (is_alone(p)) {
@@ -229,10 +232,11 @@ void fanout_start(struct piece *p)
     p->done = 0;
     p->failed = 0;
     p->tick = 0;
+    p->list_full = false;
     if (p->copyset->slice->fenced)
-        finish_later(p, STATUS(FENCED));
+        fanout_refuse(p, STATUS(FENCED));
     else if (is_alone(p) && first->session == NULL)
-        finish_later(p, first->problem);
+        fanout_refuse(p, first->problem);
     else if (is_alone(p) || is_read(p) || round_enter(p))
         advance(p);
 }
@@ -247,5 +251,6 @@ void fanout_members_changed(struct copyset *cs)
     while ((n = list_pop_front(&held)) != NULL)
         advance(CONTAINER_OF(n, struct piece, link));
     if (cs->slice->fenced)
-        round_waiting_go_on(cs);
+        settling_stop(cs);
+    round_waiting_go_on(cs);
 }

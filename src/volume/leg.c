@@ -53,8 +53,19 @@ void leg_on_opened(struct leg *leg, const struct store_session_opened *opened)
     leg->written = 1;
     leg->flushed = 0;
     leg->loss = 0;
-    if (opened->unflushed_loss)
+    leg->may_have_lost = opened->unflushed_loss;
+    if (!leg->has_peers)
+        leg_decide_loss(leg, true);
+}
+
+void leg_decide_loss(struct leg *leg, bool lost)
+{
+    assert(reactor_is_current(leg->reactor));
+    if (leg->may_have_lost && lost)
         leg_note_loss(leg);
+    else if (leg->may_have_lost)
+        store_session_loss_reported(leg->session);
+    leg->may_have_lost = false;
 }
 
 /* The store forgets the loss only after the host has heard: telling it twice does no harm. */
@@ -149,7 +160,8 @@ static bool leg_on_stale_incarnation(struct leg_io *io)
     if (leg->incarnation != info.incarnation) { /* The first command that finds it. */
         leg->incarnation = info.incarnation;
         atomic_store(&leg->incarnation_now, info.incarnation);
-        leg_note_loss(leg);
+        if (!leg->has_peers) /* Otherwise it is excluded, and nothing is lost. */
+            leg_note_loss(leg);
     }
     return leg->continue_on_loss && io->store.incarnation != info.incarnation;
 }

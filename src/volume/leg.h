@@ -39,10 +39,12 @@ struct leg {
     struct store_session *session; /* NULL: could not be opened. */
     uint64_t generation;
     bool continue_on_loss; /* on-unflushed-loss = continue. */
+    bool has_peers;        /* It is one of several replicas: what it lost others may have. */
     struct status problem; /* Why there is no session. */
     struct leg_losses *losses;
 
     /* The store's reactor's. */
+    bool may_have_lost; /* So its store says; leg_decide_loss() is to follow. */
     uint64_t loss; /* The last one of this disk that its store has not been told is heard; or 0. */
     uint64_t incarnation;
     uint64_t written; /* Commands completed that a Flush must cover. */
@@ -81,6 +83,12 @@ void leg_init(struct leg *leg, struct store *store, struct reactor *reactor, boo
  * of a loss.  On the store's reactor.
  */
 void leg_on_opened(struct leg *leg, const struct store_session_opened *opened);
+
+/*
+ * One of several replicas: whether what its store may have lost is gone (docs/replication.md, 7.7).
+ * On the store's reactor.
+ */
+void leg_decide_loss(struct leg *leg, bool lost);
 
 /* Closes the session, if there is one.  Nothing is in flight.  On the store's reactor. */
 void leg_close(struct leg *leg);

@@ -23,6 +23,7 @@ static struct status MUST_CHECK add_leg(struct volume *v, const struct volume_di
         return STATUS(NO_MEMORY);
     leg_init(&call->leg, disk->store, disk->reactor, v->desc.continue_on_unflushed_loss,
              &v->losses);
+    call->leg.has_peers = v->desc.replicas > 1;
     call->volume = v;
     call->uuid = disk->uuid;
     call->is_new = true;
@@ -39,6 +40,7 @@ static void renew_leg(struct leg_call *call, const struct volume_disk *disk)
         return;
     leg_init(&call->leg, disk->store, disk->reactor, call->volume->desc.continue_on_unflushed_loss,
              &call->volume->losses);
+    call->leg.has_peers = call->volume->desc.replicas > 1;
 }
 
 static struct status MUST_CHECK find_leg(struct volume *v, const struct volume_disk *disk,
@@ -102,7 +104,9 @@ static struct status MUST_CHECK add_copyset(struct volume *v, const uint32_t *le
     cs->slice = slice_of_leg(v, leg[0]);
     cs->members = v->desc.replicas == 1 ? 1 : (uint8_t)group_members(v->members.group, number);
     list_init(&cs->held);
+    cs->sources = cs->members; /* Who is not one is found when the volume is taken over. */
     list_node_init(&cs->round.link);
+    settling_init(&cs->settling);
     *out_index = v->copyset_count;
     sets[v->copyset_count++] = cs;
     return v->desc.replicas == 1 ? STATUS(OK) : round_copyset_init(&cs->round);

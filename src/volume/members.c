@@ -9,7 +9,6 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "repl/group_steps.h"
 #include "volume/volume_internal.h"
 
 static void members_run(struct volume *v);
@@ -99,10 +98,27 @@ static void spread_deliver(struct io_msg *msg)
             take_members(cs, group_members(m->next, cs->number));
         fanout_members_changed(cs);
     }
-    if (s->fenced)
-        rounds_stop(&s->rounds, spread_return);
-    else
+    if (!s->fenced) {
         spread_return(s);
+        return;
+    }
+    s->stopping = true;
+    rounds_stop(&s->rounds);
+    members_slice_quiet(s);
+}
+
+void members_slice_quiet(struct slice *s)
+{
+    const struct volume_map *const map = s->map;
+
+    if (!s->stopping || s->rounds.current != NULL)
+        return;
+    for (uint32_t i = 0; i < map->copyset_count; i++) {
+        if (map->copysets[i]->slice == s && settling_is_busy(&map->copysets[i]->settling))
+            return;
+    }
+    s->stopping = false;
+    spread_return(s);
 }
 
 static void spread(struct volume *v)
@@ -287,17 +303,23 @@ static void members_end(struct volume *v)
     struct members *const m = &v->members;
 
     m->state = MEMBERS_IDLE;
-    if (m->leaving != NULL) {
+    if (m->committed) {
         *m->group = *m->next;
-        m->leaving->members.suspect = false;
-        m->leaving = NULL;
+        if (m->leaving != NULL)
+            m->leaving->members.suspect = false;
     }
+    m->committed = false;
+    m->leaving = NULL;
     if (m->fenced && !m->fence_told) {
         tell_fence(v);
         return;
     }
     flushes_go_on(v);
-    if (m->fence_told && v->after_fence != NULL)
+    void (*const then)(struct volume * volume) = m->then;
+    m->then = NULL;
+    if (then != NULL)
+        then(v);
+    else if (m->fence_told && v->after_fence != NULL)
         v->after_fence(v); /* v may be gone. */
     else
         members_run(v);
@@ -338,8 +360,10 @@ static void on_committed(void *ctx, struct status status)
     assert(reactor_is_current(v->home));
     assert(m->state == MEMBERS_COMMITTING);
     if (status_ok(status)) {
-        log_warning(v->log, "volume '%s': disk '%s' is out of sync: %s", v->desc.name,
-                    m->leaving->disk, status_text(m->leaving->members.why));
+        m->committed = true;
+        if (m->leaving != NULL)
+            log_warning(v->log, "volume '%s': disk '%s' is out of sync: %s", v->desc.name,
+                        m->leaving->disk, status_text(m->leaving->members.why));
         set_all(v);
         return;
     }
@@ -350,8 +374,7 @@ static void on_committed(void *ctx, struct status status)
     tell_fence(v);
 }
 
-/* The sessions that are up, of disks that are not suspected. */
-static struct group_sessions sessions_up(const struct volume *v, struct group_session *items)
+void members_view(const struct volume *v, struct group_session *items, struct group_view *out_view)
 {
     uint32_t count = 0;
 
@@ -363,7 +386,19 @@ static struct group_sessions sessions_up(const struct volume *v, struct group_se
                 .incarnation = atomic_load(&call->leg.incarnation_now),
             };
     }
-    return (struct group_sessions) { items, count };
+    *out_view = (struct group_view) { .sessions = { items, count },
+                                      .min_in_sync = v->desc.min_in_sync,
+                                      .now_unix_ms = reactor_wall_ns(v->home) / NS_PER_MS };
+}
+
+void members_change(struct volume *v, void (*then)(struct volume *v))
+{
+    struct members *const m = &v->members;
+
+    assert(m->state == MEMBERS_IDLE);
+    m->state = MEMBERS_COMMITTING;
+    m->then = then;
+    m->meta->commit(m->meta_ctx, m->group, m->next, on_committed, v);
 }
 
 /* 6.1, 6.3: excludes a disk if the others are enough.  False: it stays, and writes wait. */
@@ -371,9 +406,9 @@ static bool exclude(struct volume *v, struct leg_call *call, struct group_sessio
 {
     struct members *const m = &v->members;
     struct group_reason reason;
-    const struct group_view view = { .sessions = sessions_up(v, items),
-                                     .min_in_sync = v->desc.min_in_sync,
-                                     .now_unix_ms = reactor_wall_ns(v->home) / NS_PER_MS };
+    struct group_view view;
+
+    members_view(v, items, &view);
     const struct status st = group_exclude(m->group, &view, call->uuid, m->next, &reason);
 
     if (!status_ok(st)) {
@@ -387,10 +422,33 @@ static bool exclude(struct volume *v, struct leg_call *call, struct group_sessio
         call->members.suspect = false;
         return false;
     }
-    m->state = MEMBERS_COMMITTING;
     m->leaving = call;
-    m->meta->commit(m->meta_ctx, m->group, m->next, on_committed, v);
+    members_change(v, NULL);
     return true;
+}
+
+/* 7.6: the members have everything promised again, with the incarnations that they have now. */
+static bool record_settled(struct volume *v, struct group_session *items)
+{
+    struct members *const m = &v->members;
+    struct group_reason reason;
+    struct group_view view;
+
+    members_view(v, items, &view);
+    const struct status st = group_settled(m->group, &view, m->next, &reason);
+    if (!status_ok(st))
+        return false; /* A member is missing: when it is excluded, or back. */
+    m->settled = false;
+    if (m->next->sequence == m->group->sequence)
+        return false;
+    members_change(v, NULL);
+    return true;
+}
+
+void members_on_settled(struct volume *v)
+{
+    v->members.settled = true;
+    members_run(v);
 }
 
 static void members_run(struct volume *v)
@@ -398,12 +456,14 @@ static void members_run(struct volume *v)
     struct members *const m = &v->members;
     struct group_session items[GROUP_DISKS_MAX];
 
-    if (m->state != MEMBERS_IDLE || m->fenced)
+    if (m->state != MEMBERS_IDLE || m->fenced || v->sm.now != VOL_READY)
         return;
     for (uint32_t i = 0; i < v->call_count; i++) {
         if (v->calls[i]->members.suspect && exclude(v, v->calls[i], items))
             return;
     }
+    if (m->settled && record_settled(v, items))
+        return;
     flushes_go_on(v);
 }
 

@@ -17,11 +17,12 @@
 
 #include "base/list.h"
 #include "io/reactor.h"
-#include "repl/group.h"
+#include "repl/group_steps.h"
 #include "volume/leg.h"
 
 struct leg_call;
 struct piece;
+struct slice;
 struct volume;
 struct volume_meta_ops;
 
@@ -40,10 +41,14 @@ struct members {
     enum members_state state;
     uint32_t pending; /* Messages of the present round. */
     struct io_msg round_msg;
-    struct list held;         /* piece.link: Flushes that not all have confirmed. */
-    bool fenced;              /* Another engine has the volume, or it is to be closed. */
-    bool fence_told;          /* To the slices. */
-    struct leg_call *leaving; /* Whom the change excludes. */
+    struct list held;               /* piece.link: Flushes that not all have confirmed. */
+    bool fenced;                    /* Another engine has the volume, or it is to be closed. */
+    bool fence_told;                /* To the slices. */
+    struct leg_call *leaving;       /* Whom the change excludes. */
+    void (*then)(struct volume *v); /* When the change has ended; or NULL. */
+    bool committed;                 /* The change is. */
+    bool settled;                   /* All that was listed when the group was taken over (7.6). */
+    bool lost;                      /* Nobody has all that was promised without a Flush (7.7). */
 };
 
 /* A leg's part in it. */
@@ -59,6 +64,9 @@ struct members_leg {
     struct store_set *sets; /* Of the change under way. */
     uint32_t set_count;
     uint32_t set_next;
+    /* LIST_REGIONS */
+    struct store_region *list;
+    uint32_t list_count;
 };
 
 /* Copies config's record, which names the volume's tuples.  NO_MEMORY. */
@@ -68,8 +76,23 @@ struct status members_init(struct members *m, const struct group *group,
 /* Nothing is under way. */
 void members_fini(struct members *m);
 
+/* The sessions that are up, of disks that are not suspected.  items has GROUP_DISKS_MAX. */
+void members_view(const struct volume *v, struct group_session *items, struct group_view *out_view);
+
+/*
+ * Commits next, and tells disks and slices.  then is called when that has ended, perhaps with
+ * fenced.  No other change is under way.
+ */
+void members_change(struct volume *v, void (*then)(struct volume *v));
+
+/* 7.6: all is settled; the members' incarnations are recorded. */
+void members_on_settled(struct volume *v);
+
 /* Everything ends with FENCED from now on. */
 void members_fence(struct volume *v);
+
+/* A fenced slice: a round, or the settling of a region, has ended. */
+void members_slice_quiet(struct slice *s);
 
 /* Any reactor: a member has not executed a command, for this reason. */
 void members_report(struct volume *v, struct leg *leg, struct status why);

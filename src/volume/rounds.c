@@ -105,25 +105,15 @@ void round_waiting_go_on(struct copyset *cs)
     list_splice_back(&waiting, &cs->round.waiting);
     while ((n = list_pop_front(&waiting)) != NULL)
         fanout_start(CONTAINER_OF(n, struct piece, link));
+    settling_run(cs);
 }
 
-static void rounds_idle(struct rounds *r)
-{
-    void (*const on_idle)(struct slice * slice) = r->on_idle;
-
-    r->on_idle = NULL;
-    on_idle(r->slice);
-}
-
-void rounds_stop(struct rounds *r, void (*on_idle)(struct slice *slice))
+void rounds_stop(struct rounds *r)
 {
     io_timer_disarm(&r->timer);
     while (list_pop_front(&r->wanted) != NULL) {
     }
-    r->on_idle = on_idle;
-    if (r->current == NULL)
-        rounds_idle(r);
-    else if (r->pending == 0)
+    if (r->current != NULL && r->pending == 0)
         round_end(r); /* It waits for writes, which have been ended. */
 }
 
@@ -134,8 +124,8 @@ static void round_end(struct rounds *r)
     ticks_round_abort(&cs->round.ticks);
     r->current = NULL;
     round_waiting_go_on(cs);
-    if (r->on_idle != NULL)
-        rounds_idle(r);
+    if (r->slice->fenced)
+        members_slice_quiet(r->slice);
     else
         rounds_next(r);
 }
@@ -212,7 +202,7 @@ void round_want(struct copyset *cs)
 {
     struct rounds *const r = &cs->slice->rounds;
 
-    if (cs == r->current || list_node_linked(&cs->round.link))
+    if (cs == r->current || list_node_linked(&cs->round.link) || cs->slice->fenced)
         return;
     list_push_back(&r->wanted, &cs->round.link);
     rounds_next(r);
@@ -262,41 +252,54 @@ static struct ticks_range range_of(const struct piece *p)
                                   .count = (uint32_t)(last - first + 1) };
 }
 
-bool round_enter(struct piece *p)
+void round_wait(struct piece *p)
 {
-    struct copyset *const cs = p->copyset;
-    struct rounds *const r = &cs->slice->rounds;
-    const struct ticks_range range = range_of(p);
+    round_leave(p);
+    list_node_init(&p->link);
+    list_push_back(&p->copyset->round.waiting, &p->link);
+    round_want(p->copyset);
+}
 
-    if (!ticks_write_begin(&cs->round.ticks, &range, &p->tick)) {
-        list_node_init(&p->link);
-        list_push_back(&cs->round.waiting, &p->link);
+bool round_write_begin(struct copyset *cs, const struct ticks_range *range, uint32_t *out_tick)
+{
+    struct rounds *const r = &cs->slice->rounds;
+
+    if (!ticks_write_begin(&cs->round.ticks, range, out_tick)) {
         round_want(cs);
         return false;
     }
-    for (unsigned i = 0; i < cs->slice->replicas; i++)
-        p->legs[i].store.tick = p->tick;
     if (!io_timer_armed(&r->timer))
         io_timer_arm(&r->timer, cs->slice->reactor,
                      reactor_now_ns(cs->slice->reactor) + VOLUME_ROUND_NS);
     return true;
 }
 
-void round_leave(struct piece *p)
+void round_write_end(struct copyset *cs, uint32_t tick)
 {
-    struct copyset *const cs = p->copyset;
-
-    ticks_write_end(&cs->round.ticks, p->tick);
-    p->tick = 0;
+    ticks_write_end(&cs->round.ticks, tick);
     if (cs == cs->slice->rounds.current)
         round_step(&cs->slice->rounds);
 }
 
-bool round_note(struct copyset *cs, uint32_t shard, uint32_t region, uint32_t count)
+bool round_enter(struct piece *p)
 {
-    const struct ticks_range range = { .shard = shard, .first = region, .count = count };
+    const struct ticks_range range = range_of(p);
 
-    return ticks_note(&cs->round.ticks, &range);
+    p->tick = 0;
+    list_node_init(&p->link);
+    list_push_back(&p->copyset->round.waiting, &p->link); /* A round may end in here. */
+    if (!round_write_begin(p->copyset, &range, &p->tick))
+        return false;
+    list_remove(&p->link);
+    for (unsigned i = 0; i < p->copyset->slice->replicas; i++)
+        p->legs[i].store.tick = p->tick;
+    return true;
+}
+
+void round_leave(struct piece *p)
+{
+    round_write_end(p->copyset, p->tick);
+    p->tick = 0;
 }
 
 void round_lost(struct copyset *cs, unsigned slot)

@@ -45,7 +45,6 @@ struct rounds {
     struct leg_io io[3];
     struct store_region items[3][STORE_REGIONS_MAX];
     struct io_timer timer;
-    void (*on_idle)(struct slice *slice);
 };
 
 struct status round_copyset_init(struct round_copyset *r) MUST_CHECK;
@@ -56,11 +55,8 @@ void rounds_init(struct rounds *rounds, struct slice *slice);
 /* Nothing is under way. */
 void rounds_fini(struct rounds *rounds);
 
-/*
- * No more of them: the slice is fenced, and its writes have ended.  on_idle when none is under way;
- * perhaps from in here.
- */
-void rounds_stop(struct rounds *rounds, void (*on_idle)(struct slice *slice));
+/* No more of them: the slice is fenced.  members_slice_quiet() follows the one under way. */
+void rounds_stop(struct rounds *rounds);
 
 /*
  * A piece is to change its blocks: its commands get their tick.  False: it waits for a round, and
@@ -68,16 +64,23 @@ void rounds_stop(struct rounds *rounds, void (*on_idle)(struct slice *slice));
  */
 bool round_enter(struct piece *p);
 
+/* A store has too many open regions: the piece is started again after a round. */
+void round_wait(struct piece *p);
+
 /* It has ended. */
 void round_leave(struct piece *p);
 
-/* Regions that members list already, as if written now.  False: no room. */
-bool round_note(struct copyset *cs, uint32_t shard, uint32_t region, uint32_t count);
+/*
+ * The same for what is no piece: settling.  False: no room; a round is under way then, and
+ * round_waiting_go_on() follows it.
+ */
+bool round_write_begin(struct copyset *cs, const struct ticks_range *range, uint32_t *out_tick);
+void round_write_end(struct copyset *cs, uint32_t tick);
 
 /* A round as soon as there can be one. */
 void round_want(struct copyset *cs);
 
-/* Writes that waited for room try again. */
+/* Whatever waited for room tries again. */
 void round_waiting_go_on(struct copyset *cs);
 
 /* The slot is no member any more. */

@@ -8,7 +8,9 @@
 #include "volume/volume_internal.h"
 
 static const struct sm_state volume_states[] = {
-    [VOL_OPENING] = { "opening", SM_TO(VOL_READY) | SM_TO(VOL_CLOSING) },
+    [VOL_OPENING] = { "opening", SM_TO(VOL_READY) | SM_TO(VOL_LISTING) | SM_TO(VOL_CLOSING) },
+    [VOL_LISTING] = { "listing", SM_TO(VOL_DECIDING) },
+    [VOL_DECIDING] = { "deciding", SM_TO(VOL_READY) | SM_TO(VOL_CLOSING) },
     [VOL_READY] = { "ready", SM_TO(VOL_DESCRIBING) | SM_TO(VOL_DELETING) | SM_TO(VOL_CLOSING) },
     [VOL_DESCRIBING] = { "describing", SM_TO(VOL_SPREADING) | SM_TO(VOL_READY) },
     [VOL_SPREADING] = { "spreading", SM_TO(VOL_READY) },
@@ -145,6 +147,7 @@ static struct status volume_alloc(struct volume *v, const struct volume_config *
 
 static void copyset_free(struct copyset *cs)
 {
+    settling_fini(&cs->settling);
     round_copyset_fini(&cs->round);
     free(cs);
 }
@@ -256,6 +259,14 @@ static void volume_stop(struct volume *v, void (*then)(struct volume *v))
 static void volume_on_opened(struct volume *v)
 {
     v->status = open_outcome(v);
+    if (status_ok(v->status) && v->desc.replicas > 1)
+        takeover_start(v);
+    else
+        volume_taken_over(v);
+}
+
+void volume_taken_over(struct volume *v)
+{
     if (!status_ok(v->status)) {
         volume_start_closing(v);
         return;
@@ -263,6 +274,8 @@ static void volume_on_opened(struct volume *v)
     sm_move(&v->sm, VOL_READY);
     void (*done)(void *ctx, struct status status, struct volume *volume) = v->on_opened;
     v->on_opened = NULL;
+    if (v->desc.replicas > 1)
+        takeover_settle(v);
     done(v->ctx, STATUS(OK), v);
 }
 
@@ -306,6 +319,12 @@ static void round_on_end(struct volume *v)
     switch ((enum volume_state)v->sm.now) {
     case VOL_OPENING:
         volume_on_opened(v);
+        return;
+    case VOL_LISTING:
+        takeover_on_listed(v);
+        return;
+    case VOL_DECIDING:
+        volume_taken_over(v);
         return;
     case VOL_DESCRIBING:
         grow_on_described(v);
@@ -385,6 +404,7 @@ struct status volume_open(const struct volume_config *config,
     v->log = config->log;
     v->home = config->reactors[0];
     v->epoch = config->epoch;
+    v->waited = config->waited;
     v->on_opened = done;
     v->ctx = ctx;
     sm_init(&v->sm, volume_states, VOL_OPENING);

@@ -54,6 +54,9 @@ struct volume_config {
     const struct group *group;
     const struct volume_meta_ops *meta; /* Likewise; borrowed until the close. */
     void *meta_ctx;
+    /* 7.4: enough time was given to those who have everything promised; then it is served without.
+     */
+    bool waited;
     uint64_t epoch; /* Taken from the meta store by the caller, for this opening. */
 
     struct reactor *const *reactors; /* Of the node, for the slices. */

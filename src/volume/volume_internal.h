@@ -6,6 +6,8 @@
  *   slice.c     on the slice's reactor: piece -> overlap order
  *   fanout.c    there: piece -> replicas of its copyset, and back
  *   members.c   on home: which replicas are in sync
+ *   rounds.c    on the slice's reactor: closing regions        settling.c  making replicas equal
+ *   takeover.c  on home: a new engine takes over from the one before
  *   copy.c      Copy, a chunk at a time
  *   volume.c    opening, closing, deleting      grow.c      growing
  *   map.c       which shard lies where
@@ -26,6 +28,7 @@
 #include "volume/members.h"
 #include "volume/order.h"
 #include "volume/rounds.h"
+#include "volume/settling.h"
 #include "volume/volume.h"
 
 struct command;
@@ -46,8 +49,11 @@ struct copyset {
 
     /* The slice's. */
     uint8_t members;  /* In sync, as the engine last committed it. */
+    uint8_t sources;  /* Of these, from whom settling takes its values (7.5). */
     struct list held; /* piece.link: they wait for a change of members. */
     struct round_copyset round;
+    struct settling settling;
+    struct io_msg settled_msg; /* All of it is. */
 };
 
 #define COPYSET_NO_LEG UINT32_MAX
@@ -99,8 +105,10 @@ struct piece {
     uint8_t pending;     /* Slots whose answer is awaited. */
     uint8_t done;        /* Slots that have executed it. */
     uint8_t failed;      /* Slots that have answered otherwise. */
+    bool list_full;      /* A store has too many open regions. */
     uint32_t tick;       /* 0: it changes nothing, or nobody follows it. */
     void (*on_fanned)(struct piece *piece);
+    void (*on_settled)(struct piece *piece); /* It may go on: settling_admits(). */
 
     struct status status;
     struct io_msg msg;
@@ -170,7 +178,9 @@ struct slice {
     /* As the owner of shards. */
     unsigned replicas; /* Of the volume. */
     bool fenced;       /* Another engine has the volume: all ends with FENCED. */
+    bool stopping;     /* Fenced, and something is still under way. */
     struct io_msg members_msg;
+    struct io_msg settle_msg;
     struct rounds rounds;
     struct order *order;
     struct buf_pool *scratch; /* The reactor's, for all its volumes.  Borrowed. */
@@ -199,9 +209,11 @@ struct volume {
     struct slice *slices;
     unsigned slice_count;
     uint64_t epoch;
+    bool waited;
     struct leg_losses losses;
     struct members members;
     struct copyset **copysets; /* Of all maps. */
+    uint32_t unsettled;        /* Of these, so many were not settled when last heard of. */
     uint32_t copyset_count;
 
     /* Opening, growing, closing, deleting: on home. */
@@ -226,16 +238,18 @@ struct volume {
 /*
  *   OPENING -----> READY -----> DELETING      READY <--> DESCRIBING --> SPREADING --> READY
  *      |             |             |
- *      |             v             |
- *      +-------> CLOSING <---------+
- *                    |
- *                  ENDED
+ *      |             v             |          with replicas:
+ *      +-------> CLOSING <---------+              OPENING --> LISTING --> DECIDING --> READY
+ *                    |                                                       |
+ *                  ENDED                                                     +--> CLOSING
  *
  * Every state but READY waits for a round of messages, after which volume_round_end() leaves the
  * state: one to each leg and back, and in SPREADING one to each slice.
  */
 enum volume_state {
     VOL_OPENING,
+    VOL_LISTING,
+    VOL_DECIDING,
     VOL_READY,
     VOL_DESCRIBING,
     VOL_SPREADING,
@@ -280,6 +294,24 @@ struct status volume_map_create(struct volume *v, const struct volume_config *co
 /* NULL is allowed. */
 void volume_map_destroy(struct volume_map *map);
 
+/* ---- takeover.c ---- */
+
+/* All sessions that can be opened are open.  volume_taken_over() follows, with v->status. */
+void takeover_start(struct volume *v);
+
+/* Its steps' rounds. */
+void takeover_read_lists(struct volume *v);
+void takeover_on_listed(struct volume *v);
+
+/* Begins to settle what is to be settled. */
+void takeover_settle(struct volume *v);
+
+/* The slice's: all of a copyset is settled. */
+void takeover_copyset_settled(struct copyset *cs);
+
+/* In volume.c: the volume is served now, or v->status says why not. */
+void volume_taken_over(struct volume *v);
+
 /* ---- grow.c ---- */
 
 /* Its rounds have ended. */
@@ -318,6 +350,9 @@ void copy_start_waiting(struct slice *front);
  * on_fanned is called with its status, never from in here.  On the reactor of the copyset's slice.
  */
 void fanout_start(struct piece *p);
+
+/* Ends a piece without sending it: on_fanned follows, off the caller's stack. */
+void fanout_refuse(struct piece *p, struct status status);
 
 /* Of some slots of a copyset, those whose legs have a session. */
 unsigned fanout_reachable(const struct copyset *cs, unsigned slots);

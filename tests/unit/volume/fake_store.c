@@ -202,7 +202,26 @@ static void fake_close_regions(struct store *s, const struct store_io *io)
     }
 }
 
-static struct status fake_execute(struct store *s, const struct store_io *io)
+/* A few items at a time, however much room there is. */
+static void fake_list_regions(const struct store *s, struct store_io *io)
+{
+    struct store_region *const items = (struct store_region *)(void *)io->data.at;
+    uint64_t at = io->offset;
+    size_t count = 0;
+
+    for (; at < FAKE_SHARDS_MAX * FAKE_REGIONS && count < 3; at++) {
+        const uint8_t slots = s->listed[at / FAKE_REGIONS][at % FAKE_REGIONS];
+        if (slots != 0)
+            items[count++] = (struct store_region) { .shard = (uint32_t)(at / FAKE_REGIONS),
+                                                     .region = (uint32_t)(at % FAKE_REGIONS),
+                                                     .count = 1,
+                                                     .slots = slots };
+    }
+    io->offset = at < FAKE_SHARDS_MAX * FAKE_REGIONS ? at : STORE_CURSOR_END;
+    io->bytes = count * sizeof *items;
+}
+
+static struct status fake_execute(struct store *s, struct store_io *io)
 {
     const bool stale = io->incarnation != s->incarnation;
 
@@ -215,12 +234,16 @@ static struct status fake_execute(struct store *s, const struct store_io *io)
     switch (io->opcode) {
     case STORE_OP_READ:
         s->reads++;
+        if (io->offset < s->bad_to && io->offset + io->bytes > s->bad_from)
+            return STATUS(MEDIA_READ);
         if (s->shards[io->shard] == NULL)
             return STATUS(UNKNOWN_SHARD);
         memcpy(io->data.at, s->shards[io->shard] + io->offset, io->bytes);
         return STATUS(OK);
     case STORE_OP_WRITE:
         s->writes++;
+        if (!status_ok(s->write_status))
+            return s->write_status;
         return fake_write(s, io);
     case STORE_OP_WRITE_ZEROES:
     case STORE_OP_DEALLOCATE:
@@ -242,6 +265,8 @@ static struct status fake_execute(struct store *s, const struct store_io *io)
         fake_close_regions(s, io);
         return STATUS(OK);
     case STORE_OP_LIST_REGIONS:
+        fake_list_regions(s, io);
+        return STATUS(OK);
     case STORE_OP_MERGE_REGIONS:
         break; /* Nobody sends them yet. */
     }

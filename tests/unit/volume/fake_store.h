@@ -29,8 +29,10 @@ struct store {
     bool unflushed_loss;
     struct status open_status;
     struct status describe_status;
-    struct status fail_next; /* The outcome of the next command that is let go. */
-    bool hold;               /* Commands wait for fake_store_release(). */
+    struct status write_status; /* Of all writes. */
+    struct status fail_next;    /* The outcome of the next command that is let go. */
+    uint64_t bad_from, bad_to;  /* Reads of these bytes of any shard fail. */
+    bool hold;                  /* Commands wait for fake_store_release(). */
 
     /* What the test asks. */
     unsigned opens, describes;

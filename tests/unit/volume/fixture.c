@@ -57,6 +57,8 @@ static void on_opened(void *ctx, struct status status, struct volume *volume)
     struct fixture *f = ctx;
     f->open_status = status;
     f->volume = volume;
+    for (unsigned i = 0; i < DISKS && f->hold_after_open; i++)
+        f->stores[i].hold = true;
 }
 
 struct status fixture_open(struct fixture *f)

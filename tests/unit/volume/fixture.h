@@ -38,6 +38,7 @@ struct fixture {
     struct status open_status;
     struct status delete_status;
     bool closed;
+    bool hold_after_open; /* The stores hold what comes when the volume is open. */
     unsigned log_lines;
     uint8_t *expected; /* What the volume should hold. */
     uint8_t *memory;   /* Data of the requests. */

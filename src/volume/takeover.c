@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Taking a group over, when all sessions that can be opened are open (docs/replication.md, 7.4 to
+ * 7.7).
+ *
+ *   volume opened --> who is silent is removed, committed --> the members' lists are read
+ *                 --> losses are told or taken back --> READY, settling --> incarnations recorded
+ */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "repl/group_steps.h"
+#include "volume/volume_internal.h"
+
+static struct status takeover_fail(struct volume *v, struct status st, const char *why)
+{
+    log_warning(v->log, "volume '%s': it cannot be served: %s", v->desc.name, why);
+    return st;
+}
+
+/* ---- 7.4: who is a member, and who of them is a source ---- */
+
+/* Whether what was acknowledged and not flushed is gone: nobody has all that was promised. */
+static bool lost_unflushed(const struct volume *v, const struct group_sessions *sessions)
+{
+    const struct group *const g = v->members.group;
+
+    for (uint32_t n = 0; n < g->copyset_count; n++) {
+        if (!group_is_fresh(g, n) && group_sources(g, n, sessions) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void takeover_on_changed(struct volume *v)
+{
+    if (v->members.fenced)
+        v->status = STATUS(STALE_EPOCH); /* R3: another engine has the volume. */
+    takeover_read_lists(v);
+}
+
+void takeover_start(struct volume *v)
+{
+    struct members *const m = &v->members;
+    struct group_session items[GROUP_DISKS_MAX];
+    struct group_view view;
+    struct group_reason reason;
+
+    members_view(v, items, &view);
+    m->lost = lost_unflushed(v, &view.sessions);
+    v->status = group_take_over(m->group, &view, v->waited, m->next, &reason);
+    if (!status_ok(v->status)) {
+        v->status = takeover_fail(v, v->status, reason.s);
+        volume_taken_over(v);
+    } else if (m->next->sequence == m->group->sequence) {
+        takeover_read_lists(v);
+    } else {
+        members_change(v, takeover_on_changed);
+    }
+}
+
+/* ---- Lists ---- */
+
+static void list_submit(struct leg_call *call);
+
+/* A member whose list cannot be read is reported when it fails a command; here opening fails. */
+static void list_on_leg(struct leg_io *io)
+{
+    struct leg_call *const call = io->owner;
+    struct members_leg *const m = &call->members;
+
+    call->outcome = io->status;
+    if (status_ok(io->status))
+        m->list_count += (uint32_t)(io->store.bytes / sizeof *m->list);
+    if (status_ok(io->status) && io->store.offset != STORE_CURSOR_END)
+        list_submit(call);
+    else
+        leg_call_return(call);
+}
+
+static void list_submit(struct leg_call *call)
+{
+    struct members_leg *const m = &call->members;
+    const size_t count = (size_t)m->list_count + STORE_REGIONS_MAX;
+    struct store_region *const list = realloc(m->list, count * sizeof *list);
+
+    if (list == NULL) {
+        call->outcome = STATUS(NO_MEMORY);
+        leg_call_return(call);
+        return;
+    }
+    m->list = list;
+    m->io.owner = call;
+    m->io.leg = &call->leg;
+    m->io.reactor = call->leg.reactor;
+    m->io.done = list_on_leg;
+    m->io.store.opcode = STORE_OP_LIST_REGIONS;
+    m->io.store.data =
+        (struct span) { (uint8_t *)&list[m->list_count], STORE_REGIONS_MAX * sizeof *list };
+    leg_submit(&m->io);
+}
+
+static void list_deliver(struct io_msg *msg)
+{
+    struct leg_call *const call = CONTAINER_OF(msg, struct leg_call, msg);
+
+    call->members.list_count = 0;
+    call->members.io.store.offset = 0;
+    list_submit(call);
+}
+
+static bool is_member(const struct leg_call *call)
+{
+    return call->leg.session != NULL && group_has_member(call->volume->members.group, call->uuid);
+}
+
+void takeover_read_lists(struct volume *v)
+{
+    for (uint32_t i = 0; i < v->call_count; i++)
+        v->calls[i]->outcome = STATUS(OK);
+    sm_move(&v->sm, VOL_LISTING);
+    if (status_ok(v->status))
+        volume_round_legs(v, is_member, list_deliver);
+    else
+        volume_round_begin(v, 0);
+}
+
+/* 7.5: what a member lists with the slot of a member is to be settled. */
+static struct status MUST_CHECK take_item(struct volume *v, uint32_t leg,
+                                          const struct store_region *item)
+{
+    if (item->shard >= v->map->shard_count)
+        return STATUS(CORRUPT);
+    struct copyset *const cs = v->map->copysets[v->map->shards[item->shard]];
+    const unsigned members = group_members(v->members.group, cs->number);
+    bool lists = false;
+
+    for (unsigned slot = 0; slot < VOLUME_REPLICAS_MAX; slot++)
+        lists |= cs->leg[slot] == leg && (members >> slot & 1) != 0;
+    if (!lists || (item->slots & members) == 0)
+        return STATUS(OK);
+    return settling_add(&cs->settling, item->shard, item->region, item->count);
+}
+
+static struct status MUST_CHECK take_lists(struct volume *v)
+{
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        const struct members_leg *const m = &v->calls[i]->members;
+        TRY(v->calls[i]->outcome);
+        for (uint32_t k = 0; k < m->list_count; k++)
+            TRY(take_item(v, i, &m->list[k]));
+    }
+    return STATUS(OK);
+}
+
+static void free_lists(struct volume *v)
+{
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        free(v->calls[i]->members.list);
+        v->calls[i]->members.list = NULL;
+        v->calls[i]->members.list_count = 0;
+    }
+}
+
+/* ---- 7.7: losses ---- */
+
+static void loss_deliver(struct io_msg *msg)
+{
+    struct leg_call *const call = CONTAINER_OF(msg, struct leg_call, msg);
+
+    leg_decide_loss(&call->leg, call->volume->members.lost);
+    leg_call_return(call);
+}
+
+void takeover_on_listed(struct volume *v)
+{
+    struct group_session items[GROUP_DISKS_MAX];
+    struct group_view view;
+
+    if (status_ok(v->status))
+        v->status = take_lists(v);
+    free_lists(v);
+    members_view(v, items, &view);
+    for (uint32_t i = 0; i < v->copyset_count; i++) {
+        struct copyset *const cs = v->copysets[i];
+        cs->sources = (uint8_t)group_sources(v->members.group, cs->number, &view.sessions);
+        settling_seal(&cs->settling);
+    }
+    sm_move(&v->sm, VOL_DECIDING);
+    if (status_ok(v->status))
+        volume_round_legs(v, is_member, loss_deliver);
+    else
+        volume_round_begin(v, 0);
+}
+
+/* ---- Settling ---- */
+
+static void settled_deliver(struct io_msg *msg)
+{
+    struct volume *const v = CONTAINER_OF(msg, struct copyset, settled_msg)->slice->volume;
+
+    assert(v->unsettled > 0);
+    if (--v->unsettled == 0)
+        members_on_settled(v);
+}
+
+/* 7.6: what nobody can read stays as it is listed; so then no incarnation is recorded. */
+void takeover_copyset_settled(struct copyset *cs)
+{
+    if (cs->settling.failures > 0)
+        return;
+    cs->settled_msg.deliver = settled_deliver;
+    reactor_post(cs->slice->volume->home, &cs->settled_msg);
+}
+
+static void settle_deliver(struct io_msg *msg)
+{
+    struct slice *const s = CONTAINER_OF(msg, struct slice, settle_msg);
+
+    for (uint32_t i = 0; i < s->map->copyset_count; i++) {
+        if (s->map->copysets[i]->slice == s)
+            settling_run(s->map->copysets[i]);
+    }
+}
+
+void takeover_settle(struct volume *v)
+{
+    for (uint32_t i = 0; i < v->copyset_count; i++)
+        v->unsettled += v->copysets[i]->settling.left > 0 ? 1 : 0;
+    if (v->unsettled == 0)
+        members_on_settled(v);
+
+    for (unsigned i = 0; i < v->slice_count; i++) {
+        v->slices[i].settle_msg.deliver = settle_deliver;
+        reactor_post(v->slices[i].reactor, &v->slices[i].settle_msg);
+    }
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A volume of three replicas on the fixture's three disks, with a meta store of one record.
+ *
+ * Threading: one thread.   Memory: the heap.
+ */
+#ifndef TESTS_VOLUME_REPLICAS_CASE_H
+#define TESTS_VOLUME_REPLICAS_CASE_H
+
+#include <stdlib.h>
+
+#include "fixture.h"
+#include "repl/group_steps.h"
+
+#define ALL_SLOTS 7 /* Of a region that is open. */
+
+/* The meta store: one record, and commits that wait for the test. */
+struct meta {
+    struct group record;
+    struct group next;
+    unsigned commits;
+    bool hold;
+    bool conflict;
+    void (*done)(void *ctx, struct status status);
+    void *ctx;
+    struct io_msg msg;
+    struct reactor *home;
+};
+
+struct case_ {
+    struct fixture *f;
+    struct meta meta;
+};
+
+static inline struct uuid disk_uuid(unsigned i)
+{
+    return (struct uuid) { { (uint8_t)(i + 1) } };
+}
+
+static inline void meta_deliver(struct io_msg *msg)
+{
+    struct meta *m = CONTAINER_OF(msg, struct meta, msg);
+    void (*done)(void *ctx, struct status status) = m->done;
+
+    m->done = NULL;
+    if (!m->conflict)
+        m->record = m->next;
+    done(m->ctx, m->conflict ? STATUS(CONFLICT) : STATUS(OK));
+}
+
+static inline void meta_release(struct meta *m)
+{
+    assert_non_null(m->done);
+    m->msg.deliver = meta_deliver;
+    reactor_post(m->home, &m->msg);
+}
+
+static inline void meta_commit(void *ctx, const struct group *was, const struct group *now,
+                               void (*done)(void *done_ctx, struct status status), void *done_ctx)
+{
+    struct meta *m = ctx;
+    struct group_reason reason;
+
+    assert_null(m->done); /* 6.2: one at a time. */
+    assert_true(group_equal(was, &m->record));
+    assert_int_equal(group_check_next(was, now, &reason).code, STATUS_OK);
+    m->next = *now;
+    m->done = done;
+    m->ctx = done_ctx;
+    m->commits++;
+    if (!m->hold)
+        meta_release(m);
+}
+
+static const struct volume_meta_ops meta_ops = { .commit = meta_commit };
+
+/* Three copysets: each disk is slot 0 of one of them. */
+static inline struct case_ *case_create(unsigned min_in_sync)
+{
+    struct case_ *c = calloc(1, sizeof *c);
+    struct fixture *f = fixture_create();
+    struct group_reason reason;
+
+    c->f = f;
+    c->meta.home = f->loop.reactors[0];
+    for (unsigned i = 0; i < SHARDS_MAX; i++)
+        for (unsigned r = 0; r < 3; r++)
+            f->placement[i].disk[r] = (i + r) % DISKS;
+    struct group *g = &c->meta.record;
+    g->copyset_count = DISKS;
+    for (unsigned i = 0; i < DISKS; i++)
+        for (unsigned r = 0; r < 3; r++)
+            g->copysets[i].slots[r] = (struct group_slot) { .state = GROUP_SLOT_IN,
+                                                            .disk = disk_uuid((i + r) % DISKS),
+                                                            .incarnation = 1 };
+    assert_int_equal(group_take_epoch(g, (struct uuid) { { 99 } }, g, &reason).code, STATUS_OK);
+    f->config.volume.replicas = 3;
+    f->config.volume.min_in_sync = min_in_sync;
+    f->config.group = g;
+    f->config.meta = &meta_ops;
+    f->config.meta_ctx = &c->meta;
+    f->config.epoch = g->epoch;
+    return c;
+}
+
+static inline struct case_ *case_opened(unsigned min_in_sync)
+{
+    struct case_ *c = case_create(min_in_sync);
+    assert_int_equal(fixture_open(c->f).code, STATUS_OK);
+    return c;
+}
+
+static inline void case_destroy(struct case_ *c)
+{
+    fixture_destroy(c->f);
+    free(c);
+}
+
+/* Whether the disk is a member, as the meta store says. */
+static inline bool is_member(const struct case_ *c, unsigned disk)
+{
+    return group_has_member(&c->meta.record, disk_uuid(disk));
+}
+
+static inline void fill(struct fixture *f, unsigned slot, uint64_t bytes, uint8_t value)
+{
+    memset(f->memory + slot * BUF_BYTES_MAX, value, bytes);
+}
+
+/* The first byte of a shard on a disk; its whole block is alike. */
+static inline uint8_t byte_on(const struct case_ *c, unsigned disk, uint32_t shard)
+{
+    const uint8_t *const at = c->f->stores[disk].shards[shard];
+    return at == NULL ? 0 : at[0];
+}
+
+#endif

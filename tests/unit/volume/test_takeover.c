@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A new engine takes a group over: 7.4 to 7.7 of docs/replication.md, and R9. */
+#include "replicas_case.h"
+#include "volume/rounds.h"
+
+/* The engine is gone; what the stores have is as the test says. */
+static void put(struct case_ *c, unsigned disk, uint32_t shard, uint64_t offset, uint8_t value)
+{
+    struct store *s = &c->f->stores[disk];
+    if (s->shards[shard] == NULL)
+        s->shards[shard] = calloc(1, SHARD_BYTES);
+    memset(s->shards[shard] + offset, value, BLOCK);
+}
+
+static uint8_t got(const struct case_ *c, unsigned disk, uint32_t shard, uint64_t offset)
+{
+    const uint8_t *const s = c->f->stores[disk].shards[shard];
+    if (s == NULL)
+        return 0;
+    for (uint64_t i = 1; i < BLOCK; i++)
+        assert_int_equal(s[offset + i], s[offset]);
+    return s[offset];
+}
+
+static void list_at(struct case_ *c, unsigned disk, uint32_t shard, uint32_t region, uint8_t slots)
+{
+    c->f->stores[disk].listed[shard][region] = slots;
+}
+
+/* ---- Who is a member ---- */
+
+/* 7.4: who does not answer is out, committed, before anything is served. */
+static void the_silent_are_removed_first(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    c->meta.hold = true;
+    f->disks[1].store = NULL;
+    assert_int_equal(fixture_open(f).code, STATUS_TIMED_OUT); /* It waits for the commit. */
+    assert_int_equal(c->meta.commits, 1);
+    meta_release(&c->meta);
+    loop_run(&f->loop);
+    assert_int_equal(f->open_status.code, STATUS_OK);
+    assert_false(is_member(c, 1));
+    assert_int_equal(f->stores[0].sets, 3);
+    assert_int_equal(run(f, NVME_NS_WRITE, false, 0, BLOCK).code, STATUS_OK);
+    case_destroy(c);
+}
+
+/* 7.4: with too few it is not served, and the record stays as it is. */
+static void with_too_few_it_is_not_served(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    const unsigned lines = f->log_lines;
+    f->disks[1].store = NULL;
+    f->disks[2].store = NULL;
+    assert_int_equal(fixture_open(f).code, STATUS_UNAVAILABLE);
+    assert_int_equal(c->meta.commits, 0);
+    assert_true(f->log_lines > lines);
+    assert_null(f->volume);
+    case_destroy(c);
+}
+
+/* R3: an engine whose record has changed under it does not begin to serve. */
+static void a_conflict_ends_the_opening(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    f->disks[1].store = NULL;
+    c->meta.conflict = true;
+    assert_int_equal(fixture_open(f).code, STATUS_STALE_EPOCH);
+    assert_null(f->volume);
+    case_destroy(c);
+}
+
+/* ---- Settling ---- */
+
+/* 7.5: listed regions are made equal to a source; where nothing is listed nothing is touched. */
+static void listed_regions_are_settled(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    for (unsigned i = 0; i < DISKS; i++) {
+        put(c, i, 0, 0, (uint8_t)(0x10 + i)); /* A write that reached each of them differently. */
+        put(c, i, 0, 64 * K, 0x77);
+        put(c, i, 3, M, 0x33);
+        put(c, i, 5, 0, (uint8_t)(0x50 + i));
+    }
+    put(c, 2, 0, 128 * K, 0x99); /* In excess, where the source has zeros. */
+    list_at(c, 2, 0, 0, ALL_SLOTS);
+    list_at(c, 1, 3, 1, ALL_SLOTS);
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    loop_run(&f->loop);
+    const uint8_t first = got(c, 0, 0, 0);
+    assert_in_range(first, 0x10, 0x12);
+    for (unsigned i = 0; i < DISKS; i++) {
+        assert_int_equal(got(c, i, 0, 0), first);
+        assert_int_equal(got(c, i, 0, 64 * K), 0x77);
+        assert_int_equal(got(c, i, 0, 128 * K), got(c, 0, 0, 128 * K));
+        assert_int_equal(got(c, i, 3, M), 0x33);
+        assert_int_equal(got(c, i, 5, 0), 0x50 + i);
+    }
+    case_destroy(c);
+}
+
+/* 7.5, I8: the value is that of a member whose incarnation is the recorded one. */
+static void who_may_have_lost_something_is_no_source(void **state)
+{
+    (void)state;
+    for (unsigned changed = 0; changed < DISKS; changed++) {
+        struct case_ *c = case_create(2);
+        struct fixture *f = c->f;
+        for (unsigned i = 0; i < DISKS; i++) {
+            put(c, i, 0, 0, i == changed ? 0x01 : 0x22);
+            f->stores[i].incarnation = i == changed ? 9 : 1;
+            list_at(c, i, 0, 0, ALL_SLOTS);
+        }
+        assert_int_equal(fixture_open(f).code, STATUS_OK);
+        loop_run(&f->loop);
+        for (unsigned i = 0; i < DISKS; i++)
+            assert_int_equal(got(c, i, 0, 0), 0x22);
+        /* 7.6: now it has everything again, with the incarnation that it has now. */
+        assert_int_equal(c->meta.commits, 1);
+        for (unsigned n = 0; n < DISKS; n++) {
+            const unsigned slot = (changed + DISKS - n) % DISKS;
+            assert_int_equal(c->meta.record.copysets[n].slots[slot].incarnation, 9);
+        }
+        case_destroy(c);
+    }
+}
+
+/* Ends the command on a shard that waits at some disk. */
+static void release_shard(struct fixture *f, uint32_t shard)
+{
+    for (unsigned i = 0; i < DISKS; i++) {
+        unsigned index = 0;
+        LIST_FOR_EACH (n, &f->stores[i].in_flight) {
+            if (CONTAINER_OF(n, struct store_io, link)->shard == shard) {
+                fake_store_release(&f->stores[i], index);
+                return;
+            }
+            index++;
+        }
+    }
+    fail_msg("nothing waits on shard %u", shard);
+}
+
+/* R9: a read of a listed region waits until it is settled; others do not. */
+static void a_read_waits_for_its_region(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    struct request listed = { 0 }, other = { 0 };
+    for (unsigned i = 0; i < DISKS; i++) {
+        put(c, i, 0, 0, (uint8_t)(0x10 + i));
+        list_at(c, i, 0, 0, ALL_SLOTS);
+    }
+    f->hold_after_open = true;
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    submit(f, &listed, 0, 0, NVME_NS_READ, 0, BLOCK);
+    submit(f, &other, 1, 1, NVME_NS_READ, 256 * K, BLOCK); /* Shard 1. */
+    loop_run(&f->loop);
+    release_shard(f, 1);
+    loop_run(&f->loop);
+    assert_false(other.busy);
+    for (unsigned step = 0; step < 4; step++) {
+        assert_true(listed.busy); /* Much more is to be read, and two replicas are written. */
+        release_shard(f, 0);
+        loop_run(&f->loop);
+    }
+    for (unsigned i = 0; i < DISKS; i++) {
+        f->stores[i].hold = false;
+        while (f->stores[i].in_flight_count > 0)
+            fake_store_release(&f->stores[i], 0);
+    }
+    loop_run(&f->loop);
+    assert_false(listed.busy);
+    for (unsigned i = 0; i < DISKS; i++)
+        assert_int_equal(got(c, i, 0, 0), f->memory[0]);
+    case_destroy(c);
+}
+
+/* A bad block at the source is taken from another one; a bad one at a target is written. */
+static void bad_blocks_are_settled_from_others(void **state)
+{
+    (void)state;
+    for (unsigned bad = 0; bad < DISKS; bad++) {
+        struct case_ *c = case_create(2);
+        struct fixture *f = c->f;
+        for (unsigned i = 0; i < DISKS; i++)
+            put(c, i, 0, 0, i == bad ? 0x01 : 0x22);
+        f->stores[bad].bad_to = 1;
+        list_at(c, 0, 0, 0, ALL_SLOTS);
+        assert_int_equal(fixture_open(f).code, STATUS_OK);
+        loop_run(&f->loop);
+        assert_int_equal(got(c, bad, 0, 0), 0x22);
+        case_destroy(c);
+    }
+}
+
+/* What no source can read is an error, never one of the values that they may have. */
+static void what_nobody_can_read_is_an_error(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    for (unsigned i = 0; i < DISKS; i++)
+        f->stores[i].bad_to = 1;
+    f->stores[2].incarnation = 9;
+    list_at(c, 0, 0, 0, ALL_SLOTS);
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    loop_run(&f->loop);
+    for (unsigned i = 0; i < DISKS; i++)
+        f->stores[i].bad_to = 0;
+    assert_int_equal(run(f, NVME_NS_READ, false, 0, BLOCK).code, STATUS_MEDIA_READ);
+    assert_int_equal(run(f, NVME_NS_READ, false, 256 * K, BLOCK).code, STATUS_OK);
+    assert_int_equal(c->meta.commits, 0); /* It is not settled. */
+    case_destroy(c);
+}
+
+/* What settling wrote is listed until a round has flushed it (7.6). */
+static void what_was_settled_is_closed_by_a_round(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    for (unsigned i = 0; i < DISKS; i++) {
+        put(c, i, 0, 0, (uint8_t)(0x10 + i));
+        list_at(c, i, 0, 0, ALL_SLOTS);
+    }
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    loop_run(&f->loop);
+    for (unsigned i = 0; i < DISKS; i++)
+        assert_int_equal(f->stores[i].listed[0][0], ALL_SLOTS);
+    loop_pass(&f->loop, VOLUME_ROUND_NS);
+    for (unsigned i = 0; i < DISKS; i++) {
+        assert_int_equal(f->stores[i].listed[0][0], 0);
+        assert_true(f->stores[i].flushes > 0);
+    }
+    case_destroy(c);
+}
+
+/* A member that fails while it is settled is excluded, and the region settled without it. */
+static void settling_goes_on_without_who_fails(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    for (unsigned i = 0; i < DISKS; i++)
+        put(c, i, 0, 0, (uint8_t)(0x10 + i));
+    list_at(c, 0, 0, 0, ALL_SLOTS);
+    f->stores[2].write_status = STATUS(MEDIA_WRITE);
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    loop_run(&f->loop);
+    assert_false(is_member(c, 2));
+    assert_int_equal(got(c, 1, 0, 0), got(c, 0, 0, 0));
+    case_destroy(c);
+}
+
+/* ---- Losses ---- */
+
+/* 7.7: where somebody has everything promised, the others' losses are taken back. */
+static void a_loss_that_others_make_good_is_not_told(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    f->stores[1].unflushed_loss = true;
+    f->stores[1].incarnation = 9;
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    loop_run(&f->loop);
+    assert_int_equal(f->stores[1].losses_reported, 1);
+    assert_int_equal(run(f, NVME_NS_FLUSH, false, 0, 0).code, STATUS_OK);
+    case_destroy(c);
+}
+
+/* 7.4, 7.7: when all have changed it waits, and then serves, and tells the host once. */
+static void when_all_have_changed_it_is_told(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    for (unsigned i = 0; i < DISKS; i++) {
+        f->stores[i].unflushed_loss = true;
+        f->stores[i].incarnation = 9;
+    }
+    f->disks[2].store = NULL; /* Who might have everything. */
+    assert_int_equal(fixture_open(f).code, STATUS_BUSY);
+    assert_int_equal(c->meta.commits, 0);
+    f->config.waited = true;
+    f->config.group = &c->meta.record;
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    loop_run(&f->loop);
+    assert_int_equal(run(f, NVME_NS_FLUSH, false, 0, 0).code, STATUS_MEDIA_WRITE);
+    case_destroy(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_silent_are_removed_first),
+        cmocka_unit_test(with_too_few_it_is_not_served),
+        cmocka_unit_test(a_conflict_ends_the_opening),
+        cmocka_unit_test(listed_regions_are_settled),
+        cmocka_unit_test(who_may_have_lost_something_is_no_source),
+        cmocka_unit_test(a_read_waits_for_its_region),
+        cmocka_unit_test(bad_blocks_are_settled_from_others),
+        cmocka_unit_test(what_nobody_can_read_is_an_error),
+        cmocka_unit_test(what_was_settled_is_closed_by_a_round),
+        cmocka_unit_test(settling_goes_on_without_who_fails),
+        cmocka_unit_test(a_loss_that_others_make_good_is_not_told),
+        cmocka_unit_test(when_all_have_changed_it_is_told),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
