@@ -154,6 +154,8 @@ static void encode_copyset(const struct record_copyset *c, struct span out)
     };
     for (unsigned i = 0; i < STORE_REPLICAS_MAX; i++)
         memcpy(f.disks[i], c->set.disk[i].b, sizeof f.disks[i]);
+    for (unsigned i = 0; i < STORE_REPLICAS_MAX; i++)
+        f.incarnations[i] = le64_make(c->set.incarnation[i]);
     memcpy(out.at, &f, sizeof f);
 }
 
@@ -353,6 +355,8 @@ bool store_copyset_is_valid(const struct store_copyset *set)
         /* Who is not there is neither in sync nor behind; who is in sync is not behind. */
         if ((!used && ((set->in | set->whole) & bit) != 0) || (set->in & set->whole & bit) != 0)
             return false;
+        if (!used && set->incarnation[i] != 0)
+            return false;
         for (unsigned j = 0; j < i && used; j++) {
             if (uuid_equal(set->disk[i], set->disk[j]))
                 return false;
@@ -537,6 +541,8 @@ static struct status MUST_CHECK decode_copyset(const uint8_t *at, struct record_
     };
     for (unsigned i = 0; i < STORE_REPLICAS_MAX; i++)
         memcpy(out->set.disk[i].b, f.disks[i], sizeof f.disks[i]);
+    for (unsigned i = 0; i < STORE_REPLICAS_MAX; i++)
+        out->set.incarnation[i] = le64_get(f.incarnations[i]);
     if (!zeros(f.zero, sizeof f.zero) || out->group >= STORE_GROUPS_MAX ||
         !store_copyset_is_valid(&out->set) || out->number > STORE_COPYSET_MAX)
         return STATUS(CORRUPT);

@@ -149,11 +149,12 @@ struct record_copyset_format {
     struct le64 epoch;
     struct le64 sequence;
     uint8_t disks[3][16];
+    struct le64 incarnations[3];
     uint8_t in;
     uint8_t whole;
     uint8_t zero[2];
 };
-static_assert(sizeof(struct record_copyset_format) == 84, "COPYSET");
+static_assert(sizeof(struct record_copyset_format) == 108, "COPYSET");
 
 /* LOSS and BUSY. */
 struct record_state_format {

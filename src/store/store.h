@@ -31,9 +31,9 @@
 #define STORE_LAYERS_MAX       64                    /* Generations of a shard. */
 #define STORE_REPLICAS_MAX     3
 #define STORE_REGION_BYTES     ((uint32_t)1 << 20)
-#define STORE_REGIONS_MAX      250u  /* In one command. */
+#define STORE_REGIONS_MAX      250u  /* In one command: so many travel in its capsule. */
 #define STORE_COPYSETS_MAX     32u   /* Likewise. */
-#define STORE_COPYSET_MAX      4095u /* The highest number of a copyset. */
+#define STORE_COPYSET_MAX      4095u /* The highest number of a copyset: 12 bits on the wire. */
 
 #define STORE_VOLUME_BYTES_MAX ((uint64_t)1 << 50)
 #define STORE_SHARD_BYTES_MIN  ((uint64_t)1 << 20)
@@ -192,6 +192,7 @@ struct store_copyset {
     struct uuid disk[STORE_REPLICAS_MAX];
     uint8_t in;
     uint8_t whole; /* Out, and its list is gone: all of it is to be copied. */
+    uint64_t incarnation[STORE_REPLICAS_MAX]; /* The recorded one; 0 where there is no disk. */
 };
 
 bool store_copyset_is_valid(const struct store_copyset *set);

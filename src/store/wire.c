@@ -48,36 +48,36 @@ struct shape {
 
 static const struct shape shapes[] = {
     [WIRE_OPEN] = { "OPEN", FIELD_TICK, 0, DATA_ITEMS, sizeof(struct wire_open_format), SET_BYTES,
-                    0, WIRE_SETS_MAX },
+                    0, STORE_COPYSETS_MAX },
     [WIRE_READ] = { "READ", FIELDS_RANGE, 0, DATA_BLOCKS, 0, 0, 1, WIRE_BLOCKS_MAX },
     [WIRE_WRITE] = { "WRITE", FIELDS_RANGE | FIELD_TICK, WIRE_FUA | WIRE_CREATE | WIRE_COPY,
                      DATA_BLOCKS, 0, 0, 1, WIRE_BLOCKS_MAX },
     [WIRE_STATE] = { "STATE", FIELDS_ASK, 0, DATA_ROOM, sizeof(struct wire_state_format), SET_BYTES,
-                     0, WIRE_SETS_MAX },
+                     0, STORE_COPYSETS_MAX },
     [WIRE_ZERO] = { "ZERO", FIELDS_RANGE | FIELD_TICK, WIRE_FUA | WIRE_DEALLOCATE | WIRE_COPY,
                     DATA_NONE, 0, 0, 1, WIRE_ZERO_BLOCKS_MAX },
     [WIRE_FLUSH] = { "FLUSH", FIELD_HANDLE | FIELD_ARGUMENT, 0, DATA_NONE, 0, 0, 0, 0 },
     [WIRE_CONFIRM] = { "CONFIRM", FIELD_HANDLE, 0, DATA_NONE, 0, 0, 0, 0 },
     [WIRE_CLOSE_REGIONS] = { "CLOSE_REGIONS", FIELD_HANDLE, 0, DATA_ITEMS,
-                             sizeof(struct wire_head_format), REGION_BYTES, 1, WIRE_REGIONS_MAX },
+                             sizeof(struct wire_head_format), REGION_BYTES, 1, STORE_REGIONS_MAX },
     [WIRE_REGIONS] = { "REGIONS", FIELDS_ASK, 0, DATA_ROOM, sizeof(struct wire_regions_format),
-                       REGION_BYTES, 1, WIRE_REGIONS_MAX },
+                       REGION_BYTES, 1, STORE_REGIONS_MAX },
     [WIRE_MERGE_REGIONS] = { "MERGE_REGIONS", FIELD_HANDLE | FIELD_TICK, 0, DATA_ITEMS,
-                             sizeof(struct wire_head_format), REGION_BYTES, 1, WIRE_REGIONS_MAX },
+                             sizeof(struct wire_head_format), REGION_BYTES, 1, STORE_REGIONS_MAX },
     [WIRE_HASH] = { "HASH", FIELDS_RANGE, 0, DATA_HASHES, sizeof(struct wire_head_format),
                     WIRE_HASH_BYTES, 1, WIRE_REGION_BLOCKS },
     [WIRE_SET] = { "SET", FIELD_HANDLE, 0, DATA_ITEMS, sizeof(struct wire_set_format), SET_BYTES, 1,
-                   WIRE_SETS_MAX },
+                   STORE_COPYSETS_MAX },
     [WIRE_SPOIL] = { "SPOIL", FIELDS_RANGE | FIELD_TICK, 0, DATA_NONE, 0, 0, 1,
                      WIRE_REGION_BLOCKS },
     [WIRE_RELEASE] = { "RELEASE", FIELD_HANDLE, 0, DATA_NONE, 0, 0, 0, 0 },
     [WIRE_DELETE] = { "DELETE", FIELD_HANDLE, 0, DATA_NONE, 0, 0, 0, 0 },
 };
 
-static_assert(sizeof(struct wire_open_format) + WIRE_SETS_MAX * SET_BYTES <=
+static_assert(sizeof(struct wire_open_format) + STORE_COPYSETS_MAX * SET_BYTES <=
                   NVME_IN_CAPSULE_BYTES_MAX,
               "OPEN travels in its capsule");
-static_assert(sizeof(struct wire_head_format) + WIRE_REGIONS_MAX * REGION_BYTES <=
+static_assert(sizeof(struct wire_head_format) + STORE_REGIONS_MAX * REGION_BYTES <=
                   NVME_IN_CAPSULE_BYTES_MAX,
               "regions travel in the capsule");
 
@@ -113,9 +113,9 @@ static bool blocks_are_valid(const struct shape *s, const struct wire_command *c
 static bool argument_is_valid(const struct shape *s, const struct wire_command *c)
 {
     if (c->opcode == WIRE_STATE)
-        return c->argument <= WIRE_COPYSET_MAX;
+        return c->argument <= STORE_COPYSET_MAX;
     if (c->opcode == WIRE_REGIONS)
-        return c->argument != WIRE_CURSOR_END;
+        return c->argument != STORE_CURSOR_END;
     return has(s, FIELD_ARGUMENT) || c->argument == 0;
 }
 
@@ -135,7 +135,7 @@ bool wire_command_is_valid(const struct wire_command *c)
     return handle_is_valid(s, c) && c->epoch != 0 && blocks_are_valid(s, c) &&
            argument_is_valid(s, c) && c->shard < (has(s, FIELD_SHARD) ? STORE_SHARDS_MAX : 1) &&
            (has(s, FIELD_TICK) || c->tick == 0) && (c->flags & ~(uint32_t)s->flags) == 0 &&
-           c->copyset <= ((c->flags & WIRE_CREATE) != 0 ? WIRE_COPYSET_MAX : 0);
+           c->copyset <= ((c->flags & WIRE_CREATE) != 0 ? STORE_COPYSET_MAX : 0);
 }
 
 uint32_t wire_data_bytes(const struct wire_command *c, uint32_t items)

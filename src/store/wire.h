@@ -36,15 +36,8 @@
 /* Of a command without data: as many as its field can say, 256 MiB less one block. */
 #define WIRE_ZERO_BLOCKS_MAX 65535u
 /* Of HASH and SPOIL: those of one region. */
-#define WIRE_REGION_BYTES  ((uint32_t)1 << 20)
-#define WIRE_REGION_BLOCKS (WIRE_REGION_BYTES / STORE_BLOCK_BYTES)
-#define WIRE_SLOTS         3u
-/* Sets and regions in one command: so many that they travel in its capsule. */
-#define WIRE_SETS_MAX    32u
-#define WIRE_REGIONS_MAX 250u
-#define WIRE_COPYSET_MAX 4095u /* The highest number of a copyset: 12 bits of an entry. */
-#define WIRE_CURSOR_END  UINT64_MAX
-#define WIRE_HASH_BYTES  16u
+#define WIRE_REGION_BLOCKS (STORE_REGION_BYTES / STORE_BLOCK_BYTES)
+#define WIRE_HASH_BYTES    16u
 
 static_assert(WIRE_BLOCKS_MAX * (STORE_BLOCK_BYTES + WIRE_CRC_BYTES) <= NVME_DATA_BYTES_MAX,
               "blocks and CRCs fit a buffer");
@@ -148,10 +141,10 @@ struct status wire_blocks_check(struct const_span blocks, struct const_span crcs
 /* What is known of a copyset: the disk of each slot, and its part in it.  Bits are by slot. */
 struct wire_set {
     uint16_t number;
-    uint8_t in;                       /* Members.  At least one. */
-    uint8_t whole;                    /* Out, and the list of what they missed is gone. */
-    struct uuid disk[WIRE_SLOTS];     /* Nil: no such slot, neither in nor whole. */
-    uint64_t incarnation[WIRE_SLOTS]; /* The recorded one; 0 where there is no disk. */
+    uint8_t in;                               /* Members.  At least one. */
+    uint8_t whole;                            /* Out, and the list of what they missed is gone. */
+    struct uuid disk[STORE_REPLICAS_MAX];     /* Nil: no such slot, neither in nor whole. */
+    uint64_t incarnation[STORE_REPLICAS_MAX]; /* The recorded one; 0 where there is no disk. */
 };
 
 /* Regions of a shard in a row. */
@@ -189,7 +182,7 @@ struct wire_open {
     uint64_t sequence; /* Of the sets. */
     uint32_t group;
     struct store_volume volume;
-    struct wire_items sets; /* Up to WIRE_SETS_MAX. */
+    struct wire_items sets; /* Up to STORE_COPYSETS_MAX. */
 };
 
 #define WIRE_STATE_BUSY   1u /* The volume has unflushed writes here. */

@@ -5,7 +5,7 @@
 #include "base/crc32c.h"
 #include "store/wire_internal.h"
 
-#define REGIONS_OF_SHARD_MAX ((uint32_t)(STORE_SHARD_BYTES_MAX / WIRE_REGION_BYTES))
+#define REGIONS_OF_SHARD_MAX ((uint32_t)(STORE_SHARD_BYTES_MAX / STORE_REGION_BYTES))
 #define CRC_BYTES            sizeof(struct le32)
 
 /* ---- The head ---- */
@@ -70,7 +70,7 @@ static bool region_is_valid(enum wire_opcode opcode, const struct wire_region *r
     return r->shard < STORE_SHARDS_MAX && r->region < REGIONS_OF_SHARD_MAX && r->count > 0 &&
            r->count <= REGIONS_OF_SHARD_MAX - r->region && r->slots != 0 &&
            r->slots <= WIRE_SLOTS_MASK && (opcode == WIRE_CLOSE_REGIONS || r->tick == 0) &&
-           r->copyset <= (opcode == WIRE_MERGE_REGIONS ? WIRE_COPYSET_MAX : 0);
+           r->copyset <= (opcode == WIRE_MERGE_REGIONS ? STORE_COPYSET_MAX : 0);
 }
 
 struct wire_region wire_region_get(struct wire_items regions, uint32_t i)
@@ -91,7 +91,7 @@ static bool regions_are_valid(enum wire_opcode opcode, struct wire_items regions
 {
     struct wire_region_item_format f;
 
-    if (regions.count > WIRE_REGIONS_MAX)
+    if (regions.count > STORE_REGIONS_MAX)
         return false;
     for (uint32_t i = 0; i < regions.count; i++) {
         const struct wire_region r = wire_region_get(regions, i);
@@ -105,7 +105,7 @@ static bool regions_are_valid(enum wire_opcode opcode, struct wire_items regions
 static size_t put_regions(enum wire_opcode opcode, const struct wire_region *regions,
                           uint32_t count, struct span out, size_t at)
 {
-    assert(count <= WIRE_REGIONS_MAX);
+    assert(count <= STORE_REGIONS_MAX);
 
     for (uint32_t i = 0; i < count; i++) {
         const struct wire_region *r = &regions[i];

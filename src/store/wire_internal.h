@@ -10,7 +10,7 @@
 #include "store/wire.h"
 #include "store/wire_format.h"
 
-#define WIRE_SLOTS_MASK ((1u << WIRE_SLOTS) - 1)
+#define WIRE_SLOTS_MASK ((1u << STORE_REPLICAS_MAX) - 1)
 
 /* The shape of data: a head of so many bytes, then items. */
 struct wire_layout {

@@ -23,11 +23,11 @@ static bool slot_is_valid(const struct wire_set *s, unsigned slot)
 
 static bool set_is_valid(const struct wire_set *s)
 {
-    for (unsigned slot = 0; slot < WIRE_SLOTS; slot++) {
+    for (unsigned slot = 0; slot < STORE_REPLICAS_MAX; slot++) {
         if (!slot_is_valid(s, slot))
             return false;
     }
-    return s->number <= WIRE_COPYSET_MAX && s->in != 0 && s->in <= WIRE_SLOTS_MASK &&
+    return s->number <= STORE_COPYSET_MAX && s->in != 0 && s->in <= WIRE_SLOTS_MASK &&
            s->whole <= WIRE_SLOTS_MASK && (s->in & s->whole) == 0;
 }
 
@@ -38,7 +38,7 @@ struct wire_set wire_set_get(struct wire_items sets, uint32_t i)
     assert(i < sets.count);
     memcpy(&f, sets.at + i * sizeof f, sizeof f);
     struct wire_set s = { .number = le16_get(f.number), .in = f.in, .whole = f.whole };
-    for (unsigned slot = 0; slot < WIRE_SLOTS; slot++) {
+    for (unsigned slot = 0; slot < STORE_REPLICAS_MAX; slot++) {
         memcpy(s.disk[slot].b, f.disk[slot], sizeof s.disk[slot].b);
         s.incarnation[slot] = le64_get(f.incarnation[slot]);
     }
@@ -50,7 +50,7 @@ static bool sets_are_valid(struct wire_items sets)
 {
     struct wire_set_item_format f;
 
-    if (sets.count > WIRE_SETS_MAX)
+    if (sets.count > STORE_COPYSETS_MAX)
         return false;
     for (uint32_t i = 0; i < sets.count; i++) {
         const struct wire_set s = wire_set_get(sets, i);
@@ -64,7 +64,7 @@ static bool sets_are_valid(struct wire_items sets)
 
 static bool set_has_disk(const struct wire_set *s, struct uuid disk)
 {
-    for (unsigned slot = 0; slot < WIRE_SLOTS; slot++) {
+    for (unsigned slot = 0; slot < STORE_REPLICAS_MAX; slot++) {
         if (uuid_equal(s->disk[slot], disk))
             return true;
     }
@@ -74,7 +74,7 @@ static bool set_has_disk(const struct wire_set *s, struct uuid disk)
 /* Puts the items behind the head; returns where they end. */
 static size_t put_sets(const struct wire_set *sets, uint32_t count, struct span out, size_t at)
 {
-    assert(count <= WIRE_SETS_MAX);
+    assert(count <= STORE_COPYSETS_MAX);
 
     for (uint32_t i = 0; i < count; i++) {
         const struct wire_set *s = &sets[i];
@@ -82,7 +82,7 @@ static size_t put_sets(const struct wire_set *sets, uint32_t count, struct span 
                                           .in = s->in,
                                           .whole = s->whole };
         assert(set_is_valid(s));
-        for (unsigned slot = 0; slot < WIRE_SLOTS; slot++) {
+        for (unsigned slot = 0; slot < STORE_REPLICAS_MAX; slot++) {
             memcpy(f.disk[slot], s->disk[slot].b, sizeof f.disk[slot]);
             f.incarnation[slot] = le64_make(s->incarnation[slot]);
         }

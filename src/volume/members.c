@@ -199,6 +199,7 @@ static struct store_copyset set_of(const struct group_copyset *c)
         const struct group_slot *const s = &c->slots[slot];
         const uint8_t bit = (uint8_t)(1u << slot);
         set.disk[slot] = s->disk;
+        set.incarnation[slot] = s->incarnation;
         set.in |= s->state == GROUP_SLOT_IN ? bit : 0;
         set.whole |= s->state == GROUP_SLOT_OUT && s->whole ? bit : 0;
     }

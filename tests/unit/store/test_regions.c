@@ -556,7 +556,7 @@ static void a_set_is_durable(void **state)
 static void sets_that_cannot_be_are_refused(void **state)
 {
     (void)state;
-    struct store_set sets[5];
+    struct store_set sets[6];
     for (size_t i = 0; i < ARRAY_COUNT(sets); i++)
         sets[i] = set_of(1, 3);
     sets[0].set.disk[1] = sets[0].set.disk[0];
@@ -564,6 +564,8 @@ static void sets_that_cannot_be_are_refused(void **state)
     sets[2].set.whole = 1;                     /* In sync, and behind. */
     sets[3].set.in = 8;
     sets[4].number = STORE_COPYSET_MAX + 1;
+    sets[5].set.disk[2] = (struct uuid) { 0 }; /* Nobody, with an incarnation. */
+    sets[5].set.incarnation[2] = 1;
     for (size_t i = 0; i < ARRAY_COUNT(sets); i++)
         assert_status(set(sets[i]), STATUS_INVALID);
 }

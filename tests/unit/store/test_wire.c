@@ -150,10 +150,10 @@ static void items_have_limits(void **state)
         enum wire_opcode opcode;
         uint32_t min, max;
     } limits[] = {
-        { WIRE_OPEN, 0, WIRE_SETS_MAX },
-        { WIRE_SET, 1, WIRE_SETS_MAX },
-        { WIRE_CLOSE_REGIONS, 1, WIRE_REGIONS_MAX },
-        { WIRE_MERGE_REGIONS, 1, WIRE_REGIONS_MAX },
+        { WIRE_OPEN, 0, STORE_COPYSETS_MAX },
+        { WIRE_SET, 1, STORE_COPYSETS_MAX },
+        { WIRE_CLOSE_REGIONS, 1, STORE_REGIONS_MAX },
+        { WIRE_MERGE_REGIONS, 1, STORE_REGIONS_MAX },
     };
 
     (void)state;
@@ -273,7 +273,7 @@ static void a_copyset_needs_create(void **state)
     assert_true(wire_command_is_valid(&c));
     c.flags = WIRE_CREATE;
     assert_true(wire_command_is_valid(&c));
-    c.copyset = WIRE_COPYSET_MAX;
+    c.copyset = STORE_COPYSET_MAX;
     assert_true(wire_command_is_valid(&c));
     c.copyset++;
     assert_false(wire_command_is_valid(&c));
@@ -334,10 +334,10 @@ static void names_have_limits(void **state)
     c.epoch = 0;
     assert_false(wire_command_is_valid(&c));
     c = smallest(WIRE_REGIONS);
-    c.argument = WIRE_CURSOR_END;
+    c.argument = STORE_CURSOR_END;
     assert_false(wire_command_is_valid(&c));
     c = smallest(WIRE_STATE);
-    c.argument = WIRE_COPYSET_MAX + 1;
+    c.argument = STORE_COPYSET_MAX + 1;
     assert_false(wire_command_is_valid(&c));
 }
 
@@ -792,11 +792,11 @@ static void everything_fits(void **state)
     assert_int_equal(wire_data_bytes(&c, 0), 520700);
     assert_true(wire_data_bytes(&c, 0) <= NVME_DATA_BYTES_MAX);
     c = smallest(WIRE_OPEN);
-    assert_int_equal(wire_data_bytes(&c, WIRE_SETS_MAX), 2760);
+    assert_int_equal(wire_data_bytes(&c, STORE_COPYSETS_MAX), 2760);
     c = smallest(WIRE_SET);
-    assert_int_equal(wire_data_bytes(&c, WIRE_SETS_MAX), 2592);
+    assert_int_equal(wire_data_bytes(&c, STORE_COPYSETS_MAX), 2592);
     c = smallest(WIRE_CLOSE_REGIONS);
-    assert_int_equal(wire_data_bytes(&c, WIRE_REGIONS_MAX), 5016);
+    assert_int_equal(wire_data_bytes(&c, STORE_REGIONS_MAX), 5016);
     c = smallest(WIRE_REGIONS);
     c.blocks = 250;
     assert_int_equal(wire_data_bytes(&c, 0), 5032);
