@@ -23,6 +23,7 @@
 #define SUPERBLOCK_SLOTS       2
 #define SUPERBLOCK_NAME_BYTES  64
 #define SUPERBLOCK_PARTS       5
+#define SUPERBLOCK_EXTENSIONS  96
 #define SUPERBLOCK_FLAG_CLEAN  1u
 #define SUPERBLOCK_FLAG_FAILED 2u
 
@@ -30,15 +31,23 @@
 #define SUPERBLOCK_MARKS_BUSY 1u
 #define SUPERBLOCK_GROWS      2u
 #define SUPERBLOCK_CELLS      4u
+#define SUPERBLOCK_EXTENDED   8u
 #define SUPERBLOCK_REPLICAS   16u
-#define SUPERBLOCK_FEATURES \
-    ((uint64_t)(SUPERBLOCK_MARKS_BUSY | SUPERBLOCK_GROWS | SUPERBLOCK_CELLS | SUPERBLOCK_REPLICAS))
+#define SUPERBLOCK_FEATURES                                                   \
+    ((uint64_t)(SUPERBLOCK_MARKS_BUSY | SUPERBLOCK_GROWS | SUPERBLOCK_CELLS | \
+                SUPERBLOCK_EXTENDED | SUPERBLOCK_REPLICAS))
 
 struct superblock_part_format {
     struct le64 offset;
     struct le64 bytes;
     struct le32 device;
     struct le32 zero;
+};
+
+struct superblock_extension_format {
+    struct le64 offset;
+    struct le64 checkpoint_bytes;
+    struct le64 sums_bytes;
 };
 
 struct superblock_format {
@@ -74,7 +83,10 @@ struct superblock_format {
     struct le64 created_ns;
     uint8_t metadata_device[16];
     struct superblock_part_format parts[SUPERBLOCK_PARTS];
-    uint8_t zero_456[3640];
+    struct le32 extension_count;
+    struct le32 zero_460;
+    struct superblock_extension_format extensions[SUPERBLOCK_EXTENSIONS];
+    uint8_t zero_2768[1328];
 };
 
 static_assert(sizeof(struct superblock_format) == DISK_BLOCK_BYTES, "superblock");
@@ -90,7 +102,9 @@ static_assert(offsetof(struct superblock_format, life) == 280, "superblock");
 static_assert(offsetof(struct superblock_format, data_grains) == 304, "superblock");
 static_assert(offsetof(struct superblock_format, metadata_device) == 320, "superblock");
 static_assert(offsetof(struct superblock_format, parts) == 336, "superblock");
-static_assert(offsetof(struct superblock_format, zero_456) == 456, "superblock");
+static_assert(offsetof(struct superblock_format, extension_count) == 456, "superblock");
+static_assert(offsetof(struct superblock_format, extensions) == 464, "superblock");
+static_assert(offsetof(struct superblock_format, zero_2768) == 2768, "superblock");
 
 /* The head of journal, checkpoint and checksum table blocks. */
 struct metablock_format {

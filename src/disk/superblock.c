@@ -7,6 +7,7 @@
 static_assert(SUPERBLOCK_BYTES == sizeof(struct superblock_format), "superblock");
 static_assert(SUPERBLOCK_NAME == SUPERBLOCK_NAME_BYTES, "superblock");
 static_assert((int)LAYOUT_PARTS == SUPERBLOCK_PARTS, "superblock");
+static_assert(LAYOUT_EXTENSIONS_MAX == SUPERBLOCK_EXTENSIONS, "superblock");
 
 #define BLOCK_SHIFT     12
 #define GRAIN_SHIFT     17
@@ -20,6 +21,28 @@ static uint32_t superblock_crc(struct superblock_format f)
     return crc32c(&f, sizeof f);
 }
 
+/* The bits without which nobody may open the disk. */
+static uint64_t superblock_features(const struct superblock *sb)
+{
+    return (sb->marks_busy ? SUPERBLOCK_MARKS_BUSY : 0) | (sb->grows ? SUPERBLOCK_GROWS : 0) |
+           (sb->has_cells ? SUPERBLOCK_CELLS : 0) | (sb->has_replicas ? SUPERBLOCK_REPLICAS : 0) |
+           (sb->layout.extension_count > 0 ? SUPERBLOCK_EXTENDED : 0);
+}
+
+static void superblock_pack_layout(const struct disk_layout *layout, struct superblock_format *f)
+{
+    for (unsigned i = 0; i < SUPERBLOCK_PARTS; i++) {
+        f->parts[i].offset = le64_make(layout->part[i].offset);
+        f->parts[i].bytes = le64_make(layout->part[i].bytes);
+    }
+    f->extension_count = le32_make(layout->extension_count);
+    for (unsigned i = 0; i < layout->extension_count; i++) {
+        f->extensions[i].offset = le64_make(layout->extension[i].offset);
+        f->extensions[i].checkpoint_bytes = le64_make(layout->extension[i].checkpoint_bytes);
+        f->extensions[i].sums_bytes = le64_make(layout->extension[i].sums_bytes);
+    }
+}
+
 void superblock_encode(const struct superblock *sb, struct span out)
 {
     assert(out.bytes == SUPERBLOCK_BYTES);
@@ -29,9 +52,7 @@ void superblock_encode(const struct superblock *sb, struct span out)
         .magic = SUPERBLOCK_MAGIC,
         .version = le16_make(DISK_VERSION),
         .sequence = le64_make(sb->sequence),
-        .features_incompatible = le64_make(
-            (sb->marks_busy ? SUPERBLOCK_MARKS_BUSY : 0) | (sb->grows ? SUPERBLOCK_GROWS : 0) |
-            (sb->has_cells ? SUPERBLOCK_CELLS : 0) | (sb->has_replicas ? SUPERBLOCK_REPLICAS : 0)),
+        .features_incompatible = le64_make(superblock_features(sb)),
         .device_bytes = le64_make(sb->device_bytes),
         .tag = le64_make(sb->tag),
         .atomic_bytes = le32_make(sb->atomic_bytes),
@@ -55,10 +76,7 @@ void superblock_encode(const struct superblock *sb, struct span out)
     memcpy(f.boot_id, sb->boot_id.b, sizeof f.boot_id);
     memcpy(f.cluster_name, sb->cluster_name, strnlen(sb->cluster_name, SUPERBLOCK_NAME - 1));
     memcpy(f.disk_name, sb->disk_name, strnlen(sb->disk_name, SUPERBLOCK_NAME - 1));
-    for (unsigned i = 0; i < SUPERBLOCK_PARTS; i++) {
-        f.parts[i].offset = le64_make(sb->layout.part[i].offset);
-        f.parts[i].bytes = le64_make(sb->layout.part[i].bytes);
-    }
+    superblock_pack_layout(&sb->layout, &f);
     f.crc = le32_make(superblock_crc(f));
     memcpy(out.at, &f, sizeof f);
 }
@@ -77,6 +95,18 @@ static bool name_is_valid(const char name[SUPERBLOCK_NAME])
     return memchr(name, 0, SUPERBLOCK_NAME) != NULL;
 }
 
+/* Those that are not in use are zero, and all are without the feature. */
+static bool extensions_are_marked(const struct superblock_format *f)
+{
+    const uint32_t count = le32_get(f->extension_count);
+    const bool extended = (le64_get(f->features_incompatible) & SUPERBLOCK_EXTENDED) != 0;
+
+    if (count > SUPERBLOCK_EXTENSIONS || extended != (count > 0) || le32_get(f->zero_460) != 0)
+        return false;
+    return all_zero((const uint8_t *)&f->extensions[count],
+                    (SUPERBLOCK_EXTENSIONS - count) * sizeof f->extensions[0]);
+}
+
 static struct status MUST_CHECK superblock_check_fields(const struct superblock_format *f)
 {
     const uint32_t atomic = le32_get(f->atomic_bytes);
@@ -87,8 +117,8 @@ static struct status MUST_CHECK superblock_check_fields(const struct superblock_
         !all_zero(f->metadata_device, 16))
         return STATUS(BAD_VERSION);
     if (le16_get(f->zero_14) != 0 || !all_zero(f->zero_261, sizeof f->zero_261) ||
-        !all_zero(f->zero_456, sizeof f->zero_456) || !name_is_valid(f->cluster_name) ||
-        !name_is_valid(f->disk_name))
+        !all_zero(f->zero_2768, sizeof f->zero_2768) || !extensions_are_marked(f) ||
+        !name_is_valid(f->cluster_name) || !name_is_valid(f->disk_name))
         return STATUS(CORRUPT);
     if (atomic < ATOMIC_MIN || atomic > ATOMIC_MAX || (atomic & (atomic - 1)) != 0 ||
         f->checkpoint_area > 1 || le64_get(f->journal_start) == 0 ||
@@ -99,6 +129,23 @@ static struct status MUST_CHECK superblock_check_fields(const struct superblock_
             return STATUS(BAD_VERSION);
     }
     return STATUS(OK);
+}
+
+static void superblock_unpack_layout(const struct superblock_format *f, struct disk_layout *layout)
+{
+    layout->data_grains = le64_get(f->data_grains);
+    for (unsigned i = 0; i < SUPERBLOCK_PARTS; i++) {
+        layout->part[i].offset = le64_get(f->parts[i].offset);
+        layout->part[i].bytes = le64_get(f->parts[i].bytes);
+    }
+    layout->extension_count = le32_get(f->extension_count);
+    for (unsigned i = 0; i < layout->extension_count; i++) {
+        layout->extension[i] = (struct disk_extension) {
+            .offset = le64_get(f->extensions[i].offset),
+            .checkpoint_bytes = le64_get(f->extensions[i].checkpoint_bytes),
+            .sums_bytes = le64_get(f->extensions[i].sums_bytes),
+        };
+    }
 }
 
 static void superblock_unpack(const struct superblock_format *f, struct superblock *sb)
@@ -128,11 +175,7 @@ static void superblock_unpack(const struct superblock_format *f, struct superblo
     memcpy(sb->boot_id.b, f->boot_id, sizeof f->boot_id);
     memcpy(sb->cluster_name, f->cluster_name, SUPERBLOCK_NAME);
     memcpy(sb->disk_name, f->disk_name, SUPERBLOCK_NAME);
-    sb->layout.data_grains = le64_get(f->data_grains);
-    for (unsigned i = 0; i < SUPERBLOCK_PARTS; i++) {
-        sb->layout.part[i].offset = le64_get(f->parts[i].offset);
-        sb->layout.part[i].bytes = le64_get(f->parts[i].bytes);
-    }
+    superblock_unpack_layout(f, &sb->layout);
 }
 
 struct status superblock_decode(struct const_span block, struct superblock *out_sb)
@@ -152,7 +195,7 @@ struct status superblock_decode(struct const_span block, struct superblock *out_
     superblock_unpack(&f, &sb);
     TRY(disk_layout_check(&sb.layout, sb.device_bytes));
     const uint64_t area =
-        sb.layout.part[LAYOUT_CHECKPOINT_0 + sb.checkpoint_area].bytes / DISK_BLOCK_BYTES;
+        disk_layout_checkpoint_bytes(&sb.layout, sb.checkpoint_area) / DISK_BLOCK_BYTES;
     if (sb.checkpoint_blocks == 0 || sb.checkpoint_blocks > area)
         return STATUS(CORRUPT);
     *out_sb = sb;

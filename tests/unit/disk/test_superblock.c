@@ -52,6 +52,159 @@ static void layout_fits_every_size(void **state)
     }
 }
 
+static struct disk_layout grown(const struct disk_layout *from, uint64_t before, uint64_t bytes)
+{
+    struct disk_layout l;
+
+    assert_int_equal(disk_layout_grow(from, before, bytes, &l).code, STATUS_OK);
+    assert_true(status_ok(disk_layout_check(&l, bytes)));
+    assert_true(l.data_grains > from->data_grains);
+    /* F31: what a checkpoint says of grains that are there still fits, and of all new ones, too. */
+    assert_true(disk_layout_limits(&l).map_bytes >= disk_layout_limits(from).map_bytes);
+    assert_true(disk_layout_limits(&l).map_bytes >= l.data_grains * 8 * 12);
+    /* F35: all pieces are where they were. */
+    for (unsigned i = 0; i < LAYOUT_DATA; i++)
+        assert_memory_equal(&l.part[i], &from->part[i], sizeof l.part[i]);
+    assert_int_equal(l.part[LAYOUT_DATA].offset, from->part[LAYOUT_DATA].offset);
+    assert_memory_equal(l.extension, from->extension,
+                        from->extension_count * sizeof l.extension[0]);
+    return l;
+}
+
+/* F33: the grains that all extensions take. */
+static uint64_t taken(const struct disk_layout *l)
+{
+    uint64_t grains = 0;
+
+    for (uint32_t i = 0; i < l->extension_count; i++)
+        grains += disk_layout_taken(l, i).count;
+    return grains;
+}
+
+/* Section 2.6: from the smallest disk to the largest in steps of an eighth, or in one; metadata
+ * stays small beside the data. */
+static void layout_grows_in_steps_and_leaps(void **state)
+{
+    (void)state;
+    const uint64_t smallest = (uint64_t)16 << 20, largest = (uint64_t)64 << 40;
+    struct disk_layout l;
+    assert_true(status_ok(disk_layout_make(smallest, &l)));
+    (void)grown(&l, smallest, 100 * smallest);
+    const struct disk_layout leap = grown(&l, smallest, largest);
+    assert_int_equal(leap.extension_count, 1);
+    assert_true(taken(&leap) < leap.data_grains / 100);
+    uint64_t bytes = smallest;
+    for (uint64_t next; bytes < largest; bytes = next) {
+        next = min_u64(bytes + max_u64(bytes / 8, LAYOUT_GROWTH_BYTES_MIN), largest);
+        if (largest - next < largest / 16)
+            next = largest;
+        l = grown(&l, bytes, next);
+    }
+    assert_true(taken(&l) < l.data_grains / 100);
+    /* However little it grows by, little of that goes. */
+    for (bytes = smallest; bytes < largest; bytes *= 4) {
+        assert_true(status_ok(disk_layout_make(bytes, &l)));
+        const struct disk_layout next = grown(&l, bytes, bytes + LAYOUT_GROWTH_BYTES_MIN);
+        assert_true(taken(&next) <= (next.data_grains - l.data_grains) / 12);
+    }
+}
+
+/* Each byte of area and table has a place, no two the same one, and all lie in their piece. */
+static void pieces_are_counted_through(void **state)
+{
+    (void)state;
+    const uint64_t first = (uint64_t)64 << 20;
+    struct disk_layout l;
+    assert_true(status_ok(disk_layout_make(first, &l)));
+    l = grown(&l, first, 3 * first);
+    l = grown(&l, 3 * first, 20 * first);
+    assert_int_equal(l.extension_count, 2);
+    const struct disk_extension *const e = l.extension;
+    for (unsigned area = 0; area < 2; area++) {
+        const uint64_t part = l.part[LAYOUT_CHECKPOINT_0 + area].bytes;
+        struct disk_extent at = disk_layout_checkpoint_at(&l, area, part - 4096);
+        assert_int_equal(at.offset, l.part[LAYOUT_CHECKPOINT_0 + area].offset + part - 4096);
+        assert_int_equal(at.bytes, 4096);
+        at = disk_layout_checkpoint_at(&l, area, part);
+        assert_int_equal(at.offset, e[0].offset + area * e[0].checkpoint_bytes);
+        assert_int_equal(at.bytes, e[0].checkpoint_bytes);
+        at = disk_layout_checkpoint_at(&l, area, part + e[0].checkpoint_bytes + 8192);
+        assert_int_equal(at.offset, e[1].offset + area * e[1].checkpoint_bytes + 8192);
+        assert_int_equal(disk_layout_checkpoint_bytes(&l, area),
+                         part + e[0].checkpoint_bytes + e[1].checkpoint_bytes);
+    }
+    const uint64_t table = l.part[LAYOUT_SUMS].bytes;
+    assert_int_equal(disk_layout_sums_at(&l, 8192), l.part[LAYOUT_SUMS].offset + 8192);
+    assert_int_equal(disk_layout_sums_at(&l, table), e[0].offset + 2 * e[0].checkpoint_bytes);
+    assert_int_equal(disk_layout_sums_at(&l, table + e[0].sums_bytes + 4096),
+                     e[1].offset + 2 * e[1].checkpoint_bytes + 4096);
+    assert_int_equal(disk_layout_taken(&l, 0).first * 131072 + l.part[LAYOUT_DATA].offset,
+                     e[0].offset);
+}
+
+/* What gains nothing, or goes beyond what a superblock can say, is no growth. */
+static void growth_has_limits(void **state)
+{
+    (void)state;
+    const uint64_t first = (uint64_t)64 << 20, step = LAYOUT_GROWTH_BYTES_MIN;
+    struct disk_layout l, next;
+    assert_true(status_ok(disk_layout_make(first, &l)));
+    assert_int_equal(disk_layout_grow(&l, first, first, &next).code, STATUS_OUT_OF_RANGE);
+    assert_int_equal(disk_layout_grow(&l, first, first / 2, &next).code, STATUS_OUT_OF_RANGE);
+    assert_int_equal(disk_layout_grow(&l, first, first + step - 1, &next).code,
+                     STATUS_OUT_OF_RANGE);
+    uint64_t bytes = first;
+    for (; l.extension_count < LAYOUT_EXTENSIONS_MAX; bytes += step)
+        l = grown(&l, bytes, bytes + step);
+    struct status st = STATUS(OK);
+    for (; status_ok(st); bytes += step) {
+        st = disk_layout_grow(&l, bytes, bytes + step, &next);
+        l = status_ok(st) ? next : l;
+    }
+    assert_int_equal(st.code, STATUS_LIMIT);
+    /* Beyond 64 TiB there is nothing to be had. */
+    assert_true(status_ok(disk_layout_make((uint64_t)70 << 40, &l)));
+    assert_int_equal(disk_layout_grow(&l, (uint64_t)70 << 40, (uint64_t)80 << 40, &next).code,
+                     STATUS_OUT_OF_RANGE);
+}
+
+/* F33: a superblock whose extensions cannot be is refused, and so is a bit without them. */
+static void extensions_are_checked(void **state)
+{
+    (void)state;
+    uint8_t block[SUPERBLOCK_BYTES];
+    struct superblock good = example(9), sb, got;
+    good.layout = grown(&good.layout, good.device_bytes, 4 * good.device_bytes);
+    good.layout = grown(&good.layout, 4 * good.device_bytes, 16 * good.device_bytes);
+    good.device_bytes *= 16;
+    encode(&good, block, 0);
+    assert_true(status_ok(superblock_decode((struct const_span) { block, sizeof block }, &got)));
+    assert_memory_equal(&got.layout, &good.layout, sizeof got.layout);
+    for (unsigned wrong = 0; wrong < 8; wrong++) {
+        sb = good;
+        struct disk_extension *const e = sb.layout.extension;
+        if (wrong == 0)
+            e[1].offset = e[0].offset;
+        else if (wrong == 1)
+            e[0].offset += 65536;
+        else if (wrong == 2)
+            e[0].offset = sb.layout.part[LAYOUT_SUMS].offset;
+        else if (wrong == 3)
+            e[1].offset = sb.device_bytes - 131072;
+        else if (wrong == 4)
+            e[1].sums_bytes = 65536; /* The table does not suffice. */
+        else if (wrong == 5)
+            e[1].checkpoint_bytes = UINT64_MAX - 65535;
+        else if (wrong == 6)
+            e[1].checkpoint_bytes = e[1].sums_bytes = 0;
+        else
+            sb.layout.extension_count = 1;
+        encode(&sb, block, 0);
+        assert_int_equal(superblock_decode((struct const_span) { block, sizeof block }, &got).code,
+                         STATUS_CORRUPT);
+    }
+}
+
 /* Everything that is written into a superblock is read again. */
 static void round_trip(void **state)
 {
@@ -132,6 +285,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(layout_fits_every_size),
+        cmocka_unit_test(layout_grows_in_steps_and_leaps),
+        cmocka_unit_test(pieces_are_counted_through),
+        cmocka_unit_test(growth_has_limits),
+        cmocka_unit_test(extensions_are_checked),
         cmocka_unit_test(round_trip),
         cmocka_unit_test(every_flipped_bit_is_noticed),
         cmocka_unit_test(newest_valid_superblock_counts),
