@@ -201,7 +201,7 @@ static void check_on_loaded(void *ctx, struct status status)
     check_superblocks(c);
     check_marks(c);
     const struct space *const space = &c->load.store->space;
-    c->bytes_all = (space->cells - space->free) * CELL_BYTES;
+    c->bytes_all = (space->cells - space->free - c->load.store->taken_cells) * CELL_BYTES;
     c->sweep.ops = &check_ops;
     c->sweep.dev = c->dev;
     c->sweep.depth = CHECK_DEPTH;

@@ -100,7 +100,7 @@ static bool sums_next(struct sweep *sweep, struct sweep_slot *slot)
     slot->write = true;
     slot->bytes = DISK_BLOCK_BYTES;
     sums_encode(&store->sums, at, (struct span) { slot->buffer, DISK_BLOCK_BYTES }, &offset);
-    slot->offset = store->sb.layout.part[LAYOUT_SUMS].offset + offset;
+    slot->offset = disk_layout_sums_at(&store->sb.layout, offset);
     return true;
 }
 
@@ -130,10 +130,14 @@ static bool dump_next(struct sweep *sweep, struct sweep_slot *slot)
 {
     struct store *const store = store_of(sweep);
     struct checkpoint *const cp = &store->checkpoint;
-    const unsigned area = LAYOUT_CHECKPOINT_0 + cp->sb.checkpoint_area;
     const uint64_t first = cp->index;
+    struct disk_extent at = { 0, DISK_BLOCK_BYTES }; /* Behind the end nothing is left to write. */
 
-    while (cp->index - first < DUMP_BLOCKS) {
+    if (first < cp->area_blocks)
+        at = disk_layout_checkpoint_at(&store->sb.layout, cp->sb.checkpoint_area,
+                                       first * DISK_BLOCK_BYTES);
+    const uint64_t room = min_u64(DUMP_BLOCKS, at.bytes / DISK_BLOCK_BYTES);
+    while (cp->index - first < room) {
         const struct span block = { slot->buffer + (cp->index - first) * DISK_BLOCK_BYTES,
                                     DISK_BLOCK_BYTES };
         const size_t payload = checkpoint_dump_block(store, block);
@@ -149,7 +153,7 @@ static bool dump_next(struct sweep *sweep, struct sweep_slot *slot)
     }
     slot->write = true;
     slot->bytes = (cp->index - first) * DISK_BLOCK_BYTES;
-    slot->offset = store->sb.layout.part[area].offset + first * DISK_BLOCK_BYTES;
+    slot->offset = at.offset;
     return slot->bytes > 0;
 }
 
@@ -236,8 +240,8 @@ static void checkpoint_begin_state(struct store *store)
     cp->sb = store->sb;
     cp->sb.checkpoint_area ^= 1;
     cp->sb.checkpoint_sequence++;
-    cp->area_blocks = store->sb.layout.part[LAYOUT_CHECKPOINT_0 + cp->sb.checkpoint_area].bytes /
-                      DISK_BLOCK_BYTES;
+    cp->area_blocks =
+        disk_layout_checkpoint_bytes(&store->sb.layout, cp->sb.checkpoint_area) / DISK_BLOCK_BYTES;
     store->catalog.usage.holds = true;
     store->regions.usage.holds = true;
     checkpoint_choose_closing(store);

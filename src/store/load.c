@@ -120,7 +120,9 @@ static struct status MUST_CHECK load_check_identity(struct load *l)
         return STATUS(FOREIGN);
     }
     if (sb->device_bytes > l->dev->info.bytes) {
-        store_load_problem(l, "the device has %" PRIu64 " bytes, but was formatted with %" PRIu64,
+        store_load_problem(l,
+                           "the device has %" PRIu64 " bytes, but the disk uses %" PRIu64
+                           ": it was cut short, and has lost what lay there",
                            l->dev->info.bytes, sb->device_bytes);
         return STATUS(CORRUPT);
     }
@@ -165,13 +167,16 @@ static bool load_next(struct sweep *sweep, struct sweep_slot *slot)
 {
     struct load *const l = load_of(sweep);
     const uint64_t count = min_u64(LOAD_BLOCKS, l->sb.checkpoint_blocks - l->next);
-    const unsigned area = LAYOUT_CHECKPOINT_0 + l->sb.checkpoint_area;
 
-    slot->offset = l->sb.layout.part[area].offset + l->next * DISK_BLOCK_BYTES;
-    slot->bytes = count * DISK_BLOCK_BYTES;
+    if (count == 0)
+        return false;
+    const struct disk_extent at =
+        disk_layout_checkpoint_at(&l->sb.layout, l->sb.checkpoint_area, l->next * DISK_BLOCK_BYTES);
+    slot->offset = at.offset;
+    slot->bytes = min_u64(count * DISK_BLOCK_BYTES, at.bytes);
     slot->arg[0] = l->next;
-    l->next += count;
-    return count > 0;
+    l->next += slot->bytes / DISK_BLOCK_BYTES;
+    return true;
 }
 
 /* F3. */
@@ -338,6 +343,19 @@ uint32_t store_load_blocks_without_sum(const struct load *l, const struct map *m
 
 /* ---- SUMS ---- */
 
+/* The end of the extension that has the cell; 0 if none has it. */
+static uint64_t load_extension_end(const struct load *l, uint64_t cell)
+{
+    for (uint32_t i = 0; i < l->sb.layout.extension_count; i++) {
+        const struct disk_grains taken = disk_layout_taken(&l->sb.layout, i);
+        const uint64_t first = taken.first * SPACE_PLACE_CELLS;
+        const uint64_t end = first + taken.count * SPACE_PLACE_CELLS;
+        if (cell >= first && cell < end)
+            return end;
+    }
+    return 0;
+}
+
 /* Which table blocks hold what the map needs. */
 static void load_mark_used(struct load *l)
 {
@@ -346,9 +364,12 @@ static void load_mark_used(struct load *l)
 
     while (cell != BITMAP_NONE) {
         const uint64_t table_block = sums_table_block_of(cell / SPACE_PLACE_CELLS);
-        sums_set_used(&l->store->sums, table_block);
-        cell =
-            space_next_used(space, (table_block + 1) * SUMS_GRAINS_PER_BLOCK * SPACE_PLACE_CELLS);
+        uint64_t next = load_extension_end(l, cell); /* Of which nobody has CRCs. */
+        if (next == 0) {
+            sums_set_used(&l->store->sums, table_block);
+            next = (table_block + 1) * SUMS_GRAINS_PER_BLOCK * SPACE_PLACE_CELLS;
+        }
+        cell = space_next_used(space, next);
     }
 }
 
@@ -363,7 +384,7 @@ static void sums_on_bad_slot(void *ctx, uint64_t table_block, unsigned slot, boo
         l->bad_slot(l->ctx, table_block, unread);
     store_load_problem(l, "checksum table block %" PRIu64 ", slot %u at %" PRIu64 ": damaged",
                        table_block, slot,
-                       l->sb.layout.part[LAYOUT_SUMS].offset + table_block * SUMS_PAIR_BYTES +
+                       disk_layout_sums_at(&l->sb.layout, table_block * SUMS_PAIR_BYTES) +
                            slot * (uint64_t)DISK_BLOCK_BYTES);
 }
 

@@ -98,7 +98,7 @@ static bool repair_next(struct sweep *sweep, struct sweep_slot *slot)
     slot->arg[0] = at;
     /* The next sequence belongs to the slot that is not the newest valid one: the damaged one. */
     sums_encode(sums, at, (struct span) { slot->buffer, DISK_BLOCK_BYTES }, &offset);
-    slot->offset = r->load->sb.layout.part[LAYOUT_SUMS].offset + offset;
+    slot->offset = disk_layout_sums_at(&r->load->sb.layout, offset);
     return true;
 }
 

@@ -32,9 +32,22 @@ static struct status MUST_CHECK store_make_sums(struct store *s, uint64_t checks
     return sums_loader_init(&s->sums_loader);
 }
 
+void store_take_extension(struct store *store, uint32_t extension)
+{
+    const struct disk_grains taken = disk_layout_taken(&store->sb.layout, extension);
+
+    for (uint64_t g = taken.first; g < taken.first + taken.count; g++) {
+        const bool free = space_take_place(&store->space, g * SPACE_PLACE_CELLS);
+        assert(free); /* F33: they lie apart. */
+    }
+    store->taken_cells += taken.count * SPACE_PLACE_CELLS;
+}
+
 static struct status MUST_CHECK store_make_parts(struct store *s, uint64_t checksum_bytes)
 {
     TRY(space_init(&s->space, s->sb.layout.data_grains));
+    for (uint32_t i = 0; i < s->sb.layout.extension_count; i++)
+        store_take_extension(s, i);
     TRY(store_make_sums(s, checksum_bytes));
     TRY(intents_init(&s->intents));
     TRY(regions_init(&s->regions, s->catalog.limits.open_regions, s->catalog.limits.region_bytes));
@@ -201,7 +214,7 @@ void store_get_info(const struct store *store, struct store_info *out_info)
     *out_info = (struct store_info) {
         .identity = { .cluster = store->sb.cluster, .disk = store->sb.disk },
         .incarnation = store->incarnation,
-        .data_bytes = store->space.cells * CELL_BYTES,
+        .data_bytes = (store->space.cells - store->taken_cells) * CELL_BYTES,
         .free_bytes = store_free_bytes(store),
         .atomic_bytes = store->sb.atomic_bytes,
         .volumes = store->catalog.volume_count,

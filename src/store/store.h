@@ -123,7 +123,7 @@ bool store_volume_extends(const struct store_volume *volume, const struct store_
 struct store_info {
     struct store_identity identity;
     uint64_t incarnation;
-    uint64_t data_bytes; /* Of the data area. */
+    uint64_t data_bytes; /* Of the data area, for data. */
     uint64_t free_bytes; /* Not mapped and not reserved. */
     uint32_t atomic_bytes;
     uint64_t volumes, shards;

@@ -128,6 +128,7 @@ struct store {
 
     struct journal *journal;
     struct space space;
+    uint64_t taken_cells; /* By extensions (F33). */
     struct sums sums;
     struct sums_loader sums_loader;
     struct list sums_waiters; /* Segments that were read before their checksums. */
@@ -431,6 +432,9 @@ struct status store_create(struct dev *dev, const struct superblock *sb, uint64_
                            struct store **out_store) MUST_CHECK;
 struct status store_start_journal(struct store *store, uint64_t life, uint64_t start) MUST_CHECK;
 void store_destroy(struct store *store);
+
+/* F33: the cells of an extension of the layout are nobody's. */
+void store_take_extension(struct store *store, uint32_t extension);
 
 /* Takes the next step of closing, if that was asked for.  The store may be gone afterwards. */
 void store_close_run(struct store *store);

@@ -47,32 +47,33 @@ bool sums_loader_is_busy(const struct sums_loader *l)
 
 /* ---- Reading ---- */
 
-static void load_read(struct sums_load *load, enum layout_part part, uint64_t offset, size_t at,
-                      size_t bytes)
+/* slots bytes from offset of the table block's pair on, which lie in a row. */
+static void load_read_slots(struct sums_load *load, size_t offset, size_t bytes)
 {
     const struct sums_loader *const l = load->loader;
+    const uint64_t pair = disk_layout_sums_at(l->layout, load->table_block * SUMS_PAIR_BYTES);
 
-    dev_read(l->dev, &load->io, l->layout->part[part].offset + offset,
-             (struct span) { load->buffer + at, bytes }, load_on_read);
+    dev_read(l->dev, &load->io, pair + offset, (struct span) { load->buffer + offset, bytes },
+             load_on_read);
 }
 
 static void load_read_pair(struct sums_load *load)
 {
-    load_read(load, LAYOUT_SUMS, load->table_block * SUMS_PAIR_BYTES, 0, SUMS_LOAD_BYTES);
+    load_read_slots(load, 0, SUMS_LOAD_BYTES);
 }
 
 static void load_read_slot(struct sums_load *load, unsigned slot)
 {
-    const size_t at = slot * SUMS_BLOCK_BYTES;
-
-    load_read(load, LAYOUT_SUMS, load->table_block * SUMS_PAIR_BYTES + at, at, SUMS_BLOCK_BYTES);
+    load_read_slots(load, slot * SUMS_BLOCK_BYTES, SUMS_BLOCK_BYTES);
 }
 
 static void load_read_block(struct sums_load *load)
 {
+    const struct sums_loader *const l = load->loader;
     const uint64_t block = load->table_block * SUMS_CRCS_PER_BLOCK + load->block;
 
-    load_read(load, LAYOUT_DATA, block * DISK_BLOCK_BYTES, 0, DISK_BLOCK_BYTES);
+    dev_read(l->dev, &load->io, l->layout->part[LAYOUT_DATA].offset + block * DISK_BLOCK_BYTES,
+             (struct span) { load->buffer, DISK_BLOCK_BYTES }, load_on_read);
 }
 
 /* A slot was read, or not: its bytes, for sums_load(). */
