@@ -42,6 +42,40 @@ struct status space_init(struct space *s, uint64_t places)
     return STATUS(OK);
 }
 
+static struct status MUST_CHECK bitmap_reserve(struct bitmap *b, uint64_t bits)
+{
+    uint64_t *const words = words_alloc(bits);
+
+    if (words == NULL)
+        return STATUS(NO_MEMORY);
+    memcpy(words, b->words, BITMAP_WORDS(b->bits) * sizeof *words);
+    free(b->words);
+    *b = (struct bitmap) { words, b->bits }; /* For now. */
+    return STATUS(OK);
+}
+
+struct status space_reserve(struct space *s, uint64_t places)
+{
+    const uint64_t cells = places * SPACE_PLACE_CELLS;
+
+    assert(cells >= s->cells && cells < SPACE_NONE);
+    TRY(bitmap_reserve(&s->used, cells));
+    TRY(bitmap_reserve(&s->gathered, cells));
+    return bitmap_reserve(&s->batch, cells);
+}
+
+void space_extend(struct space *s, uint64_t places)
+{
+    const uint64_t cells = places * SPACE_PLACE_CELLS;
+
+    assert(cells >= s->cells);
+    s->free += cells - s->cells;
+    s->whole += places - space_places(s);
+    s->used.bits = s->gathered.bits = s->batch.bits = cells;
+    /* The bounds of nothing need not be the end: they only have to lie before what is there. */
+    s->cells = cells;
+}
+
 void space_fini(struct space *s)
 {
     free(s->used.words);

@@ -14,7 +14,8 @@
  * and releases it whole.
  *
  * Threading: the owner's.
- * Memory:    three bits per cell, allocated at create; two of them are touched as cells are freed.
+ * Memory:    three bits per cell, allocated at create and by space_reserve(); two of them are
+ *            touched as cells are freed.
  */
 #ifndef DISK_SPACE_H
 #define DISK_SPACE_H
@@ -49,6 +50,13 @@ struct space {
 /* All free. */
 struct status space_init(struct space *s, uint64_t places) MUST_CHECK;
 void space_fini(struct space *s);
+
+/*
+ * The disk is to become larger: space_reserve() takes the memory for so many places, and changes
+ * nothing else; space_extend() adds them, free, and cannot fail.
+ */
+struct status space_reserve(struct space *s, uint64_t places) MUST_CHECK;
+void space_extend(struct space *s, uint64_t places);
 
 /* Takes this cell.  False if it is beyond the end or not free (F5). */
 bool space_take(struct space *s, uint64_t cell);

@@ -12,6 +12,9 @@
 #define GRAIN_CRCS   32
 #define SUMS_ABSENT  UINT32_MAX
 #define CHUNK_FRAMES 256 /* Where there is a limit, memory comes and goes by the mebibyte. */
+/* Elsewhere by the sixteenth, so that a disk that grows by little takes little more. */
+#define CHUNKS           16
+#define CHUNK_FRAMES_MIN 8
 
 /*
  * A table block without data is not read, and yet what is written to it then must be newer than
@@ -53,18 +56,34 @@ static void block_load(struct sums_block *b, uint64_t within, uint32_t crc)
         b->crcs[within] = crc;
 }
 
-/* Makes room for a further chunk of frames; only the last may be shorter. */
+/* Makes room for a further chunk of frames. */
 static struct status MUST_CHECK sums_grow(struct sums *s)
 {
-    const uint64_t count = min_u64(s->chunk_frames, s->table_blocks - s->room);
+    uint8_t *const chunk = calloc(s->chunk_frames, SUMS_BLOCK_BYTES);
 
-    assert(count > 0 && s->room % s->chunk_frames == 0);
-    uint8_t *const chunk = calloc(count, SUMS_BLOCK_BYTES);
     if (chunk == NULL)
         return STATUS(NO_MEMORY);
     s->chunks[s->chunk_count++] = chunk;
-    s->room += count;
+    s->room += s->chunk_frames;
     return STATUS(OK);
+}
+
+static uint64_t sums_chunks(const struct sums *s, uint64_t table_blocks)
+{
+    return (table_blocks + s->chunk_frames - 1) / s->chunk_frames;
+}
+
+/* Frames that there may be for so many table blocks. */
+static uint64_t sums_frames_for(const struct sums *s, uint64_t table_blocks)
+{
+    return s->limit > 0 ? min_u64(s->limit, table_blocks) : table_blocks;
+}
+
+static void sums_set_limits(struct sums *s)
+{
+    s->frames_max = s->changed_max = sums_frames_for(s, s->table_blocks);
+    if (s->frames_max < s->table_blocks)
+        s->changed_max = s->frames_max - max_u64(1, s->frames_max / 4);
 }
 
 static struct bitmap bitmap_make(uint64_t bits)
@@ -72,14 +91,13 @@ static struct bitmap bitmap_make(uint64_t bits)
     return (struct bitmap) { calloc(BITMAP_WORDS(bits), sizeof(uint64_t)), bits };
 }
 
-/* What is there for each pair. */
-static struct status MUST_CHECK sums_make_pairs(struct sums *s, uint64_t life)
+/* What is there for each pair, of none of which anything is known. */
+static struct status MUST_CHECK sums_make_pairs(struct sums *s)
 {
     s->sequences = calloc(s->table_blocks, sizeof *s->sequences);
     s->index = calloc(s->table_blocks, sizeof *s->index);
     s->frame = calloc(s->table_blocks, sizeof *s->frame);
-    s->chunks =
-        calloc((s->table_blocks + s->chunk_frames - 1) / s->chunk_frames, sizeof *s->chunks);
+    s->chunks = calloc(max_u64(sums_chunks(s, s->table_blocks), s->chunk_count), sizeof *s->chunks);
     s->dirty = bitmap_make(s->table_blocks);
     s->wanted = bitmap_make(s->table_blocks);
     s->written = bitmap_make(s->table_blocks);
@@ -87,7 +105,7 @@ static struct status MUST_CHECK sums_make_pairs(struct sums *s, uint64_t life)
         s->dirty.words == NULL || s->wanted.words == NULL || s->written.words == NULL)
         return STATUS(NO_MEMORY);
     for (uint64_t i = 0; i < s->table_blocks; i++) {
-        s->sequences[i] = life << LIFE_SHIFT;
+        s->sequences[i] = s->life << LIFE_SHIFT;
         s->index[i] = SUMS_ABSENT;
     }
     return STATUS(OK);
@@ -100,14 +118,16 @@ struct status sums_init(struct sums *s, uint64_t grains, uint64_t tag, uint64_t 
 
     assert(grains > 0);
     assert(frames == 0 || frames >= SUMS_FRAMES_MIN);
-    *s = (struct sums) { .blocks = grains * GRAIN_CRCS, .table_blocks = table_blocks, .tag = tag };
-    s->frames_max = s->changed_max = s->chunk_frames = table_blocks;
-    if (frames > 0 && frames < table_blocks) {
-        s->frames_max = frames;
-        s->chunk_frames = CHUNK_FRAMES;
-        s->changed_max = frames - max_u64(1, frames / 4);
-    }
-    struct status st = sums_make_pairs(s, life);
+    *s = (struct sums) { .blocks = grains * GRAIN_CRCS,
+                         .table_blocks = table_blocks,
+                         .tag = tag,
+                         .life = life,
+                         .limit = frames };
+    sums_set_limits(s);
+    s->chunk_frames = s->frames_max < table_blocks
+                          ? min_u64(CHUNK_FRAMES, table_blocks)
+                          : max_u64(CHUNK_FRAMES_MIN, (table_blocks + CHUNKS - 1) / CHUNKS);
+    struct status st = sums_make_pairs(s);
     while (status_ok(st) && s->room < s->frames_max)
         st = sums_grow(s);
     if (!status_ok(st))
@@ -115,10 +135,9 @@ struct status sums_init(struct sums *s, uint64_t grains, uint64_t tag, uint64_t 
     return st;
 }
 
-void sums_fini(struct sums *s)
+/* What sums_make_pairs() has made. */
+static void sums_free_pairs(struct sums *s)
 {
-    for (uint64_t i = 0; i < s->chunk_count; i++)
-        free(s->chunks[i]);
     free(s->chunks);
     free(s->frame);
     free(s->index);
@@ -126,6 +145,62 @@ void sums_fini(struct sums *s)
     free(s->dirty.words);
     free(s->wanted.words);
     free(s->written.words);
+}
+
+static void bitmap_take(struct bitmap *to, const struct bitmap *from)
+{
+    memcpy(to->words, from->words, BITMAP_WORDS(from->bits) * sizeof *to->words);
+    to->bits = from->bits; /* For now. */
+}
+
+/* All that old says, in memory that has room for more. */
+static void sums_take_pairs(struct sums *s, const struct sums *old)
+{
+    memcpy(s->sequences, old->sequences, old->table_blocks * sizeof *s->sequences);
+    memcpy(s->index, old->index, old->table_blocks * sizeof *s->index);
+    memcpy(s->frame, old->frame, old->table_blocks * sizeof *s->frame);
+    memcpy(s->chunks, old->chunks, old->chunk_count * sizeof *s->chunks);
+    bitmap_take(&s->dirty, &old->dirty);
+    bitmap_take(&s->wanted, &old->wanted);
+    bitmap_take(&s->written, &old->written);
+    s->table_blocks = old->table_blocks;
+}
+
+struct status sums_reserve(struct sums *s, uint64_t grains)
+{
+    struct sums old = *s;
+    struct sums now = *s;
+
+    now.table_blocks = disk_layout_sums_blocks(grains);
+    assert(now.table_blocks >= s->table_blocks);
+    const uint64_t frames = sums_frames_for(s, now.table_blocks);
+    const struct status st = sums_make_pairs(&now);
+    if (!status_ok(st)) {
+        sums_free_pairs(&now);
+        return st;
+    }
+    sums_take_pairs(&now, &old);
+    *s = now;
+    sums_free_pairs(&old);
+    while (s->room < frames)
+        TRY(sums_grow(s));
+    return STATUS(OK);
+}
+
+void sums_extend(struct sums *s, uint64_t grains)
+{
+    assert(grains * GRAIN_CRCS >= s->blocks);
+    s->blocks = grains * GRAIN_CRCS;
+    s->table_blocks = disk_layout_sums_blocks(grains);
+    s->dirty.bits = s->wanted.bits = s->written.bits = s->table_blocks;
+    sums_set_limits(s);
+}
+
+void sums_fini(struct sums *s)
+{
+    for (uint64_t i = 0; i < s->chunk_count; i++)
+        free(s->chunks[i]);
+    sums_free_pairs(s);
     *s = (struct sums) { 0 };
 }
 
@@ -542,5 +617,5 @@ void sums_trim(struct sums *s)
     s->clock = 0;
     while ((s->chunk_count - 1) * s->chunk_frames >= s->frames_max)
         free(s->chunks[--s->chunk_count]);
-    s->room = min_u64(s->chunk_count * s->chunk_frames, s->table_blocks);
+    s->room = s->chunk_count * s->chunk_frames;
 }

@@ -44,6 +44,8 @@ struct sums {
     uint64_t blocks;       /* Of the data area. */
     uint64_t table_blocks; /* Pairs on the disk. */
     uint64_t tag;
+    uint64_t life;         /* As sums_init() was told. */
+    uint64_t limit;        /* Likewise: frames. */
     uint64_t *sequences;   /* Per pair: of the newest valid slot, or above all that may be there. */
     uint32_t *index;       /* Per pair: its frame, or SUMS_ABSENT. */
     struct bitmap dirty;   /* Per pair: changed. */
@@ -71,6 +73,13 @@ struct sums {
 struct status sums_init(struct sums *s, uint64_t grains, uint64_t tag, uint64_t life,
                         uint64_t frames) MUST_CHECK;
 void sums_fini(struct sums *s);
+
+/*
+ * The disk is to become larger: sums_reserve() takes the memory for so many grains, and changes
+ * nothing else; sums_extend() adds them, and cannot fail.
+ */
+struct status sums_reserve(struct sums *s, uint64_t grains) MUST_CHECK;
+void sums_extend(struct sums *s, uint64_t grains);
 
 /* The table block that holds a grain's CRCs, or a block's. */
 uint64_t sums_table_block_of(uint64_t grain);

@@ -130,6 +130,36 @@ static void last_homes_are_not_given_out(void **state)
     space_fini(&s);
 }
 
+/* What is used, gathered and waiting stays so when places are added, all of which are free. */
+static void places_are_added_free(void **state)
+{
+    (void)state;
+    struct space s;
+    assert_true(status_ok(space_init(&s, 3)));
+    for (unsigned i = 0; i < 24; i++)
+        assert_int_equal(space_take_any(&s), i);
+    space_free_later(&s, 5);
+    space_batch(&s);
+    space_free_later(&s, 20);
+    assert_true(status_ok(space_reserve(&s, PLACES)));
+    assert_int_equal(s.cells, 24);
+    assert_int_equal(space_take_any(&s), SPACE_NONE);
+    assert_true(status_ok(space_reserve(&s, PLACES))); /* Once more, as after a failed growth. */
+    space_extend(&s, PLACES);
+    assert_int_equal(s.cells, CELLS);
+    assert_int_equal(s.free, CELLS - 24);
+    assert_int_equal(s.whole, PLACES - 3);
+    assert_int_equal(space_find_home(&s, SPACE_NONE, false), 24);
+    assert_true(space_take(&s, CELLS - 1));
+    space_free_later(&s, (uint32_t)CELLS - 1);
+    space_release(&s); /* Of the old end. */
+    assert_true(space_take(&s, 5) && !space_take(&s, 20) && !space_take(&s, CELLS - 1));
+    space_batch(&s);
+    space_release(&s);
+    assert_true(space_take(&s, 20) && space_take(&s, CELLS - 1));
+    space_fini(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -139,6 +169,7 @@ int main(void)
         cmocka_unit_test(double_claims_are_refused),
         cmocka_unit_test(homes_are_wholly_free),
         cmocka_unit_test(last_homes_are_not_given_out),
+        cmocka_unit_test(places_are_added_free),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
