@@ -76,6 +76,20 @@ void dev_allocate(struct dev *dev, struct dev_io *io, uint64_t offset, uint64_t 
     dev_io_start(dev, io, offset, bytes, done);
 }
 
+struct status dev_refresh(struct dev *dev)
+{
+    uint64_t bytes = dev->info.bytes;
+
+    assert(reactor_is_current(dev->reactor));
+    if (dev->ops->bytes != NULL)
+        TRY(dev->ops->bytes(dev, &bytes));
+    bytes = round_down_u64(bytes, dev->info.align_bytes);
+    if (bytes < dev->info.bytes)
+        return STATUS(OUT_OF_RANGE);
+    dev->info.bytes = bytes;
+    return STATUS(OK);
+}
+
 void dev_io_finish(struct dev_io *io, struct status st)
 {
     if (!status_ok(st))

@@ -66,6 +66,8 @@ struct dev_stats {
 struct dev_ops {
     void (*start)(struct dev *dev, struct dev_io *io);
     void (*close)(struct dev *dev); /* Nothing is in flight. */
+    /* How large the device is now.  NULL: it never changes. */
+    struct status (*bytes)(struct dev *dev, uint64_t *out_bytes);
 };
 
 struct dev {
@@ -89,6 +91,13 @@ struct status dev_file_open(struct reactor *r, const char *path, uint64_t create
  */
 struct status dev_mem_open(struct reactor *r, uint64_t bytes, uint8_t *backing,
                            struct dev **out_dev) MUST_CHECK;
+
+/*
+ * Asks the device how large it is now: info.bytes follows if it has become larger, and the new
+ * space may be used.  OUT_OF_RANGE if it has become smaller, and info.bytes stays.  Blocks for a
+ * system call.
+ */
+struct status dev_refresh(struct dev *dev) MUST_CHECK;
 
 /* All of data at offset.  done may free io.  Data is aligned to info.align_bytes. */
 void dev_read(struct dev *dev, struct dev_io *io, uint64_t offset, struct span data,

@@ -210,6 +210,15 @@ static void fault_start(struct dev *dev, struct dev_io *io)
         fault_forward(d, io);
 }
 
+static struct status fault_bytes(struct dev *dev, uint64_t *out_bytes)
+{
+    struct dev *const inner = fault_of(dev)->inner;
+
+    TRY(dev_refresh(inner));
+    *out_bytes = inner->info.bytes;
+    return STATUS(OK);
+}
+
 static void fault_close(struct dev *dev)
 {
     struct dev_fault_dev *const d = fault_of(dev);
@@ -221,7 +230,11 @@ static void fault_close(struct dev *dev)
     free(d);
 }
 
-static const struct dev_ops fault_ops = { .start = fault_start, .close = fault_close };
+static const struct dev_ops fault_ops = {
+    .start = fault_start,
+    .bytes = fault_bytes,
+    .close = fault_close,
+};
 
 struct status dev_fault_open(struct dev *inner, struct dev **out_dev)
 {

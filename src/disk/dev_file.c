@@ -69,6 +69,11 @@ static void file_start(struct dev *dev, struct dev_io *io)
     }
 }
 
+static struct status file_bytes(struct dev *dev, uint64_t *out_bytes)
+{
+    return io_file_bytes(dev->reactor, CONTAINER_OF(dev, struct dev_file, base)->fd, out_bytes);
+}
+
 static void file_close(struct dev *dev)
 {
     struct dev_file *const f = CONTAINER_OF(dev, struct dev_file, base);
@@ -77,7 +82,11 @@ static void file_close(struct dev *dev)
     free(f);
 }
 
-static const struct dev_ops file_ops = { .start = file_start, .close = file_close };
+static const struct dev_ops file_ops = {
+    .start = file_start,
+    .bytes = file_bytes,
+    .close = file_close,
+};
 
 /*
  * A device that takes aligned blocks of its physical size writes each of them whole, and so does

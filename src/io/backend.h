@@ -45,6 +45,7 @@ struct reactor_ops {
 
     struct status (*file_open)(struct reactor *r, const char *path, unsigned flags,
                                uint64_t create_bytes, int *out_fd, struct io_file_info *out_info);
+    struct status (*file_bytes)(struct reactor *r, int fd, uint64_t *out_bytes);
     struct status (*listen)(struct reactor *r, const struct io_addr *on, int *out_fd,
                             struct io_addr *out_bound);
     struct status (*peer_addr)(struct reactor *r, int fd, struct io_addr *out_addr);

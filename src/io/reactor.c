@@ -93,6 +93,12 @@ struct status io_file_open(struct reactor *r, const char *path, unsigned flags,
     return r->ops->file_open(r, path, flags, create_bytes, out_fd, out_info);
 }
 
+struct status io_file_bytes(struct reactor *r, int fd, uint64_t *out_bytes)
+{
+    assert(reactor_is_current(r));
+    return r->ops->file_bytes(r, fd, out_bytes);
+}
+
 struct status io_listen(struct reactor *r, const struct io_addr *on, int *out_fd,
                         struct io_addr *out_bound)
 {

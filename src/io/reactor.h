@@ -194,6 +194,9 @@ struct status io_file_open(struct reactor *r, const char *path, unsigned flags,
                            uint64_t create_bytes, int *out_fd,
                            struct io_file_info *out_info) MUST_CHECK;
 
+/* How large a file or device that is open has become.  It may have been made larger, or smaller. */
+struct status io_file_bytes(struct reactor *r, int fd, uint64_t *out_bytes) MUST_CHECK;
+
 /* Listens for TCP connections.  port 0 picks one.  *out_bound is the address with the port. */
 struct status io_listen(struct reactor *r, const struct io_addr *on, int *out_fd,
                         struct io_addr *out_bound) MUST_CHECK;

@@ -165,6 +165,11 @@ struct sim_disk_config sim_disk_config_random(struct sim_world *w, uint64_t byte
 struct sim_disk *sim_disk_create(struct sim_machine *m, const char *path,
                                  const struct sim_disk_config *config);
 struct sim_disk *sim_disk_find(struct sim_machine *m, const char *path);
+/*
+ * F25: the file or device is larger from now on, by zeros.  A file is durably so once it was
+ * flushed; until then a power loss may take that back.
+ */
+void sim_disk_grow(struct sim_disk *d, uint64_t bytes);
 struct sim_disk_faults *sim_disk_faults(struct sim_disk *d);
 const struct sim_disk_config *sim_disk_config(const struct sim_disk *d);
 struct sim_disk_stats sim_disk_stats(const struct sim_disk *d);

@@ -164,11 +164,28 @@ static void current_reload(struct sim_disk *d)
     }
 }
 
+/* F25: a file that was made larger, and not flushed since, may be as small as before. */
+static void size_lose(struct sim_disk *d)
+{
+    struct sim_world *const w = d->machine->world;
+    struct sim_reactor *const before = sim_enter(w, NULL);
+
+    if (d->durable_bytes < d->config.bytes && sim_chance(w, 2)) {
+        sim_trace(w, "shrink", d->config.bytes, d->durable_bytes, 0);
+        d->config.bytes = d->durable_bytes;
+        sim_image_resize(&d->current, d->config.bytes);
+        sim_image_resize(&d->medium, d->config.bytes);
+    }
+    d->durable_bytes = d->config.bytes;
+    sim_enter(w, before);
+}
+
 void sim_disk_lose_cache(struct sim_disk *d)
 {
     if (!d->config.volatile_cache)
         return;
     cache_lose_some(d);
+    size_lose(d);
     current_reload(d);
 }
 

@@ -20,8 +20,9 @@ struct sim_request {
     struct sim_disk *disk;
     struct sim_reactor *reactor;
     struct io_op *op;
-    uint64_t flush_to; /* FSYNC: the newest record at its submission. */
-    int error;         /* Decided at submission; 0. */
+    uint64_t flush_to;      /* FSYNC: the newest record at its submission ... */
+    uint64_t flushed_bytes; /* ... and the disk's size. */
+    int error;              /* Decided at submission; 0. */
     bool part_done;
     bool effect_done;
     size_t bytes;
@@ -57,6 +58,7 @@ struct sim_disk *sim_disk_create(struct sim_machine *m, const char *path,
     assert(sim_disk_find(m, path) == NULL);
     d->machine = m;
     d->config = *config;
+    d->durable_bytes = config->bytes;
     snprintf(d->path, sizeof d->path, "%s", path);
     sim_image_init(&d->current, config->bytes);
     if (config->volatile_cache)
@@ -92,6 +94,22 @@ void sim_disk_destroy_all(struct sim_machine *m)
         free(d->bad);
         free(d);
     }
+}
+
+void sim_disk_grow(struct sim_disk *d, uint64_t bytes)
+{
+    struct sim_world *const w = d->machine->world;
+    struct sim_reactor *const before = sim_enter(w, NULL);
+
+    assert(bytes >= d->config.bytes);
+    sim_trace(w, "grow", d->config.bytes, bytes, 0);
+    d->config.bytes = bytes;
+    sim_image_resize(&d->current, bytes);
+    if (d->config.volatile_cache)
+        sim_image_resize(&d->medium, bytes);
+    if (!d->config.volatile_cache || d->config.is_block_device)
+        d->durable_bytes = bytes;
+    sim_enter(w, before);
 }
 
 struct sim_disk_faults *sim_disk_faults(struct sim_disk *d)
@@ -210,8 +228,10 @@ static void write_effect(struct sim_request *q)
 
 static void flush_effect(struct sim_request *q)
 {
-    if (!q->disk->config.liar)
-        sim_disk_commit(q->disk, q->flush_to);
+    if (q->disk->config.liar)
+        return;
+    sim_disk_commit(q->disk, q->flush_to);
+    q->disk->durable_bytes = max_u64(q->disk->durable_bytes, q->flushed_bytes);
 }
 
 static void tell_failure(struct sim_request *q)
@@ -394,6 +414,7 @@ void sim_disk_submit(struct sim_reactor *r, struct io_op *op)
     q->op = op;
     q->bytes = bytes;
     q->flush_to = d->sequence;
+    q->flushed_bytes = d->config.bytes;
     if (bytes > 0)
         memcpy(q->data, op->data, bytes);
     q->error = request_decide_error(d, f, op);

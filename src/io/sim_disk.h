@@ -40,7 +40,8 @@ struct sim_disk {
     struct sim_image medium; /* Only with a volatile cache. */
     struct list records;     /* Oldest first. */
     size_t record_bytes;
-    uint64_t sequence; /* Of the newest record. */
+    uint64_t sequence;      /* Of the newest record. */
+    uint64_t durable_bytes; /* F25: its size after a power loss, at least. */
 
     struct list requests; /* struct sim_request, in flight. */
     struct sim_process *locker;

@@ -25,6 +25,31 @@ void sim_image_fini(struct sim_image *image)
     free(image->chunks);
 }
 
+void sim_image_resize(struct sim_image *image, uint64_t bytes)
+{
+    const uint64_t before = SIM_IMAGE_CHUNKS(image->bytes);
+    struct sim_chunk **const chunks =
+        calloc(max_u64(before, SIM_IMAGE_CHUNKS(bytes)), sizeof(struct sim_chunk *));
+
+    assert(bytes % SIM_PAGE_BYTES == 0);
+    assert(chunks != NULL);
+    memcpy(chunks, image->chunks, before * sizeof(struct sim_chunk *));
+    free(image->chunks);
+    image->chunks = chunks;
+    for (uint64_t at = bytes; at < image->bytes; at += SIM_PAGE_BYTES) {
+        struct sim_chunk *const chunk = chunks[at / CHUNK_BYTES];
+        if (chunk == NULL)
+            continue;
+        free(chunk->pages[at % CHUNK_BYTES / SIM_PAGE_BYTES]);
+        chunk->pages[at % CHUNK_BYTES / SIM_PAGE_BYTES] = NULL;
+    }
+    for (uint64_t c = SIM_IMAGE_CHUNKS(bytes); c < before; c++) {
+        free(chunks[c]);
+        chunks[c] = NULL;
+    }
+    image->bytes = bytes;
+}
+
 static uint8_t *image_page(const struct sim_image *image, uint64_t offset)
 {
     const struct sim_chunk *const chunk = image->chunks[offset / CHUNK_BYTES];

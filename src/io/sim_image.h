@@ -28,6 +28,9 @@ struct sim_image {
 void sim_image_init(struct sim_image *image, uint64_t bytes);
 void sim_image_fini(struct sim_image *image);
 
+/* Whole pages.  What is beyond the end is gone, what is new is zeros. */
+void sim_image_resize(struct sim_image *image, uint64_t bytes);
+
 /* Both lie inside the image; any alignment. */
 void sim_image_read(const struct sim_image *image, uint64_t offset, struct span out);
 void sim_image_write(struct sim_image *image, uint64_t offset, struct const_span data);

@@ -387,6 +387,14 @@ static struct status sim_file_open(struct reactor *r, const char *path, unsigned
     return sim_disk_open(sim_of(r), path, flags, create_bytes, out_fd, out_info);
 }
 
+static struct status sim_file_bytes(struct reactor *r, int fd, uint64_t *out_bytes)
+{
+    const struct sim_fd *const f = sim_fd_get(sim_of(r), fd);
+
+    *out_bytes = sim_disk_config(f->object)->bytes;
+    return STATUS(OK);
+}
+
 static struct status sim_listen(struct reactor *r, const struct io_addr *on, int *out_fd,
                                 struct io_addr *out_bound)
 {
@@ -458,6 +466,7 @@ static const struct reactor_ops sim_ops = {
     .start = sim_start,
     .cancel = sim_cancel,
     .file_open = sim_file_open,
+    .file_bytes = sim_file_bytes,
     .listen = sim_listen,
     .peer_addr = sim_peer_addr,
     .local_addr = sim_local_addr,

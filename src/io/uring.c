@@ -385,6 +385,7 @@ static const struct reactor_ops uring_ops = {
     .start = uring_op_start,
     .cancel = uring_op_cancel,
     .file_open = uring_file_open,
+    .file_bytes = uring_file_bytes,
     .listen = uring_listen,
     .peer_addr = uring_peer_addr,
     .local_addr = uring_local_addr,

@@ -260,3 +260,18 @@ struct status uring_file_open(struct reactor *r, const char *path, unsigned flag
     *out_info = info;
     return STATUS(OK);
 }
+
+struct status uring_file_bytes(struct reactor *r, int fd, uint64_t *out_bytes)
+{
+    struct stat st;
+    uint64_t bytes;
+
+    (void)r;
+    if (fstat(fd, &st) != 0)
+        return status_from_errno(errno);
+    bytes = (uint64_t)st.st_size;
+    if (S_ISBLK(st.st_mode) && ioctl(fd, BLKGETSIZE64, &bytes) != 0)
+        return status_from_errno(errno);
+    *out_bytes = bytes;
+    return STATUS(OK);
+}

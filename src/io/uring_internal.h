@@ -222,5 +222,6 @@ void uring_socket_no_delay(int fd);
 struct status uring_file_open(struct reactor *r, const char *path, unsigned flags,
                               uint64_t create_bytes, int *out_fd,
                               struct io_file_info *out_info) MUST_CHECK;
+struct status uring_file_bytes(struct reactor *r, int fd, uint64_t *out_bytes) MUST_CHECK;
 
 #endif

@@ -242,6 +242,36 @@ static void file_space_is_allocated(void **state)
     assert_int_equal(in_block[BLOCK], 0x44);
 }
 
+/* What was added at the end is seen when asked for, through the fault wrapper too, and is used. */
+static void file_becomes_larger(void **state)
+{
+    (void)state;
+    struct dev *wrapper;
+    assert_true(status_ok(dev_fault_open(dev, &wrapper)));
+    dev = wrapper;
+    assert_true(status_ok(dev_refresh(dev)));
+    assert_int_equal(dev->info.bytes, DISK_BYTES);
+    assert_int_equal(truncate(path, 3 * DISK_BYTES + 100), 0);
+    assert_int_equal(dev->info.bytes, DISK_BYTES);
+    assert_true(status_ok(dev_refresh(dev)));
+    assert_int_equal(dev->info.bytes, 3 * DISK_BYTES);
+    assert_int_equal(write_blocks(3 * DISK_BYTES - BLOCK, BLOCK, 0x77, false), STATUS_OK);
+    assert_int_equal(read_blocks(3 * DISK_BYTES - BLOCK, BLOCK), STATUS_OK);
+    assert_int_equal(in_block[0], 0x77);
+    /* What became smaller is told, and the size that it was opened with stays. */
+    assert_int_equal(truncate(path, 2 * DISK_BYTES), 0);
+    assert_int_equal(dev_refresh(dev).code, STATUS_OUT_OF_RANGE);
+    assert_int_equal(dev->info.bytes, 3 * DISK_BYTES);
+}
+
+/* Memory stays as it is. */
+static void mem_never_changes(void **state)
+{
+    (void)state;
+    assert_true(status_ok(dev_refresh(dev)));
+    assert_int_equal(dev->info.bytes, DISK_BYTES);
+}
+
 /* What the kernel refuses, here a write to a file opened for reading, is an error and counted. */
 static void file_error(void **state)
 {
@@ -276,6 +306,22 @@ static void block_device(void **state)
         assert_true(after.st_blocks < before.st_blocks);
     assert_int_equal(read_blocks(2 * BLOCK, BLOCK), STATUS_OK);
     assert_int_equal(in_block[0], 0x66);
+}
+
+/* A block device that becomes larger while it is open says so. */
+static void block_device_becomes_larger(void **state)
+{
+    (void)state;
+    if (dev == NULL) {
+        skip();
+        return;
+    }
+    assert_int_equal(dev->info.bytes, DISK_BYTES);
+    assert_int_equal(truncate(path, 2 * DISK_BYTES), 0);
+    assert_int_equal(ioctl(loop_fd, LOOP_SET_CAPACITY, 0), 0);
+    assert_true(status_ok(dev_refresh(dev)));
+    assert_int_equal(dev->info.bytes, 2 * DISK_BYTES);
+    assert_int_equal(write_blocks(2 * DISK_BYTES - BLOCK, BLOCK, 0x77, true), STATUS_OK);
 }
 
 /* A block device that is open cannot be opened again. */
@@ -434,8 +480,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(write_flush_read, setup_fault, teardown),
         cmocka_unit_test_setup_teardown(file_reopened, setup_file, teardown),
         cmocka_unit_test_setup_teardown(file_space_is_allocated, setup_file, teardown),
+        cmocka_unit_test_setup_teardown(file_becomes_larger, setup_file, teardown),
+        cmocka_unit_test_setup_teardown(mem_never_changes, setup_mem, teardown),
         cmocka_unit_test_setup_teardown(file_error, setup_file, teardown),
         cmocka_unit_test_setup_teardown(block_device, setup_block, teardown_block),
+        cmocka_unit_test_setup_teardown(block_device_becomes_larger, setup_block, teardown_block),
         cmocka_unit_test_setup_teardown(block_device_exclusive, setup_block, teardown_block),
         cmocka_unit_test_setup_teardown(mem_backing, setup_mem, teardown),
         cmocka_unit_test_setup_teardown(fault_error, setup_fault, teardown),
