@@ -292,6 +292,7 @@ void store_on_kick(struct io_task *task)
     drops_run(store);
     sessions_run(store);
     descriptions_run(store);
+    grow_run(store);
     checkpoint_run(store);
     store_close_run(store); /* store may be gone. */
 }

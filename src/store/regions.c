@@ -31,6 +31,12 @@ void regions_fini(struct regions *r)
     r->table = NULL;
 }
 
+void regions_extend(struct regions *r, uint64_t bytes_max)
+{
+    assert(bytes_max >= r->bytes_max);
+    r->bytes_max = bytes_max;
+}
+
 uint8_t regions_slots(const struct shard *shard, uint32_t region)
 {
     assert(region < shard_regions(shard));

@@ -60,6 +60,9 @@ struct regions {
 struct status regions_init(struct regions *r, uint32_t entries_max, uint64_t bytes_max) MUST_CHECK;
 void regions_fini(struct regions *r);
 
+/* The disk has grown: a checkpoint has room for so much.  There are no more entries than before. */
+void regions_extend(struct regions *r, uint64_t bytes_max);
+
 /* The bits of all slots of a volume. */
 static inline uint8_t volume_all_slots(const struct store_volume *volume)
 {

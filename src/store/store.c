@@ -32,9 +32,9 @@ static struct status MUST_CHECK store_make_sums(struct store *s, uint64_t checks
     return sums_loader_init(&s->sums_loader);
 }
 
-void store_take_extension(struct store *store, uint32_t extension)
+void store_take_extension(struct store *store, const struct disk_layout *layout, uint32_t extension)
 {
-    const struct disk_grains taken = disk_layout_taken(&store->sb.layout, extension);
+    const struct disk_grains taken = disk_layout_taken(layout, extension);
 
     for (uint64_t g = taken.first; g < taken.first + taken.count; g++) {
         const bool free = space_take_place(&store->space, g * SPACE_PLACE_CELLS);
@@ -47,7 +47,7 @@ static struct status MUST_CHECK store_make_parts(struct store *s, uint64_t check
 {
     TRY(space_init(&s->space, s->sb.layout.data_grains));
     for (uint32_t i = 0; i < s->sb.layout.extension_count; i++)
-        store_take_extension(s, i);
+        store_take_extension(s, &s->sb.layout, i);
     TRY(store_make_sums(s, checksum_bytes));
     TRY(intents_init(&s->intents));
     TRY(regions_init(&s->regions, s->catalog.limits.open_regions, s->catalog.limits.region_bytes));
@@ -98,6 +98,7 @@ struct status store_create(struct dev *dev, const struct superblock *sb, uint64_
     const struct disk_limits limits = disk_layout_limits(&sb->layout);
     catalog_init(&s->catalog, &limits);
     checkpoint_init(s);
+    grow_init(s);
     const struct status st = store_make_parts(s, checksum_bytes);
     if (!status_ok(st)) {
         store_destroy(s);
@@ -154,6 +155,7 @@ void store_destroy(struct store *store)
     catalog_fini(&store->catalog);
     journal_destroy(store->journal);
     list_remove(&store->kick.link);
+    list_remove(&store->grow.task.link);
     space_fini(&store->space);
     sums_loader_fini(&store->sums_loader);
     sums_fini(&store->sums);
@@ -216,6 +218,7 @@ void store_get_info(const struct store *store, struct store_info *out_info)
         .incarnation = store->incarnation,
         .data_bytes = (store->space.cells - store->taken_cells) * CELL_BYTES,
         .free_bytes = store_free_bytes(store),
+        .growth_bytes = grow_possible_bytes(store),
         .atomic_bytes = store->sb.atomic_bytes,
         .volumes = store->catalog.volume_count,
         .shards = store->catalog.shard_count,
@@ -304,8 +307,9 @@ static bool store_is_idle(const struct store *store)
     }
     return store->commands == 0 && list_empty(&store->session_opens) &&
            list_empty(&store->descriptions) && !store->opening_busy && !store->listing_busy &&
-           store->busy_waits == 0 && !checkpoint_is_busy(store) && store->sb_writer.done == NULL &&
-           !journal_is_busy(store->journal) && !sums_loader_is_busy(&store->sums_loader);
+           store->busy_waits == 0 && !checkpoint_is_busy(store) && !grow_is_busy(store) &&
+           store->sb_writer.done == NULL && !journal_is_busy(store->journal) &&
+           !sums_loader_is_busy(&store->sums_loader);
 }
 
 static void store_close_end(struct store *store)

@@ -94,6 +94,24 @@ struct status store_open(struct dev *dev, const struct store_config *config,
 /* Writes a checkpoint and the mark of a clean shutdown, and frees the store. */
 void store_close(struct store *store, store_done_fn *done, void *ctx);
 
+/* ---- Growth ---- */
+
+struct store_grown {
+    struct status status;
+    uint64_t data_bytes; /* On success: for data, now. */
+    char problem[256];   /* On failure: why, and what can be done. */
+};
+
+typedef void store_grown_fn(void *ctx, const struct store_grown *grown);
+
+/*
+ * Takes in what the device has become larger by; commands go on.  One at a time; done from the
+ * loop.  OUT_OF_RANGE if the device has not become larger, or by too little; LIMIT if the disk has
+ * grown too often; NO_MEMORY, NO_SPACE; MEDIA_WRITE, SHUTTING_DOWN.  On failure the disk is as it
+ * was, or has failed as by any other write of its superblock.
+ */
+void store_grow(struct store *store, store_grown_fn *done, void *ctx);
+
 /* ---- What a disk says of itself (S5) ---- */
 
 /* A volume as its disks describe it. */
@@ -123,8 +141,9 @@ bool store_volume_extends(const struct store_volume *volume, const struct store_
 struct store_info {
     struct store_identity identity;
     uint64_t incarnation;
-    uint64_t data_bytes; /* Of the data area, for data. */
-    uint64_t free_bytes; /* Not mapped and not reserved. */
+    uint64_t data_bytes;   /* Of the data area, for data. */
+    uint64_t free_bytes;   /* Not mapped and not reserved. */
+    uint64_t growth_bytes; /* That store_grow() would add, as far as the device was asked. */
     uint32_t atomic_bytes;
     uint64_t volumes, shards;
     uint64_t media_errors;          /* Blocks that failed their checksum since open. */

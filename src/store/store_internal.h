@@ -15,6 +15,7 @@
  *     settle.c     suspect regions                           S7, F17
  *     sums.c, sums_loader.c  checksums in memory             S3, F32
  *     checkpoint.c the whole state, in the background        F22 to F24
+ *     grow.c       a device that has become larger           F33 to F35
  *     apply.c      records onto the state
  *     open.c       superblock to serving                     section 5
  *
@@ -96,6 +97,20 @@ struct checkpoint {
     void (*done)(struct store *store, struct status status);
 };
 
+/* A growth in progress: grow.c. */
+struct grow {
+    struct sm sm;
+    struct disk_layout layout; /* As it will be. */
+    uint64_t device_bytes;
+    struct superblock sb; /* The one to be written. */
+    struct dev_io io;
+    struct journal_waiter waiter;
+    struct io_task task;
+    struct store_grown result;
+    store_grown_fn *done;
+    void *ctx;
+};
+
 #define SETTLERS     4
 #define SETTLE_DEPTH 4
 
@@ -167,6 +182,7 @@ struct store {
 
     struct checkpoint checkpoint;
     struct superblock_writer sb_writer;
+    struct grow grow;
     struct settler settlers[SETTLERS];
 
     struct list session_opens;
@@ -367,6 +383,17 @@ bool checkpoint_is_busy(const struct store *store);
 void superblock_write(struct store *store, const struct superblock *sb,
                       void (*done)(struct store *store, struct status status));
 
+/* ---- grow.c ---- */
+
+void grow_init(struct store *store);
+
+/* Goes on when no checkpoint is under way, and nobody writes a superblock. */
+void grow_run(struct store *store);
+bool grow_is_busy(const struct store *store);
+
+/* What a growth would add for data, as far as the device has told its size. */
+uint64_t grow_possible_bytes(const struct store *store);
+
 /* ---- session.c ---- */
 
 void sessions_run(struct store *store);
@@ -434,7 +461,8 @@ struct status store_start_journal(struct store *store, uint64_t life, uint64_t s
 void store_destroy(struct store *store);
 
 /* F33: the cells of an extension of the layout are nobody's. */
-void store_take_extension(struct store *store, uint32_t extension);
+void store_take_extension(struct store *store, const struct disk_layout *layout,
+                          uint32_t extension);
 
 /* Takes the next step of closing, if that was asked for.  The store may be gone afterwards. */
 void store_close_run(struct store *store);

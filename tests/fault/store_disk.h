@@ -20,8 +20,8 @@
 #define K ((uint64_t)1024)
 
 static struct rig rig;
-static uint8_t crashed[RIG_DEVICE_BYTES];
-static uint8_t content[RIG_DEVICE_BYTES];
+static uint8_t crashed[RIG_CONTENT_BYTES];
+static uint8_t content[RIG_CONTENT_BYTES];
 static uint64_t checksum_memory; /* For checksums; 0: for all. */
 
 static inline void assert_status(struct status st, enum status_code code)

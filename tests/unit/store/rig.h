@@ -23,6 +23,10 @@
 #include "store/store.h"
 
 #define RIG_DEVICE_BYTES ((uint64_t)16 << 20)
+/* Memory for its content: a test whose device becomes larger says how large, before this. */
+#ifndef RIG_CONTENT_BYTES
+#define RIG_CONTENT_BYTES RIG_DEVICE_BYTES
+#endif
 
 enum rig_event_kind { RIG_SUBMIT, RIG_COMPLETE, RIG_FLUSH_SUBMIT, RIG_FLUSH_COMPLETE };
 
@@ -49,6 +53,7 @@ struct rig {
     struct fake_reactor reactor;
     struct log log;
     struct dev dev;
+    uint64_t bytes; /* That the device tells when it is asked. */
     uint8_t *content;
     bool borrowed;
     uint8_t *initial;
@@ -74,14 +79,18 @@ struct rig {
     uint64_t checksum_bytes;                 /* Memory for checksums; 0: for all. */
     uint64_t unread_from, unread_to;         /* Reads that touch this fail. */
     uint64_t hold_from;                      /* Writes from here on do not end; 0: all do. */
+    uint64_t hold_below;                     /* Nor do those that begin before this. */
     bool holds_reads;                        /* Reads do not end. */
-    uint64_t volume_bytes;                   /* 0: as rig_session_config() says. */
+    bool holds_allocations;
+    uint64_t volume_bytes; /* 0: as rig_session_config() says. */
 
     struct store *store;
     struct store_opened opened;
     struct store_session_opened session;
     struct status status;
     bool done;
+    struct store_grown grown;
+    bool grown_done;
 };
 
 static inline struct rig *rig_of(const struct reactor *r)
@@ -160,12 +169,22 @@ static inline void rig_start(struct dev *dev, struct dev_io *io)
     list_push_back(&rig->pending, &io->link);
 }
 
+static inline struct status rig_bytes(struct dev *dev, uint64_t *out_bytes)
+{
+    *out_bytes = CONTAINER_OF(dev, struct rig, dev)->bytes;
+    return STATUS(OK);
+}
+
 static inline void rig_close(struct dev *dev)
 {
     (void)dev;
 }
 
-static const struct dev_ops rig_dev_ops = { .start = rig_start, .close = rig_close };
+static const struct dev_ops rig_dev_ops = {
+    .start = rig_start,
+    .bytes = rig_bytes,
+    .close = rig_close,
+};
 
 static inline bool rig_fails(unsigned *counter)
 {
@@ -228,7 +247,11 @@ static inline bool rig_holds(const struct rig *rig, const struct list_node *n)
 
     if (io->kind == DEV_KIND_READ)
         return rig->holds_reads;
-    return rig->hold_from > 0 && io->kind == DEV_KIND_WRITE && io->offset >= rig->hold_from;
+    if (io->kind == DEV_KIND_ALLOCATE)
+        return rig->holds_allocations;
+    if (io->kind != DEV_KIND_WRITE)
+        return false;
+    return (rig->hold_from > 0 && io->offset >= rig->hold_from) || io->offset < rig->hold_below;
 }
 
 /* Runs tasks, then completes one pending request, picked at random.  False if all is quiet. */
@@ -304,7 +327,8 @@ static inline void rig_init(struct rig *rig, uint8_t *content, uint64_t seed)
     rig->boot.b[0] = 1;
     rig->fail_write_to = UINT64_MAX;
     rig->borrowed = content != NULL;
-    rig->content = content != NULL ? content : calloc(1, RIG_DEVICE_BYTES);
+    rig->content = content != NULL ? content : calloc(1, RIG_CONTENT_BYTES);
+    rig->bytes = RIG_DEVICE_BYTES;
     rig->dev = (struct dev) {
         .ops = &rig_dev_ops,
         .reactor = &rig->reactor.base,
@@ -316,6 +340,13 @@ static inline void rig_init(struct rig *rig, uint8_t *content, uint64_t seed)
     };
 }
 
+/* The device has this size when it is opened the next time. */
+static inline void rig_set_bytes(struct rig *rig, uint64_t bytes)
+{
+    assert(bytes <= RIG_CONTENT_BYTES);
+    rig->bytes = rig->dev.info.bytes = bytes;
+}
+
 /* From here on the log counts; the content so far is what a crash starts from. */
 static inline void rig_record(struct rig *rig)
 {
@@ -324,9 +355,9 @@ static inline void rig_record(struct rig *rig)
     rig->event_count = rig->write_count = rig->flush_count = 0;
     if (!rig->initial_borrowed) {
         free(rig->initial);
-        rig->initial = malloc(RIG_DEVICE_BYTES);
+        rig->initial = calloc(1, RIG_CONTENT_BYTES);
     }
-    memcpy(rig->initial, rig->content, RIG_DEVICE_BYTES);
+    memcpy(rig->initial, rig->content, rig->bytes);
 }
 
 static inline void rig_fini(struct rig *rig)
@@ -367,7 +398,7 @@ static inline void rig_image(const struct rig *rig, size_t index, bool power, ui
 {
     struct rng rng;
 
-    memcpy(image, rig->initial, RIG_DEVICE_BYTES);
+    memcpy(image, rig->initial, rig->bytes);
     rng_init(&rng, mode);
     for (size_t i = 0; i < rig->write_count; i++) {
         const struct rig_write *const w = &rig->writes[i];
@@ -443,6 +474,34 @@ static inline struct status rig_close_store(struct rig *rig)
     rig_wait(rig);
     rig->store = NULL;
     return rig->status;
+}
+
+static inline void rig_on_grown(void *ctx, const struct store_grown *grown)
+{
+    struct rig *const rig = ctx;
+    rig->grown = *grown;
+    rig->grown_done = true;
+}
+
+/* Starts to grow the store on a device that has become so large. */
+static inline void rig_grow_start(struct rig *rig, uint64_t bytes)
+{
+    rig->bytes = bytes;
+    rig->grown_done = false;
+    store_grow(rig->store, rig_on_grown, rig);
+}
+
+static inline struct status rig_grow(struct rig *rig, uint64_t bytes)
+{
+    rig_grow_start(rig, bytes);
+    for (unsigned idle = 0; !rig->grown_done && idle < 100;) {
+        if (rig_turn(rig))
+            continue;
+        idle++;
+        fake_reactor_run_timers(&rig->reactor, rig->reactor.base.now_ns + 10 * NS_PER_MS);
+    }
+    assert(rig->grown_done);
+    return rig->grown.status;
 }
 
 static inline struct store_session_config rig_session_config(uint64_t epoch)

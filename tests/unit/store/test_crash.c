@@ -8,6 +8,10 @@
 
 #include <stdio.h>
 
+#define RIG_CONTENT_BYTES GROWN_BYTES
+#define GROWN_BYTES       ((uint64_t)32 << 20)
+#define GROW_OPS          8 /* That come before its superblock is written. */
+
 #include "base/mutation.h"
 #include "rig_case.h"
 
@@ -34,6 +38,9 @@ struct op {
 struct history {
     struct op ops[OPS_MAX];
     size_t count;
+    size_t grow_at;   /* The disk grows when there are so many; above OPS_MAX: never. */
+    size_t grow_from; /* Event indexes. */
+    size_t grow_to;
 };
 
 struct slot {
@@ -119,6 +126,15 @@ static void run_workload(struct rig *rig, struct history *h, struct rng *rng, un
     struct slot *const slots = calloc(IN_FLIGHT, sizeof *slots);
 
     while (h->count < ops) {
+        if (h->count >= h->grow_at && rig->bytes < GROWN_BYTES) {
+            h->grow_from = rig->event_count;
+            rig->hold_below = 4096; /* Its superblock takes long: commands come meanwhile. */
+            rig_grow_start(rig, GROWN_BYTES);
+        }
+        if (rig->grown_done && h->grow_to == 0)
+            h->grow_to = rig->event_count;
+        if (h->count >= h->grow_at + GROW_OPS)
+            rig->hold_below = 0;
         struct slot *const s = &slots[rng_below(rng, IN_FLIGHT)];
         if (all_idle(slots) && rng_one_in(rng, 8)) {
             /* The settle timer fires, or regions close through a checkpoint. */
@@ -134,6 +150,7 @@ static void run_workload(struct rig *rig, struct history *h, struct rng *rng, un
             rig_pass(rig, 10 * NS_PER_MS);
         collect(slots);
     }
+    rig->hold_below = 0;
     while (!all_idle(slots)) {
         if (!rig_turn(rig))
             rig_pass(rig, 10 * NS_PER_MS);
@@ -195,6 +212,7 @@ static void check_image(struct history *h, uint8_t *image, size_t index, bool po
 
     rig_init(&after, image, seed);
     after.volume_bytes = VOLUME_BYTES;
+    rig_set_bytes(&after, h->grow_at > OPS_MAX ? RIG_DEVICE_BYTES : GROWN_BYTES);
     after.boot.b[0] = power ? 2 : 1;
     check_at_rest(&after, index);
     const struct status opened = rig_open(&after);
@@ -241,25 +259,26 @@ enum fill { FILL_NOT, FILL_GRAINS, FILL_CELLS };
 /*
  * Fills the disk but for two grains, so that what is freed is used again at once; FILL_CELLS:
  * with grains of one cell, and the room of two is single cells apart from each other (F28).
+ * Not even that much is left where it shall grow.
  */
-static void fill_disk(struct rig *rig, enum fill fill)
+static void fill_disk(struct rig *rig, enum fill fill, bool grow)
 {
     const uint64_t bytes = fill == FILL_GRAINS ? STORE_GRAIN_BYTES : 4096;
     uint64_t grains = 0;
 
     while (status_ok(beside(rig, STORE_OP_WRITE, grains, bytes)))
         grains++;
-    for (uint64_t i = 0; i < (fill == FILL_GRAINS ? 2 : 16); i++)
+    for (uint64_t i = 0; !grow && i < (fill == FILL_GRAINS ? 2 : 16); i++)
         (void)beside(rig, STORE_OP_DEALLOCATE, i * 3 % grains, bytes);
     rig_pass(rig, 100 * NS_PER_MS);
 }
 
 /* Crashes at every stride-th event of one workload. */
 static void crash_everywhere(uint64_t seed, unsigned ops, size_t stride, enum fill fill,
-                             uint32_t atomic_bytes)
+                             uint32_t atomic_bytes, bool grow)
 {
     struct history *const h = calloc(1, sizeof *h);
-    uint8_t *const image = malloc(RIG_DEVICE_BYTES);
+    uint8_t *const image = malloc(RIG_CONTENT_BYTES);
     struct rig rig;
     struct rng rng;
 
@@ -269,14 +288,17 @@ static void crash_everywhere(uint64_t seed, unsigned ops, size_t stride, enum fi
     rig.dev.info.atomic_bytes = atomic_bytes;
     rig_begin(&rig);
     if (fill != FILL_NOT)
-        fill_disk(&rig, fill);
+        fill_disk(&rig, fill, grow);
+    h->grow_at = grow ? rng_below(&rng, ops / 2) : SIZE_MAX - GROW_OPS;
     rig_record(&rig);
     run_workload(&rig, h, &rng, ops);
-    for (size_t index = seed % stride; index <= rig.event_count; index += stride) {
+    assert_true(!grow || (rig.grown_done && status_ok(rig.grown.status)));
+    for (size_t index = seed % stride; index <= rig.event_count;) {
         const bool power = rng_one_in(&rng, 2);
         const uint64_t mode = rng_below(&rng, 6); /* 0 and 1 are all and nothing. */
         rig_image(&rig, index, power, mode, image);
         check_image(h, image, index, power, seed * 1000 + index);
+        index += index >= h->grow_from && index < h->grow_to ? 1 : stride;
     }
     rig_abandon(&rig);
     free(image);
@@ -291,7 +313,7 @@ static void every_crash_leaves_allowed_values(void **state)
     const char *const wanted = getenv("CRASH_SEEDS");
     const uint64_t seeds = wanted != NULL ? strtoull(wanted, NULL, 10) : CRASH_SEEDS;
     for (uint64_t seed = 1; seed <= seeds; seed++)
-        crash_everywhere(seed, 60, CRASH_STRIDE, (enum fill)(seed % 3), 4096);
+        crash_everywhere(seed, 60, CRASH_STRIDE, (enum fill)(seed % 3), 4096, false);
 }
 
 /* S7, F21: the same on a disk that tears a block; nothing is ever adopted there. */
@@ -301,7 +323,19 @@ static void every_crash_of_a_512_byte_disk(void **state)
     const char *const wanted = getenv("CRASH_SEEDS");
     const uint64_t seeds = wanted != NULL ? strtoull(wanted, NULL, 10) : CRASH_SEEDS;
     for (uint64_t seed = 1; seed <= seeds; seed++)
-        crash_everywhere(seed, 60, CRASH_STRIDE, (enum fill)(seed % 3), 512);
+        crash_everywhere(seed, 60, CRASH_STRIDE, (enum fill)(seed % 3), 512, false);
+}
+
+/* F33 to F35: the same while the disk, full or not, grows; what is found is the old one or the new.
+ */
+static void every_crash_around_a_growth(void **state)
+{
+    (void)state;
+    const char *const wanted = getenv("CRASH_SEEDS");
+    const uint64_t seeds = wanted != NULL ? strtoull(wanted, NULL, 10) : CRASH_SEEDS;
+    for (uint64_t seed = 1; seed <= seeds; seed++)
+        crash_everywhere(seed, 40, CRASH_STRIDE, (enum fill)(seed % 3), seed % 4 == 0 ? 512 : 4096,
+                         true);
 }
 
 #ifdef TRILITH_MUTATIONS
@@ -330,6 +364,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_crash_leaves_allowed_values),
         cmocka_unit_test(every_crash_of_a_512_byte_disk),
+        cmocka_unit_test(every_crash_around_a_growth),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
