@@ -220,6 +220,24 @@ static void it_waits_for_a_checkpoint(void **state)
     rig_abandon(&rig);
 }
 
+/* F34: a file's new size is durable before a superblock names it. */
+static void the_size_is_flushed_first(void **state)
+{
+    (void)state;
+    begin(0);
+    rig_run(&rig);
+    rig_record(&rig);
+    assert_int_equal(rig_grow(&rig, LARGE).code, STATUS_OK);
+    size_t named = SIZE_MAX, flushed = SIZE_MAX;
+    for (size_t i = 0; i < rig.write_count; i++)
+        if (rig.writes[i].offset == superblock_offset(0))
+            named = min_u64(named, rig.writes[i].submitted);
+    for (size_t i = 0; i < rig.flush_count; i++)
+        flushed = min_u64(flushed, rig.flushes[i].completed);
+    assert_true(named != SIZE_MAX && flushed < named);
+    rig_abandon(&rig);
+}
+
 /* A close that comes meanwhile waits for it, however far it has come. */
 static void a_close_waits(void **state)
 {
@@ -404,6 +422,7 @@ int main(void)
         cmocka_unit_test(pieces_follow_each_other),
         cmocka_unit_test(commands_go_on),
         cmocka_unit_test(it_waits_for_a_checkpoint),
+        cmocka_unit_test(the_size_is_flushed_first),
         cmocka_unit_test(a_close_waits),
         cmocka_unit_test(a_new_table_block_is_not_read),
         cmocka_unit_test(what_gains_nothing_is_refused),
