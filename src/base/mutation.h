@@ -32,6 +32,8 @@
     X(S8_NEWEST_LAYER, "S8", "a write goes to the newest layer, not to its own")                \
     X(J1_ADOPT_FIRST_TOUCH, "J1", "a first touch that was lost is adopted")                     \
     X(J2_REUSE_EARLY, "J2", "a freed place is reused before its record is durable")             \
+    X(S1_GROWN_EARLY, "S1", "new space is used before the superblock names it")                 \
+    X(S3_TABLE_IS_SPACE, "S3", "cells of an extension are given to grains")                     \
     X(S1_CELL_FORGOTTEN, "S1", "a checkpoint leaves out grains whose cells are scattered")      \
     X(S1_FAILED_GOES_ON, "S1", "a disk that has failed takes commands again")                   \
     X(J1_NOT_TAKEN_BACK, "J1", "a first touch whose data failed is not taken back")             \

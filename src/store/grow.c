@@ -164,7 +164,8 @@ static void grow_on_superblock(struct store *store, struct status status)
         store_fail(store, status);
         return;
     }
-    grow_take_in(store);
+    if (!MUTATION(S1_GROWN_EARLY))
+        grow_take_in(store);
     store->sb = g->sb;
     g->result.data_bytes = layout_free_bytes(&g->layout);
     grow_end(store, status);
@@ -241,6 +242,8 @@ static void grow_allocate(struct store *store)
     struct grow *const g = &store->grow;
     const uint32_t last = g->layout.extension_count - 1;
 
+    if (MUTATION(S1_GROWN_EARLY))
+        grow_take_in(store);
     if (g->layout.extension_count == store->sb.layout.extension_count) {
         grow_flush(store);
         return;

@@ -36,7 +36,8 @@ void store_take_extension(struct store *store, const struct disk_layout *layout,
 {
     const struct disk_grains taken = disk_layout_taken(layout, extension);
 
-    for (uint64_t g = taken.first; g < taken.first + taken.count; g++) {
+    for (uint64_t g = taken.first; g < taken.first + taken.count && !MUTATION(S3_TABLE_IS_SPACE);
+         g++) {
         const bool free = space_take_place(&store->space, g * SPACE_PLACE_CELLS);
         assert(free); /* F33: they lie apart. */
     }

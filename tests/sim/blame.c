@@ -14,6 +14,49 @@ static bool extent_has(const struct disk_extent *e, uint64_t offset)
     return offset >= e->offset && offset - e->offset < e->bytes;
 }
 
+/* ---- What lies where ---- */
+
+enum place { PLACE_OTHER, PLACE_SUMS, PLACE_DATA };
+
+/* The disk may have grown: as its superblock says, if one that is there is good. */
+static bool blame_look(struct blame_disk *d, struct superblock *out_sb)
+{
+    uint8_t slots[2 * SUPERBLOCK_BYTES];
+    unsigned bad;
+
+    sim_disk_peek(d->disk, 0, (struct span) { slots, sizeof slots });
+    for (unsigned i = 0; i < 2; i++)
+        if (d->latent[i])
+            memset(slots + superblock_offset(i), 0, SUPERBLOCK_BYTES);
+    if (!status_ok(superblock_choose((struct const_span) { slots, sizeof slots }, out_sb, &bad)))
+        return false;
+    d->layout = out_sb->layout;
+    return true;
+}
+
+/* In an extension, the table lies behind both areas. */
+static enum place extension_place(const struct disk_extension *e, uint64_t offset)
+{
+    const struct disk_extent sums = { e->offset + 2 * e->checkpoint_bytes, e->sums_bytes };
+
+    return extent_has(&sums, offset) ? PLACE_SUMS : PLACE_OTHER;
+}
+
+static enum place place_of(const struct blame_disk *d, uint64_t offset)
+{
+    const struct disk_layout *const l = &d->layout;
+
+    for (uint32_t i = 0; i < l->extension_count; i++) {
+        const struct disk_grains taken = disk_layout_taken(l, i);
+        const struct disk_extent all = { l->extension[i].offset, taken.count * STORE_GRAIN_BYTES };
+        if (extent_has(&all, offset))
+            return extension_place(&l->extension[i], offset);
+    }
+    if (extent_has(&l->part[LAYOUT_DATA], offset))
+        return PLACE_DATA;
+    return extent_has(&l->part[LAYOUT_SUMS], offset) ? PLACE_SUMS : PLACE_OTHER;
+}
+
 /* ---- From bytes to blocks ---- */
 
 static bool name_at(const struct blame_disk *d, uint64_t offset, uint64_t *out_address,
@@ -39,7 +82,10 @@ static void damage_at(const struct blame_disk *d, uint64_t offset)
 static void damage_sums(const struct blame_disk *d, uint64_t offset)
 {
     const struct disk_extent *const data = &d->layout.part[LAYOUT_DATA];
-    const uint64_t table = (offset - d->layout.part[LAYOUT_SUMS].offset) / SUMS_PAIR_BYTES;
+    uint64_t table = 0;
+
+    while (offset - disk_layout_sums_at(&d->layout, table * SUMS_PAIR_BYTES) >= SUMS_PAIR_BYTES)
+        table++;
     const uint64_t first = table * SUMS_GRAINS_PER_BLOCK;
     const uint64_t end = min_u64(first + SUMS_GRAINS_PER_BLOCK, d->layout.data_grains);
 
@@ -64,12 +110,12 @@ static void on_unread_data(struct blame_disk *d, uint64_t offset)
 static void on_read_failed(struct blame_disk *d, const struct sim_disk_failure *f)
 {
     for (uint64_t at = f->offset; at < f->offset + f->bytes; at += BLOCK) {
-        if (extent_has(&d->layout.part[LAYOUT_SUMS], at))
+        if (place_of(d, at) == PLACE_SUMS)
             damage_sums(d, at);
-        else if (extent_has(&d->layout.part[LAYOUT_DATA], at))
+        else if (place_of(d, at) == PLACE_DATA)
             on_unread_data(d, at);
     }
-    if (d->blame->opening && extent_has(&d->layout.part[LAYOUT_DATA], f->offset))
+    if (d->blame->opening && place_of(d, f->offset) == PLACE_DATA)
         history_damage_unsettled(d->blame->history);
 }
 
@@ -84,7 +130,7 @@ static void on_write_failed(struct blame_disk *d, const struct sim_disk_failure 
     struct blame *const b = d->blame;
     uint64_t address, content;
 
-    if (!extent_has(&d->layout.part[LAYOUT_DATA], f->offset) || b->opening) {
+    if (place_of(d, f->offset) != PLACE_DATA || b->opening) {
         disk_fail(d);
         return;
     }
@@ -99,8 +145,10 @@ static void on_write_failed(struct blame_disk *d, const struct sim_disk_failure 
 static void on_failure(void *ctx, const struct sim_disk_failure *f)
 {
     struct blame_disk *const d = ctx;
+    struct superblock sb;
 
     d->blame->clock++;
+    (void)blame_look(d, &sb);
     if (f->kind == IO_KIND_READ)
         on_read_failed(d, f);
     else if (f->kind == IO_KIND_WRITE)
@@ -196,33 +244,33 @@ bool blame_excuses_write(const struct blame *b, uint64_t content)
 
 /* Whether the store reads the block of the device when it opens after a clean close, and cannot do
  * without. */
-static bool is_vital(const struct blame_disk *d, uint64_t offset)
+static bool is_vital(struct blame_disk *d, uint64_t offset)
 {
-    uint8_t slots[2 * SUPERBLOCK_BYTES];
     struct superblock sb;
-    unsigned bad;
 
-    sim_disk_peek(d->disk, 0, (struct span) { slots, sizeof slots });
-    for (unsigned i = 0; i < 2; i++)
-        if (d->latent[i])
-            memset(slots + superblock_offset(i), 0, SUPERBLOCK_BYTES);
-    if (!status_ok(superblock_choose((struct const_span) { slots, sizeof slots }, &sb, &bad)))
+    if (!blame_look(d, &sb))
         return true;
-    const struct disk_extent *const area =
-        &sb.layout.part[LAYOUT_CHECKPOINT_0 + sb.checkpoint_area];
-    return offset >= area->offset && offset - area->offset < sb.checkpoint_blocks * BLOCK;
+    for (uint64_t i = 0; i < sb.checkpoint_blocks; i++) {
+        const struct disk_extent at =
+            disk_layout_checkpoint_at(&sb.layout, sb.checkpoint_area, i * BLOCK);
+        if (offset >= at.offset && offset - at.offset < BLOCK)
+            return true;
+    }
+    return false;
 }
 
 bool blame_spoil(struct blame *b, unsigned disk, bool latent)
 {
     struct blame_disk *const d = &b->disks[disk];
+    struct superblock sb;
     uint64_t offset;
 
     if (!sim_disk_pick_written(d->disk, &offset))
         return false;
-    if (extent_has(&d->layout.part[LAYOUT_DATA], offset))
+    (void)blame_look(d, &sb);
+    if (place_of(d, offset) == PLACE_DATA)
         damage_at(d, offset);
-    if (extent_has(&d->layout.part[LAYOUT_SUMS], offset))
+    if (place_of(d, offset) == PLACE_SUMS)
         damage_sums(d, offset);
     for (unsigned i = 0; i < 2 && latent; i++)
         d->latent[i] |= offset == superblock_offset(i);

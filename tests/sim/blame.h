@@ -32,10 +32,10 @@ struct blame;
 struct blame_disk {
     struct blame *blame;
     struct sim_disk *disk;
-    struct disk_layout layout;
-    bool failed;    /* In this life: a write outside the data, or a flush. */
-    bool unread;    /* In this life: a read of data. */
-    bool latent[2]; /* The superblock there was made unreadable. */
+    struct disk_layout layout; /* As its superblock says: blame_look(). */
+    bool failed;               /* In this life: a write outside the data, or a flush. */
+    bool unread;               /* In this life: a read of data. */
+    bool latent[2];            /* The superblock there was made unreadable. */
 };
 
 struct blame {

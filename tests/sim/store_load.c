@@ -344,6 +344,8 @@ static void slot_on_done(struct store_io *io)
         slot_crash_after_failure(s, st);
         slot_take_answer(s);
     }
+    if (status_is(st, STATUS_NO_SPACE) && load->no_space != NULL)
+        load->no_space(load);
     load_pump(load);
 }
 
@@ -352,6 +354,12 @@ static void slot_on_done(struct store_io *io)
 static void load_on_pause(struct io_timer *t)
 {
     load_pump(CONTAINER_OF(t, struct store_load, pause));
+}
+
+void load_rest(struct store_load *load, uint64_t ns)
+{
+    if (!io_timer_armed(&load->pause))
+        io_timer_arm(&load->pause, load->reactor, reactor_now_ns(load->reactor) + ns);
 }
 
 /* Now and then nothing happens for a while: regions close, checkpoints are taken. */

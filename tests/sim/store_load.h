@@ -74,6 +74,8 @@ struct store_load {
     struct history_op recent[LOAD_RECENT]; /* Ranges that were changed: to be used again. */
     uint64_t recent_count;
     struct io_timer pause;
+    /* A write found no space.  NULL: nobody wants to know. */
+    void (*no_space)(struct store_load *load);
     /* Called when ops_left and verify are done and nothing is in flight, or when broken. */
     void (*idle)(struct store_load *load);
 
@@ -88,6 +90,9 @@ void load_start(struct store_load *load, struct reactor *r, uint64_t ops, bool v
 
 /* Whether commands of a session are in flight: none may be when a newer one is confirmed. */
 bool load_is_busy_on(const struct store_load *load, const struct store_session *session);
+
+/* Starts nothing for so long. */
+void load_rest(struct store_load *load, uint64_t ns);
 
 /* Starts what it can. */
 void load_pump(struct store_load *load);

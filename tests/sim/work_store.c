@@ -12,6 +12,7 @@
 #include <inttypes.h>
 
 #include "bystander.h"
+#include "grower.h"
 #include "memory.h"
 #include "passer.h"
 #include "store_load.h"
@@ -35,6 +36,7 @@ struct work {
     struct store_load load;
     struct bystander beside;
     struct passer passer;
+    struct grower grower;
     unsigned lives_left; /* After the current one. */
     bool formatted;
     bool finished;
@@ -81,6 +83,7 @@ static void life_end(struct work *work)
     work->load.session = NULL;
     bystander_stop(&work->beside);
     passer_stop(&work->passer);
+    grower_stop(&work->grower);
     /* Closing makes everything durable; when it dies on the way, nobody knows how far it came. */
     loss_flush_ends(&work->load.loss, loss_flush_begins(&work->load.loss));
     loss_flush_ends(&work->beside.loss, loss_flush_begins(&work->beside.loss));
@@ -160,6 +163,16 @@ static void life_reopen_session(struct io_timer *t)
     assert(status_ok(st));
 }
 
+static void life_on_no_space(struct store_load *load)
+{
+    struct grower *const g = &CONTAINER_OF(load, struct work, load)->grower;
+
+    grower_full(g);
+    /* Not all commands of the life are to find that there is no space yet. */
+    if (g->growing)
+        load_rest(load, run_between(load->run, 0, 400 * NS_PER_US));
+}
+
 static void life_on_idle(struct store_load *load)
 {
     struct work *const work = CONTAINER_OF(load, struct work, load);
@@ -211,6 +224,7 @@ static void life_on_opened(void *ctx, const struct store_opened *opened)
     blame_opened(&work->load.blame);
     work->store = opened->store;
     loss_recovered(&work->load.loss);
+    grower_start(&work->grower, work->store, work->reactor);
     bystander_start(&work->beside, work->store);
 }
 
@@ -280,7 +294,7 @@ static void life_ended(struct sim_process *p, enum sim_exit how, void *ctx)
     if (how == SIM_EXIT_POWER) {
         history_power_lost(work->load.history);
         work->load.lied |= work->mode == MODE_LIAR;
-        work->beside.lied = work->passer.lied = work->load.lied;
+        work->beside.lied = work->passer.lied = work->grower.lied = work->load.lied;
         work->spoiled |= work->load.lied;
         work->loss_reported = false;
     } else {
@@ -337,8 +351,11 @@ static void life_begin(void *ctx)
     faults_set(work);
     blame_begin_life(&work->load.blame);
     work->load.may_crash = work->lives_left > 0 && work->mode != MODE_ROT;
+    work->grower.may_crash = work->load.may_crash;
+    grower_begin_life(&work->grower);
     work->process = sim_spawn(work->machine, &program);
-    if (work->lives_left == 0 || run_percent(run, 30))
+    /* Who waits for a full disk kills when it grows. */
+    if (work->lives_left == 0 || run_percent(run, work->grower.only_full ? 75 : 30))
         return;
     if (work->mode == MODE_ROT && work->lives_left == 1)
         return; /* So that it ends cleanly. */
@@ -357,6 +374,7 @@ static bool work_finished(void *ctx)
 static void disk_make(struct work *work)
 {
     struct run *const run = work->run;
+    struct rng own;
     const uint64_t most = work->mode == MODE_FULL ? 16 : run_percent(run, 30) ? 80 : 24;
     struct sim_disk_config config =
         sim_disk_config_random(run->world, run_between(run, 16, most) << 20);
@@ -367,7 +385,19 @@ static void disk_make(struct work *work)
         config.align_bytes = run_percent(run, 70) ? 512 : config.align_bytes;
         config.atomic_bytes = config.align_bytes;
     }
+    /* By chances of their own: the other runs are what they would be without. */
+    rng_init(&own, run->seed ^ UINT64_C(0x6b726f77));
+    const bool grows = rng_below(&own, 100) < (work->mode == MODE_FULL ? 50 : 15);
+    if (grows)
+        config.is_block_device = rng_below(&own, 2) == 0;
     work->disk = sim_disk_create(work->machine, DISK_PATH, &config);
+    work->grower = (struct grower) {
+        .run = run,
+        .disk = work->disk,
+        .blame = &work->load.blame,
+        .active = grows,
+        .only_full = grows && work->mode == MODE_FULL && rng_below(&own, 100) < 80,
+    };
 }
 
 /* F28: the disk fills up with first touches of cells, over more grains than it has places. */
@@ -381,6 +411,18 @@ static void load_scatter(struct work *work)
     load->zero_percent = (unsigned)run_between(work->run, 2, 20);
     load->grain_percent = (unsigned)run_between(work->run, 10, 40);
     load->cell_percent = 80;
+}
+
+/* F34: the disk is soon full, and what it has no space for comes to lie in what it grows by. */
+static void load_overflow(struct work *work)
+{
+    struct store_load *const load = &work->load;
+
+    load->shards = (uint32_t)run_between(work->run, 18, 28);
+    load->window_blocks = load->shards * LOAD_SHARD_BLOCKS;
+    load->window_first = 0;
+    load->zero_percent = (unsigned)run_between(work->run, 0, 5);
+    load->grain_percent = 95;
 }
 
 static void load_make(struct work *work)
@@ -404,9 +446,12 @@ static void load_make(struct work *work)
     load->grain_percent = work->mode == MODE_FULL ? 70 : 10;
     if (work->mode == MODE_FULL)
         load->window_blocks = load->shards * LOAD_SHARD_BLOCKS;
-    if (work->mode == MODE_FULL && run_percent(run, 50))
+    if (work->mode == MODE_FULL && work->grower.active)
+        load_overflow(work);
+    else if (work->mode == MODE_FULL && run_percent(run, 50))
         load_scatter(work);
     load->idle = life_on_idle;
+    load->no_space = life_on_no_space;
     load->volume = (struct store_volume) {
         .uuid = { { 7 } },
         .name = "v",
