@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/size.h"
 #include "node/node_internal.h"
 #include "volume/limits.h"
 
@@ -146,11 +147,18 @@ void node_join(struct node *n, const struct node_membership *membership)
 
 void node_log_disk(const struct node *n, const struct node_disk *d)
 {
+    const char *name = d->info.identity.disk_name;
+
     if (d->problem[0] != '\0')
         log_error(n->log, "disk '%s' (%s): %s", d->config.name, d->config.path, d->problem);
     else if (d->store != NULL)
-        log_info(n->log, "disk '%s' (%s): %s", d->info.identity.disk_name, d->config.path,
+        log_info(n->log, "disk '%s' (%s): %s", name, d->config.path,
                  d->formatted ? "formatted" : "opened");
+    if (d->store != NULL && d->info.growth_bytes > 0)
+        log_info(n->log,
+                 "disk '%s' (%s): its device has become larger; 'trilith disk grow %s' makes use "
+                 "of %s more",
+                 name, d->config.path, name, size_format(d->info.growth_bytes).s);
 }
 
 static void node_on_disk(struct node_disk *d)

@@ -102,6 +102,12 @@ void node_add_disk(struct node *node, const struct node_disk_config *config,
 void node_remove_disk(struct node *node, struct uuid disk, const char *path,
                       node_disk_done_fn *done, void *ctx);
 
+/*
+ * Takes in what the device of the disk with this UUID has become larger by; likewise.  Commands go
+ * on meanwhile.  If it has not become larger, or cannot be taken in, the disk is served as it was.
+ */
+void node_grow_disk(struct node *node, struct uuid disk, node_disk_done_fn *done, void *ctx);
+
 /* What is; lent until the next call. */
 void node_fill_report(struct node *node, struct node_report *out_report);
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Disks that come and go while the node serves. */
+/* Disks that come, grow and go while the node serves. */
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/size.h"
 #include "node/node_internal.h"
 
 /* ---- The end of a change ---- */
@@ -108,6 +109,34 @@ void node_add_disk(struct node *n, const struct node_disk_config *config, node_d
     node_init_disk(n, d);
     d->done = add_on_disk;
     node_disk_open(d);
+}
+
+/* ---- Growing ---- */
+
+static void grow_on_disk(struct node_disk *d)
+{
+    struct node *n = d->node;
+
+    snprintf(n->change.problem, sizeof n->change.problem, "%s", d->problem);
+    if (d->problem[0] == '\0')
+        log_info(n->log, "disk '%s' (%s): has grown to %s", d->info.identity.disk_name,
+                 d->config.path, size_format(d->info.data_bytes).s);
+    d->problem[0] = '\0'; /* The disk as such has none. */
+    change_end(n);
+}
+
+void node_grow_disk(struct node *n, struct uuid disk, node_disk_done_fn *done, void *ctx)
+{
+    struct node_disk *d = node_find_disk(n, disk);
+
+    change_begin(n, done, ctx);
+    if (n->stopping || d == NULL) {
+        change_end_soon(n, n->stopping ? "the node is stopping" : "its node does not have it");
+        return;
+    }
+    n->change.disk = d;
+    d->done = grow_on_disk;
+    node_disk_grow(d);
 }
 
 /* ---- Removing ---- */

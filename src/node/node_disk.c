@@ -279,6 +279,43 @@ void node_disk_refresh(struct node_disk *d)
     reactor_post(d->reactor, &d->refresh_msg);
 }
 
+/* ---- Growing ---- */
+
+static void grow_on_home(struct io_msg *msg)
+{
+    struct node_disk *d = CONTAINER_OF(msg, struct node_disk, msg);
+
+    d->info = d->grown_info;
+    snprintf(d->problem, sizeof d->problem, "%s", d->found);
+    d->done(d);
+}
+
+static void disk_on_grown(void *ctx, const struct store_grown *grown)
+{
+    struct node_disk *d = ctx;
+
+    snprintf(d->found, sizeof d->found, "%s", grown->problem);
+    store_get_info(d->opened_store, &d->grown_info);
+    d->msg.deliver = grow_on_home;
+    reactor_post(d->home, &d->msg);
+}
+
+static void disk_grow_deliver(struct io_msg *msg)
+{
+    struct node_disk *d = CONTAINER_OF(msg, struct node_disk, msg);
+
+    store_grow(d->opened_store, disk_on_grown, d);
+}
+
+void node_disk_grow(struct node_disk *d)
+{
+    assert(reactor_is_current(d->home));
+    assert(d->store != NULL);
+
+    d->msg.deliver = disk_grow_deliver;
+    reactor_post(d->reactor, &d->msg);
+}
+
 /* ---- Closing ---- */
 
 static void disk_on_closed(void *ctx, struct status status)

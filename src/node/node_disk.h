@@ -56,6 +56,7 @@ struct node_disk {
     bool only_empty; /* It is closed if it holds nothing. */
     char found[NODE_REASON_BYTES];
     struct store_info fresh_info;
+    struct store_info grown_info;
     struct io_msg msg;
     struct io_msg refresh_msg;
 };
@@ -65,6 +66,12 @@ void node_disk_open(struct node_disk *disk);
 
 /* Brings disk->info up to date, soon. */
 void node_disk_refresh(struct node_disk *disk);
+
+/*
+ * Takes in what the device of a disk with a store has become larger by.  done follows, from the
+ * loop on home, with the problem if it could not; the disk is served on either way.
+ */
+void node_disk_grow(struct node_disk *disk);
 
 /* Closes store and device, if there are any.  done follows, from the loop on home. */
 void node_disk_close(struct node_disk *disk);

@@ -15,6 +15,16 @@ static void begin_add(struct fixture *f)
     node_add_disk(f->node, &f->disk_configs[DISKS - 1], on_changed_disk, f);
 }
 
+static void begin_grow(struct fixture *f)
+{
+    node_grow_disk(f->node, f->disk_uuids[0], on_changed_disk, f);
+}
+
+static void begin_grow_of_none(struct fixture *f)
+{
+    node_grow_disk(f->node, (struct uuid) { { 99 } }, on_changed_disk, f);
+}
+
 static void begin_remove(struct fixture *f)
 {
     node_remove_disk(f->node, f->disk_uuids[DISKS - 1], f->paths[DISKS - 1], on_changed_disk, f);
@@ -65,6 +75,32 @@ static void disks_come_and_go(void **state)
     fixture_destroy(f);
 }
 
+/* A disk takes in what its device has become larger by, and is served all the time. */
+static void a_disk_grows(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_create();
+    start(f);
+    want_volumes(f, 1);
+    at_home(f, apply);
+    wait_for_volumes(f, 1, NODE_VOLUME_READY);
+    at_home(f, get_report);
+    const uint64_t before = f->report.disks[0].bytes;
+    const uint64_t epoch = f->report.volumes[0].epoch;
+    assert_non_null(strstr(change(f, begin_grow), "make the device larger first"));
+    assert_string_equal(change(f, begin_grow_of_none), "its node does not have it");
+    sim_disk_grow(f->disks[0], 3 * DISK_BYTES);
+    assert_string_equal(change(f, begin_grow), "");
+    assert_int_equal(f->report.disk_count, DISKS);
+    assert_true(f->report.disks[0].bytes > before + 2 * DISK_BYTES * 9 / 10);
+    assert_true(f->report.disks[0].free_bytes > before);
+    assert_string_equal(f->report.disks[0].failure, "");
+    assert_int_equal(f->report.volumes[0].state, NODE_VOLUME_READY);
+    assert_int_equal(f->report.volumes[0].epoch, epoch); /* It was not opened anew. */
+    stop(f);
+    fixture_destroy(f);
+}
+
 /* A disk that cannot be used is told, and leaves no trace; forced, it is formatted. */
 static void a_strange_disk_is_not_added(void **state)
 {
@@ -110,15 +146,17 @@ static void a_disk_that_returns_is_used(void **state)
     fixture_destroy(f);
 }
 
-/* A node may be stopped while a disk is being added or removed. */
+/* A node may be stopped while a disk is being added, or grows. */
 static void stopping_while_disks_change(void **state)
 {
     (void)state;
-    for (unsigned steps = 0; steps < 60; steps += 3) {
+    for (unsigned steps = 0; steps < 120; steps += 3) {
         struct fixture *f = fixture_create();
         f->later_disks = 1;
         start(f);
-        at_home(f, begin_add);
+        at_home(f, get_report);
+        sim_disk_grow(f->disks[0], 2 * DISK_BYTES);
+        at_home(f, steps % 2 == 0 ? begin_add : begin_grow);
         for (unsigned i = 0; i < steps; i++)
             (void)sim_world_step(f->world);
         stop(f);
@@ -131,6 +169,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(disks_come_and_go),
+        cmocka_unit_test(a_disk_grows),
         cmocka_unit_test(a_strange_disk_is_not_added),
         cmocka_unit_test(a_disk_that_returns_is_used),
         cmocka_unit_test(stopping_while_disks_change),
