@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* trilith disk list | show | add | remove | check */
+/* trilith disk list | show | add | grow | remove | check */
 #include <stdint.h>
 
 #include "cmd/api.h"
@@ -105,7 +105,7 @@ static int disk_show(int argc, char **argv)
     return api_run(&o, SERVICE, "GetDisk", &request.base, 0, print_disk);
 }
 
-/* ---- add, remove and check ---- */
+/* ---- add, grow, remove and check ---- */
 
 enum { OPT_NODE = 256, OPT_FORCE, OPT_WAIT, OPT_REPAIR };
 
@@ -187,6 +187,34 @@ static int disk_add(int argc, char **argv)
     return api_run(&o.api, SERVICE, "AddDisk", &request.base, request.wait_ms, print_disk);
 }
 
+static const struct cli_option grow_options[] = { OPTION_WAIT, CLI_OPTION_OUTPUT, API_OPTION };
+
+static const struct cli_syntax grow_syntax = {
+    .command = "trilith disk grow",
+    .operands = "NAME",
+    .about =
+        "Makes use of what a disk's file, partition or device has become larger by.  The disk,\n"
+        "named by its name or UUID, is served all the time.  Make the device larger first,\n"
+        "for example with 'truncate -s 2T FILE' or 'lvextend'.",
+    .options = grow_options,
+    .option_count = ARRAY_COUNT(grow_options),
+    .operands_min = 1,
+    .operands_max = 1,
+};
+
+static int disk_grow(int argc, char **argv)
+{
+    Trilith__V1__GrowDiskRequest request = TRILITH__V1__GROW_DISK_REQUEST__INIT;
+    struct disk_options o;
+    struct cli_args args;
+
+    if (!parse(&grow_syntax, argc, argv, &args, &o))
+        return args.exit_status;
+    request.name = (char *)(uintptr_t)args.operands[0];
+    request.wait_ms = (uint32_t)(o.wait_s * 1000);
+    return api_run(&o.api, SERVICE, "GrowDisk", &request.base, request.wait_ms, print_disk);
+}
+
 static const struct cli_option remove_options[] = { OPTION_WAIT, CLI_OPTION_OUTPUT, API_OPTION };
 
 static const struct cli_syntax remove_syntax = {
@@ -248,6 +276,7 @@ static const struct command disk_commands[] = {
     { "list", "list all disks", disk_list },
     { "show", "show one disk", disk_show },
     { "add", "give a running node one more disk", disk_add },
+    { "grow", "make use of what a disk's device has become larger by", disk_grow },
     { "remove", "take an empty disk away from its node", disk_remove },
     { "check", "verify a disk offline", disk_check_command },
 };

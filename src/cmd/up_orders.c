@@ -99,8 +99,10 @@ static void home_change(struct io_msg *msg)
 {
     struct up_orders *o = CONTAINER_OF(msg, struct up_orders, msg);
 
-    if (o->now.remove)
+    if (o->now.kind == NODE_ORDER_REMOVE)
         node_remove_disk(o->node, o->now.disk, o->now.path, home_on_changed, o);
+    else if (o->now.kind == NODE_ORDER_GROW)
+        node_grow_disk(o->node, o->now.disk, home_on_changed, o);
     else
         node_add_disk(o->node, &o->disks->config[o->disk - o->disks->disk], home_on_changed, o);
 }
@@ -169,9 +171,9 @@ static void look_at_new(struct up_orders *o)
 
 static void look(struct up_orders *o)
 {
-    if (o->now.remove)
+    if (o->now.kind == NODE_ORDER_REMOVE)
         o->disk = up_disks_find(o->disks, o->now.path);
-    else
+    else if (o->now.kind == NODE_ORDER_ADD)
         look_at_new(o);
     give_to_home(o, o->problem[0] == '\0' ? home_change : home_end);
 }
@@ -189,11 +191,11 @@ static void remember(struct up_orders *o)
     struct status st = STATUS(OK);
     const bool is_done = o->problem[0] == '\0';
 
-    if (is_done && o->now.remove && o->disk != NULL)
+    if (is_done && o->now.kind == NODE_ORDER_REMOVE && o->disk != NULL)
         st = up_disks_forget(o->disks, o->dir, o->disk);
-    else if (is_done && !o->now.remove)
+    else if (is_done && o->now.kind == NODE_ORDER_ADD)
         st = remember_added(o);
-    else if (!is_done && !o->now.remove && o->is_fresh)
+    else if (!is_done && o->now.kind == NODE_ORDER_ADD && o->is_fresh)
         *o->disk = (struct up_disk) { 0 }; /* The node does not have it either. */
     if (!status_ok(st))
         snprintf(o->problem, sizeof o->problem,

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Disks that are added to and removed from a running node: the controller's orders.
+ * Disks of a running node that are added, grow and are removed: the controller's orders.
  *
  *   home                       main thread
  *   up_orders_take
  *     one order -------------> looks at the path, or finds the disk     (files, blkid)
  *   node_add_disk,      <----
- *   node_remove_disk
+ *   node_remove_disk,
+ *   node_grow_disk
  *     done ------------------> DIR/node-1/disks                         (fsync)
  *   the result, for the <----
  *   next report; next order

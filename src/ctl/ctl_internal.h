@@ -146,6 +146,7 @@ void volumes_finish_deleting(struct ctl *ctl, const struct observed *o);
 
 void on_add_disk(void *ctx, struct rpc_call *call, const ProtobufCMessage *message);
 void on_remove_disk(void *ctx, struct rpc_call *call, const ProtobufCMessage *message);
+void on_grow_disk(void *ctx, struct rpc_call *call, const ProtobufCMessage *message);
 
 /* Takes in what the node reports of its orders: they are over. */
 void orders_take_results(struct ctl *ctl, const struct observed *o);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * AddDisk and RemoveDisk: orders to nodes, in the node's desired record until it has reported what
- * became of them.
+ * AddDisk, RemoveDisk and GrowDisk: orders to nodes, in the node's desired record until it has
+ * reported what became of them.
  *
  *   call --> order in desired/NODE --> node's part --> node --> its report --> order gone, answer
  *
  * A disk that is to be removed takes no shards from the order on: whoever places some compares the
  * same record.  If the caller or the controller goes meanwhile, the order is carried out all the
- * same; a node that restarts is told it again, and finds that it is done.
+ * same; a node that restarts is told it again, and finds that it is done.  (Of a growth that is
+ * done it then reports that there is nothing to gain.)
  */
 #include <assert.h>
 #include <stdio.h>
@@ -16,6 +17,8 @@
 
 #include "ctl/disk_view.h"
 
+enum order_kind { ORDER_ADD, ORDER_REMOVE, ORDER_GROW };
+
 struct order_wait {
     struct rpc_call *call;
     struct list_node link; /* In ctl.order_waits. */
@@ -23,9 +26,9 @@ struct order_wait {
     struct ctl *ctl;
     struct uuid node;
     uint64_t id;
-    bool remove;
+    enum order_kind kind;
     char path[CTL_PATH_BYTES_MAX + 1];
-    char name[CTL_NAME_BYTES_MAX + 1]; /* Of a disk that is removed. */
+    char name[CTL_NAME_BYTES_MAX + 1]; /* Of a disk that there is. */
 };
 
 /* ---- Waiting ---- */
@@ -39,11 +42,14 @@ static void wait_free(struct order_wait *w)
 
 static void wait_on_timer(struct rpc_timer *timer)
 {
+    static const char *const done[] = {
+        [ORDER_ADD] = "be added", [ORDER_REMOVE] = "be removed", [ORDER_GROW] = "grow"
+    };
     struct order_wait *w = CONTAINER_OF(timer, struct order_wait, timer);
 
     rpc_fail(w->call, RPC_DEADLINE_EXCEEDED,
-             "disk '%s': its node has not answered yet; it will be %s as soon as that can", w->path,
-             w->remove ? "removed" : "added");
+             "disk '%s': its node has not answered yet; it will %s as soon as that can", w->path,
+             done[w->kind]);
     wait_free(w);
 }
 
@@ -98,20 +104,28 @@ static const struct uuid *disk_at(const struct observed *o, const char *path, st
     return NULL;
 }
 
-/* Answers AddDisk with the disk that the node has at the path. */
-static void reply_added(struct ctl *ctl, struct rpc_call *call, struct uuid node, const char *path)
+/* The disk that the node has at the path, as the API shows it; NULL if it does not report it. */
+static Trilith__V1__Disk *find_view(struct ctl *ctl, struct uuid node, const char *path,
+                                    struct arena *arena)
 {
-    CLEANUP(arena_free) struct arena arena = { 0 };
-    Trilith__V1__AddDiskResponse reply = TRILITH__V1__ADD_DISK_RESPONSE__INIT;
     struct uuid uuid = { { 0 } };
     struct disk_list list = { 0 };
 
     (void)disk_at(observed_find(ctl, node), path, &uuid);
-    const char *const text = arena_uuid(&arena, uuid);
-    const struct status st = disks_view(ctl, &arena, &list);
+    const char *const text = arena_uuid(arena, uuid);
+    const struct status st = disks_view(ctl, arena, &list);
     for (size_t i = 0; status_ok(st) && i < list.count; i++)
         if (strcmp(list.disks[i]->uuid, text) == 0)
-            reply.disk = list.disks[i];
+            return list.disks[i];
+    return NULL;
+}
+
+static void reply_added(struct ctl *ctl, struct rpc_call *call, struct uuid node, const char *path)
+{
+    CLEANUP(arena_free) struct arena arena = { 0 };
+    Trilith__V1__AddDiskResponse reply = TRILITH__V1__ADD_DISK_RESPONSE__INIT;
+
+    reply.disk = find_view(ctl, node, path, &arena);
     if (reply.disk != NULL)
         rpc_reply(call, &reply.base);
     else
@@ -120,15 +134,31 @@ static void reply_added(struct ctl *ctl, struct rpc_call *call, struct uuid node
                  path);
 }
 
+static void reply_grown(const struct order_wait *w)
+{
+    CLEANUP(arena_free) struct arena arena = { 0 };
+    Trilith__V1__GrowDiskResponse reply = TRILITH__V1__GROW_DISK_RESPONSE__INIT;
+
+    reply.disk = find_view(w->ctl, w->node, w->path, &arena);
+    if (reply.disk != NULL)
+        rpc_reply(w->call, &reply.base);
+    else
+        rpc_fail(w->call, RPC_UNAVAILABLE,
+                 "disk '%s': it has grown, but its node does not report it; 'trilith disk list'",
+                 w->name);
+}
+
 static void wait_answer(struct order_wait *w, const char *problem)
 {
     Trilith__V1__RemoveDiskResponse removed = TRILITH__V1__REMOVE_DISK_RESPONSE__INIT;
 
     if (problem[0] != '\0')
-        rpc_fail(w->call, RPC_FAILED_PRECONDITION, "disk '%s': %s", w->remove ? w->name : w->path,
-                 problem);
-    else if (w->remove)
+        rpc_fail(w->call, RPC_FAILED_PRECONDITION, "disk '%s': %s",
+                 w->kind == ORDER_ADD ? w->path : w->name, problem);
+    else if (w->kind == ORDER_REMOVE)
         rpc_reply(w->call, &removed.base);
+    else if (w->kind == ORDER_GROW)
+        reply_grown(w);
     else
         reply_added(w->ctl, w->call, w->node, w->path);
     wait_free(w);
@@ -212,8 +242,8 @@ struct ordering {
 
 static bool same_order(const Stored__V1__DiskOrder *a, const Stored__V1__DiskOrder *b)
 {
-    return a->remove == b->remove && a->force == b->force && strcmp(a->path, b->path) == 0 &&
-           uuid_equal(field_uuid(a->disk), field_uuid(b->disk));
+    return a->remove == b->remove && a->grow == b->grow && a->force == b->force &&
+           strcmp(a->path, b->path) == 0 && uuid_equal(field_uuid(a->disk), field_uuid(b->disk));
 }
 
 static struct status append_order(void *ctx, Stored__V1__Desired *desired)
@@ -312,7 +342,7 @@ static struct status ordering_build(void *ctx, struct meta *m, struct meta_txn *
     o->in_use[0] = '\0';
     if (o->order.remove)
         TRY(check_unused(o, field_uuid(o->order.disk)));
-    else
+    else if (!o->order.grow)
         TRY(choose_name(o));
     return desired_change(m, txn, o->node, append_order, o);
 }
@@ -417,7 +447,7 @@ static void remove_disk(struct ctl *ctl, struct rpc_call *call, const Stored__V1
                         uint32_t wait_ms)
 {
     struct ordering o = { .ctl = ctl, .node = field_uuid(disk->node) };
-    struct order_wait wait = { .node = o.node, .remove = true };
+    struct order_wait wait = { .node = o.node, .kind = ORDER_REMOVE };
 
     stored__v1__disk_order__init(&o.order);
     o.order.remove = true;
@@ -441,29 +471,75 @@ static void remove_disk(struct ctl *ctl, struct rpc_call *call, const Stored__V1
     wait_start(ctl, call, &wait, wait_ms);
 }
 
-void on_remove_disk(void *ctx, struct rpc_call *call, const ProtobufCMessage *message)
+/* What is asked of a disk that there is. */
+typedef void disk_order_fn(struct ctl *ctl, struct rpc_call *call, const Stored__V1__Disk *disk,
+                           uint32_t wait_ms);
+
+static void order_by_name(struct ctl *ctl, struct rpc_call *call, const char *name,
+                          uint32_t wait_ms, disk_order_fn *order)
 {
-    const Trilith__V1__RemoveDiskRequest *request =
-        (const Trilith__V1__RemoveDiskRequest *)(const void *)message;
     struct records disks = { 0 };
     const Stored__V1__Disk *disk = NULL;
     struct problem problem;
 
-    struct status st = validate_wait(request->wait_ms, &problem);
+    struct status st = validate_wait(wait_ms, &problem);
     if (!status_ok(st)) {
         rpc_fail(call, rpc_code_of(st), "%s", problem.s);
         return;
     }
-    st = find_disk(ctx, request->name, &disks, &disk);
+    st = find_disk(ctl, name, &disks, &disk);
     if (status_is(st, STATUS_NOT_FOUND))
         rpc_fail(call, RPC_NOT_FOUND,
-                 "disk '%.100s': there is none of this name; 'trilith disk list' shows all",
-                 request->name);
+                 "disk '%.100s': there is none of this name; 'trilith disk list' shows all", name);
     else if (!status_ok(st))
         ctl_fail(call, st, "the disks could not be read");
     else
-        remove_disk(ctx, call, disk, request->wait_ms);
+        order(ctl, call, disk, wait_ms);
     records_free(&disks);
+}
+
+void on_remove_disk(void *ctx, struct rpc_call *call, const ProtobufCMessage *message)
+{
+    const Trilith__V1__RemoveDiskRequest *request =
+        (const Trilith__V1__RemoveDiskRequest *)(const void *)message;
+
+    order_by_name(ctx, call, request->name, request->wait_ms, remove_disk);
+}
+
+/* ---- GrowDisk ---- */
+
+static void grow_disk(struct ctl *ctl, struct rpc_call *call, const Stored__V1__Disk *disk,
+                      uint32_t wait_ms)
+{
+    struct ordering o = { .ctl = ctl, .node = field_uuid(disk->node) };
+    struct order_wait wait = { .node = o.node, .kind = ORDER_GROW };
+
+    if (!observed_connected(ctl, observed_find(ctl, o.node))) {
+        rpc_fail(call, RPC_UNAVAILABLE, "disk '%s': its node does not report", disk->name);
+        return;
+    }
+    stored__v1__disk_order__init(&o.order);
+    o.order.grow = true;
+    o.order.path = disk->path;
+    o.order.disk = disk->uuid;
+    const struct status st = order_record(&o);
+    if (!status_ok(st)) {
+        ctl_fail(call, st, disk->name);
+        return;
+    }
+    log_info(ctl->log, "disk '%s': is to grow", disk->name);
+    wait.id = o.order.id;
+    snprintf(wait.path, sizeof wait.path, "%s", disk->path);
+    snprintf(wait.name, sizeof wait.name, "%s", disk->name);
+    wait_start(ctl, call, &wait, wait_ms);
+}
+
+void on_grow_disk(void *ctx, struct rpc_call *call, const ProtobufCMessage *message)
+{
+    const Trilith__V1__GrowDiskRequest *request =
+        (const Trilith__V1__GrowDiskRequest *)(const void *)message;
+
+    order_by_name(ctx, call, request->name, request->wait_ms, grow_disk);
 }
 
 /* ---- Disks that leave ---- */

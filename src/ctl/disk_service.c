@@ -147,8 +147,6 @@ static void on_get(void *ctx, struct rpc_call *call, const ProtobufCMessage *mes
 }
 
 const struct rpc_method disk_methods[] = {
-    { "ListDisks", on_list },
-    { "GetDisk", on_get },
-    { "AddDisk", on_add_disk },
-    { "RemoveDisk", on_remove_disk },
+    { "ListDisks", on_list },         { "GetDisk", on_get },        { "AddDisk", on_add_disk },
+    { "RemoveDisk", on_remove_disk }, { "GrowDisk", on_grow_disk },
 };

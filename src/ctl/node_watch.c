@@ -88,6 +88,7 @@ static void part_orders(const Stored__V1__Desired *desired, Trilith__V1__WatchNo
         trilith__v1__disk_order__init(o);
         o->id = r->id;
         o->remove = r->remove;
+        o->grow = r->grow;
         o->path = r->path;
         o->name = r->name;
         o->force = r->force;

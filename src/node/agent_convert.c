@@ -87,12 +87,14 @@ static bool take_volume(const Trilith__V1__DesiredVolume *v, uint32_t disk_count
 static bool take_order(const Trilith__V1__DiskOrder *o, struct node_order *out_order)
 {
     out_order->id = o->id;
-    out_order->remove = o->remove;
+    out_order->kind = o->remove ? NODE_ORDER_REMOVE : o->grow ? NODE_ORDER_GROW : NODE_ORDER_ADD;
     out_order->force = o->force;
-    if (o->id == 0 || !take_text(o->path, out_order->path, sizeof out_order->path))
+    if (o->id == 0 || (o->remove && o->grow) ||
+        !take_text(o->path, out_order->path, sizeof out_order->path))
         return false;
-    return o->remove ? take_uuid(o->disk_uuid, &out_order->disk)
-                     : take_text(o->name, out_order->name, sizeof out_order->name);
+    return out_order->kind == NODE_ORDER_ADD
+               ? take_text(o->name, out_order->name, sizeof out_order->name)
+               : take_uuid(o->disk_uuid, &out_order->disk);
 }
 
 struct status agent_desired(const Trilith__V1__WatchNodeResponse *response, struct arena *arena,

@@ -38,14 +38,16 @@ struct node_desired_volume {
     const uint32_t *placement;
 };
 
-/* A disk that the node shall take or give up, once. */
+enum node_order_kind { NODE_ORDER_ADD, NODE_ORDER_REMOVE, NODE_ORDER_GROW };
+
+/* A disk that the node shall take, make larger, or give up, once. */
 struct node_order {
     uint64_t id;
-    bool remove; /* Otherwise it is to be added. */
+    enum node_order_kind kind;
     char path[256];
-    char name[STORE_NAME_BYTES]; /* Of a disk that is formatted. */
-    bool force;
-    struct uuid disk; /* That is to be removed. */
+    char name[STORE_NAME_BYTES]; /* ADD: of a disk that is formatted. */
+    bool force;                  /* ADD. */
+    struct uuid disk;            /* REMOVE, GROW. */
 };
 
 /* The node's whole part.  A volume that is open and not in here is closed; its data is kept. */

@@ -29,7 +29,7 @@
 #define S   UINT64_C(1000000000)
 
 enum { CREATE, LIST, GET, DELETE, RESIZE };
-enum { ADD = 2, REMOVE = 3 }; /* Of the DiskService. */
+enum { ADD = 2, REMOVE = 3, GROW = 4 }; /* Of the DiskService. */
 enum { JOIN, WATCH, REPORT, TAKE_EPOCH };
 enum { GET_GROUPS, TAKE_GROUP, COMMIT_GROUPS };
 
@@ -447,13 +447,16 @@ static bool order_disk(unsigned method)
 {
     Trilith__V1__AddDiskRequest add = TRILITH__V1__ADD_DISK_REQUEST__INIT;
     Trilith__V1__RemoveDiskRequest removal = TRILITH__V1__REMOVE_DISK_REQUEST__INIT;
+    Trilith__V1__GrowDiskRequest growth = TRILITH__V1__GROW_DISK_REQUEST__INIT;
     struct call c;
 
     add.path = (char *)(uintptr_t) "/dev/disk-2";
-    removal.name = (char *)(uintptr_t) "node-1/disk-2";
-    add.wait_ms = removal.wait_ms = 1000;
-    const enum rpc_code code =
-        call(&c, CTL_SERVICE_DISK, method, method == ADD ? &add.base : &removal.base);
+    removal.name = growth.name = (char *)(uintptr_t) "node-1/disk-2";
+    add.wait_ms = removal.wait_ms = growth.wait_ms = 1000;
+    const enum rpc_code code = call(&c, CTL_SERVICE_DISK, method,
+                                    method == ADD    ? &add.base
+                                    : method == GROW ? &growth.base
+                                                     : &removal.base);
     if (code != RPC_DEADLINE_EXCEEDED)
         assert_false(code_is_ok(code));
     return code == RPC_DEADLINE_EXCEEDED;
@@ -474,7 +477,7 @@ static void disk_scenario(unsigned method, size_t volumes_expected)
     assert_int_equal(volumes, volumes_expected);
     assert_int_equal(orders, 1);
     result_id = order_id;
-    has_second_disk = method == ADD;
+    has_second_disk = method != REMOVE;
     attempt(report);
     assert_int_equal(report(), RPC_OK);
     result_id = 0;
@@ -539,6 +542,7 @@ static void ctl_scenario(void)
     attempt(commit_group);
     attempt(report);
     disk_scenario(ADD, 1);
+    disk_scenario(GROW, 1);
     attempt(resize);
     disk_scenario(REMOVE, 1);
     attempt(delete_volume);

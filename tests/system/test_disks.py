@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`trilith disk add` and `disk remove` at a node that serves."""
+"""`trilith disk add`, `disk grow` and `disk remove` at a node that serves."""
 
 import os
 import threading
@@ -207,3 +207,95 @@ def test_show_says_what_checksums_take(tmp_path, memory):
             assert time.monotonic() < limit
             time.sleep(0.2)
         assert "checksum memory: 4K" in server.try_cli("disk", "show", "node-1/disk-1").stdout
+
+
+def grow_file(path, size):
+    os.truncate(path, size)
+    return path
+
+
+def write_while(server, volume, stop, errors):
+    """Writes and reads back one block after the other until it is told to stop."""
+    admin, cntlid = nvmetcp.open_admin(server.address, volume["nqn"])
+    queue = nvmetcp.open_io(admin, server.address, volume["nqn"], cntlid)
+    lba = 0
+    while not stop.is_set():
+        data = bytes([lba % 255 + 1]) * BLOCK
+        wrote = queue.rw(nvmetcp.OP_WRITE, lba, 1, data=data)[0].status
+        response, read = queue.rw(nvmetcp.OP_READ, lba, 1)
+        if (wrote, response.status, read) != (0, 0, data):
+            errors.append(lba)
+        lba = (lba + 1) % 1000
+    queue.close()
+    admin.close()
+
+
+def test_a_disk_grows_while_hosts_use_it(server):
+    path = server.data / "node-1" / "disk-1"
+    before = server.cli("disk", "show", "node-1/disk-1")
+    text = refused(server, "grow", "node-1/disk-1")
+    assert "256M" in text and "make the device larger first" in text
+    assert "none of this name" in refused(server, "grow", "node-1/disk-9")
+    volume = server.create("db", "64M", "--shard-size", "64M", "--stripe-unit", "4K")
+    stop, errors = threading.Event(), []
+    host = threading.Thread(target=write_while, args=(server, volume, stop, errors))
+    host.start()
+    for size in 300 << 20, 1 << 30:
+        grow_file(path, size)
+        grown = server.cli("disk", "grow", "node-1/disk-1")
+        assert grown["state"] == "ready"
+        assert grown["bytes"] - before["bytes"] > (size - (256 << 20)) * 0.95
+        assert server.cli("disk", "show", "node-1/disk-1")["bytes"] == grown["bytes"]
+    stop.set()
+    host.join()
+    assert errors == []
+    write_and_flush(server, volume, 9)
+    # What is placed from now on sees it, and all of it is there after a crash and after a stop.
+    placed = [server.create(f"new{i}", "64M", "--shard-size", "64M")["disks"] for i in range(4)]
+    assert placed.count(["node-1/disk-1"]) >= 3
+    for end in (server.kill, server.stop):
+        end()
+        server.start()
+        assert server.cli("disk", "show", "node-1/disk-1")["bytes"] == grown["bytes"]
+        server.wait_for("db", lambda v: v["state"] == "ready")
+        check_blocks(server, volume, 9)
+    server.stop()
+    done = trilith.cli("disk", "check", path)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_file_that_became_larger_is_told_and_one_cut_short_is_refused(server):
+    path = server.data / "node-1" / "disk-2"
+    before = server.cli("disk", "show", "node-1/disk-2")["bytes"]
+    server.stop()
+    grow_file(path, 512 << 20)
+    server.start()
+    assert "its device has become larger; 'trilith disk grow node-1/disk-2'" in server.log()
+    assert server.cli("disk", "show", "node-1/disk-2")["bytes"] == before
+    server.cli("disk", "grow", "node-1/disk-2")
+    server.stop()
+    grow_file(path, 400 << 20)
+    server.start(healthy=False)
+    assert "it was cut short" in server.log()
+    assert names(server) == ["node-1/disk-1"]
+
+
+@pytest.mark.parametrize("pause", [0, 0.01, 0.03, 0.1])
+def test_a_crash_while_a_disk_grows_loses_nothing(server, pause):
+    """The order outlives the process; the disk has one size or the other, and all that it held."""
+    volume = server.create("db", "128M", "--shard-size", "64M", "--stripe-unit", "4K")
+    write_and_flush(server, volume, 9)
+    path = server.data / "node-1" / "disk-1"
+    grow_file(path, 1 << 30)
+    growing = threading.Thread(target=server.try_cli, args=("disk", "grow", "node-1/disk-1"))
+    growing.start()
+    threading.Event().wait(pause)
+    server.kill()
+    growing.join()
+    server.start()
+    server.wait_for("db", lambda v: v["state"] == "ready")
+    check_blocks(server, volume, 9)
+    if server.cli("disk", "show", "node-1/disk-1")["bytes"] < 900 << 20:
+        server.try_cli("disk", "grow", "node-1/disk-1")  # Or the order has done it meanwhile.
+    assert server.cli("disk", "show", "node-1/disk-1")["bytes"] > 900 << 20
+    check_blocks(server, volume, 9)

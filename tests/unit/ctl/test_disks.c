@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* AddDisk and RemoveDisk: orders to nodes, what becomes of them, and when the caller hears. */
+/* AddDisk, RemoveDisk and GrowDisk: orders to nodes, what becomes of them, and when the caller
+ * hears. */
 #include <string.h>
 
 #include "ctl_fixture.h"
 
-enum { ADD = 2, REMOVE = 3 }; /* Of the DiskService. */
+enum { ADD = 2, REMOVE = 3, GROW = 4 }; /* Of the DiskService. */
 
 #define READY TRILITH__V1__VOLUME_REPORT_STATE__VOLUME_REPORT_STATE_READY
 
@@ -29,6 +30,13 @@ static void remove_start(struct fixture *f, const char *name, struct rpc_sim_cal
     Trilith__V1__RemoveDiskRequest request = TRILITH__V1__REMOVE_DISK_REQUEST__INIT;
     request.name = arena_text(&f->arena, name);
     call_start(f, CTL_SERVICE_DISK, REMOVE, &request.base, call);
+}
+
+static void grow_start(struct fixture *f, const char *name, struct rpc_sim_call *call)
+{
+    Trilith__V1__GrowDiskRequest request = TRILITH__V1__GROW_DISK_REQUEST__INIT;
+    request.name = arena_text(&f->arena, name);
+    call_start(f, CTL_SERVICE_DISK, GROW, &request.base, call);
 }
 
 static const Trilith__V1__DiskOrder *only_order(struct fixture *f)
@@ -179,14 +187,48 @@ static void a_disk_that_leaves_takes_no_shards(void **state)
     rpc_sim_call_fini(&other);
 }
 
+/* A growth is an order to the disk's node, and the answer has the new size, which is kept. */
+static void a_disk_grows_when_its_node_says_so(void **state)
+{
+    struct fixture *f = *state;
+    struct rpc_sim_call call;
+
+    join(f);
+    create_ready(f, &node, "db1", 2 * GIB); /* That shards lie there does not matter. */
+    grow_start(f, "node-1/disk-2", &call);
+    const Trilith__V1__DiskOrder *o = only_order(f);
+    assert_true(o->grow && !o->remove);
+    assert_string_equal(o->path, "/dev/disk-2");
+    node_answers(f, o->id, "make the device larger first");
+    assert_failed(&call, RPC_FAILED_PRECONDITION, "'node-1/disk-2': make the device larger first");
+    assert_int_equal(order_count(f), 0);
+    grow_start(f, "node-1/disk-2", &call);
+    node.disk_bytes *= 2;
+    node_answers(f, only_order(f)->id, "");
+    assert_true(call.ended);
+    assert_string_equal(call.text, "");
+    const Trilith__V1__GrowDiskResponse *r =
+        (const Trilith__V1__GrowDiskResponse *)(const void *)call.reply;
+    assert_string_equal(r->disk->name, "node-1/disk-2");
+    assert_int_equal(r->disk->bytes, 200 * GIB);
+    rpc_sim_call_fini(&call);
+    assert_int_equal(order_count(f), 0);
+    grow_start(f, "node-1/disk-9", &call);
+    assert_failed(&call, RPC_NOT_FOUND, "none of this name");
+    grow_start(f, "node-1/disk-1", &call);
+    rpc_sim_advance(&f->sim, 31000 * MS);
+    assert_failed(&call, RPC_DEADLINE_EXCEEDED, "will grow as soon as that can");
+    grow_start(f, "node-1/disk-1", &call);
+    assert_failed(&call, RPC_UNAVAILABLE, "does not report");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(a_disk_is_added_when_its_node_has_it),
-        TEST(a_disk_that_cannot_be_used_is_an_answer),
-        TEST(only_an_empty_disk_is_removed),
-        TEST(a_disk_that_leaves_takes_no_shards),
+        TEST(a_disk_is_added_when_its_node_has_it), TEST(a_disk_that_cannot_be_used_is_an_answer),
+        TEST(only_an_empty_disk_is_removed),        TEST(a_disk_that_leaves_takes_no_shards),
+        TEST(a_disk_grows_when_its_node_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
