@@ -300,7 +300,9 @@ static void slot_crash_after_failure(const struct load_slot *s, struct status st
 
     if (s->io.opcode == STORE_OP_WRITE && status_is(st, STATUS_MEDIA_WRITE) && load->may_crash &&
         !blame_disk_failed(&load->blame) && run_percent(run, 90))
-        sim_process_crash_after(sim_reactor_process(load->reactor), run_between(run, 5, 150),
+        sim_process_crash_after(sim_reactor_process(load->reactor),
+                                run_percent(run, 50) ? run_between(run, 5, 150)
+                                                     : run_between(run, 150, 1500),
                                 run_percent(run, 50));
 }
 
