@@ -343,19 +343,6 @@ static void names_have_limits(void **state)
 
 /* ---- Data ---- */
 
-static const struct store_volume volume = {
-    .uuid = UUID(3),
-    .name = "db1",
-    .bytes = UINT64_C(1) << 40,
-    .shard_bytes = UINT64_C(1) << 30,
-    .lba_bytes = 4096,
-    .stripe_unit_bytes = 262144,
-    .stripe_width = 4,
-    .replicas = 3,
-    .min_in_sync = 2,
-    .continue_on_unflushed_loss = true,
-};
-
 static const struct wire_set open_sets[] = {
     { .number = 5,
       .in = 3,
@@ -373,7 +360,16 @@ static const struct wire_open open_command = {
     .disk = UUID(2),
     .session = UINT64_C(0x1122334455667788),
     .sequence = 9,
-    .volume = volume,
+    .volume = { .uuid = UUID(3),
+                .name = "db1",
+                .bytes = UINT64_C(1) << 40,
+                .shard_bytes = UINT64_C(1) << 30,
+                .lba_bytes = 4096,
+                .stripe_unit_bytes = 262144,
+                .stripe_width = 4,
+                .replicas = 3,
+                .min_in_sync = 2,
+                .continue_on_unflushed_loss = true },
     .sets = { .count = 2 },
 };
 
@@ -463,7 +459,7 @@ static void open_and_set_come_out_as_they_went_in(void **state)
     assert_int_equal(open.sequence, 9);
     assert_int_equal(open.group, 0);
     assert_string_equal(open.volume.name, "db1");
-    assert_int_equal(open.volume.bytes, volume.bytes);
+    assert_int_equal(open.volume.bytes, open_command.volume.bytes);
     assert_int_equal(open.volume.replicas, 3);
     assert_true(open.volume.continue_on_unflushed_loss);
     assert_int_equal(open.sets.count, 2);
