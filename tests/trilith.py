@@ -7,7 +7,9 @@ The build that is tested is the one that TRILITH_BUILD names, build-asan by defa
 import json
 import os
 import pathlib
+import random
 import signal
+import socket
 import subprocess
 import time
 
@@ -36,6 +38,21 @@ class Failed(AssertionError):
     """A command of the CLI, or the server, ended as it should not."""
 
 
+def free_port():
+    """None that the kernel gives to connections: of those, a host that tries to come back while
+    nobody listens gets its own port some time, and is connected with itself; then the server
+    cannot listen there any more."""
+    lowest = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(lowest // 2, lowest)
+        with socket.socket(socket.AF_INET6) as probe:
+            try:
+                probe.bind(("::", port))
+                return port
+            except OSError:
+                pass
+
+
 class Server:
     """One `trilith up` on a directory.  The ports are free ones at the first start and the same
     ones at every later start, so that hosts find it again."""
@@ -43,7 +60,7 @@ class Server:
     def __init__(self, data, *options, api_port=0, port=0):
         self.data = pathlib.Path(data)
         self.options = [str(option) for option in options]
-        self.api_port, self.port = api_port, port
+        self.api_port, self.port = api_port or free_port(), port or free_port()
         self.process = None
         self.environment = ENVIRONMENT
         self.log_path = self.data.parent / f"{self.data.name}.log"
