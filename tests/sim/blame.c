@@ -89,8 +89,12 @@ static void damage_sums(const struct blame_disk *d, uint64_t offset)
     const uint64_t first = table * SUMS_GRAINS_PER_BLOCK;
     const uint64_t end = min_u64(first + SUMS_GRAINS_PER_BLOCK, d->layout.data_grains);
 
-    for (uint64_t at = first * STORE_GRAIN_BYTES; at < end * STORE_GRAIN_BYTES; at += BLOCK)
+    for (uint64_t at = first * STORE_GRAIN_BYTES; at < end * STORE_GRAIN_BYTES; at += BLOCK) {
+        uint64_t address, content;
         damage_at(d, data->offset + at);
+        if (name_at(d, data->offset + at, &address, &content))
+            d->blame->unsummed[address] = content;
+    }
 }
 
 /* ---- Failures, as they happen ---- */
@@ -163,7 +167,8 @@ void blame_init(struct blame *b, struct sim_world *w, struct history *h, uint64_
 {
     *b = (struct blame) { .history = h,
                           .clock = 1,
-                          .unread_at = sim_world_alloc(w, blocks * sizeof *b->unread_at) };
+                          .unread_at = sim_world_alloc(w, blocks * sizeof *b->unread_at),
+                          .unsummed = sim_world_alloc(w, blocks * sizeof *b->unsummed) };
 }
 
 void blame_add_disk(struct blame *b, struct sim_disk *disk)
@@ -225,6 +230,10 @@ bool blame_excuses_read(const struct blame *b, const struct history_op *op, uint
 {
     for (uint64_t at = op->block; at < op->block + op->count; at++)
         if (b->unread_at[at] > mark)
+            return true;
+    /* Its checksum may have been in memory, and good, until it had to be read again. */
+    for (uint64_t at = op->block; at < op->block + op->count; at++)
+        if (b->unsummed[at] != 0 && history_holds(b->history, at, b->unsummed[at]))
             return true;
     if (b->torn_unread_at > mark || history_read_failed(b->history, op))
         return true;

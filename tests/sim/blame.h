@@ -42,8 +42,9 @@ struct blame {
     struct history *history;
     struct blame_disk disks[BLAME_DISKS_MAX];
     unsigned count;
-    uint64_t clock;                    /* Failures so far. */
-    uint64_t *unread_at;               /* Per block: when a read of it failed last. */
+    uint64_t clock;      /* Failures so far. */
+    uint64_t *unread_at; /* Per block: when a read of it failed last. */
+    uint64_t *unsummed;  /* Per block: the content whose checksum on the disk was hit; 0: none. */
     uint64_t torn_unread_at;           /* The same, of bytes that name no block. */
     uint64_t writes[BLAME_WRITES_MAX]; /* Contents whose writes failed, in turn. */
     uint64_t write_count;

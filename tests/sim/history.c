@@ -418,6 +418,14 @@ static bool cell_holds(const struct cell *c, uint64_t content)
     return false;
 }
 
+bool history_holds(const struct history *h, uint64_t block, uint64_t content)
+{
+    for (uint32_t g = 0; g < h->generations; g++)
+        if (cell_holds(cell_at(h, g, block), content))
+            return true;
+    return false;
+}
+
 void history_damage_content(struct history *h, uint64_t block, uint64_t content)
 {
     for (uint32_t g = 0; g < h->generations; g++)

@@ -99,6 +99,9 @@ uint64_t history_guess(const struct history *h, uint64_t block);
 
 /* ---- Damage: what the medium may have lost, and a read may report instead of returning it ---- */
 
+/* Whether a read may still find that content in the block. */
+bool history_holds(const struct history *h, uint64_t block, uint64_t content);
+
 /* The block's place with that content is hurt; nothing happens where no read can return it. */
 void history_damage_content(struct history *h, uint64_t block, uint64_t content);
 
