@@ -154,13 +154,19 @@ static void set_end(struct leg_call *call)
     reactor_post(call->volume->home, &call->members.msg);
 }
 
+/* It keeps an older set: it is to leave as well, before anything rests on the change (6.5). */
+static void set_fail(struct leg_call *call, struct status why)
+{
+    call->members.set_failed = true;
+    members_report(call->volume, &call->leg, why);
+}
+
 static void set_on_leg(struct leg_io *io)
 {
     struct leg_call *const call = io->owner;
 
     if (!status_ok(io->status)) {
-        /* It keeps an older set: it is to leave as well, and until then nothing rests on it. */
-        members_report(call->volume, &call->leg, io->status);
+        set_fail(call, io->status);
         set_end(call);
     } else if (call->members.set_next < call->members.set_count) {
         set_submit(call);
@@ -217,7 +223,7 @@ static bool set_concerns(const struct members *m, uint32_t number, struct uuid d
     return group_find(m->next, number, disk, &slot) && now->slots[slot].state == GROUP_SLOT_IN;
 }
 
-/* The sets that a disk has to know; false if there are none, or no memory. */
+/* The sets that a disk has to know; false if there are none to be sent. */
 static bool set_gather(struct volume *v, struct leg_call *call)
 {
     const struct members *const m = &v->members;
@@ -225,13 +231,16 @@ static bool set_gather(struct volume *v, struct leg_call *call)
 
     own->set_count = 0;
     own->set_next = 0;
+    own->set_failed = false;
     for (uint32_t n = 0; n < m->next->copyset_count; n++)
         own->set_count += set_concerns(m, n, call->uuid) ? 1 : 0;
     if (own->set_count == 0)
         return false;
     own->sets = calloc(own->set_count, sizeof *own->sets);
-    if (own->sets == NULL)
+    if (own->sets == NULL) {
+        set_fail(call, STATUS(NO_MEMORY));
         return false;
+    }
     uint32_t at = 0;
     for (uint32_t n = 0; n < m->next->copyset_count; n++) {
         if (set_concerns(m, n, call->uuid))
@@ -326,16 +335,25 @@ static void members_end(struct volume *v)
         members_run(v);
 }
 
+bool members_set_has_failed(const struct volume *v)
+{
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        if (v->calls[i]->members.set_failed)
+            return true;
+    }
+    return false;
+}
+
 static void round_return(struct volume *v)
 {
     assert(reactor_is_current(v->home));
     assert(v->members.pending > 0);
     if (--v->members.pending > 0)
         return;
-    if (v->members.state == MEMBERS_SETTING)
+    if (v->members.state == MEMBERS_SETTING && !members_set_has_failed(v))
         spread(v);
     else
-        members_end(v);
+        members_end(v); /* Who has not kept its sets goes next, and the slices hear of both. */
 }
 
 void members_fence(struct volume *v)

@@ -28,7 +28,7 @@ struct volume_meta_ops;
 
 enum members_state {
     MEMBERS_IDLE,
-    MEMBERS_COMMITTING, /* The meta store: members_on_committed(). */
+    MEMBERS_COMMITTING, /* The meta store: on_committed(). */
     MEMBERS_SETTING,    /* The disks that stay. */
     MEMBERS_SPREADING,  /* The slices. */
 };
@@ -64,6 +64,7 @@ struct members_leg {
     struct store_set *sets; /* Of the change under way. */
     uint32_t set_count;
     uint32_t set_next;
+    bool set_failed;
     /* LIST_REGIONS */
     struct store_region *list;
     uint32_t list_count;
@@ -84,6 +85,9 @@ void members_view(const struct volume *v, struct group_session *items, struct gr
  * fenced.  No other change is under way.
  */
 void members_change(struct volume *v, void (*then)(struct volume *v));
+
+/* Whether a disk that stays has not kept the sets of the last change. */
+bool members_set_has_failed(const struct volume *v);
 
 /* 7.6: all is settled; the members' incarnations are recorded. */
 void members_on_settled(struct volume *v);

@@ -174,7 +174,8 @@ static void region_end(struct copyset *cs, bool done, bool failed)
     s->failures += failed ? 1 : 0;
     order_leave(cs->slice->order, &s->order);
     round_write_end(cs, s->tick);
-    waiting_go_on(s);
+    if (done || cs->slice->fenced)
+        waiting_go_on(s); /* Else they would begin it anew at once. */
     if (done && s->left == 0)
         takeover_copyset_settled(cs);
     if (cs->slice->fenced)
@@ -326,8 +327,8 @@ static void chunk_begin(struct copyset *cs)
     send(cs, s->source, STORE_OP_READ, chunk_of(s, false), s->offset);
 }
 
-/* A bad block at a target is written like one that differs: what it has does not matter. */
-static void spoil_target(struct settling *s)
+/* Bad blocks of a target are written like those that differ: what they have does not matter. */
+static void take_for_different(struct settling *s)
 {
     const struct span source = chunk_of(s, false), target = chunk_of(s, true);
 
@@ -345,8 +346,13 @@ static void on_failed(struct copyset *cs, const struct leg_io *io)
         return;
     }
     if (status_is(io->status, STATUS_MEDIA_READ) && s->sm.now == SETTLING_TARGET) {
-        spoil_target(s);
+        take_for_different(s);
         target_compare(cs);
+        return;
+    }
+    if (status_is(io->status, STATUS_LIST_FULL)) {
+        region_end(cs, false, false); /* Until a round has closed some: round_waiting_go_on(). */
+        round_want(cs);
         return;
     }
     members_report(cs->slice->volume, io->leg, io->status);

@@ -36,6 +36,8 @@ static void takeover_on_changed(struct volume *v)
 {
     if (v->members.fenced)
         v->status = STATUS(STALE_EPOCH); /* R3: another engine has the volume. */
+    else if (members_set_has_failed(v))
+        v->status = STATUS(UNAVAILABLE); /* 6.5 */
     takeover_read_lists(v);
 }
 

@@ -135,6 +135,32 @@ static void exclusion_is_committed_first(void **state)
     case_destroy(c);
 }
 
+/* 6.5: who stays and does not keep its set is excluded as well, before anything is acknowledged. */
+static void who_does_not_keep_its_set_goes_too(void **state)
+{
+    (void)state;
+    struct case_ *c = case_opened(1);
+    struct fixture *f = c->f;
+    struct request r = { 0 };
+    c->meta.hold = true;
+    f->stores[1].fail_next = STATUS(MEDIA_WRITE);
+    fill(f, 0, BLOCK, 0x11);
+    submit(f, &r, 0, 0, NVME_NS_WRITE, 0, BLOCK);
+    loop_run(&f->loop);
+    f->stores[2].fail_next = STATUS(MEDIA_WRITE); /* Its SET. */
+    meta_release(&c->meta);
+    loop_run(&f->loop);
+    assert_true(r.busy);
+    assert_int_equal(c->meta.commits, 2);
+    meta_release(&c->meta);
+    loop_run(&f->loop);
+    assert_false(r.busy);
+    assert_int_equal(r.req.status.code, STATUS_OK);
+    assert_false(is_member(c, 1) || is_member(c, 2));
+    assert_int_equal(f->stores[0].last_set.sequence, c->meta.record.sequence);
+    case_destroy(c);
+}
+
 /* An excluded replica is neither written nor read, in any copyset (I7). */
 static void who_is_out_is_left_alone(void **state)
 {
@@ -487,6 +513,7 @@ int main(void)
         cmocka_unit_test(replicas_are_alike),
         cmocka_unit_test(a_bad_block_is_read_elsewhere),
         cmocka_unit_test(exclusion_is_committed_first),
+        cmocka_unit_test(who_does_not_keep_its_set_goes_too),
         cmocka_unit_test(who_is_out_is_left_alone),
         cmocka_unit_test(reads_go_on_meanwhile),
         cmocka_unit_test(the_last_ones_are_kept),

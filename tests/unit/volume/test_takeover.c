@@ -77,6 +77,19 @@ static void a_conflict_ends_the_opening(void **state)
     case_destroy(c);
 }
 
+/* 6.5: nothing is served while a disk that stays does not know who is out. */
+static void it_is_not_served_before_all_know_the_set(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(1);
+    struct fixture *f = c->f;
+    f->disks[1].store = NULL;
+    f->stores[2].fail_next = STATUS(MEDIA_WRITE); /* Its SET. */
+    assert_int_equal(fixture_open(f).code, STATUS_UNAVAILABLE);
+    assert_null(f->volume);
+    case_destroy(c);
+}
+
 /* ---- Settling ---- */
 
 /* 7.5: listed regions are made equal to a source; where nothing is listed nothing is touched. */
@@ -263,6 +276,40 @@ static void settling_goes_on_without_who_fails(void **state)
     case_destroy(c);
 }
 
+/* A target with too many open regions is no failure: a round closes some, and it goes on. */
+static void a_full_list_is_waited_for(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    for (unsigned i = 0; i < DISKS; i++)
+        put(c, i, 0, 0, (uint8_t)(0x10 + i));
+    list_at(c, 0, 0, 0, ALL_SLOTS);
+    f->stores[2].write_status = STATUS(LIST_FULL);
+    f->hold_after_open = true;
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    for (unsigned step = 0; step < 40; step++) {
+        for (unsigned i = 0; i < DISKS; i++) {
+            if (f->stores[i].in_flight_count > 0)
+                fake_store_release(&f->stores[i], 0);
+        }
+        loop_run(&f->loop);
+    }
+    assert_int_equal(c->meta.commits, 0);
+    f->stores[2].write_status = STATUS(OK);
+    for (unsigned i = 0; i < DISKS; i++) {
+        f->stores[i].hold = false;
+        while (f->stores[i].in_flight_count > 0)
+            fake_store_release(&f->stores[i], 0);
+    }
+    loop_run(&f->loop);
+    loop_pass(&f->loop, VOLUME_ROUND_NS);
+    assert_int_equal(c->meta.commits, 0);
+    for (unsigned i = 0; i < DISKS; i++)
+        assert_int_equal(got(c, i, 0, 0), got(c, 0, 0, 0));
+    case_destroy(c);
+}
+
 /* ---- Losses ---- */
 
 /* 7.7: where somebody has everything promised, the others' losses are taken back. */
@@ -307,6 +354,7 @@ int main(void)
         cmocka_unit_test(the_silent_are_removed_first),
         cmocka_unit_test(with_too_few_it_is_not_served),
         cmocka_unit_test(a_conflict_ends_the_opening),
+        cmocka_unit_test(it_is_not_served_before_all_know_the_set),
         cmocka_unit_test(listed_regions_are_settled),
         cmocka_unit_test(who_may_have_lost_something_is_no_source),
         cmocka_unit_test(a_read_waits_for_its_region),
@@ -314,6 +362,7 @@ int main(void)
         cmocka_unit_test(what_nobody_can_read_is_an_error),
         cmocka_unit_test(what_was_settled_is_closed_by_a_round),
         cmocka_unit_test(settling_goes_on_without_who_fails),
+        cmocka_unit_test(a_full_list_is_waited_for),
         cmocka_unit_test(a_loss_that_others_make_good_is_not_told),
         cmocka_unit_test(when_all_have_changed_it_is_told),
     };
