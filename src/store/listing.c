@@ -272,7 +272,7 @@ static struct status MUST_CHECK merge_item(struct store_io *io, const struct sto
 }
 
 /* So much of the journal a command may take. */
-static size_t merge_bytes(const struct store_io *io, uint32_t *out_regions)
+static size_t merge_bytes(const struct store_io *io, uint64_t *out_regions)
 {
     uint32_t count;
     const struct store_region *const items = io_items(io, &count);
@@ -290,7 +290,8 @@ static bool merge_regions(struct store_io *io)
 {
     struct store *const store = io->session->store;
     struct status st = STATUS(OK);
-    uint32_t count, regions;
+    uint64_t regions;
+    uint32_t count;
     const struct store_region *const items = io_items(io, &count);
     const size_t bytes = merge_bytes(io, &regions);
 
@@ -299,7 +300,7 @@ static bool merge_regions(struct store_io *io)
         return true;
     }
     if (!journal_has_room(store->journal, bytes, false) ||
-        !regions_can_change(&store->regions, &store->catalog, regions))
+        !regions_can_change(&store->regions, &store->catalog, (uint32_t)regions))
         return false;
     for (uint32_t k = 0; k < count && status_ok(st); k++)
         st = merge_item(io, &items[k]);

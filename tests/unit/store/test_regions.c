@@ -426,6 +426,10 @@ static void merging_refuses_what_cannot_be(void **state)
         assert_status(merge_region(items[i], 1), STATUS_OUT_OF_RANGE);
     assert_status(merge_region((struct store_region) { .count = 251, .slots = 1 }, 1),
                   STATUS_LIMIT);
+    struct store_region many[] = { { .count = UINT32_MAX, .slots = 1 },
+                                   { .count = 2, .slots = 1 } };
+    assert_status(with_items(&rig, STORE_OP_MERGE_REGIONS, many, sizeof many, 1, NULL, NULL),
+                  STATUS_LIMIT);
 }
 
 /* ---- Limits ---- */
