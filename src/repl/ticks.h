@@ -25,8 +25,6 @@
 
 #include "base/list.h"
 
-#define TICKS_REGION_BYTES ((uint64_t)1 << 20)
-
 struct ticks_region {
     struct list_node link; /* Of free or of order. */
     struct ticks_region *chain;

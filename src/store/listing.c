@@ -7,8 +7,6 @@
 
 #include "store/store_internal.h"
 
-#define RECORD_SHARD_BYTES 48
-
 struct range {
     uint32_t first;
     uint32_t count;
@@ -281,7 +279,7 @@ static size_t merge_bytes(const struct store_io *io, uint64_t *out_regions)
     *out_regions = 0;
     for (uint32_t k = 0; k < count; k++) {
         *out_regions += items[k].count;
-        bytes += RECORD_SHARD_BYTES + items[k].count * record_bytes(RECORD_REGIONS, 1);
+        bytes += record_bytes(RECORD_SHARD, 0) + items[k].count * record_bytes(RECORD_REGIONS, 1);
     }
     return bytes;
 }

@@ -36,6 +36,7 @@
 #define CELL_BYTES    (CELL_BLOCKS * STORE_BLOCK_BYTES)
 #define REGION_GRAINS 8
 #define REGION_BYTES  (REGION_GRAINS * STORE_GRAIN_BYTES)
+static_assert(REGION_BYTES == STORE_REGION_BYTES, "engines count regions, too");
 #define REGION_BLOCKS (REGION_GRAINS * GRAIN_BLOCKS)
 
 /* A grain remembers so many bits of a sequence. */

@@ -16,7 +16,6 @@
 
 #include "store/store_internal.h"
 
-#define RECORD_SHARD_BYTES 48
 #define RECORD_WRITE_FIXED 28
 
 /* A grain that a command touches. */
@@ -143,7 +142,7 @@ static struct need write_needs(struct store_io *io, struct shard *shard)
         shard != NULL ? map_layer(&shard->map, write_generation(io, shard)) : NULL;
     const struct grain none = { 0 };
     struct need need = {
-        .record_bytes = shard == NULL ? RECORD_SHARD_BYTES : 0,
+        .record_bytes = shard == NULL ? record_bytes(RECORD_SHARD, 0) : 0,
         .map_bytes = layer == NULL ? MAP_LAYER_BYTES : 0,
     };
 
@@ -201,7 +200,7 @@ struct status shard_create(const struct store_io *io, uint32_t index, uint16_t c
 
     /* S5: the volume's descriptor was durable before the session was confirmed. */
     TRY(catalog_add_shard(&store->catalog, v, &rec.u.shard, out_shard));
-    record_encode(&rec, journal_append(store->journal, RECORD_SHARD_BYTES, &sequence));
+    record_encode(&rec, journal_append(store->journal, record_bytes(RECORD_SHARD, 0), &sequence));
     return STATUS(OK);
 }
 

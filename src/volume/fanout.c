@@ -134,7 +134,6 @@ static unsigned choose_source(const struct piece *p, unsigned slots)
 {
     const struct copyset *const cs = p->copyset;
     const uint64_t turn = p->legs[0].store.offset / STORE_REGION_BYTES + p->legs[0].store.shard;
-    unsigned count = 0;
 
     for (unsigned slot = 0; slots >> slot != 0; slot++) {
         const bool here =
@@ -142,7 +141,7 @@ static unsigned choose_source(const struct piece *p, unsigned slots)
         if (here)
             return 1u << slot;
     }
-    count = (unsigned)__builtin_popcount(slots);
+    const unsigned count = (unsigned)__builtin_popcount(slots);
     for (unsigned skip = (unsigned)(turn % count); skip > 0; skip--)
         slots &= slots - 1;
     return slots & -slots;

@@ -12,12 +12,6 @@
 #include "repl/group_steps.h"
 #include "volume/volume_internal.h"
 
-static struct status takeover_fail(struct volume *v, struct status st, const char *why)
-{
-    log_warning(v->log, "volume '%s': it cannot be served: %s", v->desc.name, why);
-    return st;
-}
-
 /* ---- 7.4: who is a member, and who of them is a source ---- */
 
 /* Whether what was acknowledged and not flushed is gone: nobody has all that was promised. */
@@ -52,7 +46,7 @@ void takeover_start(struct volume *v)
     m->lost = lost_unflushed(v, &view.sessions);
     v->status = group_take_over(m->group, &view, v->waited, m->next, &reason);
     if (!status_ok(v->status)) {
-        v->status = takeover_fail(v, v->status, reason.s);
+        log_warning(v->log, "volume '%s': it cannot be served: %s", v->desc.name, reason.s);
         volume_taken_over(v);
     } else if (m->next->sequence == m->group->sequence) {
         takeover_read_lists(v);

@@ -91,9 +91,10 @@ static void damage_sums(const struct blame_disk *d, uint64_t offset)
 
     for (uint64_t at = first * STORE_GRAIN_BYTES; at < end * STORE_GRAIN_BYTES; at += BLOCK) {
         uint64_t address, content;
-        damage_at(d, data->offset + at);
-        if (name_at(d, data->offset + at, &address, &content))
-            d->blame->unsummed[address] = content;
+        if (!name_at(d, data->offset + at, &address, &content))
+            continue;
+        history_damage_content(d->blame->history, address, content);
+        d->blame->unsummed[address] = content;
     }
 }
 
@@ -228,13 +229,13 @@ static bool any_unread(const struct blame *b)
 
 bool blame_excuses_read(const struct blame *b, const struct history_op *op, uint64_t mark)
 {
-    for (uint64_t at = op->block; at < op->block + op->count; at++)
+    for (uint64_t at = op->block; at < op->block + op->count; at++) {
         if (b->unread_at[at] > mark)
             return true;
-    /* Its checksum may have been in memory, and good, until it had to be read again. */
-    for (uint64_t at = op->block; at < op->block + op->count; at++)
+        /* Its checksum may have been in memory, and good, until it had to be read again. */
         if (b->unsummed[at] != 0 && history_holds(b->history, at, b->unsummed[at]))
             return true;
+    }
     if (b->torn_unread_at > mark || history_read_failed(b->history, op))
         return true;
     /* A region that could not be read whole stays suspect: its newer bytes are not adopted yet. */
