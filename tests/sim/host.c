@@ -58,16 +58,22 @@ static void slot_fill(struct host_slot *s)
         pattern_fill(s->op.block + i, s->op.content, (struct span) { s->data + i * bytes, bytes });
 }
 
+/* A connection ends. The target may see that while others of the association are still there, and
+ * tells a loss again on them: it cannot know whether the answer that told it has arrived. */
+static void host_may_hear_again(struct host *h)
+{
+    h->ending = true;
+    h->loss_due |= h->loss_told;
+    for (unsigned i = 0; i < h->config.slots; i++)
+        h->slots[i].may_tell |= h->loss_due;
+}
+
 void host_cut(void *ctx)
 {
     struct host *const h = ctx;
 
     sim_net_cut(h->config.machine, 2);
-    /* The target may see that before this host, and tell it again in what is left of the
-     * association: it cannot know which answers have arrived. */
-    h->loss_due |= h->loss_told;
-    for (unsigned i = 0; i < h->config.slots; i++)
-        h->slots[i].may_tell |= h->loss_due;
+    host_may_hear_again(h);
 }
 
 static bool status_is_loss(struct status st)
@@ -382,7 +388,7 @@ static void slot_on_done(struct initiator_io *io)
                  s->op.block, status_text(io->status), io->sc);
     if (status_is(io->status, STATUS_MEDIA_WRITE) && (io->opcode == INITIATOR_FLUSH || io->fua)) {
         h->loss_told = true;
-        h->loss_due = false; /* Once; what was sent before that answer came may fail too. */
+        h->loss_due = h->ending; /* Once; what was sent before that answer came may fail too. */
     }
     slot_take_answer(s);
     if (h->verifying && !status_ok(io->status) && status_is_loss(io->status))
@@ -484,6 +490,7 @@ static void host_leave(struct host *h)
     bool any = false;
 
     h->state = HOST_LEAVING;
+    host_may_hear_again(h);
     for (unsigned i = 0; i < HOST_QUEUES_MAX; i++) {
         any |= h->queues[i] != NULL;
         if (h->queues[i] != NULL)
@@ -587,6 +594,7 @@ static void host_connect(struct io_timer *t)
     snprintf(config.endpoint.host_nqn.s, sizeof config.endpoint.host_nqn.s,
              "nqn.2014-08.org.nvmexpress:uuid:00000000-0000-4000-8000-000000000001");
     h->ctrl_stopping = false;
+    h->ending = false;
     h->state = HOST_CONNECTING;
     const struct status st = initiator_ctrl_create(&config, &h->ctrl);
     assert(status_ok(st));

@@ -73,6 +73,7 @@ struct host {
     bool resting;    /* Everything is answered and verified. */
     bool loss_told;  /* A Flush has failed with Write Fault since the script reset it. */
     bool loss_due;   /* The power was lost: Flush and FUA may fail once in an association. */
+    bool ending;     /* One of the association's connections has been cut or stopped. */
     bool flushed;    /* A Flush has succeeded since then. */
     bool power_lost; /* Since the last connect, says the script. */
     uint64_t connects;
