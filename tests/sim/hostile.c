@@ -25,7 +25,7 @@ struct attack {
     int fd;
     bool sending;
     bool receiving;
-    uint64_t deaths; /* Of the target, when this connection began. */
+    uint64_t deaths; /* Of the target, when this connection was asked for. */
     bool term_due;   /* The bytes are wrong in a way that asks for a C2HTermReq. */
     size_t in_bytes;
     size_t out_bytes;
@@ -243,7 +243,6 @@ static void attack_on_connect(struct io_op *op)
         return;
     }
     a->fd = (int)op->result;
-    a->deaths = a->hostile->target_deaths;
     attack_choose(a);
     io_timer_init(&a->timer, attack_on_patience);
     io_timer_arm(&a->timer, a->reactor,
@@ -258,6 +257,7 @@ static void attack_connect(struct io_timer *t)
 {
     struct attack *const a = CONTAINER_OF(t, struct attack, timer);
 
+    a->deaths = a->hostile->target_deaths;
     io_op_connect(&a->connect, a->reactor, &a->hostile->target, attack_on_connect);
 }
 
