@@ -23,12 +23,13 @@ LAYERS = {
     "nvme": {"base", "io"},
     "disk": {"base", "io"},
     "store": {"base", "io", "disk", "nvme"},
-    "volume": {"base", "repl", "io", "disk", "nvme", "store"},
+    "peer": {"base", "repl", "io", "disk", "nvme", "store"},
+    "volume": {"base", "repl", "io", "disk", "nvme", "store", "peer"},
     "meta": {"base", "repl"},
     "rpc": {"base", "repl"},
     "ctl": {"base", "repl", "meta", "rpc"},
-    "node": {"base", "repl", "io", "disk", "nvme", "store", "volume", "rpc"},
-    "cmd": {"base", "repl", "io", "disk", "nvme", "store", "volume", "meta", "rpc", "ctl",
+    "node": {"base", "repl", "io", "disk", "nvme", "store", "peer", "volume", "rpc"},
+    "cmd": {"base", "repl", "io", "disk", "nvme", "store", "peer", "volume", "meta", "rpc", "ctl",
             "node"},
 }
 
