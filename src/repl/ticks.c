@@ -103,6 +103,17 @@ void ticks_write_end(struct ticks *t, uint32_t tick)
     (*writes)--;
 }
 
+void ticks_write_abandon(struct ticks *t, const struct ticks_range *range, uint32_t tick)
+{
+    for (uint32_t i = 0; i < range->count; i++) {
+        struct ticks_region *const r = region_find(t, range->shard, range->first + i);
+        assert(r != NULL);
+        assert(r->tick == tick);
+        region_remove(t, r);
+    }
+    ticks_write_end(t, tick);
+}
+
 /* ---- Rounds ---- */
 
 bool ticks_round_begin(struct ticks *t, unsigned members)

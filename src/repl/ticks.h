@@ -95,6 +95,12 @@ bool ticks_write_begin(struct ticks *t, const struct ticks_range *range, uint32_
 void ticks_write_end(struct ticks *t, uint32_t tick);
 
 /*
+ * Settling has ended without having made these regions equal: no round closes them, until they are
+ * written again.  Nobody else has written there.
+ */
+void ticks_write_abandon(struct ticks *t, const struct ticks_range *range, uint32_t tick);
+
+/*
  * Regions that a store lists for members from before its session, and those that are merged (9.8):
  * as if written in the present tick.  False as ticks_write_begin().
  */

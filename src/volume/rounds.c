@@ -274,11 +274,22 @@ bool round_write_begin(struct copyset *cs, const struct ticks_range *range, uint
     return true;
 }
 
+static void write_ended(struct copyset *cs)
+{
+    if (cs == cs->slice->rounds.current)
+        round_step(&cs->slice->rounds);
+}
+
 void round_write_end(struct copyset *cs, uint32_t tick)
 {
     ticks_write_end(&cs->round.ticks, tick);
-    if (cs == cs->slice->rounds.current)
-        round_step(&cs->slice->rounds);
+    write_ended(cs);
+}
+
+void round_write_abandon(struct copyset *cs, const struct ticks_range *range, uint32_t tick)
+{
+    ticks_write_abandon(&cs->round.ticks, range, tick);
+    write_ended(cs);
 }
 
 bool round_enter(struct piece *p)
@@ -305,6 +316,5 @@ void round_leave(struct piece *p)
 void round_lost(struct copyset *cs, unsigned slot)
 {
     ticks_lost(&cs->round.ticks, slot);
-    if (cs == cs->slice->rounds.current)
-        round_step(&cs->slice->rounds);
+    write_ended(cs);
 }

@@ -77,6 +77,9 @@ void round_leave(struct piece *p);
 bool round_write_begin(struct copyset *cs, const struct ticks_range *range, uint32_t *out_tick);
 void round_write_end(struct copyset *cs, uint32_t tick);
 
+/* It has not made the regions equal: they stay listed. */
+void round_write_abandon(struct copyset *cs, const struct ticks_range *range, uint32_t tick);
+
 /* A round as soon as there can be one. */
 void round_want(struct copyset *cs);
 

@@ -160,6 +160,15 @@ static void waiting_go_on(struct settling *s)
 
 /* ---- The end of a region ---- */
 
+/* The region under way. */
+static struct ticks_range range_of(const struct settling *s)
+{
+    const uint64_t key = s->regions[s->at].key;
+
+    return (
+        struct ticks_range) { .shard = (uint32_t)(key >> 32), .first = (uint32_t)key, .count = 1 };
+}
+
 /* done: it is settled, or cannot be.  Otherwise it is begun anew, with whoever is a member then. */
 static void region_end(struct copyset *cs, bool done, bool failed)
 {
@@ -173,7 +182,11 @@ static void region_end(struct copyset *cs, bool done, bool failed)
     s->left -= done ? 1 : 0;
     s->failures += failed ? 1 : 0;
     order_leave(cs->slice->order, &s->order);
-    round_write_end(cs, s->tick);
+    const struct ticks_range range = range_of(s);
+    if (done && !failed)
+        round_write_end(cs, s->tick);
+    else
+        round_write_abandon(cs, &range, s->tick); /* A round would close what may differ. */
     if (done || cs->slice->fenced)
         waiting_go_on(s); /* Else they would begin it anew at once. */
     if (done && s->left == 0)
@@ -355,8 +368,11 @@ static void on_failed(struct copyset *cs, const struct leg_io *io)
         round_want(cs);
         return;
     }
+    const bool is_out = (cs->members >> io->slot & 1) == 0;
     members_report(cs->slice->volume, io->leg, io->status);
     region_end(cs, false, false); /* Until it is excluded: fanout_members_changed(). */
+    if (is_out)
+        settling_run(cs); /* That was before its answer came, and does not come again. */
 }
 
 static void on_leg(struct leg_io *io)
@@ -432,16 +448,14 @@ void settling_run(struct copyset *cs)
     if (s->left == 0 || s->sm.now != SETTLING_IDLE || cs->slice->fenced ||
         fanout_reachable(cs, cs->members) != cs->members || !next_region(s))
         return;
-    const uint32_t shard = (uint32_t)(s->regions[s->at].key >> 32);
-    const uint32_t region = (uint32_t)s->regions[s->at].key;
-    const struct ticks_range range = { .shard = shard, .first = region, .count = 1 };
+    const struct ticks_range range = range_of(s);
     if (!round_write_begin(cs, &range, &s->tick))
         return;
     sm_move(&s->sm, SETTLING_PLACING);
-    s->offset = (uint64_t)region * STORE_REGION_BYTES;
+    s->offset = (uint64_t)range.first * STORE_REGION_BYTES;
     s->end = min_u64(s->offset + STORE_REGION_BYTES, l->shard_bytes);
     s->tried = 0;
-    s->order = (struct order_entry) { .shard = shard,
+    s->order = (struct order_entry) { .shard = range.shard,
                                       .exclusive = true,
                                       .offset = s->offset,
                                       .bytes = s->end - s->offset,

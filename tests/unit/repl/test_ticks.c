@@ -109,6 +109,22 @@ static void early_confirmations(void **state)
     closes(5, 2, 3);
 }
 
+/* What settling could not make equal is closed by no round; what is next to it is. */
+static void abandoned(void **state)
+{
+    (void)state;
+    const struct ticks_range range = { 3, 5, 1 };
+    ticks_write_end(&t, write_begin(6));
+    ticks_write_abandon(&t, &range, write_begin(5));
+    assert_true(ticks_round_begin(&t, 3));
+    assert_true(ticks_round_may_flush(&t));
+    const uint32_t flush = ticks_round_flush(&t);
+    ticks_confirmed(&t, 0, flush);
+    ticks_confirmed(&t, 1, flush);
+    closes(6, 1, 3);
+    assert_false(ticks_next_close(&t, &item));
+}
+
 /* Who is excluded meanwhile is not said to be equal; nor who joined after the tick had ended. */
 static void lost_members(void **state)
 {
@@ -322,8 +338,9 @@ static void random_histories(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_round), TEST(a_later_write), TEST(early_confirmations), TEST(lost_members),
-        TEST(no_room), TEST(noted),         TEST(last_tick),           TEST(random_histories),
+        TEST(a_round),   TEST(a_later_write), TEST(early_confirmations),
+        TEST(abandoned), TEST(lost_members),  TEST(no_room),
+        TEST(noted),     TEST(last_tick),     TEST(random_histories),
     };
     return cmocka_run_group_tests_name("ticks", tests, NULL, NULL);
 }

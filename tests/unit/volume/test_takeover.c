@@ -233,7 +233,9 @@ static void what_nobody_can_read_is_an_error(void **state)
         f->stores[i].bad_to = 0;
     assert_int_equal(run(f, NVME_NS_READ, false, 0, BLOCK).code, STATUS_MEDIA_READ);
     assert_int_equal(run(f, NVME_NS_READ, false, 256 * K, BLOCK).code, STATUS_OK);
-    assert_int_equal(c->meta.commits, 0); /* It is not settled. */
+    assert_int_equal(c->meta.commits, 0); /* It is not settled, and no round forgets that. */
+    loop_pass(&f->loop, VOLUME_ROUND_NS);
+    assert_int_equal(f->stores[0].listed[0][0], ALL_SLOTS);
     case_destroy(c);
 }
 
@@ -276,6 +278,55 @@ static void settling_goes_on_without_who_fails(void **state)
     case_destroy(c);
 }
 
+static void release_all(struct fixture *f)
+{
+    for (unsigned i = 0; i < DISKS; i++) {
+        f->stores[i].hold = false;
+        while (f->stores[i].in_flight_count > 0)
+            fake_store_release(&f->stores[i], 0);
+    }
+    loop_run(&f->loop);
+}
+
+/* The same where the member has been excluded before its answer comes, and nothing changes then. */
+static void settling_goes_on_without_who_has_left(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    struct request listed = { 0 }, other = { 0 };
+    for (unsigned i = 0; i < DISKS; i++)
+        put(c, i, 0, 0, 0x10);
+    list_at(c, 0, 0, 0, ALL_SLOTS);
+    f->hold_after_open = true;
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    submit(f, &listed, 0, 0, NVME_NS_READ, 0, BLOCK);
+    loop_run(&f->loop);
+    release_shard(f, 0); /* The source, and one of two targets. */
+    loop_run(&f->loop);
+    release_shard(f, 0);
+    loop_run(&f->loop);
+    assert_int_equal(f->stores[2].in_flight_count, 1);
+    submit(f, &other, 1, 0, NVME_NS_WRITE, 256 * K, BLOCK); /* Shard 1. */
+    loop_run(&f->loop);
+    f->stores[2].fail_next = STATUS(MEDIA_WRITE);
+    fake_store_release(&f->stores[2], 1);
+    fake_store_release(&f->stores[0], 0);
+    fake_store_release(&f->stores[1], 0);
+    loop_run(&f->loop);
+    fake_store_release(&f->stores[0], 0); /* SET */
+    fake_store_release(&f->stores[1], 0);
+    loop_run(&f->loop);
+    assert_false(other.busy);
+    assert_false(is_member(c, 2));
+    f->stores[2].fail_next = STATUS(UNAVAILABLE);
+    fake_store_release(&f->stores[2], 0);
+    loop_run(&f->loop);
+    release_all(f);
+    assert_false(listed.busy);
+    case_destroy(c);
+}
+
 /* A target with too many open regions is no failure: a round closes some, and it goes on. */
 static void a_full_list_is_waited_for(void **state)
 {
@@ -297,12 +348,7 @@ static void a_full_list_is_waited_for(void **state)
     }
     assert_int_equal(c->meta.commits, 0);
     f->stores[2].write_status = STATUS(OK);
-    for (unsigned i = 0; i < DISKS; i++) {
-        f->stores[i].hold = false;
-        while (f->stores[i].in_flight_count > 0)
-            fake_store_release(&f->stores[i], 0);
-    }
-    loop_run(&f->loop);
+    release_all(f);
     loop_pass(&f->loop, VOLUME_ROUND_NS);
     assert_int_equal(c->meta.commits, 0);
     for (unsigned i = 0; i < DISKS; i++)
@@ -362,6 +408,7 @@ int main(void)
         cmocka_unit_test(what_nobody_can_read_is_an_error),
         cmocka_unit_test(what_was_settled_is_closed_by_a_round),
         cmocka_unit_test(settling_goes_on_without_who_fails),
+        cmocka_unit_test(settling_goes_on_without_who_has_left),
         cmocka_unit_test(a_full_list_is_waited_for),
         cmocka_unit_test(a_loss_that_others_make_good_is_not_told),
         cmocka_unit_test(when_all_have_changed_it_is_told),
