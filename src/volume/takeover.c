@@ -14,13 +14,27 @@
 
 /* ---- 7.4: who is a member, and who of them is a source ---- */
 
-/* Whether what was acknowledged and not flushed is gone: nobody has all that was promised. */
-static bool lost_unflushed(const struct volume *v, const struct group_sessions *sessions)
+/*
+ * Whether what was acknowledged and not flushed is gone, and no host may have heard of it: nobody
+ * has all that was promised.  A member with the recorded incarnation whose store may have lost
+ * something has become one by 7.4: the engine that gave it up did not live to tell.
+ */
+static bool lost_unflushed(const struct volume *v)
 {
     const struct group *const g = v->members.group;
+    struct group_session items[GROUP_DISKS_MAX];
+    struct group_sessions whole = { items, 0 };
 
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        const struct leg_call *const call = v->calls[i];
+        if (call->leg.session != NULL && !call->leg.may_have_lost)
+            items[whole.count++] = (struct group_session) {
+                .disk = call->uuid,
+                .incarnation = atomic_load(&call->leg.incarnation_now),
+            };
+    }
     for (uint32_t n = 0; n < g->copyset_count; n++) {
-        if (!group_is_fresh(g, n) && group_sources(g, n, sessions) == 0)
+        if (!group_is_fresh(g, n) && group_sources(g, n, &whole) == 0)
             return true;
     }
     return false;
@@ -43,7 +57,7 @@ void takeover_start(struct volume *v)
     struct group_reason reason;
 
     members_view(v, items, &view);
-    m->lost = lost_unflushed(v, &view.sessions);
+    m->lost = lost_unflushed(v);
     v->status = group_take_over(m->group, &view, v->waited, m->next, &reason);
     if (!status_ok(v->status)) {
         log_warning(v->log, "volume '%s': it cannot be served: %s", v->desc.name, reason.s);

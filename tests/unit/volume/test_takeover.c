@@ -394,6 +394,23 @@ static void when_all_have_changed_it_is_told(void **state)
     case_destroy(c);
 }
 
+/* 7.7: an engine gave up what was not flushed, and died before the host's first Flush. */
+static void a_loss_is_told_until_it_was_heard(void **state)
+{
+    (void)state;
+    for (unsigned flagged = 2; flagged <= DISKS; flagged++) {
+        struct case_ *c = case_create(2);
+        struct fixture *f = c->f;
+        for (unsigned i = 0; i < flagged; i++)
+            f->stores[i].unflushed_loss = true; /* With the recorded incarnations. */
+        assert_int_equal(fixture_open(f).code, STATUS_OK);
+        loop_run(&f->loop);
+        assert_int_equal(run(f, NVME_NS_FLUSH, false, 0, 0).code,
+                         flagged == DISKS ? STATUS_MEDIA_WRITE : STATUS_OK);
+        case_destroy(c);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -412,6 +429,7 @@ int main(void)
         cmocka_unit_test(a_full_list_is_waited_for),
         cmocka_unit_test(a_loss_that_others_make_good_is_not_told),
         cmocka_unit_test(when_all_have_changed_it_is_told),
+        cmocka_unit_test(a_loss_is_told_until_it_was_heard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
