@@ -22,6 +22,7 @@ struct status round_copyset_init(struct round_copyset *r)
     r->buckets = calloc(VOLUME_OPEN_REGIONS, sizeof *r->buckets);
     list_node_init(&r->link);
     list_init(&r->waiting);
+    list_init(&r->copies);
     if (r->regions == NULL || r->buckets == NULL)
         return STATUS(NO_MEMORY);
     ticks_init(&r->ticks, r->regions, VOLUME_OPEN_REGIONS, r->buckets, VOLUME_OPEN_REGIONS);
@@ -95,7 +96,7 @@ static void flush_all(struct rounds *r)
 
 /* ---- Its course ---- */
 
-/* Writes that waited for room, which there may be now. */
+/* Writes and copies that waited for room, which there may be now. */
 void round_waiting_go_on(struct copyset *cs)
 {
     struct list waiting;
@@ -105,6 +106,9 @@ void round_waiting_go_on(struct copyset *cs)
     list_splice_back(&waiting, &cs->round.waiting);
     while ((n = list_pop_front(&waiting)) != NULL)
         fanout_start(CONTAINER_OF(n, struct piece, link));
+    list_splice_back(&waiting, &cs->round.copies);
+    while ((n = list_pop_front(&waiting)) != NULL)
+        range_copy_on_room(CONTAINER_OF(n, struct range_copy, link));
     settling_run(cs);
 }
 

@@ -34,6 +34,7 @@ struct round_copyset {
     struct ticks_region **buckets;
     struct list_node link; /* rounds.wanted */
     struct list waiting;   /* piece.link: there was no room for its regions. */
+    struct list copies;    /* range_copy.link: likewise. */
 };
 
 struct rounds {

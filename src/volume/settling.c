@@ -1,52 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- *   IDLE --> PLACING --> MEMORY --> SOURCE --> TARGET --> WRITING --> TARGET ... --> IDLE
- *                           ^         | ^         |                      |
- *                           |         +-+ another +---- next chunk ------+
- *                           +-------------------------------------------- IDLE (failed)
- */
 #include "volume/settling.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
-#include "base/crc32c.h"
 #include "volume/volume_internal.h"
-
-#define CHUNK_BYTES ((uint64_t)128 << 10)
-
-static_assert(2 * CHUNK_BYTES <= BUF_BYTES_MAX, "source and target in one buffer");
-static_assert(CHUNK_BYTES / STORE_BLOCK_BYTES == ARRAY_COUNT(((struct settling *)0)->crcs), "CRCs");
-
-enum settling_state {
-    SETTLING_IDLE,
-    SETTLING_PLACING, /* The overlap order: on_placed(). */
-    SETTLING_MEMORY,  /* on_memory() */
-    SETTLING_SOURCE,  /* The source's chunk: on_leg(). */
-    SETTLING_TARGET,  /* The target's chunk. */
-    SETTLING_WRITING, /* What it has to get. */
-};
-
-static const struct sm_state settling_states[] = {
-    [SETTLING_IDLE] = { "idle", SM_TO(SETTLING_PLACING) },
-    [SETTLING_PLACING] = { "placing", SM_TO(SETTLING_MEMORY) | SM_TO(SETTLING_IDLE) },
-    [SETTLING_MEMORY] = { "memory", SM_TO(SETTLING_SOURCE) | SM_TO(SETTLING_IDLE) },
-    [SETTLING_SOURCE] = { "source",
-                          SM_TO(SETTLING_SOURCE) | SM_TO(SETTLING_TARGET) | SM_TO(SETTLING_IDLE) },
-    [SETTLING_TARGET] = { "target", SM_TO(SETTLING_TARGET) | SM_TO(SETTLING_WRITING) |
-                                        SM_TO(SETTLING_SOURCE) | SM_TO(SETTLING_IDLE) },
-    [SETTLING_WRITING] = { "writing", SM_TO(SETTLING_WRITING) | SM_TO(SETTLING_TARGET) |
-                                          SM_TO(SETTLING_SOURCE) | SM_TO(SETTLING_IDLE) },
-};
-
-static void chunk_begin(struct copyset *cs);
-static void target_next(struct copyset *cs, unsigned from);
-static void target_compare(struct copyset *cs);
-
-static struct copyset *copyset_of(struct settling *s)
-{
-    return CONTAINER_OF(s, struct copyset, settling);
-}
 
 /* ---- Regions ---- */
 
@@ -54,12 +12,12 @@ void settling_init(struct settling *s)
 {
     *s = (struct settling) { 0 };
     list_init(&s->waiting);
-    sm_init(&s->sm, settling_states, SETTLING_IDLE);
+    range_copy_init(&s->copy);
 }
 
 void settling_fini(struct settling *s)
 {
-    assert(s->sm.now == SETTLING_IDLE);
+    assert(!range_copy_is_busy(&s->copy));
     assert(list_empty(&s->waiting));
     free(s->regions);
 }
@@ -160,271 +118,90 @@ static void waiting_go_on(struct settling *s)
 
 /* ---- The end of a region ---- */
 
-/* The region under way. */
-static struct ticks_range range_of(const struct settling *s)
+bool settling_is_busy(const struct settling *s)
 {
-    const uint64_t key = s->regions[s->at].key;
-
-    return (
-        struct ticks_range) { .shard = (uint32_t)(key >> 32), .first = (uint32_t)key, .count = 1 };
+    return range_copy_is_busy(&s->copy);
 }
 
-/* done: it is settled, or cannot be.  Otherwise it is begun anew, with whoever is a member then. */
-static void region_end(struct copyset *cs, bool done, bool failed)
+/* It is settled, or cannot be. */
+static void region_end(struct copyset *cs, bool failed)
 {
     struct settling *const s = &cs->settling;
 
-    buf_put(cs->slice->scratch, s->memory);
-    s->memory = (struct span) { 0 };
-    sm_move(&s->sm, SETTLING_IDLE);
-    s->regions[s->at].done = done;
+    s->regions[s->at].done = true;
     s->regions[s->at].failed = failed;
-    s->left -= done ? 1 : 0;
+    s->left--;
     s->failures += failed ? 1 : 0;
-    order_leave(cs->slice->order, &s->order);
-    const struct ticks_range range = range_of(s);
-    if (done && !failed)
-        round_write_end(cs, s->tick);
-    else
-        round_write_abandon(cs, &range, s->tick); /* A round would close what may differ. */
-    if (done || cs->slice->fenced)
-        waiting_go_on(s); /* Else they would begin it anew at once. */
-    if (done && s->left == 0)
+    waiting_go_on(s);
+    if (s->left == 0)
         takeover_copyset_settled(cs);
-    if (cs->slice->fenced)
-        members_slice_quiet(cs->slice);
-    else if (done)
-        settling_run(cs);
-}
-
-bool settling_is_busy(const struct settling *s)
-{
-    return s->sm.now != SETTLING_IDLE;
+    settling_run(cs);
 }
 
 static void region_fail(struct copyset *cs)
 {
-    struct settling *const s = &cs->settling;
+    const struct range_copy *const c = &cs->settling.copy;
 
     log_error(cs->slice->volume->log,
-              "volume '%s': shard %u: no replica can read all of the MiB at %llu, where they may "
-              "differ: its commands fail",
-              cs->slice->volume->desc.name, s->order.shard, (unsigned long long)s->order.offset);
-    region_end(cs, true, true);
+              "volume '%s': shard %u: no replica can read %u blocks from %llu on, where they may "
+              "differ: commands to this MiB fail",
+              cs->slice->volume->desc.name, c->order.shard, c->unreadable,
+              (unsigned long long)c->unreadable_at);
+    region_end(cs, true);
 }
 
-/* ---- Commands ---- */
-
-static void on_leg(struct leg_io *io);
-
-static void send(struct copyset *cs, unsigned slot, enum store_opcode opcode, struct span data,
-                 uint64_t offset)
+/* A member has failed: the region is begun anew when it is excluded, fanout_members_changed(). */
+static void on_failed(struct copyset *cs)
 {
-    struct settling *const s = &cs->settling;
-    struct leg_io *const io = &s->io;
+    const struct range_copy *const c = &cs->settling.copy;
 
-    io->owner = cs;
-    io->slot = slot;
-    io->leg = cs->slice->map->legs[cs->leg[slot]];
-    io->reactor = cs->slice->reactor;
-    io->done = on_leg;
-    io->store.opcode = opcode;
-    io->store.fua = false;
-    io->store.create = true;
-    io->store.shard = s->order.shard;
-    io->store.offset = offset;
-    io->store.bytes = data.bytes;
-    io->store.data = data;
-    io->store.crcs = opcode == STORE_OP_WRITE ? s->crcs : NULL;
-    io->store.tick = s->tick;
-    leg_submit(io);
-}
-
-static uint64_t chunk_bytes(const struct settling *s)
-{
-    return min_u64(CHUNK_BYTES, s->end - s->offset);
-}
-
-static struct span chunk_of(const struct settling *s, bool of_target)
-{
-    return span_sub(s->memory, of_target ? CHUNK_BYTES : 0, chunk_bytes(s));
-}
-
-/* ---- Comparing ---- */
-
-static bool block_differs(const struct settling *s, uint64_t at)
-{
-    return memcmp(chunk_of(s, false).at + at, chunk_of(s, true).at + at, STORE_BLOCK_BYTES) != 0;
-}
-
-static bool block_is_zero(const struct settling *s, uint64_t at)
-{
-    const uint8_t *const block = chunk_of(s, false).at + at;
-
-    return block[0] == 0 && memcmp(block, block + 1, STORE_BLOCK_BYTES - 1) == 0;
-}
-
-/* The next blocks in a row that differ, all zeros or none; false at the end of the chunk. */
-static bool next_difference(struct settling *s, uint64_t *out_at, uint64_t *out_bytes,
-                            bool *out_zero)
-{
-    uint64_t at = s->done_bytes;
-
-    while (at < chunk_bytes(s) && !block_differs(s, at))
-        at += STORE_BLOCK_BYTES;
-    if (at == chunk_bytes(s))
-        return false;
-    *out_at = at;
-    *out_zero = block_is_zero(s, at);
-    while (at < chunk_bytes(s) && block_differs(s, at) && block_is_zero(s, at) == *out_zero)
-        at += STORE_BLOCK_BYTES;
-    *out_bytes = at - *out_at;
-    return true;
-}
-
-static void target_compare(struct copyset *cs)
-{
-    struct settling *const s = &cs->settling;
-    uint64_t at, bytes;
-    bool zero;
-
-    if (!next_difference(s, &at, &bytes, &zero)) {
-        target_next(cs, s->target + 1);
+    if (cs->slice->fenced) {
+        waiting_go_on(&cs->settling);
+        members_slice_quiet(cs->slice);
         return;
     }
-    s->done_bytes = at + bytes;
-    const struct span data = span_sub(chunk_of(s, false), at, bytes);
-    for (uint64_t i = 0; i < bytes / STORE_BLOCK_BYTES; i++)
-        s->crcs[i] = crc32c(data.at + i * STORE_BLOCK_BYTES, STORE_BLOCK_BYTES);
-    sm_move(&s->sm, SETTLING_WRITING);
-    send(cs, s->target, zero ? STORE_OP_WRITE_ZEROES : STORE_OP_WRITE, data, s->offset + at);
-}
-
-/* The next member to compare with the source; after the last one, the next chunk. */
-static void target_next(struct copyset *cs, unsigned from)
-{
-    struct settling *const s = &cs->settling;
-    unsigned slot = from;
-
-    while (cs->members >> slot != 0 && ((cs->members >> slot & 1) == 0 || slot == s->source))
-        slot++;
-    if (cs->members >> slot != 0) {
-        s->target = slot;
-        s->done_bytes = 0;
-        sm_move(&s->sm, SETTLING_TARGET);
-        send(cs, slot, STORE_OP_READ, chunk_of(s, true), s->offset);
-        return;
-    }
-    s->offset += chunk_bytes(s);
-    s->tried = 0;
-    if (s->offset < s->end)
-        chunk_begin(cs);
-    else
-        region_end(cs, true, false);
-}
-
-/* ---- Reading ---- */
-
-/* From a source that has not failed to read this chunk: those with the recorded incarnation. */
-static void chunk_begin(struct copyset *cs)
-{
-    struct settling *const s = &cs->settling;
-    const unsigned left = cs->sources & cs->members & ~s->tried;
-
-    if (left == 0) {
-        region_fail(cs);
-        return;
-    }
-    s->source = (unsigned)__builtin_ctz(left);
-    sm_move(&s->sm, SETTLING_SOURCE);
-    send(cs, s->source, STORE_OP_READ, chunk_of(s, false), s->offset);
-}
-
-/* Bad blocks of a target are written like those that differ: what they have does not matter. */
-static void take_for_different(struct settling *s)
-{
-    const struct span source = chunk_of(s, false), target = chunk_of(s, true);
-
-    for (size_t i = 0; i < target.bytes; i++)
-        target.at[i] = (uint8_t)~source.at[i];
-}
-
-static void on_failed(struct copyset *cs, const struct leg_io *io)
-{
-    struct settling *const s = &cs->settling;
-
-    if (status_is(io->status, STATUS_MEDIA_READ) && s->sm.now == SETTLING_SOURCE) {
-        s->tried |= 1u << io->slot;
-        chunk_begin(cs);
-        return;
-    }
-    if (status_is(io->status, STATUS_MEDIA_READ) && s->sm.now == SETTLING_TARGET) {
-        take_for_different(s);
-        target_compare(cs);
-        return;
-    }
-    if (status_is(io->status, STATUS_LIST_FULL)) {
-        region_end(cs, false, false); /* Until a round has closed some: round_waiting_go_on(). */
-        round_want(cs);
-        return;
-    }
-    const bool is_out = (cs->members >> io->slot & 1) == 0;
-    members_report(cs->slice->volume, io->leg, io->status);
-    region_end(cs, false, false); /* Until it is excluded: fanout_members_changed(). */
+    const bool is_out = (cs->members >> c->slot & 1) == 0;
+    members_report(cs->slice->volume, cs->slice->map->legs[cs->leg[c->slot]], c->status);
     if (is_out)
         settling_run(cs); /* That was before its answer came, and does not come again. */
 }
 
-static void on_leg(struct leg_io *io)
+static void on_copied(struct range_copy *c, enum range_copy_end end)
 {
-    struct copyset *const cs = io->owner;
-    struct settling *const s = &cs->settling;
+    struct copyset *const cs = c->copyset;
 
-    if (cs->slice->fenced) {
-        region_end(cs, false, false);
-    } else if (!status_ok(io->status)) {
-        on_failed(cs, io);
-    } else if (s->sm.now == SETTLING_SOURCE) {
-        target_next(cs, 0);
-    } else {
-        target_compare(cs); /* Also what follows behind what was written. */
+    switch (end) {
+    case RANGE_COPY_EQUAL:
+        region_end(cs, false);
+        return;
+    case RANGE_COPY_UNREADABLE:
+        region_fail(cs);
+        return;
+    case RANGE_COPY_FAILED:
+        on_failed(cs);
+        return;
     }
 }
 
 /* ---- The beginning of a region ---- */
 
-static void memory_get(struct copyset *cs);
-
-static void on_memory(struct buf_waiter *waiter)
+/* Those with the recorded incarnation. */
+static unsigned sources_of(const struct range_copy *c)
 {
-    memory_get(copyset_of(CONTAINER_OF(waiter, struct settling, waiter)));
+    return c->copyset->sources & c->copyset->members;
 }
 
-static void memory_get(struct copyset *cs)
+static unsigned targets_of(const struct range_copy *c)
 {
-    struct settling *const s = &cs->settling;
-
-    s->memory = buf_get(cs->slice->scratch, 2 * CHUNK_BYTES);
-    if (s->memory.at == NULL) {
-        s->waiter.retry = on_memory;
-        buf_wait(cs->slice->scratch, &s->waiter);
-        return;
-    }
-    chunk_begin(cs);
+    return c->copyset->members;
 }
 
-static void on_placed(struct order_entry *entry)
-{
-    struct settling *const s = CONTAINER_OF(entry, struct settling, order);
-    struct copyset *const cs = copyset_of(s);
-
-    if (cs->slice->fenced) {
-        region_end(cs, false, false);
-        return;
-    }
-    sm_move(&s->sm, SETTLING_MEMORY);
-    memory_get(cs);
-}
+static const struct range_copy_ops settling_ops = {
+    .sources = sources_of,
+    .targets = targets_of,
+    .done = on_copied,
+    .until_equal_open = true,
+};
 
 /* The region that is to be settled next: what somebody waits for, else in order. */
 static bool next_region(struct settling *s)
@@ -445,23 +222,16 @@ void settling_run(struct copyset *cs)
     struct settling *const s = &cs->settling;
     const struct layout *const l = &cs->slice->map->layout;
 
-    if (s->left == 0 || s->sm.now != SETTLING_IDLE || cs->slice->fenced ||
+    if (s->left == 0 || settling_is_busy(s) || cs->slice->fenced ||
         fanout_reachable(cs, cs->members) != cs->members || !next_region(s))
         return;
-    const struct ticks_range range = range_of(s);
-    if (!round_write_begin(cs, &range, &s->tick))
-        return;
-    sm_move(&s->sm, SETTLING_PLACING);
-    s->offset = (uint64_t)range.first * STORE_REGION_BYTES;
-    s->end = min_u64(s->offset + STORE_REGION_BYTES, l->shard_bytes);
-    s->tried = 0;
-    s->order = (struct order_entry) { .shard = range.shard,
-                                      .exclusive = true,
-                                      .offset = s->offset,
-                                      .bytes = s->end - s->offset,
-                                      .granted = on_placed };
-    if (order_enter(cs->slice->order, &s->order))
-        on_placed(&s->order);
+    const uint64_t offset = (uint64_t)(uint32_t)s->regions[s->at].key * STORE_REGION_BYTES;
+    const struct range_copy_range range = {
+        .shard = (uint32_t)(s->regions[s->at].key >> 32),
+        .offset = offset,
+        .bytes = min_u64(STORE_REGION_BYTES, l->shard_bytes - offset),
+    };
+    range_copy_start(&s->copy, cs, &settling_ops, &range);
 }
 
 void settling_stop(struct copyset *cs)

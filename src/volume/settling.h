@@ -8,19 +8,16 @@
  *                  v                  |
  *               waiting --(settled)---+      regions that nobody asks for follow in the background
  *
- * A region is settled in its place in the overlap order (R10), a chunk at a time: what one source
- * has is written to every other member that has something else.
+ * A region is settled by a range_copy: what one source has is written to every other member that
+ * has something else.
  *
  * Threading: the slice's; settling_add() before the slices know of the copyset.
- * Memory:    16 bytes for each region, until all are settled; chunks from the reactor's scratch.
+ * Memory:    16 bytes for each region, until all are settled.
  */
 #ifndef VOLUME_SETTLING_H
 #define VOLUME_SETTLING_H
 
-#include "base/sm.h"
-#include "io/buf.h"
-#include "volume/leg.h"
-#include "volume/order.h"
+#include "volume/range_copy.h"
 
 struct copyset;
 struct piece;
@@ -28,7 +25,7 @@ struct piece;
 struct settling_region {
     uint64_t key; /* Shard << 32 | region. */
     bool done;
-    bool failed; /* No source can read all of it: its commands end with MEDIA_READ. */
+    bool failed; /* Of some block no source can be read: its commands end with MEDIA_READ. */
 };
 
 struct settling {
@@ -39,20 +36,8 @@ struct settling {
     uint32_t next;       /* To look at, for the background. */
     struct list waiting; /* piece.link */
 
-    /* The region under way. */
-    struct sm sm;
-    uint32_t at; /* Its index. */
-    struct order_entry order;
-    uint64_t offset, end; /* Of the present chunk, and of the region: bytes in the shard. */
-    unsigned tried;       /* Slots that could not read the chunk. */
-    unsigned source;      /* Slot. */
-    unsigned target;      /* Slot that is compared with it. */
-    uint64_t done_bytes;  /* Of the chunk, at the target. */
-    struct span memory;   /* Source's, then target's. */
-    struct buf_waiter waiter;
-    struct leg_io io;
-    uint32_t crcs[32];
-    uint32_t tick; /* 0: it waits for room in the open regions. */
+    uint32_t at; /* Index of the region under way. */
+    struct range_copy copy;
 };
 
 void settling_init(struct settling *s);

@@ -6,7 +6,8 @@
  *   slice.c     on the slice's reactor: piece -> overlap order
  *   fanout.c    there: piece -> replicas of its copyset, and back
  *   members.c   on home: which replicas are in sync
- *   rounds.c    on the slice's reactor: closing regions        settling.c  making replicas equal
+ *   rounds.c    on the slice's reactor: closing regions
+ *   range_copy.c  there: making replicas equal in a range      settling.c  ... in listed regions
  *   takeover.c  on home: a new engine takes over from the one before
  *   copy.c      Copy, a chunk at a time
  *   volume.c    opening, closing, deleting      grow.c      growing
@@ -27,6 +28,7 @@
 #include "volume/limits.h"
 #include "volume/members.h"
 #include "volume/order.h"
+#include "volume/range_copy.h"
 #include "volume/rounds.h"
 #include "volume/settling.h"
 #include "volume/volume.h"

@@ -163,6 +163,8 @@ static struct status fake_write(struct store *s, const struct store_io *io)
     if (*shard == NULL)
         *shard = calloc(1, s->shard_bytes);
     memcpy(*shard + io->offset, io->data.at, io->bytes);
+    if (io->offset <= s->bad_from && io->offset + io->bytes >= s->bad_to)
+        s->bad_to = 0;
     return STATUS(OK);
 }
 

@@ -217,6 +217,31 @@ static void bad_blocks_are_settled_from_others(void **state)
     }
 }
 
+/* Each source has a bad block, each another one: all of the region is settled, and nothing else. */
+static void bad_blocks_cost_only_themselves(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    for (unsigned i = 0; i < DISKS; i++) {
+        for (unsigned k = 0; k < 32; k++)
+            put(c, i, 0, k * BLOCK, 0x22);
+        put(c, i, 0, (4 + i) * BLOCK, 0x01);
+        f->stores[i].bad_from = (4 + i) * BLOCK;
+        f->stores[i].bad_to = (5 + i) * BLOCK;
+    }
+    list_at(c, 0, 0, 0, ALL_SLOTS);
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    loop_run(&f->loop);
+    for (unsigned i = 0; i < DISKS; i++) {
+        for (unsigned k = 0; k < 32; k++)
+            assert_int_equal(got(c, i, 0, k * BLOCK), 0x22);
+        assert_int_equal(f->stores[i].writes, 1);
+    }
+    assert_int_equal(run(f, NVME_NS_READ, false, 0, 128 * K).code, STATUS_OK);
+    case_destroy(c);
+}
+
 /* What no source can read is an error, never one of the values that they may have. */
 static void what_nobody_can_read_is_an_error(void **state)
 {
@@ -422,6 +447,7 @@ int main(void)
         cmocka_unit_test(who_may_have_lost_something_is_no_source),
         cmocka_unit_test(a_read_waits_for_its_region),
         cmocka_unit_test(bad_blocks_are_settled_from_others),
+        cmocka_unit_test(bad_blocks_cost_only_themselves),
         cmocka_unit_test(what_nobody_can_read_is_an_error),
         cmocka_unit_test(what_was_settled_is_closed_by_a_round),
         cmocka_unit_test(settling_goes_on_without_who_fails),

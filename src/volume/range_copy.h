@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Makes a range of a shard equal on several replicas of its copyset: what one source has is written
+ * to every target that has something else (docs/replication.md, 7.5, 9.4, 11.3).
+ *
+ *   its place in the overlap order --> memory --> tick --> chunks: read a source,
+ *                                                          then read and write each target
+ *
+ * R10: the place is exclusive, taken before the source is read, and kept until the last target has
+ * answered.  Memory comes before the tick, so that who has a tick waits for nothing but disks.
+ *
+ * A chunk that a replica cannot read is gone through block by block, so that one bad block costs
+ * nothing but itself.
+ *
+ * Threading: the slice's that owns the copyset.
+ * Memory:    embedded; chunks from the reactor's scratch memory.
+ */
+#ifndef VOLUME_RANGE_COPY_H
+#define VOLUME_RANGE_COPY_H
+
+#include "base/sm.h"
+#include "io/buf.h"
+#include "volume/leg.h"
+#include "volume/order.h"
+
+struct copyset;
+struct range_copy;
+
+enum range_copy_end {
+    RANGE_COPY_EQUAL,
+    RANGE_COPY_UNREADABLE, /* Of some blocks no source could be read; the others are equal. */
+    RANGE_COPY_FAILED,     /* A replica has answered otherwise: slot and status; or FENCED. */
+};
+
+/* Sets of slots are asked for anew for each chunk: members may have changed. */
+struct range_copy_ops {
+    unsigned (*sources)(const struct range_copy *c);
+    unsigned (*targets)(const struct range_copy *c);
+    void (*done)(struct range_copy *c, enum range_copy_end end);
+    /*
+     * The range is whole regions in which members may differ: until they are equal no round closes
+     * them.
+     */
+    bool until_equal_open;
+};
+
+struct range_copy_range {
+    uint32_t shard;
+    uint64_t offset; /* Bytes in the shard; whole blocks. */
+    uint64_t bytes;
+};
+
+struct range_copy {
+    /* Valid in done. */
+    unsigned slot; /* FAILED: who. */
+    struct status status;
+    uint32_t unreadable;     /* Blocks. */
+    uint64_t unreadable_at;  /* The first of them: bytes in the shard. */
+    uint64_t compared_bytes; /* At all targets together. */
+    uint64_t copied_bytes;
+
+    /* Private to range_copy.c. */
+    const struct range_copy_ops *ops;
+    struct copyset *copyset;
+    struct sm sm;
+    struct order_entry order;
+    uint64_t offset, end; /* Of the present chunk, and of the range. */
+    uint64_t fine_until;  /* Up to here a chunk is one block. */
+    unsigned tried;       /* Slots that could not read the chunk. */
+    unsigned source;      /* Slot. */
+    unsigned target;      /* Slot that is compared with it. */
+    uint64_t done_bytes;  /* Of the chunk, at the target. */
+    uint64_t chunk_max;
+    struct span memory; /* Source's, then target's. */
+    struct buf_waiter waiter;
+    struct list_node link; /* round_copyset.copies: it waits for room in the open regions. */
+    struct leg_io io;
+    uint32_t crcs[32];
+    uint32_t tick; /* 0: none. */
+};
+
+void range_copy_init(struct range_copy *c);
+
+/* Starts it; it is not busy.  done follows, from the loop or before this returns. */
+void range_copy_start(struct range_copy *c, struct copyset *cs, const struct range_copy_ops *ops,
+                      const struct range_copy_range *range);
+
+/* Whether done is to follow. */
+bool range_copy_is_busy(const struct range_copy *c);
+
+/* There may be room in the open regions, or the slice is fenced. */
+void range_copy_on_room(struct range_copy *c);
+
+#endif
