@@ -117,6 +117,9 @@ struct status desired_change(struct meta *m, struct meta_txn *txn, struct uuid n
                              struct status (*change)(void *ctx, Stored__V1__Desired *desired),
                              void *ctx) MUST_CHECK;
 
+/* Only compares it: the transaction rests on what the node is to have. */
+struct status desired_expect(struct meta *m, struct meta_txn *txn, struct uuid node) MUST_CHECK;
+
 /* The node's record; *out_record is NULL where there is none yet. */
 struct status desired_read(struct ctl *ctl, struct uuid node,
                            Stored__V1__Desired **out_record) MUST_CHECK;

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "nvme/nqn.h"
 
@@ -23,6 +24,39 @@ static uint32_t disk_index(struct disk_table *t, ProtobufCBinaryData uuid, struc
     t->uuids = arena_grow(arena, t->uuids, t->count, sizeof *t->uuids);
     t->uuids[t->count] = arena_uuid_bytes(arena, wanted);
     return (uint32_t)t->count++;
+}
+
+/* Tuples of so many disks each. */
+static uint32_t tuple_index(Trilith__V1__DesiredVolume *v, const uint32_t *disks, uint32_t replicas)
+{
+    const size_t bytes = replicas * sizeof *disks;
+    size_t at = 0;
+
+    while (at < v->n_tuples && memcmp(&v->tuples[at], disks, bytes) != 0)
+        at += replicas;
+    if (at == v->n_tuples) {
+        memcpy(&v->tuples[at], disks, bytes);
+        v->n_tuples += replicas;
+    }
+    return (uint32_t)(at / replicas);
+}
+
+/* A tuple is named once: there are at most CTL_TUPLES_MAX of them. */
+static void part_tuples(const Stored__V1__Volume *r, const uint32_t *indexes,
+                        Trilith__V1__DesiredVolume *v, struct arena *arena)
+{
+    uint32_t disks[CTL_REPLICAS_MAX];
+
+    assert(r->replicas <= CTL_REPLICAS_MAX);
+    v->tuples = arena_alloc(arena, (size_t)CTL_TUPLES_MAX * r->replicas * sizeof *v->tuples);
+    for (size_t i = 0; i + r->replicas <= r->n_placement; i += r->replicas) {
+        for (uint32_t slot = 0; slot < r->replicas; slot++) {
+            assert(r->placement[i + slot] < r->n_disks); /* We wrote it so. */
+            disks[slot] = indexes[r->placement[i + slot]];
+        }
+        v->placement[v->n_placement++] = tuple_index(v, disks, r->replicas);
+        assert(v->n_tuples <= (size_t)CTL_TUPLES_MAX * r->replicas);
+    }
 }
 
 static Trilith__V1__DesiredVolume *part_volume(const Stored__V1__Volume *r, struct disk_table *t,
@@ -51,8 +85,13 @@ static Trilith__V1__DesiredVolume *part_volume(const Stored__V1__Volume *r, stru
     v->n_allowed_hosts = r->n_allowed_hosts;
     for (size_t i = 0; i < r->n_disks; i++)
         indexes[i] = disk_index(t, r->disks[i], arena);
-    v->n_placement = r->n_placement;
+    v->delete_epoch = r->delete_epoch;
     v->placement = arena_alloc(arena, r->n_placement * sizeof *v->placement);
+    if (r->replicas > 1) {
+        part_tuples(r, indexes, v, arena);
+        return v;
+    }
+    v->n_placement = r->n_placement;
     for (size_t i = 0; i < r->n_placement; i++) {
         assert(r->placement[i] < r->n_disks); /* We wrote it so. */
         v->placement[i] = indexes[r->placement[i]];

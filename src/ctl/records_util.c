@@ -89,6 +89,19 @@ struct status desired_bump(struct meta *m, struct meta_txn *txn, struct uuid nod
     return desired_change(m, txn, node, NULL, NULL);
 }
 
+struct status desired_expect(struct meta *m, struct meta_txn *txn, struct uuid node)
+{
+    const struct meta_key key = key_desired(node);
+    struct meta_value value = { 0 };
+    const struct status st = meta_get(m, key.s, &value);
+
+    if (!status_is(st, STATUS_NOT_FOUND))
+        TRY(st);
+    meta_txn_expect(txn, key.s, value.revision);
+    meta_value_free(&value);
+    return STATUS(OK);
+}
+
 struct status desired_read(struct ctl *ctl, struct uuid node, Stored__V1__Desired **out_record)
 {
     ProtobufCMessage *found = NULL;

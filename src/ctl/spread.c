@@ -77,8 +77,6 @@ static void say_missing(const struct planning *p, const struct domains *map)
         say_domains(p, map);
     else if (node_mask_count(p->nodes) > have && p->request->within == 0)
         say(p->problem, " of %u", node_mask_count(p->nodes));
-    if (have > 0)
-        say(p->problem, "; --allow-degraded makes it with %u", have);
 }
 
 /* How many replicas there are to be: as asked, or with allow_degraded as many as can be apart. */

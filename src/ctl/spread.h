@@ -50,9 +50,9 @@ struct spread_result {
 
 /*
  * Fills out_disks[shape.shard_count * replicas], indexes into cluster->disks: those of shard i at
- * i * replicas.  The first of them is the one to read from, and takes turns; so the same disks can
- * come in another order, and are still one copyset of the group.  Degraded, the last ones are
- * SPREAD_NO_DISK.  Adds to the planned bytes of cluster->disks.
+ * i * replicas.  The first of them takes turns; so the same disks can come in another order, and
+ * are then another tuple.  Degraded, the last ones are SPREAD_NO_DISK.  Adds to the planned bytes
+ * of cluster->disks.
  *
  * NO_SPACE, with *problem, if there are not enough nodes or domains; with allow_degraded only if
  * there is no node at all.  NO_MEMORY, with *problem empty.  Then nothing is changed.

@@ -85,9 +85,6 @@ static struct status check_layout(const Trilith__V1__VolumeSpec *s, struct probl
         return wrong(problem,
                      "volume '%s': LBAs of %u bytes are not supported, but 512 and 4096 are",
                      s->name, s->lba_bytes);
-    if (s->replicas > 1)
-        return wrong(problem, "volume '%s': %u replicas are not supported, but 1 is", s->name,
-                     s->replicas);
     if (s->shard_bytes != 0 &&
         (!is_power_of_two(s->shard_bytes) || s->shard_bytes < CTL_SHARD_BYTES_MIN ||
          s->shard_bytes > CTL_SHARD_BYTES_MAX))
@@ -104,6 +101,33 @@ static struct status check_layout(const Trilith__V1__VolumeSpec *s, struct probl
     if (s->stripe_width > CTL_STRIPE_WIDTH_MAX)
         return wrong(problem, "volume '%s': a stripe is at most %u shards wide", s->name,
                      CTL_STRIPE_WIDTH_MAX);
+    return STATUS(OK);
+}
+
+static struct status check_replicas(const Trilith__V1__VolumeSpec *s, struct problem *problem)
+{
+    const uint32_t replicas = s->replicas != 0 ? s->replicas : 1;
+
+    if (replicas > CTL_REPLICAS_MAX)
+        return wrong(problem, "volume '%s': it cannot have %u replicas, but 1, 2 or 3", s->name,
+                     replicas);
+    if (s->min_in_sync > replicas)
+        return wrong(problem,
+                     "volume '%s': of %u replica%s %u can never be in sync; --min-in-sync is at "
+                     "most %u",
+                     s->name, replicas, replicas == 1 ? "" : "s", s->min_in_sync, replicas);
+    if (replicas == 1 && s->stride_nodes > 1)
+        return wrong(problem,
+                     "volume '%s': one replica lies on one node; --stride is for 2 or 3 replicas",
+                     s->name);
+    if (s->stride_nodes > CTL_NODES_MAX)
+        return wrong(problem, "volume '%s': a stride of %u nodes is more than a cluster has, %u",
+                     s->name, s->stride_nodes, CTL_NODES_MAX);
+    if (s->stride_nodes != 0 && s->stride_nodes < replicas)
+        return wrong(problem,
+                     "volume '%s': a stride of %u nodes has no room for %u replicas; it has at "
+                     "least %u",
+                     s->name, s->stride_nodes, replicas, replicas);
     return STATUS(OK);
 }
 
@@ -128,6 +152,7 @@ struct status validate_spec(const Trilith__V1__VolumeSpec *spec, struct problem 
         return wrong(problem, "volume '%.80s': a name has %s", spec->name, VOLUME_NAME_RULE);
     TRY(validate_volume_bytes(spec->name, spec->bytes, problem));
     TRY(check_layout(spec, problem));
+    TRY(check_replicas(spec, problem));
     TRY(check_hosts(spec, problem));
     if (spec->on_unflushed_loss > TRILITH__V1__UNFLUSHED_LOSS__UNFLUSHED_LOSS_CONTINUE)
         return wrong(problem, "volume '%s': on_unflushed_loss has no such value", spec->name);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * CreateVolume: chooses a node and a place for every shard, and records the volume.
+ * CreateVolume: chooses a node and a place for every shard, and records the volume; with several
+ * replicas, its group's record in the same transaction.
  *
- * The plan reads all disks and volumes, and the transaction compares the names and the node's
- * desired record: a volume that somebody else created on the same node meanwhile is a conflict,
- * and the plan is made again.
+ * The plan reads all disks and volumes, and the transaction compares the names and the desired
+ * records of the nodes that it is placed on: a volume that somebody else created on the same node
+ * meanwhile, or a disk that is to leave it, is a conflict, and the plan is made again.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include "ctl/ctl_internal.h"
 #include "ctl/placement.h"
 #include "ctl/volume_create.h"
+#include "ctl/volume_spread.h"
 
 /* A node that has disks to give, with what is planned on them. */
 struct candidate {
@@ -64,7 +66,8 @@ static void candidate_count(struct candidate *c, const Stored__V1__Volume *v)
         const struct uuid disk = field_uuid(v->disks[v->placement[i]]);
         for (uint32_t d = 0; d < c->disk_count; d++)
             if (uuid_equal(c->uuids[d], disk))
-                c->disks[d].planned_bytes += volume_planned_bytes(v, (uint32_t)i);
+                c->disks[d].planned_bytes +=
+                    volume_planned_bytes(v, (uint32_t)(i / max_u64(v->replicas, 1)));
     }
 }
 
@@ -92,6 +95,16 @@ static struct status MUST_CHECK candidate_take(struct ctl *ctl, const struct obs
     return STATUS(OK);
 }
 
+static struct status MUST_CHECK check_count(const struct creation *c, size_t count)
+{
+    if (count < CTL_VOLUMES_MAX)
+        return STATUS(OK);
+    snprintf(c->problem->s, sizeof c->problem->s,
+             "volume '%s': there are %u volumes already, and no more are possible", c->spec->name,
+             CTL_VOLUMES_MAX);
+    return STATUS(LIMIT);
+}
+
 /* The connected node with the most space that is not planned yet. */
 static struct status choose_node(struct creation *c, struct candidate *best)
 {
@@ -106,12 +119,7 @@ static struct status choose_node(struct creation *c, struct candidate *best)
     }
     records_free(&volumes);
     TRY(st);
-    if (count >= CTL_VOLUMES_MAX) {
-        snprintf(c->problem->s, sizeof c->problem->s,
-                 "volume '%s': there are %u volumes already, and no more are possible",
-                 c->spec->name, CTL_VOLUMES_MAX);
-        return STATUS(LIMIT);
-    }
+    TRY(check_count(c, count));
     if (best->disk_count > 0)
         return STATUS(OK);
     snprintf(c->problem->s, sizeof c->problem->s,
@@ -134,59 +142,143 @@ static void record_fill(Stored__V1__Volume *r, const struct creation *c, uint32_
     r->name = s->name;
     r->bytes = s->bytes;
     r->lba_bytes = or_default(s->lba_bytes, CTL_LBA_BYTES_DEF);
-    r->replicas = 1;
-    r->min_in_sync = 1;
+    r->replicas = or_default(s->replicas, 1);
+    /* Two failures shall not meet in the time that it takes to copy one replica: of three, two. */
+    r->min_in_sync = or_default(s->min_in_sync, r->replicas > 2 ? 2 : 1);
+    r->stride_nodes = s->stride_nodes;
+    r->allow_degraded = s->allow_degraded;
     r->shard_bytes =
         s->shard_bytes != 0 ? s->shard_bytes : placement_shard_bytes(s->bytes, disk_count);
     r->stripe_unit_bytes = or_default(s->stripe_unit_bytes, CTL_STRIPE_UNIT_DEF);
-    const uint32_t shards = (uint32_t)((s->bytes + r->shard_bytes - 1) / r->shard_bytes);
     /* Not cut to the shards that it has: it may grow. */
-    r->stripe_width =
-        or_default(s->stripe_width, (uint32_t)min_u64(disk_count, CTL_STRIPE_WIDTH_DEF));
+    r->stripe_width = or_default(s->stripe_width,
+                                 (uint32_t)max_u64(min_u64(disk_count, CTL_STRIPE_WIDTH_DEF), 1));
     r->continue_on_unflushed_loss =
         s->on_unflushed_loss == TRILITH__V1__UNFLUSHED_LOSS__UNFLUSHED_LOSS_CONTINUE;
     r->allowed_hosts = s->allowed_hosts;
     r->n_allowed_hosts = s->n_allowed_hosts;
     r->created_unix_ms = rpc_wall_ns(c->ctl->loop) / NS_PER_MS;
-    r->n_placement = shards;
+    r->uuid = record_bytes(&c->uuid);
 }
 
-static void warn_overcommit(const struct creation *c, const struct candidate *node)
+static uint32_t shards_of(const Stored__V1__Volume *r)
 {
-    const uint64_t over = placement_overcommit(node->disks, node->disk_count);
-    c->warning[0] = '\0';
+    return (uint32_t)((r->bytes + r->shard_bytes - 1) / r->shard_bytes);
+}
+
+/* over: planned bytes beyond what its disks hold. */
+static void warn(const struct creation *c, uint64_t over, bool crowded)
+{
+    int at = 0;
+
     if (over > 0)
-        snprintf(c->warning, RPC_TEXT_BYTES,
-                 "the disks are overcommitted by %s: if the volumes are filled, writes will fail "
-                 "for lack of space",
-                 size_format(over).s);
+        at = snprintf(c->warning, RPC_TEXT_BYTES,
+                      "the disks are overcommitted by %s: if the volumes are filled, writes will "
+                      "fail for lack of space",
+                      size_format(over).s);
+    if (crowded)
+        snprintf(
+            c->warning + at, RPC_TEXT_BYTES - (size_t)at,
+            "%sit is degraded: there are not enough nodes, and replicas of the same data lie on "
+            "one node",
+            at > 0 ? "; " : "");
 }
 
 /* Puts the finished record; what it borrows lives until it was packed. */
-static struct status put_volume(struct creation *c, struct meta *m, struct meta_txn *txn,
-                                struct candidate *node, Stored__V1__Volume *r, struct arena *arena)
+static void put_volume(const struct creation *c, struct meta_txn *txn, const Stored__V1__Volume *r)
 {
-    const struct placement_shape shape = { r->shard_bytes, (uint32_t)r->n_placement,
-                                           r->stripe_width };
     const struct meta_key name_key = key_volume_name(c->spec->name);
     const struct meta_key key = key_volume(c->uuid);
     Stored__V1__Name name = STORED__V1__NAME__INIT;
 
-    r->placement = arena_alloc(arena, r->n_placement * sizeof *r->placement);
-    TRY(placement_plan(&shape, node->disks, node->disk_count, r->placement));
-    r->n_disks = node->disk_count;
-    r->disks = arena_alloc(arena, r->n_disks * sizeof *r->disks);
-    for (uint32_t i = 0; i < node->disk_count; i++)
-        r->disks[i] = record_bytes(&node->uuids[i]);
-    r->uuid = record_bytes(&c->uuid);
-    r->node = record_bytes(&node->node);
     name.uuid = record_bytes(&c->uuid);
     meta_txn_expect(txn, name_key.s, 0);
     meta_txn_expect(txn, key.s, 0);
     record_put(txn, name_key.s, &name.base);
     record_put(txn, key.s, &r->base);
+}
+
+/* ---- One replica: on the disks of one node ---- */
+
+static struct status MUST_CHECK build_single(struct creation *c, struct meta *m,
+                                             struct meta_txn *txn, struct arena *arena)
+{
+    struct candidate *node = arena_alloc(arena, sizeof *node);
+    Stored__V1__Volume r = STORED__V1__VOLUME__INIT;
+
+    TRY(choose_node(c, node));
+    record_fill(&r, c, node->disk_count);
+    r.n_placement = shards_of(&r);
+    r.placement = arena_alloc(arena, r.n_placement * sizeof *r.placement);
+    const struct placement_shape shape = { r.shard_bytes, (uint32_t)r.n_placement, r.stripe_width };
+    TRY(placement_plan(&shape, node->disks, node->disk_count, r.placement));
+    r.n_disks = node->disk_count;
+    r.disks = arena_alloc(arena, r.n_disks * sizeof *r.disks);
+    for (uint32_t i = 0; i < node->disk_count; i++)
+        r.disks[i] = record_bytes(&node->uuids[i]);
+    r.node = record_bytes(&node->node);
+    put_volume(c, txn, &r);
     TRY(desired_bump(m, txn, node->node));
-    warn_overcommit(c, node);
+    warn(c, placement_overcommit(node->disks, node->disk_count), false);
+    return STATUS(OK);
+}
+
+/* ---- Several replicas ---- */
+
+/* Of the nodes that it lies on, the one that serves the fewest volumes. */
+static uint32_t choose_server(const struct cluster_view *view, uint64_t nodes)
+{
+    uint32_t best = node_mask_next(&nodes);
+
+    while (nodes != 0) {
+        const uint32_t node = node_mask_next(&nodes);
+        if (view->serves[node] < view->serves[best])
+            best = node;
+    }
+    return best;
+}
+
+static struct status MUST_CHECK say_spread(const struct creation *c, const struct problem *why,
+                                           struct status st)
+{
+    if (status_is(st, STATUS_NO_SPACE))
+        snprintf(c->problem->s, sizeof c->problem->s, "volume '%s': %.400s", c->spec->name, why->s);
+    return status_is(st, STATUS_NO_SPACE) ? STATUS(UNAVAILABLE) : st;
+}
+
+/* The plan has rested on what the nodes were to have: their desired records stay as they are. */
+static struct status MUST_CHECK keep_nodes(struct meta *m, struct meta_txn *txn,
+                                           const struct cluster_view *view, uint64_t nodes,
+                                           uint32_t server)
+{
+    while (nodes != 0) {
+        const uint32_t node = node_mask_next(&nodes);
+        if (node != server)
+            TRY(desired_expect(m, txn, view->nodes[node].uuid));
+    }
+    return desired_bump(m, txn, view->nodes[server].uuid);
+}
+
+static struct status MUST_CHECK build_spread(struct creation *c, struct meta *m,
+                                             struct meta_txn *txn, struct arena *arena)
+{
+    struct cluster_view *view = arena_alloc(arena, sizeof *view);
+    struct group *group = arena_alloc(arena, sizeof *group);
+    Stored__V1__Volume r = STORED__V1__VOLUME__INIT;
+    struct problem why = { "" };
+
+    TRY(cluster_view_read(c->ctl, c->uuid, view));
+    TRY(check_count(c, view->volume_count));
+    record_fill(&r, c, volume_spread_width(view, c->spec->replicas, c->spec->stride_nodes));
+    struct volume_spread spread = { c->ctl, arena, view, &r, shards_of(&r), group, &why };
+    TRY(say_spread(c, &why, volume_spread(&spread)));
+    const uint64_t nodes = cluster_view_nodes_of(view, &r);
+    const uint32_t server = choose_server(view, nodes);
+    r.node = record_bytes(&view->nodes[server].uuid);
+    put_volume(c, txn, &r);
+    group_record_put(txn, c->uuid, 0, group, 0);
+    TRY(keep_nodes(m, txn, view, nodes, server));
+    warn(c, cluster_view_overcommit(view, &r), volume_is_crowded(c->ctl, &r));
     return STATUS(OK);
 }
 
@@ -195,8 +287,6 @@ static struct status creation_build(void *ctx, struct meta *m, struct meta_txn *
     CLEANUP(arena_free) struct arena arena = { 0 };
     struct creation *c = ctx;
     struct meta_value value;
-    struct candidate *node = arena_alloc(&arena, sizeof *node);
-    Stored__V1__Volume record = STORED__V1__VOLUME__INIT;
 
     /* Somebody may have taken the name between two tries. */
     const struct status st = meta_get(m, key_volume_name(c->spec->name).s, &value);
@@ -206,9 +296,9 @@ static struct status creation_build(void *ctx, struct meta *m, struct meta_txn *
     }
     if (!status_is(st, STATUS_NOT_FOUND))
         return st;
-    TRY(choose_node(c, node));
-    record_fill(&record, c, node->disk_count);
-    return put_volume(c, m, txn, node, &record, &arena);
+    c->warning[0] = '\0';
+    return c->spec->replicas > 1 ? build_spread(c, m, txn, &arena)
+                                 : build_single(c, m, txn, &arena);
 }
 
 struct status volume_create(struct ctl *ctl, const Trilith__V1__VolumeSpec *spec,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ResizeVolume: more shards on the disks of the volume's stride, behind those that it has.
+ * ResizeVolume: more shards on the disks of the volume's stride, behind those that it has; with
+ * several replicas, the copysets that this takes in its group's record, in the same transaction.
  *
  * The transaction compares the volume's record and, through desired_bump(), that of its node: of
  * two that resize at once one is planned again, on what the other has made.
@@ -11,6 +12,7 @@
 
 #include "base/size.h"
 #include "ctl/placement.h"
+#include "ctl/volume_spread.h"
 
 struct resizing {
     struct ctl *ctl;
@@ -56,7 +58,8 @@ static void stride_count(struct stride *stride, const Stored__V1__Volume *r,
         const struct uuid disk = field_uuid(other->disks[other->placement[p]]);
         for (uint32_t d = 0; d < stride->count; d++)
             if (uuid_equal(field_uuid(r->disks[stride->index[d]]), disk))
-                stride->disks[d].planned_bytes += volume_planned_bytes(other, (uint32_t)p);
+                stride->disks[d].planned_bytes +=
+                    volume_planned_bytes(other, (uint32_t)(p / max_u64(other->replicas, 1)));
     }
 }
 
@@ -124,12 +127,83 @@ static struct status MUST_CHECK check_record(const struct resizing *z, const Sto
     return STATUS(OK);
 }
 
+static void warn_overcommit(struct resizing *z, uint64_t over)
+{
+    if (over > 0)
+        snprintf(z->warning, RPC_TEXT_BYTES,
+                 "its disks are overcommitted by %s: if the volumes are filled, writes will fail "
+                 "for lack of space",
+                 size_format(over).s);
+}
+
+static struct status MUST_CHECK grow_single(struct resizing *z, Stored__V1__Volume *r,
+                                            const struct placement_growth *g, struct arena *arena)
+{
+    struct stride *stride = arena_alloc(arena, sizeof *stride);
+
+    TRY(stride_fill(z->ctl, r, stride));
+    if (g->shard_count > r->n_placement)
+        TRY(add_shards(z, r, stride, g->shard_count, arena));
+    r->bytes = z->bytes;
+    r->first_run_shards = g->first_run_shards;
+    TRY(stride_plan(z->ctl, r, stride));
+    warn_overcommit(z, placement_overcommit(stride->disks, stride->count));
+    return STATUS(OK);
+}
+
+/* ---- Several replicas ---- */
+
+static struct status MUST_CHECK spread_shards_on(struct resizing *z, struct volume_spread *spread,
+                                                 struct meta *m, struct meta_txn *txn)
+{
+    struct problem why = { "" };
+    uint64_t revision;
+
+    TRY(group_record_get(m, z->uuid, 0, spread->group, &revision));
+    const uint32_t before = spread->group->copyset_count;
+    spread->problem = &why;
+    const struct status st = volume_spread(spread);
+    if (status_is(st, STATUS_NO_SPACE)) {
+        snprintf(z->problem->s, sizeof z->problem->s, "volume '%s': %.400s", spread->record->name,
+                 why.s);
+        return STATUS(UNAVAILABLE);
+    }
+    TRY(st);
+    if (spread->group->copyset_count > before)
+        group_record_put(txn, z->uuid, 0, spread->group, revision);
+    return STATUS(OK);
+}
+
+static struct status MUST_CHECK grow_spread(struct resizing *z, Stored__V1__Volume *r,
+                                            const struct placement_growth *g, struct meta *m,
+                                            struct meta_txn *txn, struct arena *arena)
+{
+    struct cluster_view *view = arena_alloc(arena, sizeof *view);
+    struct group *group = arena_alloc(arena, sizeof *group);
+    struct volume_spread spread = { .ctl = z->ctl,
+                                    .arena = arena,
+                                    .view = view,
+                                    .record = r,
+                                    .shard_count = (uint32_t)g->shard_count,
+                                    .group = group };
+
+    TRY(cluster_view_read(z->ctl, (struct uuid) { { 0 } }, view));
+    if (g->shard_count > r->n_placement / r->replicas)
+        TRY(spread_shards_on(z, &spread, m, txn));
+    r->bytes = z->bytes;
+    r->first_run_shards = g->first_run_shards;
+    TRY(cluster_view_read(z->ctl, z->uuid, view));
+    cluster_view_count(view, r);
+    warn_overcommit(z, cluster_view_overcommit(view, r));
+    return STATUS(OK);
+}
+
 static struct status MUST_CHECK grow_record(struct resizing *z, Stored__V1__Volume *r,
+                                            struct meta *m, struct meta_txn *txn,
                                             struct arena *arena)
 {
-    struct placement_growth g = { r->shard_bytes, r->stripe_width, r->n_placement,
-                                  r->first_run_shards };
-    struct stride *stride = arena_alloc(arena, sizeof *stride);
+    struct placement_growth g = { r->shard_bytes, r->stripe_width,
+                                  r->n_placement / max_u64(r->replicas, 1), r->first_run_shards };
 
     placement_grow(&g, z->bytes);
     if (g.shard_count > CTL_SHARDS_MAX) {
@@ -139,19 +213,7 @@ static struct status MUST_CHECK grow_record(struct resizing *z, Stored__V1__Volu
                  r->name, size_format(r->shard_bytes).s, CTL_SHARDS_MAX, size_format(z->bytes).s);
         return STATUS(LIMIT);
     }
-    TRY(stride_fill(z->ctl, r, stride));
-    if (g.shard_count > r->n_placement)
-        TRY(add_shards(z, r, stride, g.shard_count, arena));
-    r->bytes = z->bytes;
-    r->first_run_shards = g.first_run_shards;
-    TRY(stride_plan(z->ctl, r, stride));
-    const uint64_t over = placement_overcommit(stride->disks, stride->count);
-    if (over > 0)
-        snprintf(z->warning, RPC_TEXT_BYTES,
-                 "its disks are overcommitted by %s: if the volumes are filled, writes will fail "
-                 "for lack of space",
-                 size_format(over).s);
-    return STATUS(OK);
+    return r->replicas > 1 ? grow_spread(z, r, &g, m, txn, arena) : grow_single(z, r, &g, arena);
 }
 
 static struct status MUST_CHECK resize_record(struct resizing *z, struct meta *m,
@@ -166,7 +228,7 @@ static struct status MUST_CHECK resize_record(struct resizing *z, struct meta *m
     if (r.bytes == z->bytes)
         return STATUS(EXISTS);
     z->warning[0] = '\0';
-    TRY(grow_record(z, &r, &arena));
+    TRY(grow_record(z, &r, m, txn, &arena));
     meta_txn_expect(txn, key.s, revision);
     record_put(txn, key.s, &r.base);
     return desired_bump(m, txn, field_uuid(r.node));

@@ -46,6 +46,10 @@ static const char *difference(const Trilith__V1__VolumeSpec *s, const Stored__V1
         return "striping";
     if (given_differs(s->replicas, r->replicas))
         return "number of replicas";
+    if (given_differs(s->min_in_sync, r->min_in_sync))
+        return "number of replicas in sync";
+    if (given_differs(s->stride_nodes, r->stride_nodes))
+        return "stride";
     return wants_continue != r->continue_on_unflushed_loss ? "unflushed-loss policy" : NULL;
 }
 
@@ -197,8 +201,28 @@ static void on_resize(void *ctx, struct rpc_call *call, const ProtobufCMessage *
 
 /* ---- DeleteVolume ---- */
 
+/* 11.7: from here on nobody takes an epoch of it.  Its node deletes it with the next one. */
+static struct status MUST_CHECK remove_group(Stored__V1__Volume *volume, struct meta *m,
+                                             struct meta_txn *txn, struct arena *arena)
+{
+    struct group *g = arena_alloc(arena, sizeof *g);
+    uint64_t revision;
+
+    const struct status st = group_record_get(m, field_uuid(volume->uuid), 0, g, &revision);
+    if (status_is(st, STATUS_NOT_FOUND) || status_is(st, STATUS_CORRUPT)) {
+        volume->delete_epoch = UINT64_MAX; /* What cannot be served can still be deleted. */
+        return STATUS(OK);
+    }
+    TRY(st);
+    volume->delete_epoch = g->epoch + 1;
+    meta_txn_expect(txn, key_group(field_uuid(volume->uuid), 0).s, revision);
+    group_record_remove(txn, field_uuid(volume->uuid), 0);
+    return STATUS(OK);
+}
+
 static struct status mark_deleting(void *ctx, struct meta *m, struct meta_txn *txn)
 {
+    CLEANUP(arena_free) struct arena arena = { 0 };
     Stored__V1__Volume *record = ctx;
     ProtobufCMessage *found;
     uint64_t revision;
@@ -206,12 +230,13 @@ static struct status mark_deleting(void *ctx, struct meta *m, struct meta_txn *t
 
     TRY(record_get(m, key.s, &stored__v1__volume__descriptor, &found, &revision));
     Stored__V1__Volume *volume = (Stored__V1__Volume *)(void *)found;
+    const bool has_group = volume->replicas > 1 && !volume->deleting;
+    struct status st = has_group ? remove_group(volume, m, txn, &arena) : STATUS(OK);
     volume->deleting = true;
     meta_txn_expect(txn, key.s, revision);
     record_put(txn, key.s, &volume->base);
-    if (volume->replicas > 1) /* 11.7: nobody takes an epoch of it any more. */
-        group_record_remove(txn, field_uuid(volume->uuid), 0);
-    const struct status st = desired_bump(m, txn, field_uuid(volume->node));
+    if (status_ok(st))
+        st = desired_bump(m, txn, field_uuid(volume->node));
     record_free(found);
     return st;
 }

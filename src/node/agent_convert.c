@@ -45,17 +45,41 @@ static bool take_sizes(const Trilith__V1__DesiredVolume *v, struct store_volume 
     return store_volume_is_valid(out_volume) && v->replicas <= REPLICAS_MAX;
 }
 
+/* Each shard's tuple written out. */
+static bool take_tuples(const Trilith__V1__DesiredVolume *v, uint32_t disk_count,
+                        struct arena *arena, struct node_desired_volume *out_volume)
+{
+    const uint32_t replicas = v->replicas;
+    uint32_t *placement = arena_alloc(arena, v->n_placement * replicas * sizeof *placement);
+
+    if (v->n_tuples % replicas != 0)
+        return false;
+    for (size_t i = 0; i < v->n_tuples; i++)
+        if (v->tuples[i] >= disk_count)
+            return false;
+    for (size_t i = 0; i < v->n_placement; i++) {
+        if (v->placement[i] >= v->n_tuples / replicas)
+            return false;
+        memcpy(&placement[i * replicas], &v->tuples[(size_t)v->placement[i] * replicas],
+               replicas * sizeof *placement);
+    }
+    out_volume->placement = placement;
+    return true;
+}
+
 static bool take_placement(const Trilith__V1__DesiredVolume *v, uint32_t disk_count,
-                           struct node_desired_volume *out_volume)
+                           struct arena *arena, struct node_desired_volume *out_volume)
 {
     const uint64_t shards = store_volume_shards(&out_volume->volume);
 
-    if (shards > SHARDS_MAX || v->n_placement != shards * v->replicas)
+    if (shards > SHARDS_MAX || v->n_placement != shards)
         return false;
+    out_volume->shard_count = (uint32_t)shards;
+    if (v->replicas > 1)
+        return take_tuples(v, disk_count, arena, out_volume);
     for (size_t i = 0; i < v->n_placement; i++)
         if (v->placement[i] >= disk_count)
             return false;
-    out_volume->shard_count = (uint32_t)shards;
     out_volume->placement = v->placement;
     return true;
 }
@@ -77,10 +101,11 @@ static bool take_volume(const Trilith__V1__DesiredVolume *v, uint32_t disk_count
                         struct arena *arena, struct node_desired_volume *out_volume)
 {
     out_volume->deleting = v->deleting;
+    out_volume->delete_epoch = v->delete_epoch;
     return take_uuid(v->uuid, &out_volume->volume.uuid) &&
            take_text(v->name, out_volume->volume.name, sizeof out_volume->volume.name) &&
            take_text(v->nqn, out_volume->nqn.s, sizeof out_volume->nqn.s) &&
-           take_sizes(v, &out_volume->volume) && take_placement(v, disk_count, out_volume) &&
+           take_sizes(v, &out_volume->volume) && take_placement(v, disk_count, arena, out_volume) &&
            take_hosts(v, arena, out_volume);
 }
 

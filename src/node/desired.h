@@ -29,8 +29,9 @@ struct node_membership {
 
 struct node_desired_volume {
     struct store_volume volume;
-    struct nqn_text nqn; /* Of its subsystem. */
-    bool deleting;       /* Delete its shards everywhere, then report NODE_VOLUME_DELETED. */
+    struct nqn_text nqn;   /* Of its subsystem. */
+    bool deleting;         /* Delete its shards everywhere, then report NODE_VOLUME_DELETED. */
+    uint64_t delete_epoch; /* Deleting, of several replicas: with this epoch. */
     const struct nqn_text *allowed_hosts;
     uint32_t allowed_host_count; /* 0: every host. */
     uint32_t shard_count;

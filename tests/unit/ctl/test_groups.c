@@ -21,7 +21,7 @@ static struct uuid volume(unsigned n)
     return (struct uuid) { { 0x70, (uint8_t)n } };
 }
 
-/* ---- What is there: volumes of three replicas, which the API cannot create yet ---- */
+/* ---- What is there: volumes of three replicas ---- */
 
 static struct group sample(void)
 {

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Volumes of several replicas: what is recorded of them, what the node is told, and what cannot be.
+ */
+#include <string.h>
+
+#include "ctl/limits.h"
+#include "ctl_fixture.h"
+#include "meta/groups.h"
+
+#define READY    TRILITH__V1__VOLUME_REPORT_STATE__VOLUME_REPORT_STATE_READY
+#define V_PREFIX "volume 'db1': "
+
+static struct fake_node nodes[5];
+static struct group group;
+
+static void join(struct fixture *f, unsigned count, unsigned disks)
+{
+    for (unsigned i = 0; i < count; i++) {
+        node_init(&nodes[i], i + 1, disks, 100 * GIB);
+        (void)node_join(f, &nodes[i]);
+        node_report(f, &nodes[i]);
+    }
+}
+
+static Trilith__V1__VolumeSpec spec_of(uint32_t replicas)
+{
+    Trilith__V1__VolumeSpec spec = TRILITH__V1__VOLUME_SPEC__INIT;
+
+    spec.name = (char *)(uintptr_t) "db1";
+    spec.bytes = 10 * GIB;
+    spec.replicas = replicas;
+    return spec;
+}
+
+static void create(struct fixture *f, Trilith__V1__VolumeSpec *spec, struct rpc_sim_call *call)
+{
+    Trilith__V1__CreateVolumeRequest request = TRILITH__V1__CREATE_VOLUME_REQUEST__INIT;
+
+    request.spec = spec;
+    call_start(f, CTL_SERVICE_VOLUME, CREATE, &request.base, call);
+}
+
+/* A creation that is recorded, and waits for the node. */
+static void create_held(struct fixture *f, Trilith__V1__VolumeSpec *spec)
+{
+    struct rpc_sim_call call;
+
+    create(f, spec, &call);
+    assert_string_equal(call.ended ? call.text : "", "");
+    assert_false(call.ended);
+    rpc_sim_cancel(&f->sim, &call);
+    rpc_sim_call_fini(&call);
+}
+
+static void refused(struct fixture *f, Trilith__V1__VolumeSpec *spec, enum rpc_code code,
+                    const char *text)
+{
+    struct rpc_sim_call call;
+
+    create(f, spec, &call);
+    assert_true(call.ended);
+    assert_int_equal(call.code, code);
+    assert_string_equal(call.text, text);
+    rpc_sim_call_fini(&call);
+}
+
+/* The volume in the part of the node that serves it; which that is in *out_node. */
+static const Trilith__V1__DesiredVolume *part_of(struct fixture *f, unsigned count,
+                                                 const Trilith__V1__WatchNodeResponse **out_part)
+{
+    const Trilith__V1__DesiredVolume *found = NULL;
+
+    *out_part = NULL;
+    for (unsigned i = 0; i < count; i++) {
+        const Trilith__V1__WatchNodeResponse *part = node_part(f, &nodes[i]);
+        if (part->n_volumes == 0)
+            continue;
+        assert_null(found); /* One node serves it. */
+        assert_int_equal(part->n_volumes, 1);
+        found = part->volumes[0];
+        *out_part = part;
+    }
+    return found;
+}
+
+static void read_group(struct fixture *f, ProtobufCBinaryData volume)
+{
+    struct uuid uuid;
+
+    memcpy(uuid.b, volume.data, sizeof uuid.b);
+    assert_true(status_ok(group_record_get(f->meta, uuid, 0, &group, NULL)));
+}
+
+/* The disks of a shard as the node is told. */
+static const uint8_t *disk_at(const Trilith__V1__WatchNodeResponse *part,
+                              const Trilith__V1__DesiredVolume *v, size_t shard, uint32_t slot)
+{
+    assert_true(v->placement[shard] < v->n_tuples / v->replicas);
+    return part->disk_uuids[v->tuples[v->placement[shard] * v->replicas + slot]].data;
+}
+
+/* Whether a copyset of the group's record has these disks in these slots. */
+static bool group_has(const Trilith__V1__WatchNodeResponse *part,
+                      const Trilith__V1__DesiredVolume *v, size_t shard)
+{
+    for (uint32_t n = 0; n < group.copyset_count; n++) {
+        bool same = true;
+        for (uint32_t slot = 0; slot < v->replicas; slot++)
+            same &= memcmp(group.copysets[n].slots[slot].disk.b, disk_at(part, v, shard, slot),
+                           16) == 0;
+        if (same)
+            return true;
+    }
+    return false;
+}
+
+/* Disks of the fixture have their node's number in byte 1, and their own in byte 2. */
+static void check_tuples(struct fixture *f, const Trilith__V1__WatchNodeResponse *part,
+                         const Trilith__V1__DesiredVolume *v, unsigned byte)
+{
+    read_group(f, v->uuid);
+    for (size_t i = 0; i < v->n_placement; i++) {
+        assert_true(group_has(part, v, i));
+        for (uint32_t a = 0; a < v->replicas; a++)
+            for (uint32_t b = a + 1; b < v->replicas; b++)
+                assert_int_not_equal(disk_at(part, v, i, a)[byte], disk_at(part, v, i, b)[byte]);
+    }
+}
+
+/* Replicas lie on different nodes; the group's record is there with the volume, and nothing is
+ * promised yet; one node serves it. */
+static void replicas_lie_on_different_nodes(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__VolumeSpec spec = spec_of(3);
+    const Trilith__V1__WatchNodeResponse *part;
+
+    join(f, 4, 2);
+    create_held(f, &spec);
+    const Trilith__V1__DesiredVolume *v = part_of(f, 4, &part);
+    assert_non_null(v);
+    assert_int_equal(v->replicas, 3);
+    assert_int_equal(v->min_in_sync, 2);
+    assert_int_equal(v->n_placement, 10);
+    check_tuples(f, part, v, 1);
+    assert_int_equal(group.sequence, 1);
+    assert_int_equal(group.epoch, 0);
+    for (uint32_t n = 0; n < group.copyset_count; n++) {
+        assert_int_equal(group_members(&group, n), 7);
+        assert_true(group_is_fresh(&group, n));
+    }
+    /* What is planned counts for every replica. */
+    Trilith__V1__GetStatusRequest request = TRILITH__V1__GET_STATUS_REQUEST__INIT;
+    const Trilith__V1__GetStatusResponse *status =
+        call_reply(f, CTL_SERVICE_STATUS, 0, &request.base);
+    assert_int_equal(status->planned_bytes, 30 * GIB);
+}
+
+/* Two nodes are too few for three replicas: that is said, and what would do. */
+static void too_few_nodes(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__VolumeSpec spec = spec_of(3);
+
+    refused(f, &spec, RPC_UNAVAILABLE,
+            V_PREFIX "3 replicas need 3 nodes with a working disk, and there are 0");
+    join(f, 3, 2);
+    nodes[2].disk_failed[0] = nodes[2].disk_failed[1] = true;
+    node_report(f, &nodes[2]);
+    refused(f, &spec, RPC_UNAVAILABLE,
+            V_PREFIX "3 replicas need 3 nodes with a working disk, and there are 2 of 3; "
+                     "--allow-degraded makes it all the same, with several replicas on one node");
+    const Trilith__V1__WatchNodeResponse *part;
+    assert_null(part_of(f, 3, &part));
+}
+
+/* Asked for all the same, they lie on different disks, over as many nodes as there are. */
+static void degraded_on_the_disks_of_a_node(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__VolumeSpec spec = spec_of(3);
+    const Trilith__V1__WatchNodeResponse *part;
+    struct rpc_sim_call call;
+
+    join(f, 1, 3);
+    spec.allow_degraded = true;
+    create(f, &spec, &call);
+    const Trilith__V1__DesiredVolume *v = part_of(f, 1, &part);
+    assert_non_null(v);
+    check_tuples(f, part, v, 2);
+    assert_int_equal(group.copyset_count, 3); /* Each disk is first in one of them. */
+    (void)node_says(f, &nodes[0], v->uuid, READY);
+    node_report(f, &nodes[0]);
+    assert_true(call.ended);
+    const Trilith__V1__CreateVolumeResponse *r =
+        (const Trilith__V1__CreateVolumeResponse *)(const void *)call.reply;
+    assert_int_equal(r->n_warnings, 1);
+    assert_non_null(strstr(r->warnings[0], "replicas of the same data lie on one node"));
+    rpc_sim_call_fini(&call);
+}
+
+static void degraded_uses_all_nodes(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__VolumeSpec spec = spec_of(3);
+    const Trilith__V1__WatchNodeResponse *part;
+
+    join(f, 2, 8);
+    spec.allow_degraded = true;
+    spec.bytes = 60 * GIB;
+    create_held(f, &spec);
+    const Trilith__V1__DesiredVolume *v = part_of(f, 2, &part);
+    for (size_t i = 0; i < v->n_placement; i++) {
+        bool has[3] = { false };
+        for (uint32_t slot = 0; slot < 3; slot++)
+            has[disk_at(part, v, i, slot)[1]] = true;
+        assert_true(has[1] && has[2]);
+    }
+}
+
+/* Never on one disk. */
+static void too_few_disks(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__VolumeSpec spec = spec_of(3);
+
+    join(f, 1, 2);
+    spec.allow_degraded = true;
+    refused(f, &spec, RPC_UNAVAILABLE,
+            V_PREFIX "3 replicas need 3 working disks, also where several are of one node, and "
+                     "there are 2");
+}
+
+/* Volume and group are there together, or neither is. */
+static void one_transaction(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__VolumeSpec spec = spec_of(2);
+    const Trilith__V1__WatchNodeResponse *part;
+
+    join(f, 2, 1);
+    meta_sim_fault_next(f->meta, META_SIM_FAULT_REFUSE);
+    refused(f, &spec, RPC_UNAVAILABLE, V_PREFIX "unavailable");
+    assert_null(part_of(f, 2, &part));
+    meta_sim_fault_next(f->meta, META_SIM_FAULT_LOSE);
+    refused(f, &spec, RPC_UNAVAILABLE, V_PREFIX "unavailable");
+    const Trilith__V1__DesiredVolume *v = part_of(f, 2, &part);
+    assert_int_equal(v->min_in_sync, 1);
+    check_tuples(f, part, v, 1);
+    create_held(f, &spec); /* The same again finds it. */
+}
+
+/* What cannot be is refused with what would be right. */
+static void wrong_numbers(void **state)
+{
+    static const struct {
+        uint32_t replicas, min_in_sync, stride;
+        const char *text;
+    } bad[] = {
+        { 4, 0, 0, "it cannot have 4 replicas, but 1, 2 or 3" },
+        { 2, 3, 0, "of 2 replicas 3 can never be in sync; --min-in-sync is at most 2" },
+        { 0, 2, 0, "of 1 replica 2 can never be in sync; --min-in-sync is at most 1" },
+        { 1, 0, 2, "one replica lies on one node; --stride is for 2 or 3 replicas" },
+        { 3, 0, 2, "a stride of 2 nodes has no room for 3 replicas; it has at least 3" },
+        { 2, 0, 65, "a stride of 65 nodes is more than a cluster has, 64" },
+    };
+    struct fixture *f = *state;
+
+    join(f, 4, 1);
+    for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
+        Trilith__V1__VolumeSpec spec = spec_of(bad[i].replicas);
+        spec.min_in_sync = bad[i].min_in_sync;
+        spec.stride_nodes = bad[i].stride;
+        refused(f, &spec, RPC_INVALID_ARGUMENT,
+                arena_printf(&f->arena, V_PREFIX "%s", bad[i].text));
+    }
+}
+
+/* The stride bounds the nodes, also of what is added. */
+static void growth_adds_copysets_within_the_stride(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__VolumeSpec spec = spec_of(2);
+    Trilith__V1__ResizeVolumeRequest request = TRILITH__V1__RESIZE_VOLUME_REQUEST__INIT;
+    const Trilith__V1__WatchNodeResponse *before, *after;
+    struct rpc_sim_call call;
+
+    join(f, 5, 6);
+    spec.stride_nodes = 2;
+    spec.stripe_width = 2;
+    spec.bytes = 2 * GIB;
+    spec.shard_bytes = GIB;
+    create_held(f, &spec);
+    const Trilith__V1__DesiredVolume *v = part_of(f, 5, &before);
+    read_group(f, v->uuid);
+    const struct group was = group;
+    assert_int_equal(was.copyset_count, 2);
+
+    request.name = spec.name;
+    request.bytes = 12 * GIB;
+    call_start(f, CTL_SERVICE_VOLUME, RESIZE, &request.base, &call);
+    assert_false(call.ended);
+    rpc_sim_cancel(&f->sim, &call);
+    rpc_sim_call_fini(&call);
+    const Trilith__V1__DesiredVolume *grown = part_of(f, 5, &after);
+    assert_int_equal(grown->n_placement, 12);
+    assert_int_equal(grown->first_run_shards, 2);
+    check_tuples(f, after, grown, 1);
+    assert_int_equal(group.sequence, was.sequence + 1);
+    assert_true(group.copyset_count > 2);
+    assert_memory_equal(group.copysets, was.copysets, 2 * sizeof was.copysets[0]);
+    bool nodes_used[6] = { false };
+    for (size_t i = 0; i < 12; i++)
+        for (uint32_t slot = 0; slot < 2; slot++) {
+            nodes_used[disk_at(after, grown, i, slot)[1]] = true;
+            if (i < 2) /* V1 */
+                assert_memory_equal(disk_at(after, grown, i, slot), disk_at(before, v, i, slot),
+                                    16);
+        }
+    unsigned count = 0;
+    for (unsigned i = 1; i < 6; i++)
+        count += nodes_used[i];
+    assert_int_equal(count, 2);
+}
+
+/* 11.7: the group's record goes first, so that nobody takes an epoch any more; the node is told
+ * the next one. */
+static void deletion_takes_the_group_first(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__VolumeSpec spec = spec_of(2);
+    Trilith__V1__DeleteVolumeRequest request = TRILITH__V1__DELETE_VOLUME_REQUEST__INIT;
+    Trilith__V1__TakeEpochRequest take = TRILITH__V1__TAKE_EPOCH_REQUEST__INIT;
+    const Trilith__V1__WatchNodeResponse *part;
+    struct rpc_sim_call call;
+
+    join(f, 1, 2);
+    spec.allow_degraded = true;
+    create_held(f, &spec);
+    const Trilith__V1__DesiredVolume *v = part_of(f, 1, &part);
+    take.node_uuid = arena_uuid_bytes(&f->arena, nodes[0].uuid);
+    take.volume_uuid = v->uuid;
+    const Trilith__V1__TakeEpochResponse *taken =
+        call_reply(f, CTL_SERVICE_NODE, TAKE_EPOCH, &take.base);
+    assert_int_equal(taken->epoch, 1);
+
+    request.name = spec.name;
+    call_start(f, CTL_SERVICE_VOLUME, DELETE, &request.base, &call);
+    assert_false(call.ended);
+    struct uuid uuid;
+    memcpy(uuid.b, v->uuid.data, 16);
+    assert_true(status_is(group_record_get(f->meta, uuid, 0, &group, NULL), STATUS_NOT_FOUND));
+    (void)call_text(f, CTL_SERVICE_NODE, TAKE_EPOCH, &take.base, RPC_NOT_FOUND);
+    v = part_of(f, 1, &part);
+    assert_true(v->deleting);
+    assert_int_equal(v->delete_epoch, 2);
+    assert_int_equal(v->n_tuples, 4); /* Where its data are to be deleted. */
+    (void)node_says(f, &nodes[0], v->uuid,
+                    TRILITH__V1__VOLUME_REPORT_STATE__VOLUME_REPORT_STATE_DELETED);
+    node_report(f, &nodes[0]);
+    assert_true(call.ended);
+    rpc_sim_call_fini(&call);
+    assert_null(part_of(f, 1, &part));
+}
+
+/* The same again is the same volume; other numbers are another one. */
+static void what_differs_is_named(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__VolumeSpec spec = spec_of(2);
+
+    join(f, 4, 1);
+    create_held(f, &spec);
+    create_held(f, &spec);
+    spec.replicas = 3;
+    refused(f, &spec, RPC_ALREADY_EXISTS,
+            V_PREFIX "it exists with another number of replicas (it has 10G)");
+    spec.replicas = 2;
+    spec.min_in_sync = 2;
+    refused(f, &spec, RPC_ALREADY_EXISTS,
+            V_PREFIX "it exists with another number of replicas in sync (it has 10G)");
+    spec.min_in_sync = 0;
+    spec.stride_nodes = 3;
+    refused(f, &spec, RPC_ALREADY_EXISTS, V_PREFIX "it exists with another stride (it has 10G)");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(replicas_lie_on_different_nodes),
+        TEST(too_few_nodes),
+        TEST(degraded_on_the_disks_of_a_node),
+        TEST(degraded_uses_all_nodes),
+        TEST(too_few_disks),
+        TEST(one_transaction),
+        TEST(wrong_numbers),
+        TEST(growth_adds_copysets_within_the_stride),
+        TEST(deletion_takes_the_group_first),
+        TEST(what_differs_is_named),
+    };
+    return cmocka_run_group_tests_name("replicas", tests, NULL, NULL);
+}
