@@ -27,7 +27,8 @@ struct group_client {
 
     struct rpc_request request;
     struct io_msg msg;
-    bool busy; /* The call is under way. */
+    bool busy;       /* The call is under way. */
+    bool delivering; /* Its operations are told; what they begin is sent afterwards. */
 
     struct io_timer timer;
     bool pausing;
@@ -131,7 +132,7 @@ static void pump(struct group_client *c)
     CLEANUP(arena_free) struct arena arena = { 0 };
     const ProtobufCMessage *message;
 
-    if (c->busy || c->stopping || c->pausing || list_empty(&c->waiting))
+    if (c->busy || c->delivering || c->stopping || c->pausing || list_empty(&c->waiting))
         return;
     const enum group_op_kind kind = fill_batch(c);
     if (kind == GROUP_OP_GET)
@@ -272,7 +273,9 @@ static void call_deliver(struct io_msg *msg)
 
     const bool stopped_before = c->stopping;
     c->busy = false;
+    c->delivering = true;
     const bool all = !stopped_before && take_results(c);
+    c->delivering = false;
     const bool answered = c->request.reply != NULL;
     rpc_message_free(c->request.reply);
     if (stopped_before)

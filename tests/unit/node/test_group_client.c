@@ -289,6 +289,36 @@ static void gets_and_takes(void **state)
     is(4, STATUS_NOT_FOUND);
 }
 
+static void on_got_take(struct group_op *op, struct status st)
+{
+    assert_true(status_ok(st));
+    op->done = on_done;
+    group_client_take(client, op, op->record->epoch);
+}
+
+static void begin_chain(struct io_timer *t)
+{
+    (void)t;
+    for (unsigned i = 0; i < 2; i++) {
+        ops[i].done = on_got_take;
+        group_client_get(client, &ops[i]);
+    }
+}
+
+/* What an operation's end begins is sent once, behind the others of its call. */
+static void begun_at_the_end_of_another(void **state)
+{
+    (void)state;
+    assert_true(status_ok(rpc_server_start(server)));
+    run(begin_chain, 2);
+    unserve();
+    for (unsigned i = 0; i < 2; i++) {
+        is(i, STATUS_OK);
+        assert_int_equal(records[i].epoch, 8);
+        check_record(i, &records[i]);
+    }
+}
+
 static void take_first(struct io_timer *t)
 {
     (void)t;
@@ -486,11 +516,17 @@ static void bad_address(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(many_share_a_transaction), TEST(lost_answer),
-        TEST(refused_commit),           TEST(conflicts),
-        TEST(gets_and_takes),           TEST(lost_epoch),
-        TEST(server_comes_late),        TEST(strange_answers),
-        TEST(stop_with_operations),     TEST(bad_address),
+        TEST(many_share_a_transaction),
+        TEST(lost_answer),
+        TEST(refused_commit),
+        TEST(conflicts),
+        TEST(gets_and_takes),
+        TEST(lost_epoch),
+        TEST(server_comes_late),
+        TEST(strange_answers),
+        TEST(stop_with_operations),
+        TEST(bad_address),
+        TEST(begun_at_the_end_of_another),
     };
     return cmocka_run_group_tests_name("group_client", tests, NULL, NULL);
 }
