@@ -28,6 +28,7 @@ static void grow_end(struct volume *v, struct status status)
     v->next_map = NULL;
     v->on_grown = NULL;
     sm_move(&v->sm, VOL_READY);
+    members_go_on(v);
     done(v->grow_ctx, status);
 }
 
@@ -108,6 +109,12 @@ static void grow_deliver(struct io_msg *msg)
         grow_on_described_one(call, st);
 }
 
+/* A disk that is out of sync in all its copysets hears of it when it is copied to. */
+static bool is_out(const struct volume *v, const struct leg_call *call)
+{
+    return v->members.group != NULL && !group_has_member(v->members.group, call->uuid);
+}
+
 /* The first failure; a new disk that is not there is one. */
 static struct status grow_outcome(const struct volume *v)
 {
@@ -116,7 +123,7 @@ static struct status grow_outcome(const struct volume *v)
         const bool missing = call->is_new && call->leg.session == NULL;
         const struct status st =
             missing && status_ok(call->outcome) ? STATUS(UNAVAILABLE) : call->outcome;
-        if (status_ok(st))
+        if (status_ok(st) || is_out(v, call))
             continue;
         log_warning(v->log, "volume '%s': disk '%s': cannot grow there: %s", v->desc.name,
                     call->disk, status_text(st));

@@ -486,6 +486,12 @@ static void members_run(struct volume *v)
     flushes_go_on(v);
 }
 
+void members_go_on(struct volume *v)
+{
+    if (v->members.group != NULL)
+        members_run(v);
+}
+
 static void on_report(struct io_msg *msg)
 {
     struct leg_call *const call = CONTAINER_OF(msg, struct leg_call, members.report_msg);
@@ -503,4 +509,24 @@ void members_report(struct volume *v, struct leg *leg, struct status why)
     call->members.why = why;
     call->members.report_msg.deliver = on_report;
     reactor_post(v->home, &call->members.report_msg);
+}
+
+uint32_t volume_get_problems(const struct volume *v, struct volume_disk_state *out_disks,
+                             uint32_t room)
+{
+    uint32_t count = 0;
+
+    assert(reactor_is_current(v->home));
+    for (uint32_t i = 0; i < v->call_count && count < room; i++) {
+        const struct leg_call *const call = v->calls[i];
+        const bool has_session = call->leg.session != NULL;
+        if (has_session && !call->members.suspect)
+            continue;
+        out_disks[count++] = (struct volume_disk_state) {
+            .disk = call->uuid,
+            .problem = has_session ? call->members.why : call->leg.problem,
+            .holds_writes = call->members.suspect && call->members.told,
+        };
+    }
+    return count;
 }

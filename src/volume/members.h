@@ -92,6 +92,9 @@ bool members_set_has_failed(const struct volume *v);
 /* 7.6: all is settled; the members' incarnations are recorded. */
 void members_on_settled(struct volume *v);
 
+/* A growth has ended: what was reported meanwhile is looked at. */
+void members_go_on(struct volume *v);
+
 /* Everything ends with FENCED from now on. */
 void members_fence(struct volume *v);
 

@@ -259,7 +259,7 @@ static void volume_stop(struct volume *v, void (*then)(struct volume *v))
 static void volume_on_opened(struct volume *v)
 {
     v->status = open_outcome(v);
-    if (status_ok(v->status) && v->desc.replicas > 1)
+    if (status_ok(v->status) && v->desc.replicas > 1 && !v->deleting)
         takeover_start(v);
     else
         volume_taken_over(v);
@@ -274,7 +274,7 @@ void volume_taken_over(struct volume *v)
     sm_move(&v->sm, VOL_READY);
     void (*done)(void *ctx, struct status status, struct volume *volume) = v->on_opened;
     v->on_opened = NULL;
-    if (v->desc.replicas > 1)
+    if (v->desc.replicas > 1 && !v->deleting)
         takeover_settle(v);
     done(v->ctx, STATUS(OK), v);
 }
@@ -348,13 +348,30 @@ static void round_on_end(struct volume *v)
 
 /* ---- The interface ---- */
 
+/* Replicas of shards that the legs with a session have. */
+static uint64_t replicas_seen(const struct volume *v)
+{
+    uint64_t seen = 0;
+
+    for (uint32_t i = 0; i < v->map->shard_count; i++) {
+        const struct copyset *const cs = v->map->copysets[v->map->shards[i]];
+        for (unsigned slot = 0; slot < v->desc.replicas; slot++)
+            seen += v->calls[cs->leg[slot]]->leg.session != NULL ? 1 : 0;
+    }
+    return seen;
+}
+
+/* Counted once, not for each replica. */
 static uint64_t volume_used_bytes(const struct volume *v)
 {
     uint64_t used = 0;
 
     for (uint32_t i = 0; i < v->call_count; i++)
         used += atomic_load_explicit(&v->calls[i]->leg.used_bytes, memory_order_relaxed);
-    return used;
+    if (v->desc.replicas == 1)
+        return used;
+    const uint64_t seen = replicas_seen(v);
+    return seen == 0 ? 0 : (uint64_t)((unsigned __int128)used * v->map->shard_count / seen);
 }
 
 static void volume_ns_info(struct nvme_ns *ns, struct nvme_ns_info *out_info)
@@ -405,6 +422,7 @@ struct status volume_open(const struct volume_config *config,
     v->home = config->reactors[0];
     v->epoch = config->epoch;
     v->waited = config->waited;
+    v->deleting = config->deleting;
     v->on_opened = done;
     v->ctx = ctx;
     sm_init(&v->sm, volume_states, VOL_OPENING);

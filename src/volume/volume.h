@@ -57,6 +57,9 @@ struct volume_config {
     /* 7.4: enough time was given to those who have everything promised; then it is served without.
      */
     bool waited;
+    /* 11.7: it is opened to be deleted.  Its group has no record any more, so group names the
+     * tuples alone, and nothing is taken over or committed. */
+    bool deleting;
     uint64_t epoch; /* Taken from the meta store by the caller, for this opening. */
 
     struct reactor *const *reactors; /* Of the node, for the slices. */
@@ -128,6 +131,17 @@ struct volume_stats {
     uint64_t order_waited;    /* Pieces that waited for others on their blocks. */
     uint32_t commands_waited; /* Host commands that found no free command. */
 };
+
+/* A disk of a volume of several replicas, as its engine sees it. */
+struct volume_disk_state {
+    struct uuid disk;
+    struct status problem; /* OK: it is used. */
+    bool holds_writes;     /* It is a member, cannot be excluded, and writes wait for it. */
+};
+
+/* Fills in up to room disks that have a problem, and returns how many.  On reactor 0. */
+uint32_t volume_get_problems(const struct volume *volume, struct volume_disk_state *out_disks,
+                             uint32_t room);
 
 /* Sums over the slices.  Call it while the volume is idle, or take it as approximate. */
 void volume_get_stats(const struct volume *volume, struct volume_stats *out_stats);

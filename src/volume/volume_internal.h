@@ -212,6 +212,7 @@ struct volume {
     unsigned slice_count;
     uint64_t epoch;
     bool waited;
+    bool deleting; /* It has no group any more. */
     struct leg_losses losses;
     struct members members;
     struct copyset **copysets; /* Of all maps. */
