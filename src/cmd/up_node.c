@@ -9,6 +9,7 @@
 #include "cmd/cli.h"
 #include "cmd/version.h"
 #include "io/uring.h"
+#include "node/group_client.h"
 
 static void tell(struct up_node *n, enum up_node_state state)
 {
@@ -132,10 +133,35 @@ static struct status node_takes_epoch(void *ctx, struct uuid volume, node_agent_
     return node_agent_take_epoch(n->agent, volume, done, done_ctx);
 }
 
+static void node_gets_group(void *ctx, struct group_op *op)
+{
+    const struct up_node *n = ctx;
+
+    group_client_get(n->groups, op);
+}
+
+static void node_takes_group(void *ctx, struct group_op *op, uint64_t known_epoch)
+{
+    const struct up_node *n = ctx;
+
+    group_client_take(n->groups, op, known_epoch);
+}
+
+static void node_commits_group(void *ctx, struct group_op *op, const struct group *was,
+                               const struct group *now)
+{
+    const struct up_node *n = ctx;
+
+    group_client_commit(n->groups, op, was, now);
+}
+
 static const struct node_ops node_ops = {
     .opened = node_opened,
     .changed = node_has_changed,
     .take_epoch = node_takes_epoch,
+    .group_get = node_gets_group,
+    .group_take = node_takes_group,
+    .group_commit = node_commits_group,
 };
 
 /* ---- Starting ---- */
@@ -155,6 +181,18 @@ static struct status start_agent(struct up_node *n)
     };
 
     return node_agent_start(&config, &n->agent);
+}
+
+static struct status start_groups(struct up_node *n)
+{
+    const struct group_client_config config = {
+        .reactor = n->reactors[0],
+        .log = n->config.log,
+        .controller = n->config.api,
+        .node = n->config.uuid,
+    };
+
+    return group_client_start(&config, &n->groups);
 }
 
 static void start_on_home(struct io_msg *msg)
@@ -179,8 +217,10 @@ static void start_on_home(struct io_msg *msg)
     if (status_ok(st)) {
         n->orders.home = n->reactors[0];
         n->orders.node = n->node;
-        st = start_agent(n);
+        st = start_groups(n);
     }
+    if (status_ok(st))
+        st = start_agent(n);
     if (!status_ok(st))
         fail(n, status_text(st));
 }
@@ -258,12 +298,36 @@ struct status up_node_start(struct up_node *n, const struct up_node_config *conf
 
 /* ---- Stopping ---- */
 
+static void tell_stopped(struct up_node *n)
+{
+    if (n->node == NULL && n->groups == NULL)
+        tell(n, UP_NODE_STOPPED);
+}
+
 static void on_node_stopped(void *ctx)
 {
     struct up_node *n = ctx;
 
     n->node = NULL;
-    tell(n, UP_NODE_STOPPED);
+    tell_stopped(n);
+}
+
+static void on_groups_stopped(void *ctx)
+{
+    struct up_node *n = ctx;
+
+    n->groups = NULL;
+    tell_stopped(n);
+}
+
+/* The node first: from then on it asks for no group, and what it has asked for is canceled. */
+static void stop_node(struct up_node *n)
+{
+    if (n->node != NULL)
+        node_stop(n->node, on_node_stopped, n);
+    if (n->groups != NULL)
+        group_client_stop(n->groups, on_groups_stopped, n);
+    tell_stopped(n);
 }
 
 static void on_agent_stopped(void *ctx)
@@ -271,7 +335,7 @@ static void on_agent_stopped(void *ctx)
     struct up_node *n = ctx;
 
     n->agent = NULL;
-    node_stop(n->node, on_node_stopped, n);
+    stop_node(n);
 }
 
 static void stop_on_home(struct io_msg *msg)
@@ -281,10 +345,8 @@ static void stop_on_home(struct io_msg *msg)
     n->stopping = true;
     if (n->agent != NULL)
         node_agent_stop(n->agent, on_agent_stopped, n);
-    else if (n->node != NULL)
-        node_stop(n->node, on_node_stopped, n);
     else
-        tell(n, UP_NODE_STOPPED);
+        stop_node(n);
 }
 
 void up_node_stop(struct up_node *n)

@@ -44,6 +44,7 @@ struct up_node {
     unsigned thread_count;
     struct node *node;
     struct node_agent *agent;
+    struct group_client *groups;
     bool stopping;
     char problem[NODE_REASON_BYTES];
     bool served[NODE_DISKS_MAX]; /* Written before UP is told. */

@@ -99,6 +99,55 @@ static Trilith__V1__DesiredVolume *part_volume(const Stored__V1__Volume *r, stru
     return v;
 }
 
+/* ---- Where its disks are ---- */
+
+static uint32_t node_index(struct ctl *ctl, Trilith__V1__WatchNodeResponse *reply, struct uuid node,
+                           struct arena *arena)
+{
+    ProtobufCMessage *found = NULL;
+
+    for (size_t i = 0; i < reply->n_nodes; i++)
+        if (uuid_equal(field_uuid(reply->nodes[i]->uuid), node))
+            return (uint32_t)i;
+    Trilith__V1__NodePlace *n = arena_alloc(arena, sizeof *n);
+    trilith__v1__node_place__init(n);
+    if (!uuid_is_nil(node))
+        n->uuid = arena_uuid_bytes(arena, node);
+    if (status_ok(
+            record_get(ctl->meta, key_node(node).s, &stored__v1__node__descriptor, &found, NULL))) {
+        const Stored__V1__Node *r = (const Stored__V1__Node *)(const void *)found;
+        n->address = arena_text(arena, r->address);
+        n->port = r->port;
+    }
+    record_free(found);
+    reply->nodes = arena_grow(arena, reply->nodes, reply->n_nodes, sizeof(void *));
+    reply->nodes[reply->n_nodes] = n;
+    return (uint32_t)reply->n_nodes++;
+}
+
+/* What cannot be read now is not known: the node asks for it when it needs it. */
+static void part_places(struct ctl *ctl, Trilith__V1__WatchNodeResponse *reply, struct arena *arena)
+{
+    reply->places = arena_alloc(arena, reply->n_disk_uuids * sizeof *reply->places);
+    for (size_t i = 0; i < reply->n_disk_uuids; i++) {
+        Trilith__V1__DiskPlace *p = arena_alloc(arena, sizeof *p);
+        ProtobufCMessage *found = NULL;
+        struct uuid node = { { 0 } };
+        trilith__v1__disk_place__init(p);
+        if (status_ok(record_get(ctl->meta, key_disk(field_uuid(reply->disk_uuids[i])).s,
+                                 &stored__v1__disk__descriptor, &found, NULL))) {
+            const Stored__V1__Disk *d = (const Stored__V1__Disk *)(const void *)found;
+            p->name = arena_text(arena, d->name);
+            node = field_uuid(d->node);
+        }
+        record_free(found);
+        p->node = node_index(ctl, reply, node, arena);
+        reply->places[reply->n_places++] = p;
+    }
+}
+
+/* ---- All of it ---- */
+
 /* Borrows from the records. */
 static void part_fill(const struct records *volumes, struct uuid node,
                       Trilith__V1__WatchNodeResponse *reply, struct arena *arena)
@@ -156,6 +205,7 @@ static void reply_part(struct ctl *ctl, struct rpc_call *call, struct uuid node,
     }
     reply.revision = revision;
     part_fill(&volumes, node, &reply, &arena);
+    part_places(ctl, &reply, &arena);
     part_orders(desired, &reply, &arena);
     rpc_reply(call, &reply.base);
     if (desired != NULL)

@@ -122,17 +122,56 @@ static bool take_order(const Trilith__V1__DiskOrder *o, struct node_order *out_o
                : take_uuid(o->disk_uuid, &out_order->disk);
 }
 
+/* Who serves a disk; false if that cannot be.  What is not known stays so. */
+static bool take_place(const Trilith__V1__WatchNodeResponse *r, const Trilith__V1__DiskPlace *p,
+                       struct node_desired_place *out_place)
+{
+    if (p->node >= r->n_nodes || strlen(p->name) >= sizeof out_place->name)
+        return false;
+    const Trilith__V1__NodePlace *n = r->nodes[p->node];
+    *out_place = (struct node_desired_place) { 0 };
+    snprintf(out_place->name, sizeof out_place->name, "%s", p->name);
+    if (n->uuid.len != 0 && !take_uuid(n->uuid, &out_place->node))
+        return false;
+    if (n->address[0] == '\0' || n->port == 0)
+        return true;
+    return n->port <= UINT16_MAX &&
+           status_ok(io_addr_parse(n->address, (uint16_t)n->port, &out_place->addr));
+}
+
+static bool take_places(const Trilith__V1__WatchNodeResponse *r, struct arena *arena,
+                        const struct node_desired_place **out_places)
+{
+    struct node_desired_place *places = arena_alloc(arena, r->n_places * sizeof *places);
+
+    *out_places = NULL;
+    if (r->n_places == 0)
+        return true; /* A controller of before. */
+    if (r->n_places != r->n_disk_uuids)
+        return false;
+    for (size_t i = 0; i < r->n_places; i++)
+        if (!take_place(r, r->places[i], &places[i]))
+            return false;
+    *out_places = places;
+    return true;
+}
+
 struct status agent_desired(const Trilith__V1__WatchNodeResponse *response, struct arena *arena,
                             struct node_desired *out_desired, char problem[NODE_REASON_BYTES])
 {
     struct uuid *disks = arena_alloc(arena, response->n_disk_uuids * sizeof *disks);
     struct node_desired_volume *volumes = arena_alloc(arena, response->n_volumes * sizeof *volumes);
     struct node_order *orders = arena_alloc(arena, response->n_orders * sizeof *orders);
+    const struct node_desired_place *places;
 
     for (size_t i = 0; i < response->n_disk_uuids; i++) {
         if (take_uuid(response->disk_uuids[i], &disks[i]))
             continue;
         snprintf(problem, NODE_REASON_BYTES, "disk %zu has no UUID", i);
+        return STATUS(CORRUPT);
+    }
+    if (!take_places(response, arena, &places)) {
+        snprintf(problem, NODE_REASON_BYTES, "the places of its disks cannot be");
         return STATUS(CORRUPT);
     }
     for (size_t i = 0; i < response->n_volumes; i++) {
@@ -150,6 +189,7 @@ struct status agent_desired(const Trilith__V1__WatchNodeResponse *response, stru
     }
     *out_desired = (struct node_desired) { .revision = response->revision,
                                            .disks = disks,
+                                           .places = places,
                                            .disk_count = (uint32_t)response->n_disk_uuids,
                                            .volumes = volumes,
                                            .volume_count = (uint32_t)response->n_volumes,
@@ -204,6 +244,18 @@ static Trilith__V1__DiskProblem *problem_message(const struct node_disk_problem 
     return m;
 }
 
+static Trilith__V1__VolumeDiskReport *volume_disk_message(const struct node_volume_disk *d,
+                                                          struct arena *arena)
+{
+    Trilith__V1__VolumeDiskReport *m = arena_alloc(arena, sizeof *m);
+
+    trilith__v1__volume_disk_report__init(m);
+    m->uuid = arena_uuid_bytes(arena, d->uuid);
+    m->problem = text_message(d->problem, arena);
+    m->holds_writes = d->holds_writes;
+    return m;
+}
+
 static Trilith__V1__VolumeReport *volume_message(const struct node_volume_report *v,
                                                  struct arena *arena)
 {
@@ -220,6 +272,10 @@ static Trilith__V1__VolumeReport *volume_message(const struct node_volume_report
     m->connected_hosts = arena_alloc(arena, m->n_connected_hosts * sizeof *m->connected_hosts);
     for (size_t i = 0; i < m->n_connected_hosts; i++)
         m->connected_hosts[i] = text_message(v->connected_hosts[i].s, arena);
+    m->n_disks = v->disk_count;
+    m->disks = arena_alloc(arena, m->n_disks * sizeof *m->disks);
+    for (size_t i = 0; i < m->n_disks; i++)
+        m->disks[i] = volume_disk_message(&v->disks[i], arena);
     return m;
 }
 

@@ -39,6 +39,13 @@ struct node_desired_volume {
     const uint32_t *placement;
 };
 
+/* Where a disk is that volumes of this node lie on. */
+struct node_desired_place {
+    char name[STORE_NAME_BYTES]; /* Such as "node-2/disk-1"; empty: it is not known. */
+    struct uuid node;            /* nil: it is not known. */
+    struct io_addr addr;         /* Of that node's target; port 0: it is not known. */
+};
+
 enum node_order_kind { NODE_ORDER_ADD, NODE_ORDER_REMOVE, NODE_ORDER_GROW };
 
 /* A disk that the node shall take, make larger, or give up, once. */
@@ -55,6 +62,7 @@ struct node_order {
 struct node_desired {
     uint64_t revision; /* Name it in the next report. */
     const struct uuid *disks;
+    const struct node_desired_place *places; /* One for each disk; NULL: nothing is known. */
     uint32_t disk_count;
     const struct node_desired_volume *volumes;
     uint32_t volume_count;
@@ -71,6 +79,13 @@ enum node_volume_state {
     NODE_VOLUME_DELETED = 4,
 };
 
+/* A disk of a volume of several replicas that is not as it should be. */
+struct node_volume_disk {
+    struct uuid uuid;
+    char problem[NODE_REASON_BYTES];
+    bool holds_writes; /* They wait for it: it cannot be set out of sync. */
+};
+
 struct node_volume_report {
     struct uuid uuid;
     enum node_volume_state state;
@@ -80,6 +95,8 @@ struct node_volume_report {
     uint64_t bytes;                         /* READY: that hosts see. */
     const struct nqn_text *connected_hosts; /* Borrowed until fill_report() is called again. */
     uint32_t connected_host_count;
+    const struct node_volume_disk *disks; /* Likewise. */
+    uint32_t disk_count;
 };
 
 struct node_disk_report {

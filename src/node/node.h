@@ -21,6 +21,7 @@
 #include "io/reactor.h"
 #include "node/agent.h"
 #include "node/desired.h"
+#include "node/group_client.h"
 
 #define NODE_DISKS_MAX    256u  /* More would not fit into one machine. */
 #define NODE_VOLUMES_MAX  1024u /* One NVMe subsystem each. */
@@ -51,6 +52,14 @@ struct node_ops {
     /* As node_agent_take_epoch(). */
     struct status (*take_epoch)(void *ctx, struct uuid volume, node_agent_epoch_fn *done,
                                 void *done_ctx);
+    /*
+     * As the functions of group_client.h, for volumes of several replicas; NULL: they are not
+     * served.  None is begun after node_stop(); those under way end with CANCELED then.
+     */
+    void (*group_get)(void *ctx, struct group_op *op);
+    void (*group_take)(void *ctx, struct group_op *op, uint64_t known_epoch);
+    void (*group_commit)(void *ctx, struct group_op *op, const struct group *was,
+                         const struct group *now);
 };
 
 struct node_config {

@@ -23,6 +23,9 @@
  * READY <--> GROWING, which waits for the engine, while hosts go on; after a failure READY waits
  * for a timer, too, and tries again.
  *
+ * A volume of several replicas goes from IDLE to OPENING at once if it is to be deleted: there is
+ * no epoch to be had any more.
+ *
  * volume_step() acts on a state at rest (IDLE, READY, FAILED, DELETED) by what is wanted; the
  * others are left by their callbacks.  In IDLE, a volume that nobody wants is freed.
  */
@@ -40,7 +43,7 @@ enum vol_state {
 };
 
 static const struct sm_state vol_states[] = {
-    [VOL_IDLE] = { "idle", SM_TO(VOL_EPOCH) },
+    [VOL_IDLE] = { "idle", SM_TO(VOL_EPOCH) | SM_TO(VOL_OPENING) },
     [VOL_EPOCH] = { "epoch", SM_TO(VOL_IDLE) | SM_TO(VOL_OPENING) | SM_TO(VOL_FAILED) },
     [VOL_OPENING] = { "opening", SM_TO(VOL_READY) | SM_TO(VOL_CLOSING) | SM_TO(VOL_DELETING) |
                                      SM_TO(VOL_FAILED) },
@@ -86,9 +89,11 @@ static void volume_free_wish(struct node_volume *v)
 {
     free(v->hosts);
     free(v->disks);
+    free(v->places);
     free(v->placement);
     v->hosts = NULL;
     v->disks = NULL;
+    v->places = NULL;
     v->placement = NULL;
 }
 
@@ -101,6 +106,7 @@ static void volume_free(struct node_volume *v)
     list_remove(&v->link);
     node->volume_count--;
     volume_free_wish(v);
+    volume_group_destroy(v->group);
     free(v);
     node_on_volume_gone(node);
 }
@@ -143,6 +149,7 @@ static void volume_on_deleted(void *ctx, struct status status)
         volume_fail(v, reason);
         return;
     }
+    v->reason[0] = '\0'; /* Of a failure to open it before. */
     volume_move(v, VOL_DELETED);
     volume_step(v);
 }
@@ -225,8 +232,14 @@ static void volume_on_opened(void *ctx, struct status status, struct volume *vol
     struct node_volume *v = ctx;
     char reason[NODE_REASON_BYTES];
 
+    if (v->group != NULL)
+        volume_group_on_opened(v->group, status);
     if (!status_ok(status)) {
-        snprintf(reason, sizeof reason, "cannot be opened: %s", status_text(status));
+        const bool waits = v->desc.replicas > 1 && status_is(status, STATUS_BUSY);
+        snprintf(reason, sizeof reason, "cannot be opened: %s",
+                 waits ? "the replicas that are here have lost power; those that may not have are "
+                         "waited for"
+                       : status_text(status));
         volume_fail(v, reason);
         return;
     }
@@ -251,7 +264,7 @@ static void volume_on_opened(void *ctx, struct status status, struct volume *vol
 
 /* What the engine is told of the node: disks that are not there have their UUID for a name. */
 struct parts {
-    struct uuid_text *names;
+    struct node_disk_name *names;
     struct volume_disk *disks;
     struct buf_pool *scratch[NODE_REACTORS_MAX];
 };
@@ -264,7 +277,7 @@ static void parts_free(struct parts *parts)
 
 static struct status MUST_CHECK parts_make(const struct node_volume *v, struct parts *out_parts)
 {
-    struct uuid_text *names = calloc((size_t)v->disk_count + 1, sizeof *names);
+    struct node_disk_name *names = calloc((size_t)v->disk_count + 1, sizeof *names);
     struct volume_disk *disks = calloc((size_t)v->disk_count + 1, sizeof *disks);
 
     if (names == NULL || disks == NULL) {
@@ -274,7 +287,7 @@ static struct status MUST_CHECK parts_make(const struct node_volume *v, struct p
     }
     for (uint32_t i = 0; i < v->disk_count; i++) {
         const struct node_disk *d = node_find_disk(v->node, v->disks[i]);
-        names[i] = uuid_format(v->disks[i]);
+        names[i] = node_volume_disk_name(v, v->disks[i]);
         disks[i].uuid = v->disks[i];
         disks[i].name = d == NULL ? names[i].s : d->info.identity.disk_name;
         disks[i].store = d == NULL ? NULL : d->store;
@@ -289,8 +302,15 @@ static struct status MUST_CHECK parts_make(const struct node_volume *v, struct p
 /* What the engine is to serve. */
 static struct volume_config volume_wish(const struct node_volume *v, const struct parts *parts)
 {
+    const bool has_group = v->desc.replicas > 1;
+
     return (struct volume_config) {
         .volume = v->desc,
+        .group = has_group ? &v->group->record : NULL,
+        .meta = has_group ? &volume_group_meta_ops : NULL,
+        .meta_ctx = has_group ? v->group : NULL,
+        .waited = has_group && volume_group_waited(v->group),
+        .deleting = has_group && v->deleting,
         .epoch = v->epoch,
         .reactors = v->node->reactors,
         .reactor_count = v->node->reactor_count,
@@ -376,11 +396,18 @@ static struct status MUST_CHECK volume_try_grow(struct node_volume *v)
 static void volume_start_grow(struct node_volume *v)
 {
     io_timer_disarm(&v->retry);
+    if (v->desc.replicas > 1 && !volume_group_fits(v->group)) {
+        volume_drain(
+            v); /* Its group has more copysets by now: it is read when the epoch is taken. */
+        return;
+    }
     volume_move(v, VOL_GROWING);
     const struct status st = volume_try_grow(v);
     if (!status_ok(st))
         volume_grow_later(v, st);
 }
+
+/* ---- Epochs ---- */
 
 static void volume_on_epoch(void *ctx, struct status status, uint64_t epoch)
 {
@@ -411,6 +438,57 @@ static void volume_take_epoch(struct node_volume *v)
         volume_on_epoch(v, st, 0);
 }
 
+/* Opens it to be deleted: nobody takes an epoch of it any more. */
+static void volume_open_to_delete(struct node_volume *v)
+{
+    volume_move(v, VOL_OPENING);
+    v->epoch = v->delete_epoch;
+    const struct status st = volume_group_for_deletion(v->group);
+    if (status_ok(st))
+        volume_start_open(v);
+    else
+        volume_on_opened(v, st, NULL);
+}
+
+static void volume_on_group(struct node_volume *v, struct status status, const char *why)
+{
+    if (!v->wanted || v->deleting) {
+        volume_move(v, VOL_IDLE);
+        volume_step(v);
+        return;
+    }
+    if (!status_ok(status)) {
+        volume_fail(v, why);
+        return;
+    }
+    v->epoch = v->group->record.epoch;
+    volume_move(v, VOL_OPENING);
+    volume_start_open(v);
+}
+
+static void volume_take_group(struct node_volume *v)
+{
+    if (v->group == NULL)
+        v->group = volume_group_create(v);
+    if (v->group != NULL && v->deleting) {
+        volume_open_to_delete(v);
+        return;
+    }
+    volume_move(v, VOL_EPOCH);
+    if (v->group == NULL)
+        volume_on_group(v, STATUS(NO_MEMORY), status_text(STATUS(NO_MEMORY)));
+    else if (v->node->ops->group_get == NULL)
+        volume_on_group(v, STATUS(UNSUPPORTED), "this node serves volumes of one replica alone");
+    else
+        volume_group_take(v->group, volume_on_group);
+}
+
+void node_volume_on_fenced(struct node_volume *v)
+{
+    v->reopen = true;
+    volume_step(v);
+}
+
 /* ---- What is wanted ---- */
 
 /* Acts on a state that waits for news.  The volume may be gone afterwards. */
@@ -422,7 +500,10 @@ static void volume_step(struct node_volume *v)
             volume_free(v);
             return;
         }
-        volume_take_epoch(v);
+        if (v->desc.replicas > 1)
+            volume_take_group(v);
+        else
+            volume_take_epoch(v);
         return;
     case VOL_READY:
         if (!v->wanted || v->deleting || v->reopen)
@@ -469,23 +550,29 @@ static struct status MUST_CHECK volume_take_lists(struct node_volume *v,
         (uint32_t)min_u64(wanted->allowed_host_count, NVME_ALLOWED_HOSTS_MAX);
     struct nqn_text *hosts = calloc(host_count + 1, sizeof *hosts);
     struct uuid *disks = calloc((size_t)desired->disk_count + 1, sizeof *disks);
+    struct node_desired_place *places = calloc((size_t)desired->disk_count + 1, sizeof *places);
     struct volume_placement *placement = calloc((size_t)wanted->shard_count + 1, sizeof *placement);
 
-    if (hosts == NULL || disks == NULL || placement == NULL) {
+    if (hosts == NULL || disks == NULL || places == NULL || placement == NULL) {
         free(hosts);
         free(disks);
+        free(places);
         free(placement);
         return STATUS(NO_MEMORY);
     }
     for (uint32_t i = 0; i < host_count; i++)
         hosts[i] = wanted->allowed_hosts[i];
-    for (uint32_t i = 0; i < desired->disk_count; i++)
+    for (uint32_t i = 0; i < desired->disk_count; i++) {
         disks[i] = desired->disks[i];
+        if (desired->places != NULL)
+            places[i] = desired->places[i];
+    }
     fill_placement(placement, wanted);
     volume_free_wish(v);
     v->hosts = hosts;
     v->host_count = host_count;
     v->disks = disks;
+    v->places = places;
     v->disk_count = desired->disk_count;
     v->placement = placement;
     v->shard_count = wanted->shard_count;
@@ -517,6 +604,7 @@ struct status node_volume_want(struct node_volume *v, const struct node_desired 
     if (status_ok(st)) {
         v->wanted = true;
         v->deleting = wanted->deleting;
+        v->delete_epoch = wanted->delete_epoch;
         v->desc = wanted->volume;
         v->nqn = wanted->nqn;
         if (is_served(v) && !v->deleting)
@@ -541,12 +629,44 @@ bool node_volume_uses(const struct node_volume *v, struct uuid disk)
     return false;
 }
 
+struct node_disk_name node_volume_disk_name(const struct node_volume *v, struct uuid disk)
+{
+    const struct node_disk *d = node_find_disk(v->node, disk);
+    const struct uuid_text uuid = uuid_format(disk);
+    struct node_disk_name name;
+
+    snprintf(name.s, sizeof name.s, "%s", d != NULL ? d->info.identity.disk_name : uuid.s);
+    for (uint32_t i = 0; i < v->disk_count && d == NULL; i++)
+        if (uuid_equal(v->disks[i], disk) && v->places[i].name[0] != '\0')
+            snprintf(name.s, sizeof name.s, "%s", v->places[i].name);
+    return name;
+}
+
 void node_volume_disk_came(struct node_volume *v, struct uuid disk)
 {
     if (v->sm.now == VOL_IDLE || v->sm.now == VOL_EPOCH || !node_volume_uses(v, disk))
         return;
+    if (v->desc.replicas > 1 && is_served(v))
+        return; /* It is out of sync by now: opening anew would gain nothing. */
     v->reopen = true;
     volume_step(v);
+}
+
+/* The disks that the engine has a problem with; returns how many. */
+static uint32_t volume_fill_problems(struct node_volume *v)
+{
+    struct volume_disk_state states[NODE_VOLUME_PROBLEMS_MAX];
+    uint32_t count = 0;
+
+    if (v->desc.replicas > 1)
+        count = volume_get_problems(v->volume, states, NODE_VOLUME_PROBLEMS_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        struct node_volume_disk *d = &v->problems[i];
+        d->uuid = states[i].disk;
+        d->holds_writes = states[i].holds_writes;
+        snprintf(d->problem, sizeof d->problem, "%s", status_text(states[i].problem));
+    }
+    return count;
 }
 
 void node_volume_report(struct node_volume *v, struct node_volume_report *out_report)
@@ -566,6 +686,8 @@ void node_volume_report(struct node_volume *v, struct node_volume_report *out_re
         out_report->connected_hosts = v->connected;
         out_report->connected_host_count =
             nvme_subsys_connected_hosts(v->subsys, v->connected, NODE_VOLUME_HOSTS_MAX);
+        out_report->disks = v->problems;
+        out_report->disk_count = volume_fill_problems(v);
     }
     if (v->sm.now == VOL_DELETED)
         out_report->state = NODE_VOLUME_DELETED;

@@ -9,6 +9,7 @@
 
 #include "base/sm.h"
 #include "node/node.h"
+#include "node/volume_group.h"
 #include "nvme/limits.h"
 #include "nvme/target.h"
 #include "volume/volume.h"
@@ -20,6 +21,9 @@
 /* Connected hosts that a report names; more are left out of it. */
 #define NODE_VOLUME_HOSTS_MAX 16
 
+/* Disks with a problem that it names; likewise. */
+#define NODE_VOLUME_PROBLEMS_MAX 16
+
 struct node_volume {
     struct node *node;
     struct list_node link; /* node.volumes */
@@ -28,25 +32,29 @@ struct node_volume {
     /* What is wanted; as of the last node_apply() that named it. */
     bool wanted;
     bool deleting;
-    bool reopen; /* A disk of it has come. */
+    uint64_t delete_epoch;
+    bool reopen; /* A disk of it has come, or another engine has it; or it needs another record. */
     bool seen;   /* Named by the node_apply() that runs. */
     struct store_volume desc;
     struct nqn_text nqn;
     struct nqn_text *hosts;
     uint32_t host_count;
-    struct uuid *disks; /* All of the desired state's; the placement indexes them. */
+    struct uuid *disks;                /* All of the desired state's; the placement indexes them. */
+    struct node_desired_place *places; /* Of each disk; NULL: nobody has said. */
     uint32_t disk_count;
     struct volume_placement *placement;
     uint32_t shard_count;
 
     /* What is. */
+    struct volume_group *group; /* Of several replicas; made when it is first needed. */
     uint64_t epoch;
     struct volume *volume;
     uint64_t served_bytes;      /* The engine's size. */
     uint64_t growing_bytes;     /* Its next one, while it grows. */
     struct nvme_subsys *subsys; /* While it is served. */
     char reason[NODE_REASON_BYTES];
-    struct nqn_text connected[NODE_VOLUME_HOSTS_MAX]; /* As of the last report. */
+    struct nqn_text connected[NODE_VOLUME_HOSTS_MAX];           /* As of the last report. */
+    struct node_volume_disk problems[NODE_VOLUME_PROBLEMS_MAX]; /* Likewise. */
     struct io_timer retry;
     uint64_t retry_ns;
 };
@@ -69,6 +77,15 @@ bool node_volume_uses(const struct node_volume *v, struct uuid disk);
 
 /* A disk has come: if the volume was opened without it, it is opened anew. */
 void node_volume_disk_came(struct node_volume *v, struct uuid disk);
+
+/* The name of one of its disks, or its UUID if nobody has said. */
+struct node_disk_name {
+    char s[STORE_NAME_BYTES];
+};
+struct node_disk_name node_volume_disk_name(const struct node_volume *v, struct uuid disk);
+
+/* 7.8: its engine completes nothing any more: it is opened anew, with the next epoch. */
+void node_volume_on_fenced(struct node_volume *v);
 
 /* What to tell the controller; the hosts are kept in the volume until it is asked again. */
 void node_volume_report(struct node_volume *v, struct node_volume_report *out_report);

@@ -40,7 +40,57 @@ static struct status on_take_epoch(void *ctx, struct uuid volume, node_agent_epo
     return STATUS(OK);
 }
 
-static const struct node_ops test_ops = { on_opened, on_changed, on_take_epoch };
+/* An operation on the group, on its way back. */
+struct answer {
+    struct io_msg msg;
+    struct group_op *op;
+    struct status status;
+};
+
+static void answer_deliver(struct io_msg *msg)
+{
+    struct answer *a = CONTAINER_OF(msg, struct answer, msg);
+    a->op->done(a->op, a->status);
+    free(a);
+}
+
+static void answer(struct fixture *f, struct group_op *op, struct status status)
+{
+    struct answer *a = calloc(1, sizeof *a);
+    *a = (struct answer) { { .deliver = answer_deliver }, op, status };
+    *op->record = f->group;
+    reactor_post(f->reactors[0], &a->msg);
+}
+
+static void on_group_get(void *ctx, struct group_op *op)
+{
+    struct fixture *f = ctx;
+    answer(f, op, f->group_status);
+}
+
+static void on_group_take(void *ctx, struct group_op *op, uint64_t known_epoch)
+{
+    struct fixture *f = ctx;
+    assert_int_equal(known_epoch, f->group.epoch);
+    f->group.epoch++;
+    f->group.sequence++;
+    answer(f, op, STATUS(OK));
+}
+
+static void on_group_commit(void *ctx, struct group_op *op, const struct group *was,
+                            const struct group *now)
+{
+    struct fixture *f = ctx;
+    const bool conflict = f->group_conflicts > 0 || !group_equal(was, &f->group);
+    f->group_conflicts -= f->group_conflicts > 0 ? 1 : 0;
+    f->group_commits += conflict ? 0 : 1;
+    if (!conflict)
+        f->group = *now;
+    answer(f, op, conflict ? STATUS(CONFLICT) : STATUS(OK));
+}
+
+static const struct node_ops test_ops = { on_opened,    on_changed,    on_take_epoch,
+                                          on_group_get, on_group_take, on_group_commit };
 
 static struct status open_disk(void *ctx, struct reactor *r, struct dev **out_dev)
 {

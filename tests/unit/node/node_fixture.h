@@ -64,6 +64,11 @@ struct fixture {
 
     struct status epoch_status; /* What TakeEpoch answers. */
     uint64_t epoch;
+
+    struct group group;         /* The record of a volume of several replicas. */
+    struct status group_status; /* What reading it answers. */
+    unsigned group_conflicts;   /* So many commits are refused from now on. */
+    unsigned group_commits;     /* That were not. */
 };
 
 struct fixture *fixture_create(void);
