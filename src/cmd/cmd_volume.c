@@ -23,6 +23,10 @@ enum {
     OPT_STRIPE_WIDTH,
     OPT_STRIPE_UNIT,
     OPT_BLOCK_SIZE,
+    OPT_REPLICAS,
+    OPT_MIN_IN_SYNC,
+    OPT_STRIDE,
+    OPT_DEGRADED,
     OPT_UNFLUSHED_LOSS,
     OPT_WAIT,
     OPT_FORCE,
@@ -162,10 +166,18 @@ static bool take_unit(struct cli_args *args, struct volume_options *o)
     return true;
 }
 
-static bool take_option(struct cli_args *args, int id, struct volume_options *o)
+static bool take_number(struct cli_args *args, const char *option, uint64_t max, uint32_t *out)
 {
     uint64_t number = 0;
 
+    if (!cli_number(args, option, 1, max, &number))
+        return false;
+    *out = (uint32_t)number;
+    return true;
+}
+
+static bool take_option(struct cli_args *args, int id, struct volume_options *o)
+{
     switch (id) {
     case OPT_SIZE:
         return cli_size(args, "size", &o->spec.bytes);
@@ -178,9 +190,15 @@ static bool take_option(struct cli_args *args, int id, struct volume_options *o)
     case OPT_BLOCK_SIZE:
         return take_block_size(args, o);
     case OPT_STRIPE_WIDTH:
-        if (!cli_number(args, "stripe-width", 1, 64, &number))
-            return false;
-        o->spec.stripe_width = (uint32_t)number;
+        return take_number(args, "stripe-width", CTL_STRIPE_WIDTH_MAX, &o->spec.stripe_width);
+    case OPT_REPLICAS:
+        return take_number(args, "replicas", CTL_REPLICAS_MAX, &o->spec.replicas);
+    case OPT_MIN_IN_SYNC:
+        return take_number(args, "min-in-sync", CTL_REPLICAS_MAX, &o->spec.min_in_sync);
+    case OPT_STRIDE:
+        return take_number(args, "stride", CTL_NODES_MAX, &o->spec.stride_nodes);
+    case OPT_DEGRADED:
+        o->spec.allow_degraded = true;
         return true;
     case OPT_UNFLUSHED_LOSS:
         return take_loss(args, o);
@@ -215,6 +233,13 @@ static bool parse(const struct cli_syntax *syntax, int argc, char **argv, struct
 static const struct cli_option create_options[] = {
     { "size", OPT_SIZE, "SIZE", "how large it is, such as 10G; a multiple of 4K" },
     { "allow-host", OPT_ALLOW_HOST, "NQN", "host that may connect; may be repeated (every\nhost)" },
+    { "replicas", OPT_REPLICAS, "1|2|3", "copies of its data, on different nodes (1)" },
+    { "min-in-sync", OPT_MIN_IN_SYNC, "N",
+      "copies that a write needs; with fewer, writes wait\n(1; of three 2)" },
+    { "allow-degraded", OPT_DEGRADED, NULL,
+      "if there are not enough nodes: copies on different\ndisks of one node" },
+    { "stride", OPT_STRIDE, "N",
+      "nodes that it may lie on, at most (twice as many as\ncopies, or as many as it takes)" },
     { "shard-size", OPT_SHARD_SIZE, "SIZE", "size of its shards, 64M to 64G (1G, or what fits)" },
     { "stripe-width", OPT_STRIPE_WIDTH, "N", "shards that one stripe runs over (one per disk)" },
     { "stripe-unit", OPT_STRIPE_UNIT, "SIZE", "piece of a stripe on one shard, 4K to 512K (256K)" },
