@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "cmd/api.h"
 #include "cmd/command.h"
@@ -27,6 +28,7 @@ enum {
     OPT_MIN_IN_SYNC,
     OPT_STRIDE,
     OPT_DEGRADED,
+    OPT_SHARDS,
     OPT_UNFLUSHED_LOSS,
     OPT_WAIT,
     OPT_FORCE,
@@ -41,6 +43,7 @@ struct volume_options {
     struct api_options api;
     uint64_t wait_s;
     bool force;
+    bool with_places;
     Trilith__V1__VolumeSpec spec;
     char *hosts[HOSTS_MAX];
 };
@@ -52,6 +55,10 @@ static const struct cli_column show_columns[] = {
     { "size", "bytes", CLI_KIND_SIZE },
     { "served size", "served_bytes", CLI_KIND_SIZE },
     { "used", "used_bytes", CLI_KIND_SIZE },
+    { "replicas", "replicas", CLI_KIND_COUNT },
+    { "min in sync", "min_in_sync", CLI_KIND_COUNT },
+    { "degraded", "degraded", CLI_KIND_LIST },
+    { "writes wait", "writes_wait", CLI_KIND_TEXT },
     { "uuid", "uuid", CLI_KIND_TEXT },
     { "nqn", "nqn", CLI_KIND_TEXT },
     { "shards", "shards", CLI_KIND_COUNT },
@@ -200,6 +207,9 @@ static bool take_option(struct cli_args *args, int id, struct volume_options *o)
     case OPT_DEGRADED:
         o->spec.allow_degraded = true;
         return true;
+    case OPT_SHARDS:
+        o->with_places = true;
+        return true;
     case OPT_UNFLUSHED_LOSS:
         return take_loss(args, o);
     case OPT_WAIT:
@@ -313,9 +323,10 @@ static const struct cli_syntax list_syntax = {
 };
 
 static const struct cli_column list_columns[] = {
-    { "NAME", "name", CLI_KIND_TEXT },         { "SIZE", "bytes", CLI_KIND_SIZE },
-    { "USED", "used_bytes", CLI_KIND_SIZE },   { "STATE", "state", CLI_KIND_TEXT },
-    { "HOSTS", "host_count", CLI_KIND_COUNT }, { "NQN", "nqn", CLI_KIND_TEXT },
+    { "NAME", "name", CLI_KIND_TEXT },       { "SIZE", "bytes", CLI_KIND_SIZE },
+    { "USED", "used_bytes", CLI_KIND_SIZE }, { "REPLICAS", "replicas", CLI_KIND_COUNT },
+    { "STATE", "state", CLI_KIND_TEXT },     { "HOSTS", "host_count", CLI_KIND_COUNT },
+    { "NQN", "nqn", CLI_KIND_TEXT },
 };
 
 static int list_report(enum cli_format format, const ProtobufCMessage *request,
@@ -350,16 +361,81 @@ static int volume_list(int argc, char **argv)
 
 /* ---- show ---- */
 
+static const struct cli_option show_options[] = {
+    { "shards", OPT_SHARDS, NULL, "also where each of its shards lies" },
+    CLI_OPTION_OUTPUT,
+    API_OPTION,
+};
+
 static const struct cli_syntax show_syntax = {
     .command = "trilith volume show",
     .operands = "NAME",
     .about = "Shows one volume, named by its name, NQN or UUID, with the command that connects\n"
-             "a Linux host to it.",
-    .options = list_options,
-    .option_count = ARRAY_COUNT(list_options),
+             "a Linux host to it; with several replicas, which of them are in sync.",
+    .options = show_options,
+    .option_count = ARRAY_COUNT(show_options),
     .operands_min = 1,
     .operands_max = 1,
 };
+
+static const struct cli_column replica_columns[] = {
+    { "COPYSET", "copyset", CLI_KIND_COUNT },   { "SHARDS", "shards", CLI_KIND_COUNT },
+    { "DISK", "disk", CLI_KIND_TEXT },          { "NODE", "node", CLI_KIND_TEXT },
+    { "STATE", "state", CLI_KIND_TEXT },        { "SINCE", "since", CLI_KIND_TEXT },
+    { "TO COPY", "left_bytes", CLI_KIND_SIZE }, { "PROBLEM", "problem", CLI_KIND_TEXT },
+};
+
+static const struct cli_column place_columns[] = {
+    { "SHARD", "shard", CLI_KIND_COUNT },
+    { "COPYSET", "copyset", CLI_KIND_COUNT },
+    { "DISKS", "disks", CLI_KIND_LIST },
+};
+
+/* A row of the table of replicas. */
+static json_t *replica_row(const Trilith__V1__VolumeCopyset *c, const Trilith__V1__VolumeReplica *m)
+{
+    json_t *row = api_json(&m->base);
+    const time_t since_s = (time_t)(m->out_since_unix_ms / 1000);
+    char since[32] = "";
+    struct tm tm;
+
+    if (!m->in_sync && localtime_r(&since_s, &tm) != NULL)
+        (void)strftime(since, sizeof since, "%Y-%m-%d %H:%M:%S", &tm);
+    json_object_set_new(row, "copyset", json_integer(c->number));
+    json_object_set_new(row, "shards", json_integer(c->shards));
+    json_object_set_new(row, "since", json_string(since));
+    json_object_set_new(row, "state",
+                        json_string(m->in_sync ? "in sync"
+                                    : m->whole ? "out, whole"
+                                               : "out"));
+    if (m->resync_bytes > m->resynced_bytes)
+        json_object_set_new(row, "left_bytes",
+                            json_integer((json_int_t)(m->resync_bytes - m->resynced_bytes)));
+    return row;
+}
+
+/* The tables below the record: of replicas, if there are several, and of shards, if asked for. */
+static void print_places(const Trilith__V1__Volume *v)
+{
+    json_t *volume = api_json(&v->base);
+    json_t *replicas = json_array();
+
+    for (size_t i = 0; i < v->n_copysets; i++)
+        for (size_t k = 0; k < v->copysets[i]->n_replicas; k++)
+            json_array_append_new(replicas,
+                                  replica_row(v->copysets[i], v->copysets[i]->replicas[k]));
+    if (v->n_copysets > 0) {
+        printf("\n");
+        cli_print_rows(CLI_FORMAT_TABLE, replicas, replica_columns, ARRAY_COUNT(replica_columns));
+    }
+    if (v->n_places > 0) {
+        printf("\n");
+        cli_print_rows(CLI_FORMAT_TABLE, json_object_get(volume, "places"), place_columns,
+                       ARRAY_COUNT(place_columns));
+    }
+    json_decref(replicas);
+    json_decref(volume);
+}
 
 static int show_report(enum cli_format format, const ProtobufCMessage *request,
                        const ProtobufCMessage *reply)
@@ -371,19 +447,22 @@ static int show_report(enum cli_format format, const ProtobufCMessage *request,
     if (r->volume == NULL)
         return cli_fail("the API answered without a volume");
     print_volume(format, r->volume);
+    if (format == CLI_FORMAT_TABLE)
+        print_places(r->volume);
     return COMMAND_OK;
 }
 
 static int volume_show(int argc, char **argv)
 {
     Trilith__V1__GetVolumeRequest request = TRILITH__V1__GET_VOLUME_REQUEST__INIT;
-    struct api_options o;
+    struct volume_options o;
     struct cli_args args;
 
-    if (!api_parse(&show_syntax, argc, argv, &args, &o))
+    if (!parse(&show_syntax, argc, argv, &args, &o))
         return args.exit_status;
     request.name = (char *)(uintptr_t)args.operands[0];
-    return api_run(&o, SERVICE, "GetVolume", &request.base, 0, show_report);
+    request.with_places = o.with_places;
+    return api_run(&o.api, SERVICE, "GetVolume", &request.base, 0, show_report);
 }
 
 /* ---- resize ---- */

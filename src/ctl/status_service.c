@@ -116,6 +116,10 @@ static struct status add_volumes(struct summary *s)
         s->reply->volumes_ready += ready;
         if (!ready || v->reason[0] != '\0')
             add_problem(s, "volume '%s': %s", v->spec->name, v->reason);
+        if (v->writes_wait[0] != '\0')
+            add_problem(s, "volume '%s': writes wait: %s", v->spec->name, v->writes_wait);
+        for (size_t k = 0; k < v->n_degraded; k++)
+            add_problem(s, "volume '%s': degraded: %s", v->spec->name, v->degraded[k]);
     }
     records_free(&volumes);
     return STATUS(OK);

@@ -214,6 +214,12 @@ static struct status check_volume(const Trilith__V1__VolumeReport *v, struct pro
         return wrong(problem, "more than %u connected hosts", CTL_CONNECTED_MAX);
     for (size_t i = 0; i < v->n_connected_hosts; i++)
         TRY(check_text(v->connected_hosts[i], "volumes.connected_hosts", NQN_BYTES_MAX, problem));
+    if (v->n_disks > CTL_DISKS_MAX)
+        return wrong(problem, "more than %u disks of a volume", CTL_DISKS_MAX);
+    for (size_t i = 0; i < v->n_disks; i++) {
+        TRY(validate_uuid(v->disks[i]->uuid, "volumes.disks.uuid", &uuid, problem));
+        TRY(check_text(v->disks[i]->problem, "volumes.disks.problem", CTL_TEXT_BYTES_MAX, problem));
+    }
     return STATUS(OK);
 }
 

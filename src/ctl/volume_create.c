@@ -15,6 +15,7 @@
 #include "ctl/ctl_internal.h"
 #include "ctl/placement.h"
 #include "ctl/volume_create.h"
+#include "ctl/volume_replicas.h"
 #include "ctl/volume_spread.h"
 
 /* A node that has disks to give, with what is planned on them. */
@@ -278,7 +279,8 @@ static struct status MUST_CHECK build_spread(struct creation *c, struct meta *m,
     put_volume(c, txn, &r);
     group_record_put(txn, c->uuid, 0, group, 0);
     TRY(keep_nodes(m, txn, view, nodes, server));
-    warn(c, cluster_view_overcommit(view, &r), volume_is_crowded(c->ctl, &r));
+    warn(c, cluster_view_overcommit(view, &r),
+         volume_is_crowded(&r, volume_places(c->ctl, &r, arena)));
     return STATUS(OK);
 }
 

@@ -7,6 +7,7 @@
 #include "base/size.h"
 #include "ctl/ctl_internal.h"
 #include "ctl/volume_create.h"
+#include "ctl/volume_replicas.h"
 #include "ctl/volume_resize.h"
 #include "meta/groups.h"
 
@@ -125,9 +126,11 @@ static void on_list(void *ctx, struct rpc_call *call, const ProtobufCMessage *me
     }
     reply.n_volumes = records.count;
     reply.volumes = arena_alloc(&arena, records.count * sizeof *reply.volumes);
-    for (size_t i = 0; i < records.count; i++)
+    for (size_t i = 0; i < records.count; i++) {
         reply.volumes[i] =
             volume_view(ctl, (const Stored__V1__Volume *)(const void *)records.items[i], &arena);
+        reply.volumes[i]->n_copysets = 0; /* Of a thousand volumes they would not fit in a reply. */
+    }
     qsort(reply.volumes, reply.n_volumes, sizeof *reply.volumes, by_name);
     records_free(&records);
     rpc_reply(call, &reply.base);
@@ -157,6 +160,8 @@ static void on_get(void *ctx, struct rpc_call *call, const ProtobufCMessage *mes
         return;
     }
     reply.volume = volume_view(ctx, record, &arena);
+    if (request->with_places)
+        volume_places_view(ctx, record, reply.volume, &arena);
     record_free(&record->base);
     rpc_reply(call, &reply.base);
 }

@@ -207,32 +207,3 @@ uint32_t volume_spread_width(const struct cluster_view *view, uint32_t replicas,
         return view->disk_count;
     return (uint32_t)((uint64_t)view->disk_count * wanted / usable);
 }
-
-/* The node of one of the record's disks; nil if it is not known. */
-static struct uuid node_of(struct ctl *ctl, const Stored__V1__Volume *r, size_t disk)
-{
-    ProtobufCMessage *found = NULL;
-    struct uuid node = { { 0 } };
-
-    if (status_ok(record_get(ctl->meta, key_disk(field_uuid(r->disks[disk])).s,
-                             &stored__v1__disk__descriptor, &found, NULL)))
-        node = field_uuid(((const Stored__V1__Disk *)(const void *)found)->node);
-    record_free(found);
-    return node;
-}
-
-bool volume_is_crowded(struct ctl *ctl, const Stored__V1__Volume *r)
-{
-    struct uuid nodes[CTL_DISKS_MAX];
-
-    if (r->replicas <= 1 || r->n_disks > CTL_DISKS_MAX)
-        return false;
-    for (size_t i = 0; i < r->n_disks; i++)
-        nodes[i] = node_of(ctl, r, i);
-    for (size_t p = 0; p + r->replicas <= r->n_placement; p += r->replicas)
-        for (size_t a = p; a < p + r->replicas; a++)
-            for (size_t b = a + 1; b < p + r->replicas; b++)
-                if (uuid_equal(nodes[r->placement[a]], nodes[r->placement[b]]))
-                    return true;
-    return false;
-}

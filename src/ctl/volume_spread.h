@@ -43,7 +43,4 @@ struct status volume_spread(struct volume_spread *s) MUST_CHECK;
 uint32_t volume_spread_width(const struct cluster_view *view, uint32_t replicas,
                              uint32_t stride_nodes);
 
-/* Whether replicas of a shard lie on one node. */
-bool volume_is_crowded(struct ctl *ctl, const Stored__V1__Volume *record);
-
 #endif

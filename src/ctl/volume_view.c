@@ -2,6 +2,7 @@
 /* A volume as the API shows it: its record, and what its node says of it. */
 #include "base/size.h"
 #include "ctl/ctl_internal.h"
+#include "ctl/volume_replicas.h"
 #include "nvme/nqn.h"
 
 static Trilith__V1__VolumeSpec *spec_view(const Stored__V1__Volume *r, struct arena *arena)
@@ -16,6 +17,9 @@ static Trilith__V1__VolumeSpec *spec_view(const Stored__V1__Volume *r, struct ar
     s->stripe_width = r->stripe_width;
     s->stripe_unit_bytes = r->stripe_unit_bytes;
     s->replicas = r->replicas;
+    s->min_in_sync = r->min_in_sync;
+    s->stride_nodes = r->stride_nodes;
+    s->allow_degraded = r->allow_degraded;
     s->on_unflushed_loss = r->continue_on_unflushed_loss
                                ? TRILITH__V1__UNFLUSHED_LOSS__UNFLUSHED_LOSS_CONTINUE
                                : TRILITH__V1__UNFLUSHED_LOSS__UNFLUSHED_LOSS_ERROR;
@@ -96,23 +100,13 @@ static bool has_shard_on(const Stored__V1__Volume *r, size_t disk)
     return false;
 }
 
-static void disks_view(struct ctl *ctl, const Stored__V1__Volume *r, Trilith__V1__Volume *v,
-                       struct arena *arena)
+static void disks_view(const Stored__V1__Volume *r, const struct volume_place *places,
+                       Trilith__V1__Volume *v, struct arena *arena)
 {
     v->disks = arena_alloc(arena, r->n_disks * sizeof *v->disks);
-    for (size_t i = 0; i < r->n_disks; i++) {
-        if (!has_shard_on(r, i)) /* One of the node's that was not chosen. */
-            continue;
-        const struct uuid uuid = field_uuid(r->disks[i]);
-        ProtobufCMessage *found = NULL;
-        const struct uuid_text text = uuid_format(uuid);
-        const char *name = text.s;
-        if (status_ok(record_get(ctl->meta, key_disk(uuid).s, &stored__v1__disk__descriptor, &found,
-                                 NULL)))
-            name = ((const Stored__V1__Disk *)(const void *)found)->name;
-        v->disks[v->n_disks++] = arena_text(arena, name);
-        record_free(found);
-    }
+    for (size_t i = 0; i < r->n_disks; i++)
+        if (has_shard_on(r, i)) /* Else it is one of the node's that was not chosen. */
+            v->disks[v->n_disks++] = arena_text(arena, places[i].name);
 }
 
 Trilith__V1__Volume *volume_view(struct ctl *ctl, const Stored__V1__Volume *record,
@@ -129,7 +123,9 @@ Trilith__V1__Volume *volume_view(struct ctl *ctl, const Stored__V1__Volume *reco
     v->spec = spec_view(record, arena);
     v->shards = (uint32_t)(record->n_placement / max_u64(record->replicas, 1));
     v->created_unix_ms = record->created_unix_ms;
+    const struct volume_place *places = volume_places(ctl, record, arena);
     node_view(ctl, record, v, arena);
-    disks_view(ctl, record, v, arena);
+    disks_view(record, places, v, arena);
+    volume_replicas_view(ctl, record, places, v, arena);
     return v;
 }

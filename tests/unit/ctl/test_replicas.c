@@ -6,6 +6,7 @@
 #include "ctl/limits.h"
 #include "ctl_fixture.h"
 #include "meta/groups.h"
+#include "repl/group_steps.h"
 
 #define READY    TRILITH__V1__VOLUME_REPORT_STATE__VOLUME_REPORT_STATE_READY
 #define V_PREFIX "volume 'db1': "
@@ -363,6 +364,132 @@ static void deletion_takes_the_group_first(void **state)
     assert_null(part_of(f, 1, &part));
 }
 
+/* ---- What is shown ---- */
+
+static void exclude(struct fixture *f, struct uuid volume, struct uuid disk)
+{
+    struct group_session sessions[GROUP_SLOTS];
+    struct group_view view = { { sessions, 0 }, 1, rpc_wall_ns(&f->sim.loop) / MS - 90000 };
+    struct group_reason reason;
+    struct meta_txn txn;
+    uint64_t revision;
+
+    assert_true(status_ok(group_record_get(f->meta, volume, 0, &group, &revision)));
+    for (unsigned slot = 0; slot < GROUP_SLOTS; slot++)
+        if (group.copysets[0].slots[slot].state == GROUP_SLOT_IN)
+            sessions[view.sessions.count++] =
+                (struct group_session) { group.copysets[0].slots[slot].disk, 100 + slot };
+    assert_true(status_ok(group_take_over(&group, &view, false, &group, &reason)));
+    assert_true(status_ok(group_exclude(&group, &view, disk, &group, &reason)));
+    meta_txn_init(&txn);
+    group_record_put(&txn, volume, 0, &group, revision);
+    assert_true(status_ok(meta_commit(f->meta, &txn, NULL)));
+    meta_txn_fini(&txn);
+}
+
+static const char *all_problems(struct fixture *f)
+{
+    Trilith__V1__GetStatusRequest request = TRILITH__V1__GET_STATUS_REQUEST__INIT;
+    const Trilith__V1__GetStatusResponse *status =
+        call_reply(f, CTL_SERVICE_STATUS, 0, &request.base);
+    const char *all = "";
+
+    for (size_t i = 0; i < status->n_problems; i++)
+        all = arena_printf(&f->arena, "%s%s\n", all, status->problems[i]);
+    return all;
+}
+
+/* A disk that is out of sync is shown with since when, and makes the volume degraded; so is what
+ * its engine says, and where shards lie if that is asked for. */
+static void replicas_are_shown(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__VolumeSpec spec = spec_of(3);
+    Trilith__V1__GetVolumeRequest request = TRILITH__V1__GET_VOLUME_REQUEST__INIT;
+    const Trilith__V1__WatchNodeResponse *part;
+    struct uuid volume, disk;
+
+    join(f, 3, 1);
+    create_held(f, &spec);
+    const Trilith__V1__DesiredVolume *v = part_of(f, 3, &part);
+    memcpy(volume.b, v->uuid.data, 16);
+    const Trilith__V1__Volume *shown = get_volume(f, "db1");
+    assert_int_equal(shown->spec->min_in_sync, 2);
+    assert_int_equal(shown->n_copysets, 3); /* Of one set of disks, each first in one. */
+    assert_int_equal(shown->n_degraded, 0);
+    assert_int_equal(shown->n_places, 0);
+    uint32_t shards = 0;
+    for (size_t i = 0; i < shown->n_copysets; i++) {
+        shards += shown->copysets[i]->shards;
+        assert_int_equal(shown->copysets[i]->n_replicas, 3);
+        assert_true(shown->copysets[i]->replicas[0]->in_sync);
+    }
+    assert_int_equal(shards, shown->shards);
+
+    memcpy(disk.b, disk_at(part, v, 0, 1), 16);
+    const char *name = arena_printf(&f->arena, "node-%u/disk-1", disk.b[1]);
+    exclude(f, volume, disk);
+    shown = get_volume(f, "db1");
+    assert_int_equal(shown->n_degraded, 1);
+    assert_string_equal(shown->degraded[0],
+                        arena_printf(&f->arena,
+                                     "disk '%s' is out of sync in 3 of 3 copysets, for "
+                                     "90 s",
+                                     name));
+    unsigned out = 0;
+    for (size_t i = 0; i < 9; i++) {
+        const Trilith__V1__VolumeReplica *m = shown->copysets[i / 3]->replicas[i % 3];
+        out += m->in_sync ? 0 : 1;
+        assert_int_equal(m->in_sync, strcmp(m->disk, name) != 0);
+        assert_int_equal(m->in_sync, m->out_since_unix_ms == 0);
+        assert_memory_equal(m->node, m->disk, strlen(m->node));
+    }
+    assert_int_equal(out, 3);
+    assert_non_null(strstr(all_problems(f), "volume 'db1': degraded: disk '"));
+
+    request.name = spec.name;
+    request.with_places = true;
+    const Trilith__V1__GetVolumeResponse *r = call_reply(f, CTL_SERVICE_VOLUME, GET, &request.base);
+    assert_int_equal(r->volume->n_places, 10);
+    assert_string_equal(r->volume->places[0]->disks[1], name);
+    assert_int_equal(r->volume->places[9]->shard, 9);
+}
+
+/* Why writes wait is what the volume's node says. */
+static void why_writes_wait(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__VolumeSpec spec = spec_of(2);
+    Trilith__V1__VolumeDiskReport problem = TRILITH__V1__VOLUME_DISK_REPORT__INIT;
+    Trilith__V1__VolumeDiskReport *problems[1] = { &problem };
+    const Trilith__V1__WatchNodeResponse *part;
+
+    join(f, 1, 2);
+    spec.allow_degraded = true;
+    create_held(f, &spec);
+    const Trilith__V1__DesiredVolume *v = part_of(f, 1, &part);
+    Trilith__V1__VolumeReport *said = node_says(f, &nodes[0], v->uuid, READY);
+    problem.uuid = part->disk_uuids[1];
+    problem.problem = arena_text(&f->arena, "I/O error");
+    problem.holds_writes = true;
+    said->disks = problems;
+    said->n_disks = 1;
+    node_report(f, &nodes[0]);
+    const Trilith__V1__Volume *shown = get_volume(f, "db1");
+    const char *wait = arena_printf(&f->arena,
+                                    "for disk 'node-1/disk-%u' (I/O error), without which too few "
+                                    "replicas would be left",
+                                    part->disk_uuids[1].data[2] + 1u);
+    assert_string_equal(shown->writes_wait, wait);
+    assert_string_equal(shown->degraded[0], "replicas of the same data lie on one node");
+    const char *all = all_problems(f);
+    assert_non_null(strstr(all, "volume 'db1': writes wait: for disk"));
+    assert_non_null(strstr(all, "volume 'db1': degraded: replicas of the same data"));
+    problem.holds_writes = false;
+    node_report(f, &nodes[0]);
+    assert_string_equal(get_volume(f, "db1")->writes_wait, "");
+}
+
 /* The same again is the same volume; other numbers are another one. */
 static void what_differs_is_named(void **state)
 {
@@ -398,6 +525,8 @@ int main(void)
         TEST(wrong_numbers),
         TEST(growth_adds_copysets_within_the_stride),
         TEST(deletion_takes_the_group_first),
+        TEST(replicas_are_shown),
+        TEST(why_writes_wait),
         TEST(what_differs_is_named),
     };
     return cmocka_run_group_tests_name("replicas", tests, NULL, NULL);

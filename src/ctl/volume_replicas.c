@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ctl/volume_replicas.h"
+
+#include <string.h>
+
+#include "meta/groups.h"
+
+/* ---- Disks ---- */
+
+const struct volume_place *volume_places(struct ctl *ctl, const Stored__V1__Volume *r,
+                                         struct arena *arena)
+{
+    struct volume_place *places = arena_alloc(arena, r->n_disks * sizeof *places);
+
+    for (size_t i = 0; i < r->n_disks; i++) {
+        const struct uuid uuid = field_uuid(r->disks[i]);
+        ProtobufCMessage *found = NULL;
+        const struct status st =
+            record_get(ctl->meta, key_disk(uuid).s, &stored__v1__disk__descriptor, &found, NULL);
+        const Stored__V1__Disk *disk = (const Stored__V1__Disk *)(const void *)found;
+        places[i].name = status_ok(st) ? arena_text(arena, disk->name) : arena_uuid(arena, uuid);
+        if (status_ok(st))
+            places[i].node = field_uuid(disk->node);
+        record_free(found);
+    }
+    return places;
+}
+
+bool volume_is_crowded(const Stored__V1__Volume *r, const struct volume_place *places)
+{
+    if (r->replicas <= 1)
+        return false;
+    for (size_t p = 0; p + r->replicas <= r->n_placement; p += r->replicas)
+        for (size_t a = p; a < p + r->replicas; a++)
+            for (size_t b = a + 1; b < p + r->replicas; b++)
+                if (uuid_equal(places[r->placement[a]].node, places[r->placement[b]].node))
+                    return true;
+    return false;
+}
+
+/* ---- What is viewed ---- */
+
+struct view {
+    struct ctl *ctl;
+    const Stored__V1__Volume *record;
+    const struct volume_place *places;
+    const Trilith__V1__VolumeReport *report; /* NULL: none. */
+    const struct group *group;
+    Trilith__V1__Volume *v;
+    struct arena *arena;
+};
+
+/* The index of a disk in the record's list; its length if it is not there. */
+static size_t disk_index(const struct view *w, struct uuid disk)
+{
+    size_t i = 0;
+
+    while (i < w->record->n_disks && !uuid_equal(field_uuid(w->record->disks[i]), disk))
+        i++;
+    return i;
+}
+
+static const char *disk_name(const struct view *w, struct uuid disk)
+{
+    const size_t i = disk_index(w, disk);
+
+    return i < w->record->n_disks ? w->places[i].name : arena_uuid(w->arena, disk);
+}
+
+static char *node_name(const struct view *w, struct uuid disk)
+{
+    const size_t i = disk_index(w, disk);
+    ProtobufCMessage *found = NULL;
+    char *name = arena_text(w->arena, "?");
+
+    if (i < w->record->n_disks &&
+        status_ok(record_get(w->ctl->meta, key_node(w->places[i].node).s,
+                             &stored__v1__node__descriptor, &found, NULL)))
+        name = arena_text(w->arena, ((const Stored__V1__Node *)(const void *)found)->name);
+    record_free(found);
+    return name;
+}
+
+static const Trilith__V1__VolumeDiskReport *report_of(const struct view *w, struct uuid disk)
+{
+    for (size_t i = 0; w->report != NULL && i < w->report->n_disks; i++)
+        if (uuid_equal(field_uuid(w->report->disks[i]->uuid), disk))
+            return w->report->disks[i];
+    return NULL;
+}
+
+/* ---- Copysets ---- */
+
+static Trilith__V1__VolumeReplica *replica_view(const struct view *w, const struct group_slot *slot)
+{
+    Trilith__V1__VolumeReplica *m = arena_alloc(w->arena, sizeof *m);
+    const Trilith__V1__VolumeDiskReport *report = report_of(w, slot->disk);
+
+    trilith__v1__volume_replica__init(m);
+    m->disk = arena_text(w->arena, disk_name(w, slot->disk));
+    m->node = node_name(w, slot->disk);
+    m->in_sync = slot->state == GROUP_SLOT_IN;
+    m->out_since_unix_ms = slot->since_unix_ms;
+    m->whole = slot->whole;
+    if (report != NULL) {
+        m->problem = arena_text(w->arena, report->problem);
+        m->resync_bytes = report->resync_bytes;
+        m->resynced_bytes = report->resynced_bytes;
+    }
+    return m;
+}
+
+/* The number of the copyset of one of the record's shards; copyset_count if it has none. */
+static uint32_t number_of(const struct view *w, const uint32_t *tuple)
+{
+    uint32_t n = 0;
+
+    for (; n < w->group->copyset_count; n++) {
+        bool same = true;
+        for (uint32_t slot = 0; slot < w->record->replicas; slot++)
+            same &= uuid_equal(w->group->copysets[n].slots[slot].disk,
+                               field_uuid(w->record->disks[tuple[slot]]));
+        if (same)
+            break;
+    }
+    return n;
+}
+
+static void copysets_view(const struct view *w)
+{
+    const struct group *g = w->group;
+
+    w->v->copysets = arena_alloc(w->arena, g->copyset_count * sizeof *w->v->copysets);
+    for (uint32_t n = 0; n < g->copyset_count; n++) {
+        Trilith__V1__VolumeCopyset *c = arena_alloc(w->arena, sizeof *c);
+        trilith__v1__volume_copyset__init(c);
+        c->number = n;
+        c->replicas = arena_alloc(w->arena, GROUP_SLOTS * sizeof *c->replicas);
+        for (unsigned slot = 0; slot < GROUP_SLOTS; slot++)
+            if (g->copysets[n].slots[slot].state != GROUP_SLOT_UNUSED)
+                c->replicas[c->n_replicas++] = replica_view(w, &g->copysets[n].slots[slot]);
+        w->v->copysets[w->v->n_copysets++] = c;
+    }
+    for (size_t p = 0; p + w->record->replicas <= w->record->n_placement;
+         p += w->record->replicas) {
+        const uint32_t n = number_of(w, &w->record->placement[p]);
+        if (n < g->copyset_count)
+            w->v->copysets[n]->shards++;
+    }
+}
+
+/* ---- What it lacks ---- */
+
+static void add_degraded(const struct view *w, char *text)
+{
+    Trilith__V1__Volume *v = w->v;
+
+    v->degraded = arena_grow(w->arena, v->degraded, v->n_degraded, sizeof(char *));
+    v->degraded[v->n_degraded++] = text;
+}
+
+static char *since_text(const struct view *w, uint64_t since_ms)
+{
+    const uint64_t now_ms = rpc_wall_ns(w->ctl->loop) / NS_PER_MS;
+    const uint64_t s = now_ms > since_ms ? (now_ms - since_ms) / 1000 : 0;
+
+    if (s < 120)
+        return arena_printf(w->arena, "%llu s", (unsigned long long)s);
+    if (s < 7200)
+        return arena_printf(w->arena, "%llu min", (unsigned long long)(s / 60));
+    return arena_printf(w->arena, "%llu h", (unsigned long long)(s / 3600));
+}
+
+/* A disk that is out of sync in some copysets: in how many, and since when at the longest. */
+static void disk_out_view(const struct view *w, struct uuid disk)
+{
+    const struct group *g = w->group;
+    uint64_t since_ms = UINT64_MAX;
+    uint32_t count = 0;
+    unsigned slot;
+
+    for (uint32_t n = 0; n < g->copyset_count; n++) {
+        if (!group_find(g, n, disk, &slot) || g->copysets[n].slots[slot].state != GROUP_SLOT_OUT)
+            continue;
+        count++;
+        since_ms = min_u64(since_ms, g->copysets[n].slots[slot].since_unix_ms);
+    }
+    if (count > 0)
+        add_degraded(
+            w, arena_printf(w->arena, "disk '%s' is out of sync in %u of %u copysets, for %s",
+                            disk_name(w, disk), count, g->copyset_count, since_text(w, since_ms)));
+}
+
+static void writes_view(const struct view *w)
+{
+    const unsigned wanted = group_members_min(w->record->min_in_sync);
+
+    for (size_t i = 0; w->report != NULL && i < w->report->n_disks; i++) {
+        const Trilith__V1__VolumeDiskReport *d = w->report->disks[i];
+        if (d->holds_writes)
+            w->v->writes_wait = arena_printf(
+                w->arena, "for disk '%s' (%s), without which too few replicas would be left",
+                disk_name(w, field_uuid(d->uuid)), d->problem);
+    }
+    for (uint32_t n = 0; n < w->group->copyset_count; n++) {
+        const unsigned have = (unsigned)__builtin_popcount(group_members(w->group, n));
+        if (have < wanted)
+            w->v->writes_wait =
+                arena_printf(w->arena, "copyset %u has %u replica%s in sync, and needs %u", n, have,
+                             have == 1 ? "" : "s", wanted);
+    }
+}
+
+static void view_init(struct view *w, struct ctl *ctl, const Stored__V1__Volume *record,
+                      Trilith__V1__Volume *v, struct arena *arena)
+{
+    const struct observed *o = observed_find(ctl, field_uuid(record->node));
+    struct group *group = arena_alloc(arena, sizeof *group);
+
+    *w = (struct view) { .ctl = ctl, .record = record, .group = group, .v = v, .arena = arena };
+    if (observed_connected(ctl, o))
+        w->report = observed_volume(o, field_uuid(record->uuid));
+    /* One that cannot be read is not taken over either: then the node says why. */
+    if (record->replicas > 1 &&
+        !status_ok(group_record_get(ctl->meta, field_uuid(record->uuid), 0, group, NULL)))
+        *group = (struct group) { 0 };
+}
+
+void volume_replicas_view(struct ctl *ctl, const Stored__V1__Volume *record,
+                          const struct volume_place *places, Trilith__V1__Volume *v,
+                          struct arena *arena)
+{
+    struct view w;
+
+    if (record->replicas <= 1 || record->deleting)
+        return;
+    view_init(&w, ctl, record, v, arena);
+    w.places = places;
+    copysets_view(&w);
+    if (volume_is_crowded(record, places))
+        add_degraded(&w, arena_text(arena, "replicas of the same data lie on one node"));
+    for (size_t i = 0; i < record->n_disks; i++)
+        disk_out_view(&w, field_uuid(record->disks[i]));
+    writes_view(&w);
+}
+
+void volume_places_view(struct ctl *ctl, const Stored__V1__Volume *record, Trilith__V1__Volume *v,
+                        struct arena *arena)
+{
+    const struct volume_place *places = volume_places(ctl, record, arena);
+    const size_t replicas = max_u64(record->replicas, 1);
+    struct view w;
+
+    view_init(&w, ctl, record, v, arena);
+    v->places = arena_alloc(arena, record->n_placement / replicas * sizeof *v->places);
+    for (size_t p = 0; p + replicas <= record->n_placement; p += replicas) {
+        Trilith__V1__VolumeShard *s = arena_alloc(arena, sizeof *s);
+        trilith__v1__volume_shard__init(s);
+        s->shard = (uint32_t)v->n_places;
+        s->copyset = replicas > 1 ? number_of(&w, &record->placement[p]) : 0;
+        s->disks = arena_alloc(arena, replicas * sizeof *s->disks);
+        for (size_t slot = 0; slot < replicas; slot++)
+            s->disks[s->n_disks++] = arena_text(arena, places[record->placement[p + slot]].name);
+        v->places[v->n_places++] = s;
+    }
+}
