@@ -375,7 +375,7 @@ static void volume_on_grown(void *ctx, struct status status)
         volume_move(v, VOL_READY);
     } else {
         volume_grow_later(v, status);
-        if (v->wanted && !v->deleting)
+        if (v->wanted && !v->deleting && !v->reopen)
             return;
     }
     volume_step(v);
@@ -393,18 +393,42 @@ static struct status MUST_CHECK volume_try_grow(struct node_volume *v)
     return st;
 }
 
+static void volume_grow_now(struct node_volume *v)
+{
+    const struct status st = volume_try_grow(v);
+
+    if (!status_ok(st))
+        volume_grow_later(v, st);
+}
+
+/* Its group's record is known anew: it should have the copysets of the new shards. */
+static void volume_on_group_read(struct node_volume *v, struct status status, const char *why)
+{
+    (void)why;
+    if (!v->wanted || v->deleting) {
+        volume_move(v, VOL_READY);
+        volume_step(v);
+    } else if (!status_ok(status)) {
+        volume_grow_later(v, status);
+    } else if (v->group->record.epoch != v->epoch) {
+        v->reopen = true; /* 7.8 */
+        volume_move(v, VOL_READY);
+        volume_step(v);
+    } else if (!volume_group_fits(v->group)) {
+        volume_grow_later(v, STATUS(CONFLICT)); /* The controller has told less, or more, so far. */
+    } else {
+        volume_grow_now(v);
+    }
+}
+
 static void volume_start_grow(struct node_volume *v)
 {
     io_timer_disarm(&v->retry);
-    if (v->desc.replicas > 1 && !volume_group_fits(v->group)) {
-        volume_drain(
-            v); /* Its group has more copysets by now: it is read when the epoch is taken. */
-        return;
-    }
     volume_move(v, VOL_GROWING);
-    const struct status st = volume_try_grow(v);
-    if (!status_ok(st))
-        volume_grow_later(v, st);
+    if (v->desc.replicas > 1 && !volume_group_fits(v->group))
+        volume_group_read(v->group, volume_on_group_read);
+    else
+        volume_grow_now(v);
 }
 
 /* ---- Epochs ---- */

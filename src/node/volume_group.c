@@ -189,6 +189,28 @@ void volume_group_take(struct volume_group *g,
     node->ops->group_get(node->ctx, &g->op);
 }
 
+/* ---- Reading alone ---- */
+
+static void on_read_again(struct group_op *op, struct status status)
+{
+    struct volume_group *g = CONTAINER_OF(op, struct volume_group, op);
+
+    take_end(g, status, status_text(status));
+}
+
+void volume_group_read(struct volume_group *g,
+                       void (*read)(struct node_volume *v, struct status status, const char *why))
+{
+    struct node *node = g->volume->node;
+
+    assert(g->taken == NULL);
+    g->taken = read;
+    g->op = (struct group_op) { .volume = g->volume->desc.uuid,
+                                .record = &g->record,
+                                .done = on_read_again };
+    node->ops->group_get(node->ctx, &g->op);
+}
+
 /* ---- 6.3 ---- */
 
 static void commit_end(struct volume_group *g, struct status status)

@@ -49,6 +49,10 @@ void volume_group_destroy(struct volume_group *g);
 void volume_group_take(struct volume_group *g,
                        void (*taken)(struct node_volume *v, struct status status, const char *why));
 
+/* Reads the record anew; read follows as taken does. */
+void volume_group_read(struct volume_group *g,
+                       void (*read)(struct node_volume *v, struct status status, const char *why));
+
 /* 11.7: a record that names the volume's tuples alone, for opening it to delete it. */
 struct status volume_group_for_deletion(struct volume_group *g) MUST_CHECK;
 

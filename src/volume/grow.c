@@ -6,6 +6,7 @@
  *   volume_grow, the new map
  *   DESCRIBING --------------------> the new description is durable (F27);
  *              <-------------------- legs of new disks open their sessions
+ *   RECORDING: with new copysets, the incarnations of their members are committed (7.4)
  *   SPREADING  ----------------------------------------------> take the new map
  *              <----------------------------------------------
  *   the old map is freed; on_grown
@@ -15,6 +16,7 @@
  * command meets on its way.
  */
 #include <assert.h>
+#include <stdlib.h>
 
 #include "base/mutation.h"
 #include "volume/volume_internal.h"
@@ -25,11 +27,19 @@ static void grow_end(struct volume *v, struct status status)
 {
     void (*const done)(void *ctx, struct status status) = v->on_grown;
 
+    free(v->next_group);
+    v->next_group = NULL;
     v->next_map = NULL;
     v->on_grown = NULL;
     sm_move(&v->sm, VOL_READY);
     members_go_on(v);
     done(v->grow_ctx, status);
+}
+
+static void grow_fail(struct volume *v, struct status status)
+{
+    volume_map_destroy(v->next_map);
+    grow_end(v, status);
 }
 
 /* ---- Telling the slices ---- */
@@ -67,6 +77,69 @@ void grow_on_spread(struct volume *v)
     for (uint32_t i = 0; i < v->call_count; i++)
         v->calls[i]->is_new = false;
     grow_end(v, STATUS(OK));
+}
+
+/* ---- New copysets ---- */
+
+/*
+ * The record that the growth was planned with: as ours, with more copysets.  BUSY if it differs
+ * otherwise: a change is on its way.
+ */
+static struct status MUST_CHECK take_group(struct volume *v, const struct group *group)
+{
+    const struct members *const m = &v->members;
+
+    if (m->group == NULL || group == NULL || group->copyset_count <= m->group->copyset_count)
+        return STATUS(OK);
+    if (group->epoch != m->group->epoch || !uuid_equal(group->owner, m->group->owner))
+        return STATUS(INVALID);
+    v->next_group = malloc(sizeof *v->next_group);
+    if (v->next_group == NULL)
+        return STATUS(NO_MEMORY);
+    *v->next_group = *group;
+    v->next_group->copyset_count = m->group->copyset_count;
+    v->next_group->sequence = m->group->sequence;
+    const bool extends = m->state == MEMBERS_IDLE && group_equal(v->next_group, m->group);
+    *v->next_group = *group;
+    return extends ? STATUS(OK) : STATUS(BUSY);
+}
+
+/* Whether all members have answered: who is missing is left to an exclusion (6.1). */
+static bool all_reached(const struct group *g, const struct group_view *view)
+{
+    for (uint32_t n = 0; n < g->copyset_count; n++) {
+        if (group_reached(g, n, &view->sessions) != group_members(g, n))
+            return false;
+    }
+    return true;
+}
+
+static void grow_on_recorded(struct volume *v)
+{
+    if (v->members.fenced)
+        grow_fail(v, STATUS(FENCED));
+    else
+        grow_spread(v);
+}
+
+static void grow_record(struct volume *v)
+{
+    struct members *const m = &v->members;
+    struct group_session items[GROUP_DISKS_MAX];
+    struct group_reason reason;
+    struct group_view view;
+
+    members_view(v, items, &view);
+    struct status st = all_reached(v->next_group, &view) ? STATUS(OK) : STATUS(UNAVAILABLE);
+    if (status_ok(st))
+        st = group_take_over(v->next_group, &view, false, m->next, &reason);
+    if (!status_ok(st)) {
+        grow_fail(v, st);
+        return;
+    }
+    sm_move(&v->sm, VOL_RECORDING);
+    *m->group = *v->next_group;
+    members_change(v, grow_on_recorded);
 }
 
 /* ---- Telling the disks ---- */
@@ -112,7 +185,9 @@ static void grow_deliver(struct io_msg *msg)
 /* A disk that is out of sync in all its copysets hears of it when it is copied to. */
 static bool is_out(const struct volume *v, const struct leg_call *call)
 {
-    return v->members.group != NULL && !group_has_member(v->members.group, call->uuid);
+    const struct group *const g = v->next_group != NULL ? v->next_group : v->members.group;
+
+    return g != NULL && !group_has_member(g, call->uuid);
 }
 
 /* The first failure; a new disk that is not there is one. */
@@ -136,12 +211,12 @@ void grow_on_described(struct volume *v)
 {
     const struct status st = grow_outcome(v);
 
-    if (!status_ok(st)) {
-        volume_map_destroy(v->next_map);
-        grow_end(v, st);
-        return;
-    }
-    grow_spread(v);
+    if (!status_ok(st))
+        grow_fail(v, st);
+    else if (v->next_group != NULL)
+        grow_record(v);
+    else
+        grow_spread(v);
 }
 
 struct status volume_grow(struct volume *v, const struct volume_config *config,
@@ -154,7 +229,14 @@ struct status volume_grow(struct volume *v, const struct volume_config *config,
     if (!store_volume_is_valid(&config->volume) ||
         (!store_volume_extends(&config->volume, &v->desc) && !MUTATION(V1_GROWTH_WIDENS)))
         return STATUS(INVALID);
-    TRY(volume_map_create(v, config, &v->next_map));
+    struct status st = take_group(v, config->group);
+    if (status_ok(st))
+        st = volume_map_create(v, config, &v->next_map);
+    if (!status_ok(st)) {
+        free(v->next_group);
+        v->next_group = NULL;
+        return st;
+    }
     v->next_desc = config->volume;
     v->on_grown = done;
     v->grow_ctx = ctx;

@@ -58,11 +58,17 @@ static struct status MUST_CHECK find_leg(struct volume *v, const struct volume_d
 
 /* ---- Copysets ---- */
 
+/* That the map is made for. */
+static const struct group *group_of(const struct volume *v)
+{
+    return v->next_group != NULL ? v->next_group : v->members.group;
+}
+
 /* The number of a tuple of disks in the group's record; a volume of one replica has none. */
 static struct status MUST_CHECK find_number(const struct volume *v, const uint32_t *leg,
                                             uint32_t *out_number)
 {
-    const struct group *const g = v->members.group;
+    const struct group *const g = group_of(v);
 
     *out_number = 0;
     if (v->desc.replicas == 1)
@@ -102,7 +108,7 @@ static struct status MUST_CHECK add_copyset(struct volume *v, const uint32_t *le
     cs->number = number;
     memcpy(cs->leg, leg, sizeof cs->leg);
     cs->slice = slice_of_leg(v, leg[0]);
-    cs->members = v->desc.replicas == 1 ? 1 : (uint8_t)group_members(v->members.group, number);
+    cs->members = v->desc.replicas == 1 ? 1 : (uint8_t)group_members(group_of(v), number);
     list_init(&cs->held);
     cs->sources = cs->members; /* Who is not one is found when the volume is taken over. */
     list_node_init(&cs->round.link);

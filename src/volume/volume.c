@@ -12,7 +12,9 @@ static const struct sm_state volume_states[] = {
     [VOL_LISTING] = { "listing", SM_TO(VOL_DECIDING) },
     [VOL_DECIDING] = { "deciding", SM_TO(VOL_READY) | SM_TO(VOL_CLOSING) },
     [VOL_READY] = { "ready", SM_TO(VOL_DESCRIBING) | SM_TO(VOL_DELETING) | SM_TO(VOL_CLOSING) },
-    [VOL_DESCRIBING] = { "describing", SM_TO(VOL_SPREADING) | SM_TO(VOL_READY) },
+    [VOL_DESCRIBING] = { "describing",
+                         SM_TO(VOL_RECORDING) | SM_TO(VOL_SPREADING) | SM_TO(VOL_READY) },
+    [VOL_RECORDING] = { "recording", SM_TO(VOL_SPREADING) | SM_TO(VOL_READY) },
     [VOL_SPREADING] = { "spreading", SM_TO(VOL_READY) },
     [VOL_DELETING] = { "deleting", SM_TO(VOL_CLOSING) },
     [VOL_CLOSING] = { "closing", SM_TO(VOL_ENDED) },
@@ -165,6 +167,7 @@ static void volume_free(struct volume *v)
         copyset_free(v->copysets[i]);
     free(v->copysets);
     members_fini(&v->members);
+    free(v->next_group);
     free(v);
 }
 
@@ -340,6 +343,7 @@ static void round_on_end(struct volume *v)
         volume_end(v);
         return;
     case VOL_READY:
+    case VOL_RECORDING:
     case VOL_ENDED:
         break;
     }

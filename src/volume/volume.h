@@ -96,13 +96,15 @@ struct status volume_open(const struct volume_config *config,
 struct nvme_ns *volume_ns(struct volume *volume);
 
 /*
- * Grows the volume to what config describes, while hosts use it: volume, disks and shards are
- * looked at; what was there before stays where it is (V1).  The description is durable on all
- * disks that are there, and every reactor knows the new addresses, before done is called, on
- * reactor 0; then nvme_subsys_ns_changed() may tell the hosts.  INVALID if it does not extend the
- * volume, UNAVAILABLE if a disk of new shards is not there; after any failure it has the size that
- * it had, and may be asked again.  After a failure that is returned here done is never called.
- * Neither close nor delete before done.
+ * Grows the volume to what config describes, while hosts use it: volume, disks, shards and, with
+ * several replicas, group are looked at; what was there before stays where it is (V1).  Copysets
+ * that the group has got meanwhile are recorded before they are used (7.4).  The description is
+ * durable on all disks that are there, and every reactor knows the new addresses, before done is
+ * called, on reactor 0; then nvme_subsys_ns_changed() may tell the hosts.  INVALID if it does not
+ * extend the volume, or the group is another engine's; UNAVAILABLE if a disk of new shards is not
+ * there, BUSY while members change; after any failure it has the size that it had, and may be asked
+ * again.  After a failure that is returned here done is never called. Neither close nor delete
+ * before done.
  */
 struct status volume_grow(struct volume *volume, const struct volume_config *config,
                           void (*done)(void *ctx, struct status status), void *ctx) MUST_CHECK;

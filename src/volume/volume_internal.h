@@ -234,20 +234,21 @@ struct volume {
     void *ctx;
     struct store_volume next_desc; /* While it grows. */
     struct volume_map *next_map;
+    struct group *next_group; /* The group's record with more copysets; or NULL. */
     void (*on_grown)(void *ctx, struct status status);
     void *grow_ctx;
 };
 
 /*
- *   OPENING -----> READY -----> DELETING      READY <--> DESCRIBING --> SPREADING --> READY
- *      |             |             |
- *      |             v             |          with replicas:
+ *   OPENING -----> READY -----> DELETING      READY <--> DESCRIBING --> (RECORDING) --> SPREADING
+ * --> READY |             |             | |             v             |          with replicas:
  *      +-------> CLOSING <---------+              OPENING --> LISTING --> DECIDING --> READY
  *                    |                                                       |
  *                  ENDED                                                     +--> CLOSING
  *
  * Every state but READY waits for a round of messages, after which volume_round_end() leaves the
- * state: one to each leg and back, and in SPREADING one to each slice.
+ * state: one to each leg and back, and in SPREADING one to each slice.  RECORDING waits for a
+ * change of the group's record (members.h).
  */
 enum volume_state {
     VOL_OPENING,
@@ -255,6 +256,7 @@ enum volume_state {
     VOL_DECIDING,
     VOL_READY,
     VOL_DESCRIBING,
+    VOL_RECORDING,
     VOL_SPREADING,
     VOL_DELETING,
     VOL_CLOSING,

@@ -237,14 +237,18 @@ def test_a_volume_that_reaches_too_few_disks_waits_for_them(start, tmp_path):
 
 
 def test_it_grows_under_load(start, tmp_path):
+    """Onto copysets that it did not have, over the connection that the host has."""
     server = start()
     create(server, "--stripe-unit", "4K", size="66M", replicas="2")
     state = tmp_path / "state"
-    join = load(server, state, "--reconnect", "30", seconds=5)
+    before = len(server.volume("db")["copysets"])
+    join = load(server, state, seconds=5)
     for size in ("100M", "200M", "350M"):
         server.cli("volume", "resize", "db", "--size", size)
     join()
     volume = server.volume("db")
+    assert len(volume["copysets"]) > before
+    assert "epoch 2" not in server.log()
     assert volume["served_bytes"] == 350 * MIB
     assert sum(copyset["shards"] for copyset in volume["copysets"]) == volume["shards"]
     verify(server, state)

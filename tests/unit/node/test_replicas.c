@@ -6,7 +6,7 @@
 
 #define REPLICAS 3
 
-static uint32_t tuples[SHARDS * REPLICAS];
+static uint32_t tuples[SHARDS_MAX * REPLICAS];
 
 /* Shard i has disk i first. */
 static struct fixture *begin(void)
@@ -176,6 +176,74 @@ static void a_group_of_another_size_is_not_taken(void **state)
     end(f);
 }
 
+/* Two more shards, on tuples of disks that no shard had: as the controller records them. */
+static void grow(struct fixture *f)
+{
+    static const uint32_t more[2 * REPLICAS] = { 0, 2, 1, 2, 1, 0 };
+    struct uuid disks[2][GROUP_SLOTS];
+    struct group_reason reason;
+
+    memcpy(&tuples[SHARDS * REPLICAS], more, sizeof more);
+    for (uint32_t i = 0; i < 2 * REPLICAS; i++)
+        disks[i / REPLICAS][i % REPLICAS] = f->disk_uuids[more[i]];
+    f->volumes[0].volume.bytes = SHARDS_MAX * SHARD_BYTES;
+    f->volumes[0].volume.first_run_shards = SHARDS;
+    f->volumes[0].shard_count = SHARDS_MAX;
+    assert_true(status_ok(
+        group_extend(&f->group, (const struct uuid(*)[GROUP_SLOTS])disks, 2, &f->group, &reason)));
+    at_home(f, apply);
+    sim_world_run(f->world, 5 * NS_PER_S);
+    assert_true(volumes_are(f, 1, NODE_VOLUME_READY));
+    assert_int_equal(f->report.volumes[0].bytes, SHARDS_MAX * SHARD_BYTES);
+}
+
+/* It grows onto new copysets as it is, without a new epoch; who is in them is recorded first. */
+static void it_grows_onto_new_copysets(void **state)
+{
+    (void)state;
+    struct fixture *f = begin();
+    at_home(f, apply);
+    wait_for_volumes(f, 1, NODE_VOLUME_READY);
+    grow(f);
+    assert_int_equal(f->group.epoch, 1);
+    assert_int_equal(f->group_commits, 2);
+    assert_int_equal(f->group.copyset_count, DISKS + 2);
+    for (uint32_t n = 0; n < f->group.copyset_count; n++)
+        assert_false(group_is_fresh(&f->group, n));
+    restart(f, 0);
+    wait_for_volumes(f, 1, NODE_VOLUME_READY);
+    assert_int_equal(f->report.volumes[0].bytes, SHARDS_MAX * SHARD_BYTES);
+    end(f);
+}
+
+/* If what it has grown by cannot be recorded, it is opened anew, with the next epoch. */
+static void a_conflict_while_it_grows(void **state)
+{
+    (void)state;
+    struct fixture *f = begin();
+    at_home(f, apply);
+    wait_for_volumes(f, 1, NODE_VOLUME_READY);
+    f->group_conflicts = 1;
+    grow(f);
+    assert_int_equal(f->group.epoch, 2);
+    assert_int_equal(f->group_conflicts, 0);
+    end(f);
+}
+
+/* If another engine has had it meanwhile, too. */
+static void another_engine_while_it_grows(void **state)
+{
+    (void)state;
+    struct fixture *f = begin();
+    at_home(f, apply);
+    wait_for_volumes(f, 1, NODE_VOLUME_READY);
+    f->group.epoch += 3;
+    f->group.sequence += 3;
+    grow(f);
+    assert_int_equal(f->group.epoch, 5);
+    end(f);
+}
+
 /* 11.7: its group has no record any more; it is deleted with the epoch that the controller names.
  */
 static void it_is_deleted_without_a_group(void **state)
@@ -221,6 +289,9 @@ int main(void)
         cmocka_unit_test(who_may_have_everything_is_waited_for),
         cmocka_unit_test(a_conflict_ends_the_engine),
         cmocka_unit_test(a_group_of_another_size_is_not_taken),
+        cmocka_unit_test(it_grows_onto_new_copysets),
+        cmocka_unit_test(a_conflict_while_it_grows),
+        cmocka_unit_test(another_engine_while_it_grows),
         cmocka_unit_test(it_is_deleted_without_a_group),
         cmocka_unit_test(what_has_failed_is_deleted),
     };
