@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * `trilith up`: a controller and a node in one process.  They know each other by the API alone,
- * so that they could as well be two.
+ * so that they can as well be two: `trilith node run` is the node, and `trilith up --nodes N` the
+ * controller beside so many of these.
  *
  *   options -> directory -> disks -> ports -> controller -> node -> wait for a signal -> stop
  *
@@ -22,6 +23,7 @@
 
 #include "cmd/cli.h"
 #include "cmd/command.h"
+#include "cmd/up_children.h"
 #include "cmd/up_dir.h"
 #include "cmd/up_disks.h"
 #include "cmd/up_node.h"
@@ -38,8 +40,11 @@ struct up {
     struct up_options options;
     struct up_dir dir;
     struct up_disks disks;
-    struct controller *controller;
+    struct controller *controller; /* NULL: node run. */
     struct up_node node;
+    struct up_children children; /* With --nodes. */
+    int argc;
+    char **argv;
     struct log log;
     struct up_run run;
     char api_text[IO_ADDR_TEXT_BYTES]; /* Where the node's agent finds the API. */
@@ -82,6 +87,7 @@ static void block_signals(sigset_t *out_set)
     sigaddset(out_set, SIGTERM);
     sigaddset(out_set, SIGINT);
     sigaddset(out_set, SIGUSR1);
+    sigaddset(out_set, SIGCHLD);
     pthread_sigmask(SIG_BLOCK, out_set, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
@@ -181,7 +187,7 @@ static struct status choose_addresses(struct up *up)
     if (up->run.advertise.port == 0)
         up->run.advertise.port = o->listen.port;
     o->advertise = up->run.advertise;
-    return check_port("--api", up->dir.was_killed, &o->api);
+    return o->name != NULL ? STATUS(OK) : check_port("--api", up->dir.was_killed, &o->api);
 }
 
 /* ---- Starting ---- */
@@ -207,9 +213,18 @@ static struct status start_controller(struct up *up)
     }
     up->run.api = up->options.api;
     up->run.api.port = controller_port(up->controller);
-    const struct io_addr api = reachable(&up->run.api);
-    snprintf(up->api_text, sizeof up->api_text, "%s", io_addr_format(&api).s);
     return STATUS(OK);
+}
+
+/* Where the nodes find the API. */
+static void choose_api(struct up *up)
+{
+    const struct io_addr api =
+        up->options.name != NULL ? up->options.control : reachable(&up->run.api);
+
+    if (up->options.name != NULL)
+        up->run.api = api;
+    snprintf(up->api_text, sizeof up->api_text, "%s", io_addr_format(&api).s);
 }
 
 static struct status start_node(struct up *up)
@@ -230,8 +245,30 @@ static struct status start_node(struct up *up)
     return up_node_start(&up->node, &config);
 }
 
+static void print_node(const struct up *up)
+{
+    printf("Trilith %s, node '%s' in '%s/%s', process %ld, of the cluster at %s\n", TRILITH_VERSION,
+           up->options.name, up->dir.path, up->options.name, (long)getpid(), up->api_text);
+    printf("  NVMe/TCP  %s\n", io_addr_format(&up->run.listen).s);
+    fflush(stdout);
+}
+
+static void print_cluster(const struct up *up)
+{
+    printf("Trilith %s in '%s', process %ld\n", TRILITH_VERSION, up->dir.path, (long)getpid());
+    printf("  API       %s\n", io_addr_format(&up->run.api).s);
+    for (unsigned i = 0; i < up->children.count; i++)
+        printf("  node-%-4u port %u, process %ld\n", i + 1, up->run.listen.port + i,
+               (long)up->children.pid[i]);
+    fflush(stdout);
+}
+
 static void print_start(const struct up *up)
 {
+    if (up->options.name != NULL) {
+        print_node(up);
+        return;
+    }
     printf("Trilith %s in '%s', process %ld\n", TRILITH_VERSION, up->dir.path, (long)getpid());
     printf("  API       %s\n", io_addr_format(&up->run.api).s);
     printf("  NVMe/TCP  %s\n", io_addr_format(&up->run.listen).s);
@@ -251,7 +288,8 @@ static bool wait_for_end_signal(struct up *up, const sigset_t *signals,
         int signal_number = 0;
         if (while_state == UP_NODE_UP)
             up_node_run(&up->node);
-        if (sigwait(signals, &signal_number) == 0 && signal_number != SIGUSR1)
+        if (sigwait(signals, &signal_number) == 0 && signal_number != SIGUSR1 &&
+            signal_number != SIGCHLD)
             return true;
     }
     return false;
@@ -285,29 +323,79 @@ static void stop_node(struct up *up, const sigset_t *signals)
     up_node_destroy(&up->node);
 }
 
-static int run(struct up *up, const sigset_t *signals)
+static int run_node(struct up *up, const sigset_t *signals)
 {
     int exit_status = COMMAND_FAILED;
 
-    if (!status_ok(choose_addresses(up)) || !status_ok(start_controller(up)))
-        return exit_status;
     if (status_ok(start_node(up))) {
         exit_status = serve(up, signals);
         stop_node(up, signals);
     } else {
         up_node_destroy(&up->node);
     }
-    controller_stop(up->controller);
     return exit_status;
+}
+
+/* Waits for a signal to end, or until no child is left if they were told to end. */
+static bool wait_for_children(struct up *up, const sigset_t *signals, bool ending)
+{
+    while (!ending || up->children.running > 0) {
+        int signal_number = 0;
+        if (sigwait(signals, &signal_number) != 0)
+            continue;
+        if (signal_number == SIGTERM || signal_number == SIGINT)
+            return true;
+        up_children_reap(&up->children, &up->log);
+    }
+    return false;
+}
+
+/* A second signal to end means now: the nodes' processes are told so by the kernel. */
+static int run_children(struct up *up, const sigset_t *signals)
+{
+    if (!status_ok(
+            up_children_start(&up->children, &up->options, up->argc, up->argv, up->api_text)) ||
+        !status_ok(up_dir_write_run(&up->dir, &up->run)))
+        return COMMAND_FAILED;
+    print_cluster(up);
+    (void)wait_for_children(up, signals, false);
+    log_info(&up->log, "stopping");
+    up_children_stop(&up->children);
+    if (wait_for_children(up, signals, true))
+        _exit(COMMAND_FAILED);
+    return COMMAND_OK;
+}
+
+static int run(struct up *up, const sigset_t *signals)
+{
+    if (!status_ok(choose_addresses(up)))
+        return COMMAND_FAILED;
+    if (up->options.name == NULL && !status_ok(start_controller(up)))
+        return COMMAND_FAILED;
+    choose_api(up);
+    const int exit_status =
+        up->options.nodes > 0 ? run_children(up, signals) : run_node(up, signals);
+    if (up->controller != NULL)
+        controller_stop(up->controller);
+    return exit_status;
+}
+
+static struct status open_dir(struct up *up)
+{
+    const struct up_options *o = &up->options;
+
+    return o->name != NULL ? up_dir_open_node(o->data, o->name, &up->dir)
+                           : up_dir_open(o->data, &up->dir);
 }
 
 static int run_in_dir(struct up *up)
 {
     sigset_t signals;
 
-    if (!status_ok(up_dir_open(up->options.data, &up->dir)))
+    if (!status_ok(open_dir(up)))
         return COMMAND_FAILED;
-    const struct status st = up_disks_prepare(&up->options, &up->dir, &up->disks);
+    const struct status st =
+        up->options.nodes > 0 ? STATUS(OK) : up_disks_prepare(&up->options, &up->dir, &up->disks);
     int exit_status = status_is(st, STATUS_INVALID) ? COMMAND_USAGE : COMMAND_FAILED;
     if (status_ok(st)) {
         block_signals(&signals);
@@ -319,14 +407,18 @@ static int run_in_dir(struct up *up)
     return exit_status;
 }
 
-int cmd_up(int argc, char **argv)
+static int run_command(int argc, char **argv,
+                       bool (*parse)(int argc, char **argv, struct up_options *out_options,
+                                     int *out_exit))
 {
     int exit_status = COMMAND_OK;
     struct up *up = calloc(1, sizeof *up);
 
     if (up == NULL)
         return cli_fail("%s", status_text(STATUS(NO_MEMORY)));
-    if (up_options_parse(argc, argv, &up->options, &exit_status)) {
+    if (parse(argc, argv, &up->options, &exit_status)) {
+        up->argc = argc;
+        up->argv = argv;
         up->log = (struct log) { .level = up->options.log_level, .sink = log_to_stderr };
         up->main_thread = pthread_self();
         raise_descriptors();
@@ -334,4 +426,14 @@ int cmd_up(int argc, char **argv)
     }
     free(up);
     return exit_status;
+}
+
+int cmd_up(int argc, char **argv)
+{
+    return run_command(argc, argv, up_options_parse);
+}
+
+int cmd_node_run(int argc, char **argv)
+{
+    return run_command(argc, argv, up_options_parse_node);
 }

@@ -41,6 +41,24 @@ struct status up_dir_path(const struct up_dir *dir, const char *name, char out_p
     return STATUS(LIMIT);
 }
 
+struct up_dir_name up_dir_of_node(const struct up_dir *dir, const char *name)
+{
+    struct up_dir_name n;
+
+    snprintf(n.s, sizeof n.s, "%s/%.60s", dir->node, name);
+    return n;
+}
+
+/* That of lock and run.json. */
+static struct up_dir_name own_name(const struct up_dir *dir, const char *name)
+{
+    struct up_dir_name n = up_dir_of_node(dir, name);
+
+    if (!dir->is_node)
+        snprintf(n.s, sizeof n.s, "%.60s", name);
+    return n;
+}
+
 static struct status dir_make(const char *path)
 {
     struct stat st;
@@ -72,15 +90,16 @@ static struct status dir_lock(struct up_dir *dir)
     char path[PATH_MAX];
     char text[32];
 
-    TRY(up_dir_path(dir, "lock", path));
+    TRY(up_dir_path(dir, own_name(dir, "lock").s, path));
     CLEANUP(fd_close) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0)
         return dir_failed("cannot open", path);
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         if (errno != EWOULDBLOCK)
             return dir_failed("cannot lock", path);
-        (void)cli_fail("'%s' is in use by process %ld; end that one, or use another directory",
-                       dir->path, lock_holder(fd));
+        (void)cli_fail("'%s%s%s' is in use by process %ld; end that one, or use another directory",
+                       dir->path, dir->is_node ? "/" : "", dir->is_node ? dir->node : "",
+                       lock_holder(fd));
         return STATUS(BUSY);
     }
     const int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
@@ -91,21 +110,29 @@ static struct status dir_lock(struct up_dir *dir)
     return STATUS(OK);
 }
 
-struct status up_dir_open(const char *path, struct up_dir *out_dir)
+/* DIR/node-1, or DIR/NAME. */
+static struct status make_node_dir(const struct up_dir *dir)
 {
-    struct up_dir dir = { .lock_fd = -1 };
+    char sub[PATH_MAX];
+
+    TRY(up_dir_path(dir, dir->node, sub));
+    return dir_make(sub);
+}
+
+static struct status open_dir(const char *path, struct up_dir dir, struct up_dir *out_dir)
+{
     char sub[PATH_MAX];
 
     TRY(dir_make(path));
     if (realpath(path, dir.path) == NULL)
         return dir_failed("cannot use the directory", path);
+    if (dir.is_node)
+        TRY(make_node_dir(&dir));
     TRY(dir_lock(&dir));
-    struct status st = up_dir_path(&dir, "node-1", sub);
-    if (status_ok(st))
-        st = dir_make(sub);
+    struct status st = make_node_dir(&dir);
     /* That of a process that was killed: nobody shall take it for ours. */
     if (status_ok(st))
-        st = up_dir_path(&dir, "run.json", sub);
+        st = up_dir_path(&dir, own_name(&dir, "run.json").s, sub);
     if (status_ok(st)) {
         dir.was_killed = unlink(sub) == 0;
         if (!dir.was_killed && errno != ENOENT)
@@ -119,11 +146,24 @@ struct status up_dir_open(const char *path, struct up_dir *out_dir)
     return STATUS(OK);
 }
 
+struct status up_dir_open(const char *path, struct up_dir *out_dir)
+{
+    return open_dir(path, (struct up_dir) { .lock_fd = -1, .node = "node-1" }, out_dir);
+}
+
+struct status up_dir_open_node(const char *path, const char *node, struct up_dir *out_dir)
+{
+    struct up_dir dir = { .lock_fd = -1, .is_node = true };
+
+    snprintf(dir.node, sizeof dir.node, "%s", node);
+    return open_dir(path, dir, out_dir);
+}
+
 void up_dir_close(struct up_dir *dir)
 {
     char path[PATH_MAX];
 
-    if (dir->running && status_ok(up_dir_path(dir, "run.json", path)))
+    if (dir->running && status_ok(up_dir_path(dir, own_name(dir, "run.json").s, path)))
         unlink(path);
     fd_close(&dir->lock_fd);
     dir->lock_fd = -1;
@@ -157,7 +197,7 @@ struct status up_dir_replace(const struct up_dir *dir, const char *name, const c
 {
     char path[PATH_MAX];
     char fresh[PATH_MAX];
-    char fresh_name[64];
+    char fresh_name[192];
 
     snprintf(fresh_name, sizeof fresh_name, "%s.new", name);
     TRY(up_dir_path(dir, name, path));
@@ -194,7 +234,7 @@ struct status up_dir_node_uuid(const struct up_dir *dir, struct uuid *out_uuid)
     char text[UUID_TEXT_BYTES + 1];
     uint8_t random[16];
 
-    TRY(up_dir_path(dir, "node-1/uuid", path));
+    TRY(up_dir_path(dir, up_dir_of_node(dir, "uuid").s, path));
     const struct status st = read_uuid(path, out_uuid);
     if (!status_is(st, STATUS_NOT_FOUND))
         return st;
@@ -202,7 +242,7 @@ struct status up_dir_node_uuid(const struct up_dir *dir, struct uuid *out_uuid)
         return dir_failed("no random bytes for", path);
     *out_uuid = uuid_from_random(random);
     snprintf(text, sizeof text, "%s\n", uuid_format(*out_uuid).s);
-    return up_dir_replace(dir, "node-1/uuid", text);
+    return up_dir_replace(dir, up_dir_of_node(dir, "uuid").s, text);
 }
 
 /* ---- run.json ---- */
@@ -217,7 +257,7 @@ struct status up_dir_write_run(struct up_dir *dir, const struct up_run *run)
     struct status st = STATUS(NO_MEMORY);
 
     if (text != NULL)
-        st = up_dir_replace(dir, "run.json", text);
+        st = up_dir_replace(dir, own_name(dir, "run.json").s, text);
     dir->running = status_ok(st);
     free(text);
     json_decref(json);

@@ -7,6 +7,10 @@
  *   DIR/node-1/disk-1    and so on, where files are disks
  *   DIR/node-1/disks     those that were served before: up_known.h
  *
+ * and of `trilith node run`, of which several can share it:
+ *
+ *   DIR/NAME/lock, run.json, uuid, disks, disk-1 and so on
+ *
  * Threading: the main thread.   Memory: values; messages are printed here, once.
  */
 #ifndef CMD_UP_DIR_H
@@ -22,6 +26,8 @@
 
 struct up_dir {
     char path[PATH_MAX];
+    char node[64]; /* "node-1", or the NAME. */
+    bool is_node;  /* Of a node alone: lock and run.json are in its own directory. */
     int lock_fd;
     bool running;    /* run.json is written. */
     bool was_killed; /* An earlier process has left its run.json. */
@@ -33,12 +39,22 @@ struct up_dir {
  */
 struct status up_dir_open(const char *path, struct up_dir *out_dir) MUST_CHECK;
 
+/* The same for a node alone, whose name has been checked. */
+struct status up_dir_open_node(const char *path, const char *node,
+                               struct up_dir *out_dir) MUST_CHECK;
+
 /* Removes run.json and unlocks. */
 void up_dir_close(struct up_dir *dir);
 
-/* DIR/name, or DIR/node-1/name.  LIMIT if it is too long. */
+/* DIR/name.  LIMIT if it is too long. */
 struct status up_dir_path(const struct up_dir *dir, const char *name,
                           char out_path[PATH_MAX]) MUST_CHECK;
+
+/* "node-1/name", by value: what the node's file is called under DIR. */
+struct up_dir_name {
+    char s[128];
+};
+struct up_dir_name up_dir_of_node(const struct up_dir *dir, const char *name);
 
 /* The node's UUID: the one of an earlier start, or a new one, durable before it is returned. */
 struct status up_dir_node_uuid(const struct up_dir *dir, struct uuid *out_uuid) MUST_CHECK;

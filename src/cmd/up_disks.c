@@ -59,8 +59,8 @@ static struct status own_path(const struct up_dir *dir, unsigned index, char out
 {
     char name[32];
 
-    snprintf(name, sizeof name, "node-1/disk-%u", index + 1);
-    return up_dir_path(dir, name, out_path);
+    snprintf(name, sizeof name, "disk-%u", index + 1);
+    return up_dir_path(dir, up_dir_of_node(dir, name).s, out_path);
 }
 
 static void own_line(unsigned index, char out_line[PATH_MAX])
@@ -266,8 +266,8 @@ static struct status check_left_out(const struct up_disks *disks, const struct u
             continue;
         (void)cli_fail("'%s' was served with disk '%s', which --disk does not name: name all, or "
                        "none to take the same again; to give it up for good, remove its line from "
-                       "'%s/node-1/disks'",
-                       dir->path, line, dir->path);
+                       "'%s/%s/disks'",
+                       dir->path, line, dir->path, dir->node);
         return STATUS(INVALID);
     }
     return STATUS(OK);
@@ -384,7 +384,7 @@ struct status up_disks_prepare(const struct up_options *options, const struct up
     for (unsigned i = 0; i < disks->count; i++) {
         struct up_disk *d = &disks->disk[i];
         char name[STORE_NAME_BYTES];
-        snprintf(name, sizeof name, "node-1/disk-%u", d->number > 0 ? d->number : i + 1);
+        snprintf(name, sizeof name, "%.40s/disk-%u", dir->node, d->number > 0 ? d->number : i + 1);
         (void)up_disks_configure(disks, d, name, d->in_memory ? options->disks[i] : d->path,
                                  options->force);
     }

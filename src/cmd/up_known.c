@@ -8,8 +8,6 @@
 
 #include "cmd/cli.h"
 
-#define KNOWN_NAME "node-1/disks"
-
 static void file_close(FILE **file)
 {
     if (*file != NULL)
@@ -49,7 +47,7 @@ struct status up_known_read(const struct up_dir *dir, struct up_known *out_known
     char line[PATH_MAX];
 
     *out_known = (struct up_known) { 0 };
-    TRY(up_dir_path(dir, KNOWN_NAME, path));
+    TRY(up_dir_path(dir, up_dir_of_node(dir, "disks").s, path));
     CLEANUP(file_close) FILE *file = fopen(path, "re");
     if (file == NULL && errno == ENOENT)
         return STATUS(OK);
@@ -81,7 +79,7 @@ struct status up_known_write(const struct up_dir *dir, const struct up_known *kn
     text[0] = '\0';
     for (unsigned i = 0, at = 0; i < known->count; i++)
         at += (unsigned)snprintf(text + at, bytes - at, "%s\n", known->line[i]);
-    const struct status st = up_dir_replace(dir, KNOWN_NAME, text);
+    const struct status st = up_dir_replace(dir, up_dir_of_node(dir, "disks").s, text);
     free(text);
     return st;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The disks that `trilith up` has served from a directory before: DIR/node-1/disks, one a line.
+ * The disks that `trilith up` has served from a directory before: DIR/NODE/disks, one a line.
  *
  *   disk-1              a file under DIR/node-1
  *   /dev/disk/by-id/x   a path that --disk gave

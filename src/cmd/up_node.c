@@ -173,7 +173,7 @@ static struct status start_agent(struct up_node *n)
         .log = n->config.log,
         .controller = n->config.api,
         .node = n->config.uuid,
-        .name = "node-1",
+        .name = n->config.dir->node,
         .version = TRILITH_VERSION,
         .advertise = n->config.advertise,
         .ops = &agent_ops,

@@ -6,6 +6,7 @@
 #include "cmd/cli.h"
 #include "cmd/command.h"
 #include "io/uring.h"
+#include "nvme/nqn.h"
 
 enum {
     OPT_DATA = 256,
@@ -23,32 +24,50 @@ enum {
     OPT_CHECKSUM_MEMORY,
     OPT_FORCE,
     OPT_LOG_LEVEL,
+    OPT_NODES,
+    OPT_NAME,
+    OPT_CONTROLLER,
 };
 
+/* Of a node, in whichever process it runs. */
+#define OPTIONS_OF_A_NODE                                                                   \
+    { "data", OPT_DATA, "DIR", "where everything is kept; made if it is not there" },       \
+        { "disks", OPT_DISKS, "N", "how many files under DIR are disks (3)" },              \
+        { "disk-size", OPT_DISK_SIZE, "SIZE",                                               \
+          "size of each of them (10G); they take space as needed" },                        \
+        { "disk", OPT_DISK, "PATH",                                                         \
+          "use this file, partition or device instead; may be\n"                            \
+          "repeated; mem:SIZE is memory, fault:... misbehaves" },                           \
+        { "listen", OPT_LISTEN, "ADDR", "address for hosts (0.0.0.0)" },                    \
+        { "advertise", OPT_ADVERTISE, "ADDR",                                               \
+          "address that discovery reports (the one that the\n"                              \
+          "host has used)" },                                                               \
+        { "port", OPT_PORT, "PORT", "NVMe/TCP port (4420); 0 takes a free one" },           \
+        { "reactors", OPT_REACTORS, "N", "threads for I/O (one per CPU)" },                 \
+        CLI_OPTION_SPIN(OPT_SPIN), CLI_OPTION_IO_FEATURES(OPT_IO_FEATURES),                 \
+        { "buffers", OPT_BUFFERS, "SIZE", "memory for data in flight, per reactor (64M)" }, \
+        { "checksum-memory", OPT_CHECKSUM_MEMORY, "all|SIZE",                               \
+          "memory for the checksums of each disk (all); where\n"                            \
+          "it is short, they are read as they are needed" },                                \
+        { "force", OPT_FORCE, NULL,                                                         \
+          "format disks that hold something else; what they\n"                              \
+          "hold is lost" },                                                                 \
+    {                                                                                       \
+        "log-level", OPT_LOG_LEVEL, "LEVEL", "error, warning, info (default) or debug"      \
+    }
+
 static const struct cli_option up_option_table[] = {
-    { "data", OPT_DATA, "DIR", "where everything is kept; made if it is not there" },
-    { "disks", OPT_DISKS, "N", "how many files under DIR are disks (3)" },
-    { "disk-size", OPT_DISK_SIZE, "SIZE", "size of each of them (10G); they take space as needed" },
-    { "disk", OPT_DISK, "PATH",
-      "use this file, partition or device instead; may be\n"
-      "repeated; mem:SIZE is memory, fault:... misbehaves" },
-    { "listen", OPT_LISTEN, "ADDR", "address for hosts (0.0.0.0)" },
-    { "advertise", OPT_ADVERTISE, "ADDR",
-      "address that discovery reports (the one that the\n"
-      "host has used)" },
-    { "port", OPT_PORT, "PORT", "NVMe/TCP port (4420); 0 takes a free one" },
+    OPTIONS_OF_A_NODE,
     { "api", OPT_API, "ADDR:PORT", "address of the API (127.0.0.1:7420)" },
-    { "reactors", OPT_REACTORS, "N", "threads for I/O (one per CPU)" },
-    CLI_OPTION_SPIN(OPT_SPIN),
-    CLI_OPTION_IO_FEATURES(OPT_IO_FEATURES),
-    { "buffers", OPT_BUFFERS, "SIZE", "memory for data in flight, per reactor (64M)" },
-    { "checksum-memory", OPT_CHECKSUM_MEMORY, "all|SIZE",
-      "memory for the checksums of each disk (all); where\n"
-      "it is short, they are read as they are needed" },
-    { "force", OPT_FORCE, NULL,
-      "format disks that hold something else; what they\n"
-      "hold is lost" },
-    { "log-level", OPT_LOG_LEVEL, "LEVEL", "error, warning, info (default) or debug" },
+    { "nodes", OPT_NODES, "N",
+      "run so many nodes, each in a process of its own,\n"
+      "with ports from --port on" },
+};
+
+static const struct cli_option node_option_table[] = {
+    { "name", OPT_NAME, "NAME", "what the cluster calls it, such as node-2" },
+    { "controller", OPT_CONTROLLER, "ADDR:PORT", "address of the API that it joins through" },
+    OPTIONS_OF_A_NODE,
 };
 
 static const struct cli_syntax up_syntax = {
@@ -60,6 +79,16 @@ static const struct cli_syntax up_syntax = {
     .option_count = ARRAY_COUNT(up_option_table),
 };
 
+static const struct cli_syntax node_syntax = {
+    .command = "trilith node run",
+    .operands = "--name NAME --controller ADDR:PORT --data DIR [OPTIONS]",
+    .about =
+        "Runs a node of a cluster whose controller runs elsewhere; what it keeps is in DIR/NAME.\n"
+        "It ends in order at SIGTERM or SIGINT, and survives being killed at any time.",
+    .options = node_option_table,
+    .option_count = ARRAY_COUNT(node_option_table),
+};
+
 struct up_parse {
     struct cli_args args;
     struct up_options *o;
@@ -67,6 +96,7 @@ struct up_parse {
     const char *listen;
     const char *advertise;
     const char *api;
+    const char *controller;
 };
 
 static bool parse_checksum_memory(struct up_parse *p)
@@ -157,6 +187,14 @@ static bool parse_option(struct up_parse *p, int id)
         return true;
     case OPT_LOG_LEVEL:
         return parse_log_level(p);
+    case OPT_NODES:
+        return parse_count(p, "nodes", UP_NODES_MAX, &o->nodes);
+    case OPT_NAME:
+        o->name = p->args.value;
+        return true;
+    case OPT_CONTROLLER:
+        p->controller = p->args.value;
+        return true;
     default:
         return false; /* CLI_EXIT: cli_next() has said why. */
     }
@@ -181,6 +219,11 @@ static bool check(struct up_parse *p)
         (void)cli_usage(&p->args, "--data DIR is missing: where shall everything be kept?");
         return false;
     }
+    if (o->nodes > 0 && o->given_count > 0) {
+        (void)cli_usage(&p->args,
+                        "--disk names the disks of one node; with --nodes each has files");
+        return false;
+    }
     if (o->given_count > 0 && o->disks_chosen) {
         (void)cli_usage(&p->args, "either --disk, or --disks and --disk-size");
         return false;
@@ -203,7 +246,23 @@ static bool check(struct up_parse *p)
            parse_addr(p, "advertise", p->advertise, (uint16_t)p->port, &o->advertise);
 }
 
-bool up_options_parse(int argc, char **argv, struct up_options *out_options, int *out_exit)
+/* What `trilith node run` must have. */
+static bool check_node(struct up_parse *p)
+{
+    if (p->o->name == NULL || !volume_name_is_valid(p->o->name)) {
+        (void)cli_usage(&p->args, "--name NAME is missing, such as node-2: a name has %s",
+                        VOLUME_NAME_RULE);
+        return false;
+    }
+    if (p->controller == NULL) {
+        (void)cli_usage(&p->args, "--controller ADDR:PORT is missing: where is the API?");
+        return false;
+    }
+    return parse_addr(p, "controller", p->controller, UP_PORT_API, &p->o->control);
+}
+
+static bool parse_all(const struct cli_syntax *syntax, int argc, char **argv,
+                      struct up_options *out_options, int *out_exit)
 {
     struct up_parse p = {
         .o = out_options,
@@ -221,10 +280,20 @@ bool up_options_parse(int argc, char **argv, struct up_options *out_options, int
         .buffer_bytes = (uint64_t)64 << 20,
         .log_level = LOG_LEVEL_INFO,
     };
-    cli_begin(&p.args, &up_syntax, argc, argv);
+    cli_begin(&p.args, syntax, argc, argv);
     while (good && (id = cli_next(&p.args)) != CLI_END)
         good = parse_option(&p, id);
-    good = good && check(&p);
+    good = good && check(&p) && (syntax == &up_syntax || check_node(&p));
     *out_exit = p.args.exit_status;
     return good;
+}
+
+bool up_options_parse(int argc, char **argv, struct up_options *out_options, int *out_exit)
+{
+    return parse_all(&up_syntax, argc, argv, out_options, out_exit);
+}
+
+bool up_options_parse_node(int argc, char **argv, struct up_options *out_options, int *out_exit)
+{
+    return parse_all(&node_syntax, argc, argv, out_options, out_exit);
 }

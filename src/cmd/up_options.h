@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What `trilith up` was told on its command line.
+ * What `trilith up` and `trilith node run` were told on their command lines.
  *
  * Threading: the main thread.   Memory: texts point into argv.
  */
@@ -17,12 +17,16 @@
 #define UP_PORT_NVME      4420 /* NVMe/TCP's own. */
 #define UP_PORT_API       7420
 #define UP_DISKS_DEFAULT  3
+#define UP_NODES_MAX      16u /* Processes of one machine, for trying things out. */
 #define UP_DISK_BYTES     ((uint64_t)10 << 30)
 #define UP_DISK_BYTES_MIN ((uint64_t)16 << 20) /* The disk format's smallest device. */
 
 struct up_options {
     const char *data;
-    unsigned disk_count; /* Of files under data; 0 if disks are given. */
+    unsigned nodes;         /* up: processes, each a node; 0: one node in this process. */
+    const char *name;       /* node run: its own; NULL: up. */
+    struct io_addr control; /* node run: the API. */
+    unsigned disk_count;    /* Of files under data; 0 if disks are given. */
     uint64_t disk_bytes;
     bool disks_chosen; /* --disks or --disk-size was given. */
     const char *disks[NODE_DISKS_MAX];
@@ -42,5 +46,8 @@ struct up_options {
 
 /* Fills in the options.  False: the command ends now with *out_exit, and has said why. */
 bool up_options_parse(int argc, char **argv, struct up_options *out_options, int *out_exit);
+
+/* The same for `trilith node run`. */
+bool up_options_parse_node(int argc, char **argv, struct up_options *out_options, int *out_exit);
 
 #endif

@@ -199,8 +199,8 @@ static void remember(struct up_orders *o)
         *o->disk = (struct up_disk) { 0 }; /* The node does not have it either. */
     if (!status_ok(st))
         snprintf(o->problem, sizeof o->problem,
-                 "done, but '%.150s/node-1/disks' cannot be written, and it will be forgotten: %s",
-                 o->dir->path, status_text(st));
+                 "done, but '%.120s/%.30s/disks' cannot be written, and it will be forgotten: %s",
+                 o->dir->path, o->dir->node, status_text(st));
     give_to_home(o, home_end);
 }
 

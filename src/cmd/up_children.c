@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/up_children.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cmd/cli.h"
+
+/* What is added to the options of `trilith up`. */
+#define ARGS_MORE 9
+
+/* ---- What a child is told ---- */
+
+/* Options of `trilith up` that are not a node's, or that each child has of its own. */
+static bool is_ours(const char *arg)
+{
+    static const char *const names[] = { "--nodes", "--api", "--port" };
+
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        const size_t length = strlen(names[i]);
+        if (strncmp(arg, names[i], length) == 0 && (arg[length] == '\0' || arg[length] == '='))
+            return true;
+    }
+    return false;
+}
+
+/* "node run", the node's own options, and those of argv that it shares; out has room for them. */
+static void child_args(char **out, int argc, char **argv, char *const own[ARGS_MORE])
+{
+    unsigned count = 0;
+
+    while (count < ARGS_MORE) {
+        out[count] = own[count];
+        count++;
+    }
+    for (int i = 1; i < argc; i++) {
+        if (!is_ours(argv[i])) {
+            out[count++] = argv[i];
+            continue;
+        }
+        i += strchr(argv[i], '=') == NULL ? 1 : 0; /* Its value is the next one. */
+    }
+    out[count] = NULL;
+}
+
+static void become(char *const *args)
+{
+    /* Whoever starts us ends us, however that one ends. */
+    if (prctl(PR_SET_PDEATHSIG, SIGTERM) == 0)
+        execv("/proc/self/exe", args);
+    _exit(127);
+}
+
+static struct status MUST_CHECK start_one(struct up_children *c, const struct up_options *options,
+                                          int argc, char **argv, const char *api)
+{
+    char name[32];
+    char port[16];
+    char *own[ARGS_MORE] = { (char *)(uintptr_t) "trilith",
+                             (char *)(uintptr_t) "node",
+                             (char *)(uintptr_t) "run",
+                             (char *)(uintptr_t) "--name",
+                             name,
+                             (char *)(uintptr_t) "--controller",
+                             (char *)(uintptr_t)api,
+                             (char *)(uintptr_t) "--port",
+                             port };
+    char **args = calloc((size_t)argc + ARGS_MORE + 1, sizeof *args);
+
+    if (args == NULL)
+        return STATUS(NO_MEMORY);
+    snprintf(name, sizeof name, "node-%u", c->count + 1);
+    snprintf(port, sizeof port, "%u",
+             options->listen.port == 0 ? 0u : options->listen.port + c->count);
+    child_args(args, argc, argv, own);
+    const pid_t pid = fork();
+    if (pid == 0)
+        become(args);
+    const int err = errno;
+    free(args);
+    if (pid < 0) {
+        (void)cli_fail("cannot start node '%s': %s", name, strerror(err));
+        return status_from_errno(err);
+    }
+    c->pid[c->count++] = pid;
+    c->running++;
+    return STATUS(OK);
+}
+
+struct status up_children_start(struct up_children *c, const struct up_options *options, int argc,
+                                char **argv, const char *api)
+{
+    *c = (struct up_children) { 0 };
+    while (c->count < options->nodes) {
+        const struct status st = start_one(c, options, argc, argv, api);
+        if (status_ok(st))
+            continue;
+        up_children_stop(c);
+        return st;
+    }
+    return STATUS(OK);
+}
+
+/* ---- Their ends ---- */
+
+static void say_end(struct log *log, unsigned number, int status)
+{
+    if (WIFSIGNALED(status))
+        log_error(log, "node 'node-%u': its process was ended by signal %d", number,
+                  WTERMSIG(status));
+    else if (WEXITSTATUS(status) != 0)
+        log_error(log, "node 'node-%u': its process has ended with %d", number,
+                  WEXITSTATUS(status));
+    else
+        log_info(log, "node 'node-%u': its process has ended", number);
+}
+
+void up_children_reap(struct up_children *c, struct log *log)
+{
+    for (unsigned i = 0; i < c->count; i++) {
+        int status = 0;
+        if (c->pid[i] == 0 || waitpid(c->pid[i], &status, WNOHANG) != c->pid[i])
+            continue;
+        c->pid[i] = 0;
+        c->running--;
+        say_end(log, i + 1, status);
+    }
+}
+
+void up_children_stop(struct up_children *c)
+{
+    for (unsigned i = 0; i < c->count; i++)
+        if (c->pid[i] != 0)
+            (void)kill(c->pid[i], SIGTERM);
+}

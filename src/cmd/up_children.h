@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The processes of `trilith up --nodes N`: each is a `trilith node run` with the options that
+ * `trilith up` was given, a name and a port of its own.
+ *
+ *   node-1 on --port, node-2 on the next one, and so on; all keep their files in DIR/NAME
+ *
+ * One that ends is not started again: `trilith node run` does that, or the next `trilith up`.  When
+ * the process that has started them dies, the kernel tells them to end.
+ *
+ * Threading: the main thread.   Memory: values.
+ */
+#ifndef CMD_UP_CHILDREN_H
+#define CMD_UP_CHILDREN_H
+
+#include <sys/types.h>
+
+#include "base/log.h"
+#include "cmd/up_options.h"
+
+struct up_children {
+    pid_t pid[UP_NODES_MAX]; /* 0: it has ended. */
+    unsigned count;
+    unsigned running;
+};
+
+/*
+ * Starts them.  argv is that of `trilith up`, and api the address that they join through.  What
+ * fails has been printed, and none is left running.
+ */
+struct status up_children_start(struct up_children *c, const struct up_options *options, int argc,
+                                char **argv, const char *api) MUST_CHECK;
+
+/* Upon SIGCHLD: says which have ended. */
+void up_children_reap(struct up_children *c, struct log *log);
+
+/* Asks all to end; then they are reaped until running is 0. */
+void up_children_stop(struct up_children *c);
+
+#endif

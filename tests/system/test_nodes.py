@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cluster of several processes: `trilith up --nodes`, and a node that is run on its own."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+import trilith
+
+NODES = 3
+
+
+@pytest.fixture
+def server(tmp_path):
+    port = free_ports()
+    server = trilith.Server(tmp_path / "data", "--nodes", NODES, "--disks", 1, "--disk-size",
+                            "256M", "--reactors", 1, port=port)
+    server.start()
+    yield server
+    if server.running():
+        server.stop()
+
+
+def free_ports():
+    """The first of as many ports in a row as there are nodes."""
+    while True:
+        port = trilith.free_port()
+        if port + NODES < 32768:
+            return port
+
+
+def run_of(server, name):
+    """What the process of a node has written."""
+    return json.loads((server.data / name / "run.json").read_text())
+
+
+def wait_for_nodes(server, connected, timeout_s=30):
+    deadline = time.monotonic() + timeout_s
+    while True:
+        nodes = server.cli("node", "list")
+        if {node["name"] for node in nodes if node["connected"]} == set(connected):
+            return nodes
+        assert time.monotonic() < deadline, f"{nodes}\n{server.log()}"
+        time.sleep(0.2)
+
+
+def names(*numbers):
+    return [f"node-{number}" for number in numbers]
+
+
+def perf(server, volume, *args):
+    target = volume["targets"][0]
+    done = server.try_cli("perf", "--to", f"{target['address']}:{target['port']}", "--volume",
+                          volume["name"], *args)
+    assert done.returncode == 0, done.stdout + done.stderr + server.log()
+
+
+def test_three_processes(server, tmp_path):
+    """Each has its own disks and port; volumes of one replica lie on any; one that is killed is
+    missed, the others serve on, and it comes back with what it had."""
+    nodes = wait_for_nodes(server, names(1, 2, 3))
+    assert {node["port"] for node in nodes} == {server.port + i for i in range(NODES)}
+    assert len({run_of(server, name)["pid"] for name in names(1, 2, 3)}) == NODES
+    volumes = {}
+    for number in range(NODES):
+        volume = server.create(f"db{number}", "64M")
+        volumes[volume["targets"][0]["node"]] = volume
+        perf(server, volume, "--rw", "randwrite", "--time", "1", "--verify", "--verify-state",
+             tmp_path / volume["name"])
+    assert set(volumes) == set(names(1, 2, 3))
+    shown = server.cli("node", "show", "node-2")
+    assert (shown["port"], shown["disks"], shown["volumes"]) == (server.port + 1, 1, 1)
+    assert "node 'node-9'" in server.try_cli("node", "show", "node-9").stderr
+
+    os.kill(run_of(server, "node-2")["pid"], signal.SIGKILL)
+    wait_for_nodes(server, names(1, 3))
+    assert "node 'node-2' has not reported" in server.try_cli("status").stdout
+    assert "node 'node-2': its process was ended by signal 9" in server.log()
+    for name in names(1, 3):
+        perf(server, volumes[name], "--rw", "read", "--verify", "--verify-state",
+             tmp_path / volumes[name]["name"])
+
+    with open(server.log_path, "ab") as log:
+        again = subprocess.Popen(
+            [trilith.PROGRAM, "node", "run", "--name", "node-2", "--data", server.data,
+             "--controller", f"127.0.0.1:{server.api_port}", "--port", str(server.port + 1)],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=trilith.ENVIRONMENT)
+    try:
+        wait_for_nodes(server, names(1, 2, 3))
+        server.wait_for(volumes["node-2"]["name"], lambda v: v["state"] == "ready")
+        perf(server, volumes["node-2"], "--rw", "read", "--verify", "--verify-state",
+             tmp_path / volumes["node-2"]["name"])
+    finally:
+        again.terminate()
+        assert again.wait(60) == 0
+
+
+def test_they_end_with_the_one_that_started_them(server):
+    wait_for_nodes(server, names(1, 2, 3))
+    pids = [run_of(server, name)["pid"] for name in names(1, 2, 3)]
+    server.kill()
+    deadline = time.monotonic() + 30
+    while any(os.path.exists(f"/proc/{pid}") for pid in pids):
+        assert time.monotonic() < deadline, server.log()
+        time.sleep(0.1)
+    server.start()
+    wait_for_nodes(server, names(1, 2, 3))
+    pids = [run_of(server, name)["pid"] for name in names(1, 2, 3)]
+    server.stop()
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+
+
+def test_what_is_refused(server, tmp_path):
+    wait_for_nodes(server, names(1, 2, 3))
+    api = f"127.0.0.1:{server.api_port}"
+    for status, words, args in [
+            (2, "--name NAME is missing", ["--controller", api]),
+            (2, "--controller ADDR:PORT is missing", ["--name", "node-4"]),
+            (1, f"node-1' is in use by process {run_of(server, 'node-1')['pid']}",
+             ["--name", "node-1", "--controller", api])]:
+        done = trilith.cli("node", "run", "--data", server.data, *args)
+        assert (done.returncode, words in done.stderr) == (status, True), done.stderr
+    done = trilith.cli("up", "--data", tmp_path / "other", "--nodes", "2", "--disk", "/dev/null")
+    assert (done.returncode, "--disk names the disks of one node" in done.stderr) == (2, True)
