@@ -43,7 +43,7 @@ void command_activate(struct store_io *io, struct shard *shard)
     io->ticket = store->next_ticket++;
     io->target = shard;
     list_push_back(&store->active, &io->link);
-    if (io->opcode == STORE_OP_READ || shard == NULL)
+    if (io->opcode == STORE_OP_READ || io->opcode == STORE_OP_HASH || shard == NULL)
         return;
     list_push_back(&shard->active, &io->shard_link);
     shard->zeroing += io->opcode == STORE_OP_WRITE ? 0 : 1;
@@ -151,7 +151,7 @@ bool command_conflicts(const struct shard *shard, const struct store_io *io, boo
 static bool has_range(enum store_opcode opcode)
 {
     return opcode == STORE_OP_READ || opcode == STORE_OP_WRITE || opcode == STORE_OP_WRITE_ZEROES ||
-           opcode == STORE_OP_DEALLOCATE;
+           opcode == STORE_OP_DEALLOCATE || opcode == STORE_OP_HASH;
 }
 
 static bool range_is_valid(const struct store_io *io)
@@ -162,6 +162,9 @@ static bool range_is_valid(const struct store_io *io)
     if (io->bytes == 0 || io->bytes % STORE_BLOCK_BYTES != 0 ||
         io->offset % STORE_BLOCK_BYTES != 0 || io->offset > limit || io->bytes > limit - io->offset)
         return false;
+    if (io->opcode == STORE_OP_HASH)
+        return io->bytes / STORE_BLOCK_BYTES <= STORE_HASHES_MAX &&
+               io->data.bytes == io->bytes / STORE_BLOCK_BYTES * sizeof(struct store_hash);
     return !transfers || (io->bytes <= STORE_IO_BYTES_MAX && io->data.bytes == io->bytes);
 }
 
@@ -170,7 +173,8 @@ static struct status MUST_CHECK command_check(const struct store_io *io)
 {
     const struct store_session *const session = io->session;
     const struct store *const store = session->store;
-    const bool reads = io->opcode == STORE_OP_READ || io->opcode == STORE_OP_LIST_REGIONS;
+    const bool reads = io->opcode == STORE_OP_READ || io->opcode == STORE_OP_LIST_REGIONS ||
+                       io->opcode == STORE_OP_HASH;
     const bool promises = io->opcode == STORE_OP_FLUSH || (io->fua && !reads);
 
     if (session->stale && !MUTATION(S4_STALE_SESSION))
@@ -235,6 +239,8 @@ static bool command_admit(struct store_io *io)
         return listing_admit(io);
     case STORE_OP_SET:
         return set_admit(io);
+    case STORE_OP_HASH:
+        return hash_admit(io);
     }
     command_finish(io, STATUS(INVALID));
     return true;
@@ -288,6 +294,7 @@ void store_on_kick(struct io_task *task)
     openings_submit(store);
     listing_run(store);
     settle_run(store);
+    hash_run(store);
     sums_loader_run(&store->sums_loader);
     drops_run(store);
     sessions_run(store);

@@ -63,6 +63,7 @@ static struct status MUST_CHECK store_make_parts(struct store *s, uint64_t check
         if (s->settlers[i].buffers == NULL)
             return STATUS(NO_MEMORY);
     }
+    TRY(hashers_init(s));
     for (unsigned i = 0; i < SEGMENTS_MAX; i++) {
         list_node_init(&s->segments[i].link);
         list_push_back(&s->free_segments, &s->segments[i].link);
@@ -167,6 +168,7 @@ void store_destroy(struct store *store)
     free(store->checkpoint.buffers);
     for (unsigned i = 0; i < SETTLERS; i++)
         free(store->settlers[i].buffers);
+    hashers_fini(store);
     free(store);
 }
 

@@ -31,8 +31,10 @@
 #define STORE_LAYERS_MAX       64                    /* Generations of a shard. */
 #define STORE_REPLICAS_MAX     3
 #define STORE_REGION_BYTES     ((uint32_t)1 << 20)
-#define STORE_REGIONS_MAX      250u  /* In one command: so many travel in its capsule. */
-#define STORE_COPYSETS_MAX     32u   /* Likewise. */
+#define STORE_REGIONS_MAX      250u /* In one command: so many travel in its capsule. */
+#define STORE_COPYSETS_MAX     32u  /* Likewise. */
+#define STORE_HASHES_MAX       256u /* Blocks of one HASH: those of a region. */
+#define STORE_HASH_BYTES       16u
 #define STORE_COPYSET_MAX      4095u /* The highest number of a copyset: 12 bits on the wire. */
 
 #define STORE_VOLUME_BYTES_MAX ((uint64_t)1 << 50)
@@ -233,6 +235,19 @@ struct store_region {
     uint8_t slots;    /* LIST, MERGE: not known to be equal.  CLOSE: equal again. */
 };
 
+/* What a block is in a layer. */
+enum store_block_state {
+    STORE_BLOCK_ABSENT,
+    STORE_BLOCK_ZERO,
+    STORE_BLOCK_DATA,
+    STORE_BLOCK_BAD, /* Data that cannot be read (S3). */
+};
+
+struct store_hash {
+    enum store_block_state state;
+    uint8_t hash[STORE_HASH_BYTES]; /* XXH3, 128 bits, canonical; zeros unless DATA. */
+};
+
 /* ---- Commands ---- */
 
 enum store_opcode {
@@ -247,6 +262,7 @@ enum store_opcode {
                              */
     STORE_OP_MERGE_REGIONS, /* Adds slots to regions, durably, as written in tick. */
     STORE_OP_SET,           /* Keeps what is known of copysets, durably. */
+    STORE_OP_HASH,          /* What each block is in the layer of that very generation. */
 };
 
 #define STORE_CURSOR_END UINT64_MAX
@@ -264,7 +280,8 @@ struct store_io {
     /*
      * READ and WRITE: bytes long, aligned to 4 KiB.  LIST, CLOSE and MERGE: struct store_region, up
      * to STORE_REGIONS_MAX; SET: struct store_set, up to STORE_COPYSETS_MAX.  LIST leaves the next
-     * cursor in offset, and in bytes how much it filled.
+     * cursor in offset, and in bytes how much it filled.  HASH: struct store_hash, one for each
+     * block, up to STORE_HASHES_MAX; filled.
      */
     struct span data;
     uint32_t tick;    /* Of the engine, when it sent a command that changes something. */

@@ -5,6 +5,7 @@
  *     session.c    sessions, epochs, volume descriptors      S4, S5
  *     command.c    entry, waiting, completion
  *     read.c       reads                                     S3
+ *     hash.c       HASH                                      S3
  *     write.c      first touches and overwrites              S1, S6, J1, F13 to F16
  *     cells.c      which space first touches get             S6, F28, F29
  *     zero.c       Write Zeroes, Deallocate, delete          J2, F19, F20
@@ -35,6 +36,7 @@
 #include "disk/superblock.h"
 #include "disk/sweep.h"
 #include "store/catalog.h"
+#include "store/hash.h"
 #include "store/intent.h"
 #include "store/record.h"
 #include "store/regions.h"
@@ -184,6 +186,7 @@ struct store {
     struct superblock_writer sb_writer;
     struct grow grow;
     struct settler settlers[SETTLERS];
+    struct hasher hashers[HASHERS];
 
     struct list session_opens;
     struct list descriptions; /* describe.c */

@@ -37,7 +37,7 @@
 #define WIRE_ZERO_BLOCKS_MAX 65535u
 /* Of HASH and SPOIL: those of one region. */
 #define WIRE_REGION_BLOCKS (STORE_REGION_BYTES / STORE_BLOCK_BYTES)
-#define WIRE_HASH_BYTES    16u
+#define WIRE_HASH_BYTES    STORE_HASH_BYTES
 
 static_assert(WIRE_BLOCKS_MAX * (STORE_BLOCK_BYTES + WIRE_CRC_BYTES) <= NVME_DATA_BYTES_MAX,
               "blocks and CRCs fit a buffer");
