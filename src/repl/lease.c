@@ -68,7 +68,7 @@ unsigned lease_to_ask(const struct lease_times *times, const struct lease_member
 
 void lease_giver_init(struct lease_giver *giver)
 {
-    *giver = (struct lease_giver) { 0 };
+    atomic_init(&giver->count, 0);
 }
 
 void lease_guard_init(struct lease_guard *guard)
@@ -81,15 +81,18 @@ void lease_guard_open(struct lease_guard *guard)
     guard->held = true;
 }
 
-void lease_guard_seal(const struct lease_store *store, struct lease_guard *guard,
-                      struct lease_giver *giver, uint64_t let_through_ns, uint64_t now_ns)
+bool lease_guard_seal(struct lease_guard *guard, struct lease_giver *giver)
 {
     if (!guard->held)
-        return;
+        return false;
     guard->held = false;
-    giver->count++;
-    const uint64_t last_ns = min_u64(let_through_ns, now_ns);
-    guard->free_ns = max_u64(guard->free_ns, last_ns + store->times.wait_ns);
+    atomic_fetch_add(&giver->count, 1);
+    return true;
+}
+
+void lease_guard_wait(const struct lease_store *store, struct lease_guard *guard, uint64_t from_ns)
+{
+    guard->free_ns = max_u64(guard->free_ns, from_ns + store->times.wait_ns);
 }
 
 void lease_guard_release(struct lease_guard *guard)

@@ -23,6 +23,7 @@
 #define REPL_LEASE_H
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -57,8 +58,9 @@ void lease_link_init(struct lease_link *link);
 void lease_session_init(struct lease_session *session);
 
 /*
- * A command of this session that was sent at sent_ns has succeeded, or failed with anything but
- * stale epoch or session: OPEN, CONFIRM, and every other.
+ * A command of this session that was sent at sent_ns has succeeded: OPEN, CONFIRM, or any other.
+ * (A failure says nothing: what is wrong with a command may be found before its session is looked
+ * for.)
  */
 void lease_on_answer(struct lease_link *link, struct lease_session *session, uint32_t count,
                      uint64_t sent_ns);
@@ -91,9 +93,9 @@ struct lease_store {
     uint64_t started_ns; /* The process: it stands for all leases given before (3.5). */
 };
 
-/* For one engine's node. */
+/* For one engine's node.  All reactors read it, and any may raise it. */
 struct lease_giver {
-    uint32_t count; /* Goes into answers: lease_count(). */
+    _Atomic uint32_t count; /* Goes into answers: lease_count(). */
 };
 
 /* For one group on a disk. */
@@ -108,7 +110,7 @@ void lease_guard_init(struct lease_guard *guard);
 /* The count for the answer to a command that is let through now: see above. */
 static inline uint32_t lease_count(const struct lease_giver *giver)
 {
-    return giver->count;
+    return atomic_load(&giver->count);
 }
 
 /* An OPEN is answered with success. */
@@ -116,11 +118,17 @@ void lease_guard_open(struct lease_guard *guard);
 
 /*
  * 8.3  A seal has superseded what there was: all reactors refuse the older session, if there is
- * one, whose engine's node is giver's.  let_through_ns: when this node last let a command of that
- * engine's node through, on any reactor; now_ns if that is not known.
+ * one, whose engine's node is giver's.  True: the count is raised, as a lease may be held by it,
+ * and lease_guard_wait() follows.
  */
-void lease_guard_seal(const struct lease_store *store, struct lease_guard *guard,
-                      struct lease_giver *giver, uint64_t let_through_ns, uint64_t now_ns);
+bool lease_guard_seal(struct lease_guard *guard, struct lease_giver *giver);
+
+/*
+ * from_ns: when this node last let a command of that engine's node through at the old count, on any
+ * reactor; or, as one need not know that, the clock as it is read after the count was raised.  (If
+ * read before, the thread may be stopped in between while other reactors go on.)
+ */
+void lease_guard_wait(const struct lease_store *store, struct lease_guard *guard, uint64_t from_ns);
 
 /* 8.5  The engine has given back its lease: it completes no read any more. */
 void lease_guard_release(struct lease_guard *guard);
