@@ -55,6 +55,8 @@ struct catalog_volume {
     uint64_t blocks;                   /* That have data, in all shards and layers. */
     bool loss;                         /* Unflushed writes may be gone, and nobody was told (S1). */
     uint64_t epochs[STORE_GROUPS_MAX]; /* 0: never opened. */
+    /* Of the last session of that epoch, in memory only: those of before end with the process. */
+    uint64_t numbers[STORE_GROUPS_MAX];
     struct list copysets;
     struct shard **shards; /* By index; NULL where there is none. */
     uint32_t shards_count; /* Of the array. */

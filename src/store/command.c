@@ -177,10 +177,7 @@ static struct status MUST_CHECK command_check(const struct store_io *io)
                        io->opcode == STORE_OP_HASH;
     const bool promises = io->opcode == STORE_OP_FLUSH || (io->fua && !reads);
 
-    if (session->stale && !MUTATION(S4_STALE_SESSION))
-        return STATUS(STALE_EPOCH);
-    if (session->volume == NULL || session->volume->deleting)
-        return STATUS(NOT_FOUND);
+    TRY(store_session_check(session));
     if (promises && io->incarnation != store->incarnation)
         return STATUS(STALE_INCARNATION);
     if (store->failed && !reads && !MUTATION(S1_FAILED_GOES_ON))

@@ -3,6 +3,8 @@
  * SET: what the disk knows of the copysets of its volumes (S5, F39), so that the record of the meta
  * store can be made again from the disks.  docs/replication.md, sections 6.5 and 11.6.
  */
+#include <assert.h>
+
 #include "store/store_internal.h"
 
 static void set_on_flushed(struct journal_waiter *waiter, struct status status)
@@ -73,4 +75,42 @@ bool set_admit(struct store_io *io)
     io->waiter = (struct journal_waiter) { .sequence = io->last, .fn = set_on_flushed };
     journal_wait_flushed(store->journal, &io->waiter);
     return true;
+}
+
+/* The group's next one from a number on, or NULL. */
+static const struct catalog_copyset *group_next(const struct store_session *session, uint32_t from)
+{
+    const struct catalog_copyset *set = copyset_next(session->volume, from);
+
+    while (set != NULL && set->rec.group != session->group)
+        set = copyset_next(session->volume, set->rec.number + 1);
+    return set;
+}
+
+void sets_describe(const struct store_session *session, struct store_state *state)
+{
+    const struct catalog_copyset *set = group_next(session, 0);
+
+    for (; set != NULL; set = group_next(session, set->rec.number + 1)) {
+        state->set_count++;
+        if (set->rec.epoch < state->set_epoch ||
+            (set->rec.epoch == state->set_epoch && set->rec.sequence < state->set_sequence))
+            continue;
+        state->set_epoch = set->rec.epoch;
+        state->set_sequence = set->rec.sequence;
+    }
+}
+
+uint32_t store_session_sets(const struct store_session *session, uint32_t from,
+                            struct store_set *out_sets, uint32_t max)
+{
+    const struct catalog_copyset *set = group_next(session, from);
+    uint32_t count = 0;
+
+    assert(status_ok(store_session_check(session)));
+    for (; set != NULL && count < max; set = group_next(session, set->rec.number + 1))
+        out_sets[count++] = (struct store_set) { .number = set->rec.number,
+                                                 .sequence = set->rec.sequence,
+                                                 .set = set->rec.set };
+    return count;
 }

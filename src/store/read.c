@@ -79,7 +79,7 @@ static struct status MUST_CHECK read_verify(const struct segment *s)
             st = STATUS(MEDIA_READ);
         }
         if (io->crcs != NULL)
-            io->crcs[s->first + i] = crc;
+            io->crcs[s->first + i] = sums[i]; /* Never a fresh one. */
     }
     return st;
 }

@@ -2,7 +2,8 @@
 /*
  * Sessions (S4) and volume descriptors (S5).
  *
- *   CHECK -> FLUSH (descriptor and epoch become durable) -> DRAIN (older commands end) -> done
+ *   CHECK -> FLUSH (descriptor and epoch become durable)
+ *         -> DRAIN (older commands end, leases have run out) -> done
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -21,7 +22,19 @@ struct session_open {
     struct store_session *session;
     enum open_state state;
     struct status outcome;
+    uint64_t free_ns; /* No lease is held from then on. */
 };
+
+struct status store_session_check(const struct store_session *session)
+{
+    const struct catalog_volume *const v = session->volume;
+
+    if (session->stale && !MUTATION(S4_STALE_SESSION))
+        return v != NULL && session->number != 0 && session->epoch == v->epochs[session->group]
+                   ? STATUS(STALE_SESSION)
+                   : STATUS(STALE_EPOCH);
+    return v == NULL || v->deleting ? STATUS(NOT_FOUND) : STATUS(OK);
+}
 
 void session_put(struct store_session *session)
 {
@@ -103,6 +116,8 @@ static struct status MUST_CHECK open_check(const struct session_open *o,
     /* S4. */
     if (c->epoch < v->epochs[c->group])
         return STATUS(STALE_EPOCH);
+    if (c->epoch == v->epochs[c->group] && c->number != 0 && c->number <= v->numbers[c->group])
+        return STATUS(STALE_SESSION);
     return store_volume_extends(&c->volume, &v->desc) ? STATUS(OK) : STATUS(INVALID); /* F27. */
 }
 
@@ -146,7 +161,11 @@ static void open_supersede(struct session_open *o, struct catalog_volume *v)
     }
     struct store_session *const session = o->session;
     *session = (struct store_session) {
-        .store = o->store, .volume = v, .group = o->config.group, .epoch = o->config.epoch
+        .store = o->store,
+        .volume = v,
+        .group = o->config.group,
+        .epoch = o->config.epoch,
+        .number = o->config.number,
     };
     list_node_init(&session->link);
     list_push_back(&v->sessions, &session->link);
@@ -169,13 +188,18 @@ static void open_begin(struct session_open *o)
         o->state = OPEN_DONE;
         return;
     }
+    const bool newer = o->config.epoch > v->epochs[o->config.group];
     v->epochs[o->config.group] = o->config.epoch;
+    v->numbers[o->config.group] = o->config.number;
     const struct record rec = {
         .type = RECORD_EPOCH,
         .u.epoch = { .volume = v->id, .group = o->config.group, .epoch = o->config.epoch }
     };
     record_encode(&rec, journal_append(store->journal, record_bytes(RECORD_EPOCH, 0), &sequence));
     open_supersede(o, v);
+    if (store->leases != NULL)
+        o->free_ns =
+            store->leases->sealed(store->leases, &o->config.volume, o->config.group, newer);
     o->state = OPEN_FLUSH;
     o->waiter = (struct journal_waiter) { .sequence = sequence, .fn = open_on_flushed };
     journal_wait_flushed(store->journal, &o->waiter);
@@ -209,6 +233,27 @@ static uint64_t volume_generation(const struct catalog_volume *v)
     return generation;
 }
 
+struct status store_session_state(const struct store_session *session,
+                                  struct store_state *out_state)
+{
+    TRY(store_session_check(session));
+    const struct catalog_volume *const v = session->volume;
+    struct store_state state = {
+        .generation = volume_generation(v),
+        .busy = v->busy.state != BUSY_QUIET,
+        .loss = v->loss,
+        .failed = session->store->failed,
+    };
+
+    for (uint32_t i = 0; i < v->shards_count; i++) {
+        if (v->shards[i] != NULL && v->shards[i]->group == session->group)
+            state.regions += v->shards[i]->listed.runs;
+    }
+    sets_describe(session, &state);
+    *out_state = state;
+    return STATUS(OK);
+}
+
 static void open_report(struct session_open *o)
 {
     struct store_session *const session = o->session;
@@ -216,8 +261,8 @@ static void open_report(struct session_open *o)
 
     if (status_ok(o->outcome) && session->volume == NULL)
         opened.status = STATUS(NOT_FOUND);
-    else if (status_ok(o->outcome) && session->stale)
-        opened.status = STATUS(STALE_EPOCH); /* Overtaken by a newer one. */
+    else if (status_ok(o->outcome) && session->stale) /* By a newer one. */
+        opened.status = session->number != 0 ? STATUS(OVERTAKEN) : STATUS(STALE_EPOCH);
     if (status_ok(opened.status)) {
         opened.session = session;
         opened.incarnation = o->store->incarnation;
@@ -231,13 +276,44 @@ static void open_report(struct session_open *o)
     free(o);
 }
 
+static void leases_on_timer(struct io_timer *timer)
+{
+    store_kick(CONTAINER_OF(timer, struct store, lease_timer));
+}
+
+void sessions_init(struct store *store)
+{
+    list_init(&store->session_opens);
+    io_timer_init(&store->lease_timer, leases_on_timer);
+}
+
+/* 7.3  Whether no lease is held any more; if one is, sees to it that this is asked again.  Who was
+ * overtaken, or is closed, gives nothing that a lease would stand against. */
+static bool open_is_free(const struct session_open *o)
+{
+    struct store *const store = o->store;
+
+    if (o->session->stale || store->closing || reactor_now_ns(store->reactor) >= o->free_ns)
+        return true;
+    if (!io_timer_armed(&store->lease_timer) || store->lease_timer.deadline_ns > o->free_ns)
+        io_timer_arm(&store->lease_timer, store->reactor, o->free_ns);
+    return false;
+}
+
+void store_set_leases(struct store *store, struct store_leases *leases)
+{
+    assert(reactor_is_current(store->reactor));
+    store->leases = leases;
+}
+
 void sessions_run(struct store *store)
 {
     LIST_FOR_EACH (n, &store->session_opens) {
         struct session_open *const o = CONTAINER_OF(n, struct session_open, link);
         if (o->state == OPEN_CHECK)
             open_begin(o);
-        if (o->state == OPEN_DRAIN && (!status_ok(o->outcome) || open_is_drained(o)))
+        if (o->state == OPEN_DRAIN &&
+            (!status_ok(o->outcome) || (open_is_drained(o) && open_is_free(o))))
             o->state = OPEN_DONE;
     }
     struct list ended;

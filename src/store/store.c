@@ -92,7 +92,7 @@ struct status store_create(struct dev *dev, const struct superblock *sb, uint64_
     list_init(&s->sums_waiters);
     list_init(&s->drops);
     list_init(&s->free_segments);
-    list_init(&s->session_opens);
+    sessions_init(s);
     list_init(&s->descriptions);
     io_task_init(&s->kick, store_on_kick);
     io_timer_init(&s->settle_timer, store_on_settle_timer);
@@ -153,6 +153,7 @@ void store_destroy(struct store *store)
     assert(list_empty(&store->descriptions));
     io_timer_disarm(&store->settle_timer);
     io_timer_disarm(&store->idle_timer);
+    io_timer_disarm(&store->lease_timer);
     store_free_sessions(store);
     catalog_fini(&store->catalog);
     journal_destroy(store->journal);
@@ -234,6 +235,11 @@ void store_get_info(const struct store *store, struct store_info *out_info)
     };
     memcpy(out_info->identity.cluster_name, store->sb.cluster_name, STORE_NAME_BYTES);
     memcpy(out_info->identity.disk_name, store->sb.disk_name, STORE_NAME_BYTES);
+}
+
+uint64_t store_incarnation(const struct store *store)
+{
+    return store->incarnation;
 }
 
 /* ---- Failure ---- */

@@ -158,6 +158,9 @@ struct store_info {
 
 void store_get_info(const struct store *store, struct store_info *out_info);
 
+/* Of the disk, now. */
+uint64_t store_incarnation(const struct store *store);
+
 /* ---- Sessions (S4) ---- */
 
 struct store_session_config {
@@ -165,6 +168,9 @@ struct store_session_config {
                                    if it does not extend what the disk knows of it (F27). */
     uint32_t group;             /* Ownership group; 0. */
     uint64_t epoch;             /* STALE_EPOCH below the highest that was sealed. */
+    /* Of an engine on another node: STALE_SESSION if it is not above the last one of its epoch
+     * since the store was opened.  0: of this process. */
+    uint64_t number;
     uint32_t tick; /* What the region list has from before counts as written in this tick. */
 };
 
@@ -179,7 +185,8 @@ struct store_session_opened {
 
 /*
  * Opens a session: the epoch is made durable, older sessions of the group end, their commands
- * finish or are dropped, and only then is done called.
+ * finish or are dropped, leases have run out (store_set_leases()), and only then is done called.
+ * If a newer one came meanwhile: STALE_EPOCH, or OVERTAKEN for one with a number.
  */
 struct status store_session_open(struct store *store, const struct store_session_config *config,
                                  void (*done)(void *ctx, const struct store_session_opened *opened),
@@ -194,8 +201,32 @@ struct status store_session_describe(struct store_session *session,
                                      const struct store_volume *volume, store_done_fn *done,
                                      void *ctx) MUST_CHECK;
 
-/* The session's commands in flight have ended.  Frees it. */
+/* No command is submitted any more; it is freed when the last of those in flight has ended. */
 void store_session_close(struct store_session *session);
+
+/*
+ * How a command of the session would end that looked for nothing but its session: OK, STALE_EPOCH;
+ * STALE_SESSION for one with a number that was superseded by a later one; NOT_FOUND if the volume
+ * is gone.
+ */
+struct status store_session_check(const struct store_session *session) MUST_CHECK;
+
+/*
+ * Leases that engines of other nodes hold, and which a new session waits for
+ * (docs/replication.md, 8.3 and 8.5).
+ */
+struct store_leases {
+    /*
+     * A session of this group of the volume begins: from now on, commands of older ones are
+     * refused.  newer: they were of an older epoch.  Returns until when, by the reactor's clock,
+     * it is not to be answered.
+     */
+    uint64_t (*sealed)(struct store_leases *leases, const struct store_volume *volume,
+                       uint32_t group, bool newer);
+};
+
+/* Borrowed until it is set to another, or to NULL: nobody else's engine knows the store. */
+void store_set_leases(struct store *store, struct store_leases *leases);
 
 /* Bytes that the session's volume takes on this disk: those of its blocks that have data. */
 uint64_t store_session_used_bytes(const struct store_session *session);
@@ -247,6 +278,27 @@ struct store_hash {
     enum store_block_state state;
     uint8_t hash[STORE_HASH_BYTES]; /* XXH3, 128 bits, canonical; zeros unless DATA. */
 };
+
+/* What an engine has to know of its volume's group on this disk, besides the incarnation. */
+struct store_state {
+    uint64_t generation; /* Highest of the volume here. */
+    uint64_t set_epoch;  /* Of the newest set that is kept, ... */
+    uint64_t set_sequence;
+    uint32_t set_count; /* ... of so many. */
+    uint32_t regions;   /* Items of the region list. */
+    bool busy;          /* There may be unflushed writes. */
+    bool loss;          /* See unflushed_loss. */
+    bool failed;        /* The disk takes no writes. */
+};
+
+/* Fails as store_session_check() says. */
+struct status store_session_state(const struct store_session *session,
+                                  struct store_state *out_state) MUST_CHECK;
+
+/* The group's sets that are kept, from a number on: returns how many, at most max.  The session
+ * passes store_session_check(). */
+uint32_t store_session_sets(const struct store_session *session, uint32_t from,
+                            struct store_set *out_sets, uint32_t max);
 
 /* ---- Commands ---- */
 

@@ -189,6 +189,8 @@ struct store {
     struct hasher hashers[HASHERS];
 
     struct list session_opens;
+    struct store_leases *leases; /* NULL: nobody waits for any. */
+    struct io_timer lease_timer;
     struct list descriptions; /* describe.c */
     uint64_t incarnation;
     bool failed;
@@ -211,6 +213,7 @@ struct store_session {
     struct catalog_volume *volume; /* NULL: deleted. */
     uint32_t group;
     uint64_t epoch;
+    uint64_t number;
     bool stale;            /* A newer one was opened. */
     bool closed;           /* By its owner; freed with its last command. */
     uint32_t commands;     /* Under way or stalled. */
@@ -345,6 +348,9 @@ bool listing_admit(struct store_io *io);
 /* SET. */
 bool set_admit(struct store_io *io);
 
+/* Fills in what store_state says of them. */
+void sets_describe(const struct store_session *session, struct store_state *state);
+
 /* ---- busy.c ---- */
 
 /* Whether a command may be gone after power loss although it has completed. */
@@ -399,6 +405,7 @@ uint64_t grow_possible_bytes(const struct store *store);
 
 /* ---- session.c ---- */
 
+void sessions_init(struct store *store);
 void sessions_run(struct store *store);
 
 /* ---- describe.c ---- */
