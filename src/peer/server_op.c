@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A command's way: from the reactor of its queue to that of its disk, and back.
+ *
+ *   op_submit --> op_go ----(message)----> op_deliver --> op_execute --> store
+ *   op_return <-----------(message)------- op_finish  <-----------------   |
+ *
+ * A command of a disk on its queue's reactor needs no message, if the queue is the one that is
+ * meant for the disk (2.1).
+ */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "peer/server_internal.h"
+
+static void op_go(struct server_op *op);
+static void op_deliver(struct io_msg *msg);
+static void op_return(struct io_msg *msg);
+
+/* ---- Answers ---- */
+
+/* Time that the lines so far have used up runs ahead of the clock by at most that of so many. */
+static bool may_log(struct server_shard *shard)
+{
+    const uint64_t now_ns = reactor_now_ns(shard->reactor);
+    const uint64_t from = max_u64(shard->log_used_until_ns, now_ns);
+
+    if (from - now_ns >= SERVER_LOG_LINES * SERVER_LOG_LINE_NS) {
+        shard->log_left_out++;
+        return false;
+    }
+    shard->log_used_until_ns = from + SERVER_LOG_LINE_NS;
+    if (shard->log_left_out > 0)
+        log_warning(shard->reactor->log,
+                    "%" PRIu64 " lines about other nodes were left out: there are too many",
+                    shard->log_left_out);
+    shard->log_left_out = 0;
+    return true;
+}
+
+/* What no order of events explains: one of the two nodes is wrong, or what lies between. */
+static bool is_wrong(struct status st)
+{
+    return status_is(st, STATUS_MALFORMED) || status_is(st, STATUS_BAD_DIGEST) ||
+           status_is(st, STATUS_BAD_VERSION) || status_is(st, STATUS_FOREIGN) ||
+           status_is(st, STATUS_INVALID) || status_is(st, STATUS_OUT_OF_RANGE);
+}
+
+static void log_failure(struct server_shard *shard, const struct nvme_vendor_req *req,
+                        const struct wire_command *c, struct status st)
+{
+    struct log *const log = shard->reactor->log;
+    const enum log_level level = is_wrong(st) ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG;
+    const struct server_link *const link = req->association;
+
+    if (level > log->level || !may_log(shard))
+        return;
+    log_write(log, level, "an engine of node %s: %s, shard %" PRIu32 ", epoch %" PRIu64 ": %s",
+              uuid_format(link->node->uuid).s, wire_opcode_name((uint8_t)c->opcode), c->shard,
+              c->epoch, status_text(st));
+}
+
+/* What the protocol has a word for, in place of what it has none for. */
+static struct status on_wire(struct status st)
+{
+    switch (st.code) {
+    case STATUS_NOT_FOUND: /* The session's volume is gone. */
+        return STATUS(STALE_SESSION);
+    case STATUS_NO_MEMORY:
+        return STATUS(UNAVAILABLE);
+    case STATUS_LIMIT: /* More regions than a command may name. */
+        return STATUS(MALFORMED);
+    default:
+        return st;
+    }
+}
+
+void server_answer(struct server_shard *shard, struct nvme_vendor_req *req,
+                   const struct wire_command *command, struct status status,
+                   struct wire_answer answer)
+{
+    const struct status st = on_wire(status);
+    const uint64_t result = wire_answer_encode(answer);
+
+    assert(reactor_is_current(shard->reactor) && shard->reactor == req->reactor);
+    atomic_fetch_add_explicit(&shard->counts[st.code], 1, memory_order_relaxed);
+    if (!status_ok(st))
+        log_failure(shard, req, command, st);
+    req->status = wire_status_encode(st);
+    req->dword0 = (uint32_t)result;
+    req->dword1 = (uint32_t)(result >> 32);
+    req->done(req);
+}
+
+/* ---- There ---- */
+
+static void op_begin(struct server_op *op, struct nvme_vendor_req *req,
+                     const struct wire_command *command)
+{
+    struct server_shard *const shard = op->shard;
+
+    op->req = req;
+    op->command = *command;
+    op->owner = req->association;
+    op->disk = NULL;
+    op->items = NULL;
+    op->submitted = false;
+    op->seals = 0;
+    op->incarnation = 0;
+    if (!op_needs_items(command->opcode)) {
+        op_go(op);
+        return;
+    }
+    struct list_node *const n = list_pop_front(&shard->free_items);
+    if (n == NULL) {
+        list_push_back(&shard->waiting_items, &op->link);
+        return;
+    }
+    op->items = CONTAINER_OF(n, struct server_items, link);
+    op_go(op);
+}
+
+void op_submit(struct server_shard *shard, struct nvme_vendor_req *req,
+               const struct wire_command *command)
+{
+    assert(reactor_is_current(shard->reactor));
+    struct list_node *const n = list_pop_front(&shard->free_ops);
+    if (n == NULL)
+        list_push_back(&shard->waiting, &req->link);
+    else
+        op_begin(CONTAINER_OF(n, struct server_op, link), req, command);
+}
+
+static void op_go(struct server_op *op)
+{
+    struct server_shard *const shard = op->shard;
+    struct server_disk *const d = server_disk_of(shard->server, op->command.handle);
+    const struct status st = op_check_data(op);
+
+    if (!status_ok(st) || d == NULL) {
+        op_finish(op, status_ok(st) ? STATUS(STALE_SESSION) : st);
+        return;
+    }
+    op->disk = d;
+    if (d->reactor == shard->reactor) {
+        op_deliver(&op->msg);
+        return;
+    }
+    op->msg.deliver = op_deliver;
+    reactor_send(shard->reactor, d->reactor, &op->msg);
+}
+
+/*
+ * 5.3, 8.3  The check of epoch and session, and the count that goes with it.  The store looks once
+ * more when it lets the command through; what it then refuses renews nothing, and what it does not
+ * was at no disadvantage by an older count.
+ */
+static void op_deliver(struct io_msg *msg)
+{
+    struct server_op *const op = CONTAINER_OF(msg, struct server_op, msg);
+    struct server_disk *const d = op->disk;
+
+    op->seals = lease_count(&op->owner->node->giver);
+    struct server_session *const s = session_find(d, op->owner, &op->command);
+    if (s == NULL || d->leaving) {
+        op_finish(op, STATUS(STALE_SESSION));
+        return;
+    }
+    op->incarnation = (uint32_t)s->incarnation;
+    op_execute(op, s);
+}
+
+/* ---- And back ---- */
+
+void op_finish(struct server_op *op, struct status status)
+{
+    struct server_disk *const d = op->disk;
+    struct reactor *const here = d != NULL ? d->reactor : op->shard->reactor;
+
+    op->status = status;
+    if (d != NULL && d->store != NULL)
+        op->incarnation = (uint32_t)store_incarnation(d->store);
+    /* What the store has had comes back from the loop; anything else might come too early. */
+    if (op->submitted && here == op->shard->reactor) {
+        op_return(&op->msg);
+        return;
+    }
+    op->msg.deliver = op_return;
+    reactor_send(here, op->shard->reactor, &op->msg);
+}
+
+static void items_put(struct server_shard *shard, struct server_items *items)
+{
+    struct list_node *const n = list_pop_front(&shard->waiting_items);
+
+    if (n == NULL) {
+        list_push_front(&shard->free_items, &items->link);
+        return;
+    }
+    struct server_op *const op = CONTAINER_OF(n, struct server_op, link);
+    op->items = items;
+    op_go(op);
+}
+
+/* The request that has waited longest for an op gets this one. */
+static void op_put(struct server_op *op)
+{
+    struct list_node *const n = list_pop_front(&op->shard->waiting);
+    struct wire_command command;
+
+    if (n == NULL) {
+        list_push_front(&op->shard->free_ops, &op->link);
+        return;
+    }
+    struct nvme_vendor_req *const req = CONTAINER_OF(n, struct nvme_vendor_req, link);
+    const struct status st = wire_command_decode(req->entry, (uint32_t)req->data.bytes, &command);
+    assert(status_ok(st)); /* It was decoded when it came. */
+    op_begin(op, req, &command);
+}
+
+static void op_return(struct io_msg *msg)
+{
+    struct server_op *const op = CONTAINER_OF(msg, struct server_op, msg);
+    struct server_shard *const shard = op->shard;
+    struct nvme_vendor_req *const req = op->req;
+    struct server_items *const items = op->items;
+    const struct wire_command command = op->command;
+    const struct wire_answer answer = { .seals = op->seals, .incarnation = op->incarnation };
+    const struct status status = op->status;
+
+    op_put(op);
+    if (items != NULL)
+        items_put(shard, items);
+    server_answer(shard, req, &command, status, answer);
+}
