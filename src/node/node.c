@@ -10,13 +10,14 @@
 #include "volume/limits.h"
 
 /*
- *   IDLE --> DISKS --> OPEN --> TARGET --> VOLUMES --> CLOSING --> POOLS --> ENDED
+ *   IDLE --> DISKS --> OPEN --> TARGET --> VOLUMES --> STORES --> CLOSING --> POOLS --> ENDED
  *     |                           ^
  *     +---------------------------+   (stopped before it joined)
  *
  *   DISKS    waits for the disks to be opened     VOLUMES  for all volumes to be gone
  *   OPEN     for node_stop()                      CLOSING  for the disks to be closed
  *   TARGET   for the target to drop its hosts     POOLS    for the pools to be freed
+ *   STORES   for sessions of other nodes' engines to end
  *
  * A node_stop() in DISKS is remembered until OPEN.  node_step(), from the loop, leaves every
  * state that has nothing to wait for any more.
@@ -27,6 +28,7 @@ enum node_state {
     NODE_OPEN,
     NODE_TARGET,
     NODE_VOLUMES,
+    NODE_STORES,
     NODE_CLOSING,
     NODE_POOLS,
     NODE_ENDED,
@@ -37,7 +39,8 @@ static const struct sm_state node_states[] = {
     [NODE_DISKS] = { "opening disks", SM_TO(NODE_OPEN) },
     [NODE_OPEN] = { "open", SM_TO(NODE_TARGET) },
     [NODE_TARGET] = { "stopping the target", SM_TO(NODE_VOLUMES) },
-    [NODE_VOLUMES] = { "closing volumes", SM_TO(NODE_CLOSING) },
+    [NODE_VOLUMES] = { "closing volumes", SM_TO(NODE_STORES) },
+    [NODE_STORES] = { "ending sessions", SM_TO(NODE_CLOSING) },
     [NODE_CLOSING] = { "closing disks", SM_TO(NODE_POOLS) },
     [NODE_POOLS] = { "freeing", SM_TO(NODE_ENDED) },
     [NODE_ENDED] = { "ended", 0 },
@@ -108,6 +111,7 @@ struct status node_create(const struct node_config *config, struct node **out_no
     n->advertise = config->advertise;
     n->buffer_bytes = config->buffer_bytes;
     n->commands_max = config->commands_max;
+    n->stores = config->stores;
     n->log = config->log;
     n->ops = config->ops;
     n->ctx = config->ctx;
@@ -213,6 +217,7 @@ static struct status node_open_target(struct node *n)
     for (unsigned i = 0; i < n->reactor_count; i++)
         pools[i] = n->pools[i].pool;
     TRY(nvme_target_create(&config, &n->target));
+    TRY(node_stores_open(n));
     return nvme_target_listen(n->target, &n->listen, n->has_advertise ? &n->advertise : NULL,
                               &n->bound);
 }
@@ -346,10 +351,13 @@ void node_on_disk_changed(struct node *n)
     node_wake(n);
 }
 
-static void node_close_disks(struct node *n)
+static void node_close_disks(void *ctx)
 {
+    struct node *n = ctx;
+
     nvme_target_destroy(n->target);
     n->target = NULL;
+    node_stores_close(n);
     node_move(n, NODE_CLOSING);
     n->pending = n->disk_count;
     for (unsigned i = 0; i < n->disk_count; i++) {
@@ -358,6 +366,12 @@ static void node_close_disks(struct node *n)
         node_disk_close(&n->disks[i]);
     }
     node_wake(n);
+}
+
+static void node_stop_stores(struct node *n)
+{
+    node_move(n, NODE_STORES);
+    node_stores_stop(n, node_close_disks, n);
 }
 
 static void pool_on_freed(struct io_msg *msg)
@@ -419,7 +433,9 @@ static void node_step(struct io_task *task)
         return;
     case NODE_VOLUMES:
         if (list_empty(&n->volumes) && n->change.done == NULL)
-            node_close_disks(n);
+            node_stop_stores(n);
+        return;
+    case NODE_STORES:
         return;
     case NODE_CLOSING:
         if (n->pending == 0)

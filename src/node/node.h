@@ -22,6 +22,7 @@
 #include "node/agent.h"
 #include "node/desired.h"
 #include "node/group_client.h"
+#include "repl/lease.h"
 
 #define NODE_DISKS_MAX    256u  /* More would not fit into one machine. */
 #define NODE_VOLUMES_MAX  1024u /* One NVMe subsystem each. */
@@ -62,6 +63,15 @@ struct node_ops {
                          const struct group *now);
 };
 
+/* How engines of other nodes use this one's stores: peer/server.h. */
+struct node_stores_config {
+    bool served; /* Otherwise they do not, and the rest is not looked at. */
+    struct uuid node;
+    struct lease_times leases;
+    /* As server_config; with the configuration's ctx. */
+    bool (*allows)(void *ctx, struct uuid node);
+};
+
 struct node_config {
     struct reactor *const *reactors; /* Borrowed; the array is copied. */
     unsigned reactor_count;
@@ -72,6 +82,7 @@ struct node_config {
     uint32_t commands_max;    /* As volume_config. */
     const struct node_disk_config *disks;
     unsigned disk_count;
+    struct node_stores_config stores;
     struct log *log;
     const struct node_ops *ops;
     void *ctx;

@@ -74,6 +74,7 @@ static void add_on_disk(struct node_disk *d)
     node_log_disk(n, d);
     snprintf(n->change.problem, sizeof n->change.problem, "%s", d->problem);
     if (d->store != NULL) {
+        node_stores_add(n, d);
         LIST_FOR_EACH (link, &n->volumes)
             node_volume_disk_came(CONTAINER_OF(link, struct node_volume, link),
                                   d->info.identity.disk);
@@ -149,9 +150,17 @@ static void remove_on_disk(struct node_disk *d)
     if (d->store == NULL) {
         log_info(n->log, "disk '%s' (%s): removed", d->info.identity.disk_name, d->config.path);
         slot_free(n, d);
+    } else {
+        node_stores_add(n, d);
     }
     d->problem[0] = '\0'; /* The disk as such has none. */
     change_end(n);
+}
+
+/* No engine has a session there any more. */
+static void remove_on_left(void *ctx)
+{
+    node_disk_close_empty(ctx);
 }
 
 /* A volume that lies on the disk; NULL if there is none. */
@@ -190,5 +199,5 @@ void node_remove_disk(struct node *n, struct uuid disk, const char *path, node_d
     }
     n->change.disk = d;
     d->done = remove_on_disk;
-    node_disk_close_empty(d);
+    node_stores_remove(n, d, remove_on_left, d);
 }

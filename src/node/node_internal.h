@@ -4,6 +4,7 @@
  *
  *   node.c          the node's life, and what it is told      node_change.c    disks come and go
  *   node_disk.c     one disk       node_volume.c   one volume       node_report.c   what it tells
+ *   node_stores.c   its stores for engines of other nodes
  */
 #ifndef NODE_NODE_INTERNAL_H
 #define NODE_NODE_INTERNAL_H
@@ -12,6 +13,7 @@
 #include "node/node.h"
 #include "node/node_disk.h"
 #include "node/node_volume.h"
+#include "peer/server.h"
 
 /* The report's arrays, kept so that they can be lent. */
 struct node_report_memory {
@@ -60,6 +62,9 @@ struct node {
     unsigned disk_count;     /* Ever used; a slot without a path is free. */
     struct node_change change;
     struct nvme_target *target;
+    struct node_stores_config stores;
+    struct server *server; /* NULL: its stores are not served. */
+    struct nvme_subsys *stores_subsys;
     struct node_membership membership;
     unsigned node_index;
     struct io_addr bound;
@@ -86,6 +91,24 @@ void node_init_disk(struct node *node, struct node_disk *disk);
 
 /* A disk was added or removed: the node may go on stopping. */
 void node_on_disk_changed(struct node *node);
+
+/* ---- node_stores.c: nothing happens if the stores are not served ---- */
+
+/* The disks are open, and the target is there. */
+struct status node_stores_open(struct node *node) MUST_CHECK;
+
+/* A disk has a store. */
+void node_stores_add(struct node *node, struct node_disk *disk);
+
+/* It is to be closed; done follows, now or from the loop. */
+void node_stores_remove(struct node *node, struct node_disk *disk, void (*done)(void *ctx),
+                        void *ctx);
+
+/* The target has stopped.  done follows, now or from the loop. */
+void node_stores_stop(struct node *node, void (*done)(void *ctx), void *ctx);
+
+/* The target is gone. */
+void node_stores_close(struct node *node);
 
 /* Says in the log what became of a disk. */
 void node_log_disk(const struct node *node, const struct node_disk *disk);

@@ -153,6 +153,7 @@ static void program_main(struct sim_process *p, void *ctx)
         .commands_max = 32,
         .disks = f->disk_configs,
         .disk_count = DISKS - f->later_disks,
+        .stores = f->stores,
         .log = &f->log,
         .ops = &test_ops,
         .ctx = f,

@@ -45,6 +45,7 @@ struct fixture {
     char last_log[LOG_LINE_BYTES];
 
     struct node *node;
+    struct node_stores_config stores;
     unsigned later_disks; /* Of DISKS, that it does not begin with. */
     bool is_changed;      /* node_add_disk() or node_remove_disk() has ended. */
     struct node_config config;
