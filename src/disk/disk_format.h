@@ -33,9 +33,10 @@
 #define SUPERBLOCK_CELLS      4u
 #define SUPERBLOCK_EXTENDED   8u
 #define SUPERBLOCK_REPLICAS   16u
+#define SUPERBLOCK_SPOILS     32u
 #define SUPERBLOCK_FEATURES                                                   \
     ((uint64_t)(SUPERBLOCK_MARKS_BUSY | SUPERBLOCK_GROWS | SUPERBLOCK_CELLS | \
-                SUPERBLOCK_EXTENDED | SUPERBLOCK_REPLICAS))
+                SUPERBLOCK_EXTENDED | SUPERBLOCK_REPLICAS | SUPERBLOCK_SPOILS))
 
 struct superblock_part_format {
     struct le64 offset;

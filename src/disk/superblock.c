@@ -26,6 +26,7 @@ static uint64_t superblock_features(const struct superblock *sb)
 {
     return (sb->marks_busy ? SUPERBLOCK_MARKS_BUSY : 0) | (sb->grows ? SUPERBLOCK_GROWS : 0) |
            (sb->has_cells ? SUPERBLOCK_CELLS : 0) | (sb->has_replicas ? SUPERBLOCK_REPLICAS : 0) |
+           (sb->has_spoils ? SUPERBLOCK_SPOILS : 0) |
            (sb->layout.extension_count > 0 ? SUPERBLOCK_EXTENDED : 0);
 }
 
@@ -162,6 +163,7 @@ static void superblock_unpack(const struct superblock_format *f, struct superblo
         .grows = (le64_get(f->features_incompatible) & SUPERBLOCK_GROWS) != 0,
         .has_cells = (le64_get(f->features_incompatible) & SUPERBLOCK_CELLS) != 0,
         .has_replicas = (le64_get(f->features_incompatible) & SUPERBLOCK_REPLICAS) != 0,
+        .has_spoils = (le64_get(f->features_incompatible) & SUPERBLOCK_SPOILS) != 0,
         .checkpoint_area = f->checkpoint_area,
         .checkpoint_sequence = le64_get(f->checkpoint_sequence),
         .checkpoint_blocks = le64_get(f->checkpoint_blocks),

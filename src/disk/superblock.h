@@ -36,6 +36,7 @@ struct superblock {
     bool grows;        /* A feature: volumes may have a second run (F27). */
     bool has_cells;    /* A feature: grains own cells, not whole places (F28). */
     bool has_replicas; /* A feature: region lists and copysets (F36). */
+    bool has_spoils;   /* A feature: blocks that are spoiled (F40). */
     uint8_t checkpoint_area;
     uint64_t checkpoint_sequence;
     uint64_t checkpoint_blocks;

@@ -87,6 +87,7 @@ static enum wire_opcode opcode_of(const struct store_io *s)
     case STORE_OP_SET:
         return WIRE_SET;
     case STORE_OP_HASH:
+    case STORE_OP_SPOIL:
         break; /* Nobody sends it yet. */
     }
     abort();

@@ -146,6 +146,8 @@ static enum store_opcode store_opcode(const struct wire_command *c)
         return STORE_OP_HASH;
     case WIRE_SET:
         return STORE_OP_SET;
+    case WIRE_SPOIL:
+        return STORE_OP_SPOIL;
     default:
         assert(c->opcode == WIRE_DELETE);
         return STORE_OP_DELETE_VOLUME;
@@ -292,9 +294,6 @@ void op_execute(struct server_op *op, struct server_session *s)
         return;
     case WIRE_RELEASE:
         op_finish(op, release(s));
-        return;
-    case WIRE_SPOIL:
-        op_finish(op, STATUS(UNSUPPORTED));
         return;
     default:
         op_store(op, s);

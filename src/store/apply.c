@@ -140,6 +140,25 @@ static struct status MUST_CHECK apply_cells(struct apply *a, struct map *map, st
     return STATUS(OK);
 }
 
+/* If J1 drops a block, it is again what it was: zero, spoiled, or absent. */
+static struct status MUST_CHECK apply_note_before(struct apply *a, const struct layer *layer,
+                                                  const struct record_write *w)
+{
+    const uint32_t zero = layer->grains[w->grain].zero;
+    const uint32_t spoiled = layer_spoiled(layer, w->grain);
+
+    if (layer->spoiled != NULL && a->was_spoiled == NULL)
+        a->was_spoiled = calloc(a->store->sb.layout.data_grains, sizeof *a->was_spoiled);
+    if (layer->spoiled != NULL && a->was_spoiled == NULL)
+        return STATUS(NO_MEMORY);
+    for (uint32_t i = 0; i < w->count; i++) {
+        apply_set_bits(a->was_zero, w->place + i, 1, (zero >> (w->first + i) & 1) != 0);
+        if (a->was_spoiled != NULL)
+            apply_set_bits(a->was_spoiled, w->place + i, 1, (spoiled >> (w->first + i) & 1) != 0);
+    }
+    return STATUS(OK);
+}
+
 static struct status MUST_CHECK apply_write(struct apply *a, const struct record *rec)
 {
     const struct record_write *const w = &rec->u.write;
@@ -154,10 +173,9 @@ static struct status MUST_CHECK apply_write(struct apply *a, const struct record
         return STATUS(CORRUPT);
     TRY(map_layer_make(&s->map, w->generation, &layer));
     struct grain *const g = &layer->grains[w->grain];
-    /* If J1 drops the block, it is again what it was: zero, or absent. */
-    for (uint32_t i = 0; i < w->count; i++)
-        apply_set_bits(a->was_zero, w->place + i, 1, (g->zero >> (w->first + i) & 1) != 0);
+    TRY(apply_note_before(a, layer, w));
     TRY(apply_cells(a, &s->map, g, w));
+    map_unspoil(&s->map, layer, w->grain, grain_mask(w->first, w->count));
     apply_outdate_copies(a, w);
     return apply_sums(a, rec);
 }
@@ -274,6 +292,32 @@ static struct status MUST_CHECK apply_grains(struct apply *a, const struct recor
     for (uint32_t i = 0; i < rec->items && rec->type == RECORD_GRAINS; i++) {
         const struct record_grains_item item = record_get_grains(rec, i);
         TRY(apply_grains_item(a, s, layer, &item));
+    }
+    return STATUS(OK);
+}
+
+/* F40.  In a checkpoint, what is spoiled has neither data nor zeros there. */
+static struct status MUST_CHECK apply_spoil(struct apply *a, const struct record *rec)
+{
+    struct catalog *const c = &a->store->catalog;
+    struct shard *const s = catalog_shard_by_id(c, rec->u.grains.shard);
+    struct layer *layer;
+
+    if (!a->store->sb.has_spoils)
+        return STATUS(CORRUPT);
+    if (s == NULL)
+        return missing(rec->u.grains.shard, c->next_shard_id);
+    TRY(map_layer_make(&s->map, rec->u.grains.generation, &layer));
+    TRY(map_spoil_reserve(&s->map, layer));
+    for (uint32_t i = 0; i < rec->items; i++) {
+        const struct record_spoil_item item = record_get_spoil(rec, i);
+        if (item.grain >= s->map.grain_count)
+            return STATUS(CORRUPT);
+        const struct grain *const g = &layer->grains[item.grain];
+        if (a->checkpoint && ((g->data | g->zero | layer->spoiled[item.grain]) & item.blocks) != 0)
+            return STATUS(CORRUPT);
+        struct map_freed freed; /* What is free is computed after the replay. */
+        (void)map_spoil(&s->map, layer, item.grain, item.blocks, &freed);
     }
     return STATUS(OK);
 }
@@ -406,6 +450,8 @@ static struct status MUST_CHECK apply_record(struct apply *a, const struct recor
         return apply_regions(a, rec);
     case RECORD_COPYSET:
         return apply_copyset(a, &rec->u.copyset);
+    case RECORD_SPOIL:
+        return apply_spoil(a, rec);
     }
     return STATUS(CORRUPT);
 }

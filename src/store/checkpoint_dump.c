@@ -16,7 +16,10 @@ enum {
 };
 
 /* What all cells of a grain, each by itself, and its zeros take. */
-#define DUMP_GRAIN_BYTES ((size_t)GRAIN_CELLS * MAP_CELL_BYTES + MAP_GRAINS_BYTES)
+#define DUMP_GRAIN_BYTES \
+    ((size_t)GRAIN_CELLS * MAP_CELL_BYTES + MAP_GRAINS_BYTES + DUMP_SPOIL_BYTES)
+/* And what of it is spoiled. */
+#define DUMP_SPOIL_BYTES ((size_t)8)
 
 /* Where records go, and how much room is left. */
 struct dump {
@@ -176,6 +179,8 @@ struct dump_items {
     uint32_t grains_count;
     struct record_cells_item cells[RECORD_CELLS_ITEMS_MAX];
     uint32_t cells_count;
+    struct record_spoil_item spoils[RECORD_SPOIL_ITEMS_MAX];
+    uint32_t spoils_count;
     size_t room; /* For more. */
 };
 
@@ -236,6 +241,26 @@ static bool items_add(struct dump_items *items, const struct map *map, uint32_t 
     return items_add_grain(items, at, place, g->data, g->zero);
 }
 
+/* What the layer says of a grain, spoiled blocks included; false if it does not fit. */
+static bool items_add_all(struct dump_items *items, const struct map *map,
+                          const struct layer *layer, uint32_t at)
+{
+    const struct grain *const g = &layer->grains[at];
+    const uint32_t spoiled = layer_spoiled(layer, at);
+    const size_t room = items->room;
+
+    if (spoiled != 0 && (room < DUMP_SPOIL_BYTES || items->spoils_count == RECORD_SPOIL_ITEMS_MAX))
+        return false;
+    items->room -= spoiled != 0 ? DUMP_SPOIL_BYTES : 0;
+    if ((g->data | g->zero) != 0 && !items_add(items, map, at, g)) {
+        items->room = room;
+        return false;
+    }
+    if (spoiled != 0)
+        items->spoils[items->spoils_count++] = (struct record_spoil_item) { at, spoiled };
+    return true;
+}
+
 /* The items of a layer from next_grain on. */
 static void dump_gather(struct dump *d, const struct map *map, const struct layer *layer,
                         struct dump_items *items)
@@ -245,12 +270,12 @@ static void dump_gather(struct dump *d, const struct map *map, const struct laye
 
     for (; at < map->grain_count; at++) {
         struct grain *const g = &layer->grains[at];
-        if ((g->data | g->zero | g->state) == 0)
+        if ((g->data | g->zero | g->state | layer_spoiled(layer, at)) == 0)
             continue; /* Perhaps memory that was never touched. */
         /* Forgotten long before the bits that it keeps of it repeat. */
         if (grain_is_settled(g, settled))
             grain_forget_sequence(g);
-        if ((g->data | g->zero) != 0 && !items_add(items, map, at, g))
+        if (!items_add_all(items, map, layer, at))
             break;
     }
     d->cp->next_grain = at;
@@ -287,10 +312,26 @@ static void dump_put_cells(struct dump *d, const struct record *head,
         record_put_cell(out, i, &items->cells[i]);
 }
 
+static void dump_put_spoils(struct dump *d, const struct record *head,
+                            const struct dump_items *items)
+{
+    struct record rec = *head;
+
+    if (items->spoils_count == 0)
+        return;
+    rec.type = RECORD_SPOIL;
+    rec.items = items->spoils_count;
+    const struct span out = dump_take(d, record_bytes(RECORD_SPOIL, rec.items));
+    record_encode(&rec, out);
+    for (uint32_t i = 0; i < rec.items; i++)
+        record_put_spoil(out, i, &items->spoils[i]);
+}
+
 /* What a layer says of the next grains, as far as it fits: a record of each kind at most. */
 static void dump_grains(struct dump *d, const struct shard *s, const struct layer *layer)
 {
-    const size_t fixed = record_bytes(RECORD_GRAINS, 0) + record_bytes(RECORD_CELLS, 0);
+    const size_t fixed = record_bytes(RECORD_GRAINS, 0) + record_bytes(RECORD_CELLS, 0) +
+                         (layer->spoiled != NULL ? record_bytes(RECORD_SPOIL, 0) : 0);
     const struct record head = { .u.grains = { .shard = s->id, .generation = layer->generation } };
     struct dump_items items = { 0 };
 
@@ -303,6 +344,7 @@ static void dump_grains(struct dump *d, const struct shard *s, const struct laye
     dump_gather(d, &s->map, layer, &items);
     dump_put_grains(d, &head, &items);
     dump_put_cells(d, &head, &items);
+    dump_put_spoils(d, &head, &items);
 }
 
 /* The newest layer up to next_generation; they are written newest first. */

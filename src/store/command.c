@@ -151,7 +151,7 @@ bool command_conflicts(const struct shard *shard, const struct store_io *io, boo
 static bool has_range(enum store_opcode opcode)
 {
     return opcode == STORE_OP_READ || opcode == STORE_OP_WRITE || opcode == STORE_OP_WRITE_ZEROES ||
-           opcode == STORE_OP_DEALLOCATE || opcode == STORE_OP_HASH;
+           opcode == STORE_OP_DEALLOCATE || opcode == STORE_OP_HASH || opcode == STORE_OP_SPOIL;
 }
 
 static bool range_is_valid(const struct store_io *io)
@@ -162,6 +162,8 @@ static bool range_is_valid(const struct store_io *io)
     if (io->bytes == 0 || io->bytes % STORE_BLOCK_BYTES != 0 ||
         io->offset % STORE_BLOCK_BYTES != 0 || io->offset > limit || io->bytes > limit - io->offset)
         return false;
+    if (io->opcode == STORE_OP_SPOIL)
+        return io->bytes / STORE_BLOCK_BYTES <= STORE_HASHES_MAX;
     if (io->opcode == STORE_OP_HASH)
         return io->bytes / STORE_BLOCK_BYTES <= STORE_HASHES_MAX &&
                io->data.bytes == io->bytes / STORE_BLOCK_BYTES * sizeof(struct store_hash);
@@ -238,6 +240,8 @@ static bool command_admit(struct store_io *io)
         return set_admit(io);
     case STORE_OP_HASH:
         return hash_admit(io);
+    case STORE_OP_SPOIL:
+        return spoil_admit(io);
     }
     command_finish(io, STATUS(INVALID));
     return true;

@@ -53,6 +53,19 @@ static bool block_place(const struct hasher *h, uint32_t block, uint64_t *out_pl
     return true;
 }
 
+static void tell_without_data(struct hasher *h, uint32_t block)
+{
+    const struct layer *const layer = map_layer(&h->io->target->map, h->io->generation);
+    const uint64_t grain = (h->io->offset / STORE_BLOCK_BYTES + block) / GRAIN_BLOCKS;
+    uint32_t at;
+    const struct grain *const g = grain_of(h, block, &at);
+
+    if ((layer_spoiled(layer, (uint32_t)grain) >> at & 1) != 0)
+        item_of(h, block)->state = STORE_BLOCK_BAD;
+    else if ((g->zero >> at & 1) != 0)
+        item_of(h, block)->state = STORE_BLOCK_ZERO;
+}
+
 /* ---- What is read next ---- */
 
 /* Blocks with data, in a row here and on the disk, in one block of the checksum table. */
@@ -60,12 +73,9 @@ static bool choose_run(struct hasher *h)
 {
     const uint32_t blocks = block_count(h->io);
     uint64_t place;
-    uint32_t at;
 
-    for (; h->next < blocks && !block_place(h, h->next, &h->place); h->next++) {
-        if ((grain_of(h, h->next, &at)->zero >> at & 1) != 0)
-            item_of(h, h->next)->state = STORE_BLOCK_ZERO;
-    }
+    for (; h->next < blocks && !block_place(h, h->next, &h->place); h->next++)
+        tell_without_data(h, h->next);
     if (h->next == blocks)
         return false;
     h->first = h->next;

@@ -525,6 +525,7 @@ void store_load_fini(struct load *l)
     free(l->apply.copies.list);
     free(l->apply.unsettled);
     free(l->apply.was_zero);
+    free(l->apply.was_spoiled);
     free(l->bad_sums.words);
     free(l->slots);
 }

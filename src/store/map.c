@@ -80,6 +80,7 @@ static void layer_fini(struct map *map, struct layer *layer)
 
     for (uint32_t i = 0; i < map->grain_count; i++) {
         const struct grain *const g = &layer->grains[i];
+        map_unspoil(map, layer, i, UINT32_MAX);
         bytes += grain_checkpoint_bytes(g);
         *map->blocks -= grain_blocks(g);
         if (grain_is_scattered(g))
@@ -87,6 +88,7 @@ static void layer_fini(struct map *map, struct layer *layer)
     }
     map_usage_change(map->usage, bytes, 0);
     free(layer->grains);
+    free(layer->spoiled);
 }
 
 void map_fini(struct map *map)
@@ -129,7 +131,7 @@ struct status map_layer_make(struct map *map, uint64_t generation, struct layer 
         layers[at] = layers[at - 1];
         at--;
     }
-    layers[at] = (struct layer) { generation, grains };
+    layers[at] = (struct layer) { .generation = generation, .grains = grains };
     map->layer_count++;
     map_usage_change(map->usage, 0, MAP_LAYER_BYTES);
     *out_layer = &layers[at];
@@ -155,6 +157,8 @@ static struct map_run lookup_block(const struct map *map, uint64_t generation, u
                 .count = 1,
             };
         }
+        if ((layer_spoiled(layer, (uint32_t)grain) & bit) != 0)
+            return (struct map_run) { .spoiled = true, .count = 1 };
         if ((g->zero & bit) != 0)
             break;
     }
@@ -168,7 +172,8 @@ struct map_run map_lookup(const struct map *map, uint64_t generation, uint64_t b
 
     while (run.count < max) {
         const struct map_run next = lookup_block(map, generation, block + run.count);
-        if (next.data != run.data || (run.data && next.place != run.place + run.count))
+        if (next.spoiled != run.spoiled || next.data != run.data ||
+            (run.data && next.place != run.place + run.count))
             break;
         run.count++;
     }
@@ -299,6 +304,42 @@ bool map_set_zero(struct map *map, struct grain *g, uint32_t mask, bool zero,
         grain_disown(map, g, cells);
     map_count(map, &before, g);
     return (grain_cells(lost) & ~cells) != 0;
+}
+
+/* ---- Spoiled blocks ---- */
+
+struct status map_spoil_reserve(struct map *map, struct layer *layer)
+{
+    if (layer->spoiled == NULL)
+        layer->spoiled = calloc(map->grain_count, sizeof *layer->spoiled);
+    return layer->spoiled == NULL ? STATUS(NO_MEMORY) : STATUS(OK);
+}
+
+static void set_spoiled(struct map *map, struct layer *layer, uint32_t grain, uint32_t mask)
+{
+    const uint32_t before = layer->spoiled[grain];
+
+    layer->spoiled[grain] = mask;
+    map->usage->spoiled += (uint64_t)__builtin_popcount(mask);
+    assert(map->usage->spoiled >= (uint64_t)__builtin_popcount(before));
+    map->usage->spoiled -= (uint64_t)__builtin_popcount(before);
+    map_usage_change(map->usage, before != 0 ? MAP_SPOIL_BYTES : 0,
+                     mask != 0 ? MAP_SPOIL_BYTES : 0);
+}
+
+bool map_spoil(struct map *map, struct layer *layer, uint32_t grain, uint32_t mask,
+               struct map_freed *out_freed)
+{
+    assert(layer->spoiled != NULL);
+    const bool kept = map_set_zero(map, &layer->grains[grain], mask, false, out_freed);
+    set_spoiled(map, layer, grain, layer->spoiled[grain] | mask);
+    return kept;
+}
+
+void map_unspoil(struct map *map, struct layer *layer, uint32_t grain, uint32_t mask)
+{
+    if ((layer_spoiled(layer, grain) & mask) != 0)
+        set_spoiled(map, layer, grain, layer->spoiled[grain] & ~mask);
 }
 
 /* ---- Walking ---- */

@@ -2,10 +2,11 @@
 /*
  * The map of one shard: layers by generation, newest first, each an array of grains.
  *
- *     layer of generation 7   [ . . D . Z . . . ]      D data    lies in cells of the disk
- *     layer of generation 3   [ D D D . D . . . ]      Z zero    never read through
- *                               |   |   |              . absent  read through to older layers,
- *     read at generation 7:     D3  D7  zeros                    zeros below the oldest
+ *     layer of generation 7   [ . . D . Z . S . ]      D data    lies in cells of the disk
+ *     layer of generation 3   [ D D D . D . D . ]      Z zero    never read through
+ *                               |   |   |   |          S spoiled cannot be read, nor through (F40)
+ *     read at generation 7:     D3  D7  zeros error    . absent  read through to older layers,
+ *                                                                zeros below the oldest
  *
  * A read at generation g sees the layers up to g, the newest first; a write of generation g goes
  * to the layer g, and is hidden where a newer one has the block (S8).  In generation 0 zero means
@@ -62,6 +63,7 @@ static_assert(GRAIN_SEQUENCE_SHIFT + GRAIN_SEQUENCE_BITS == 32, "a grain's state
 struct layer {
     uint64_t generation;
     struct grain *grains;
+    uint32_t *spoiled; /* Per grain: blocks; NULL: there never were any. */
 };
 
 /* What a checkpoint may have to say of all maps of a store, in bytes (F31). */
@@ -70,6 +72,7 @@ struct map_usage {
     uint64_t held;     /* Given back since the checkpoint in progress began ... */
     bool holds;        /* ... if there is one. */
     uint64_t promised; /* To commands under way. */
+    uint64_t spoiled;  /* Blocks, of all maps. */
 };
 
 /* Something that took so many bytes takes so many now. */
@@ -84,6 +87,8 @@ static inline void map_usage_change(struct map_usage *usage, uint64_t before, ui
 #define MAP_GRAINS_BYTES 20u
 #define MAP_CELL_BYTES   12u
 #define MAP_LAYER_BYTES  32u
+/* Of SPOIL: an item, and the head of a record that perhaps has no other. */
+#define MAP_SPOIL_BYTES 24u
 
 struct map {
     struct layer *layers; /* Newest first. */
@@ -96,7 +101,8 @@ struct map {
 
 /* A piece of a read: count blocks in a row of one kind. */
 struct map_run {
-    bool data;      /* Otherwise zeros. */
+    bool spoiled;   /* They cannot be read. */
+    bool data;      /* Otherwise, and if they are not spoiled: zeros. */
     uint64_t place; /* In blocks of the data area. */
     uint32_t count;
 };
@@ -274,6 +280,22 @@ void map_put(struct map *map, struct grain *g, uint32_t place, uint32_t data, ui
  */
 bool map_set_zero(struct map *map, struct grain *g, uint32_t mask, bool zero,
                   struct map_freed *out_freed);
+
+/* Memory for what is spoiled in a layer, if it has none yet.  NO_MEMORY. */
+struct status map_spoil_reserve(struct map *map, struct layer *layer) MUST_CHECK;
+
+/* The blocks of mask of a grain cannot be read from now on; as map_set_zero().  Reserved. */
+bool map_spoil(struct map *map, struct layer *layer, uint32_t grain, uint32_t mask,
+               struct map_freed *out_freed);
+
+/* They have data, or are zero or absent, from now on: whoever sees to that calls this, too. */
+void map_unspoil(struct map *map, struct layer *layer, uint32_t grain, uint32_t mask);
+
+/* Which blocks of a grain are spoiled. */
+static inline uint32_t layer_spoiled(const struct layer *layer, uint32_t grain)
+{
+    return layer->spoiled == NULL ? 0 : layer->spoiled[grain];
+}
 
 /*
  * The next cells with data in a row, at or after *cell, which moves behind them.  False at the

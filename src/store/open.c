@@ -159,21 +159,31 @@ static bool verify_next(struct sweep *sweep, struct sweep_slot *slot)
 }
 
 /* J1: what does not match was never written. */
-static void verify_drop(struct opening *o, struct shard *s, struct grain *g, uint32_t b)
+static void verify_drop(struct opening *o, const struct walk_item *item, uint32_t b)
 {
-    const uint64_t place = map_place(&s->map, g, b);
-    const bool was_zero =
-        (o->load.apply.was_zero[place / GRAIN_BLOCKS] >> (place % GRAIN_BLOCKS) & 1) != 0;
+    struct map *const map = &item->shard->map;
+    struct grain *const g = walk_grain(item);
+    const struct apply *const a = &o->load.apply;
+    const uint64_t place = map_place(map, g, b);
+    const uint32_t bit = UINT32_C(1) << (place % GRAIN_BLOCKS);
+    const bool was_zero = (a->was_zero[place / GRAIN_BLOCKS] & bit) != 0;
+    const bool was_spoiled =
+        a->was_spoiled != NULL && (a->was_spoiled[place / GRAIN_BLOCKS] & bit) != 0;
     struct map_freed freed;
 
-    (void)map_set_zero(&s->map, g, grain_mask(b, 1), was_zero, &freed);
+    if (was_spoiled)
+        (void)map_spoil(map, item->layer, item->grain, grain_mask(b, 1), &freed);
+    else
+        (void)map_set_zero(map, g, grain_mask(b, 1), was_zero, &freed);
     cells_free_later(o->load.store, &freed, 0);
 }
 
-static void verify_block(struct opening *o, struct shard *s, struct grain *g, uint32_t b,
+static void verify_block(struct opening *o, const struct walk_item *item, uint32_t b,
                          const uint8_t *at)
 {
     struct store *const store = o->load.store;
+    const struct shard *const s = item->shard;
+    const struct grain *const g = walk_grain(item);
     const uint64_t block = map_place(&s->map, g, b);
     const uint32_t crc = crc32c(at, STORE_BLOCK_BYTES);
 
@@ -187,20 +197,20 @@ static void verify_block(struct opening *o, struct shard *s, struct grain *g, ui
     if (MUTATION(J1_ADOPT_FIRST_TOUCH))
         sums_set(&store->sums, block, crc);
     else
-        verify_drop(o, s, g, b);
+        verify_drop(o, item, b);
 }
 
 static struct status verify_item(struct sweep *sweep, struct sweep_slot *slot)
 {
     struct opening *const o = opening_of(sweep);
     const struct walk_item item = walk_from_slot(o->load.store, slot);
-    struct grain *const g = walk_grain(&item);
+    const struct grain *const g = walk_grain(&item);
 
     /* Unreadable: each block is a media error when it is read. */
     for (uint32_t i = 0; i < item.extent.count && status_ok(slot->status); i++) {
         const uint32_t b = item.extent.first + i;
         if ((g->data >> b & 1) != 0) /* verify_drop() may have taken others. */
-            verify_block(o, item.shard, g, b, slot->buffer + (size_t)i * STORE_BLOCK_BYTES);
+            verify_block(o, &item, b, slot->buffer + (size_t)i * STORE_BLOCK_BYTES);
     }
     return STATUS(OK);
 }
@@ -238,6 +248,7 @@ static void opening_new_life(struct opening *o)
     store->sb.grows = true;
     store->sb.has_cells = true;
     store->sb.has_replicas = true;
+    store->sb.has_spoils = true;
     store->sb.incarnation = store->incarnation;
     store->sb.boot_id = reactor_boot_id(o->dev->reactor);
     store->sb.failed = false;

@@ -37,6 +37,13 @@ static void read_submit(struct store_io *io, struct segment *s, const struct map
              read_on_segment);
 }
 
+/* F40: as what does not match its checksum. */
+static void read_spoiled(struct store_io *io)
+{
+    if (status_ok(io->outcome))
+        io->outcome = STATUS(MEDIA_READ);
+}
+
 void read_advance(struct store_io *io)
 {
     struct store *const store = io->session->store;
@@ -53,6 +60,8 @@ void read_advance(struct store_io *io)
                 break; /* segment_put() resumes. */
             run.count = sums_run(run.place, run.count);
             read_submit(io, s, &run);
+        } else if (run.spoiled) {
+            read_spoiled(io);
         } else {
             read_zeros(io, &run);
         }

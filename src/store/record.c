@@ -32,11 +32,13 @@ static const struct record_shape shapes[] = {
     [RECORD_REGIONS] = { sizeof(struct record_head_format),
                          sizeof(struct record_regions_item_format), RECORD_REGIONS_ITEMS_MAX },
     [RECORD_COPYSET] = { sizeof(struct record_copyset_format), 0, 0 },
+    [RECORD_SPOIL] = { sizeof(struct record_grains_format), sizeof(struct record_spoil_item_format),
+                       RECORD_SPOIL_ITEMS_MAX },
 };
 
 static bool record_type_is_known(uint32_t type)
 {
-    return type >= RECORD_VOLUME && type <= RECORD_COPYSET;
+    return type >= RECORD_VOLUME && type <= RECORD_SPOIL;
 }
 
 size_t record_bytes(enum record_type type, uint32_t items)
@@ -168,6 +170,7 @@ static void encode_small(const struct record *rec, struct span out)
     switch (rec->type) {
     case RECORD_GRAINS:
     case RECORD_CELLS:
+    case RECORD_SPOIL:
         g.shard = le32_make(rec->u.grains.shard);
         g.generation = le64_make(rec->u.grains.generation);
         memcpy(out.at, &g, sizeof g);
@@ -220,6 +223,7 @@ void record_encode(const struct record *rec, struct span out)
     case RECORD_BUSY:
     case RECORD_CELLS:
     case RECORD_REGIONS:
+    case RECORD_SPOIL:
         encode_small(rec, out);
         break;
     }
@@ -283,6 +287,17 @@ void record_put_regions(struct span out, uint32_t item, const struct record_regi
     };
     const struct span at =
         span_sub(out, sizeof(struct record_head_format) + item * sizeof f, sizeof f);
+    memcpy(at.at, &f, sizeof f);
+}
+
+void record_put_spoil(struct span out, uint32_t item, const struct record_spoil_item *spoil)
+{
+    const struct record_spoil_item_format f = {
+        .grain = le32_make(spoil->grain),
+        .blocks = le32_make(spoil->blocks),
+    };
+    const struct span at =
+        span_sub(out, sizeof(struct record_grains_format) + item * sizeof f, sizeof f);
     memcpy(at.at, &f, sizeof f);
 }
 
@@ -493,7 +508,17 @@ static struct status MUST_CHECK decode_cells(struct record *rec)
     return rec->items > 0 ? STATUS(OK) : STATUS(CORRUPT);
 }
 
-/* GRAINS and CELLS. */
+static struct status MUST_CHECK decode_spoil(const struct record *rec)
+{
+    for (uint32_t i = 0; i < rec->items; i++) {
+        const struct record_spoil_item item = record_get_spoil(rec, i);
+        if (item.grain >= STORE_SHARD_BYTES_MAX / STORE_GRAIN_BYTES || item.blocks == 0)
+            return STATUS(CORRUPT);
+    }
+    return rec->items > 0 ? STATUS(OK) : STATUS(CORRUPT);
+}
+
+/* GRAINS, CELLS and SPOIL. */
 static struct status MUST_CHECK decode_grains(const uint8_t *at, struct record *rec)
 {
     struct record_grains_format f;
@@ -503,6 +528,8 @@ static struct status MUST_CHECK decode_grains(const uint8_t *at, struct record *
         (struct record_grains) { .shard = le32_get(f.shard), .generation = le64_get(f.generation) };
     if (rec->type == RECORD_CELLS)
         return decode_cells(rec);
+    if (rec->type == RECORD_SPOIL)
+        return decode_spoil(rec);
     for (uint32_t i = 0; i < rec->items; i++) {
         const struct record_grains_item item = record_get_grains(rec, i);
         if (!grains_item_is_valid(&item))
@@ -594,6 +621,7 @@ static struct status MUST_CHECK decode_body(const uint8_t *at, struct record *re
         return decode_zero(at, &rec->u.zero);
     case RECORD_GRAINS:
     case RECORD_CELLS:
+    case RECORD_SPOIL:
         return decode_grains(at, rec);
     case RECORD_REGIONS:
         return decode_regions(rec);
@@ -684,4 +712,12 @@ struct record_regions_item record_get_regions(const struct record *rec, uint32_t
                                           .region = le32_get(f.region),
                                           .count = le32_get(f.count),
                                           .slots = f.slots };
+}
+
+struct record_spoil_item record_get_spoil(const struct record *rec, uint32_t item)
+{
+    struct record_spoil_item_format f;
+
+    memcpy(&f, const_span_sub(rec->raw_items, item * sizeof f, sizeof f).at, sizeof f);
+    return (struct record_spoil_item) { .grain = le32_get(f.grain), .blocks = le32_get(f.blocks) };
 }

@@ -24,6 +24,7 @@
 #define RECORD_CELLS_ITEMS_MAX   334
 #define RECORD_INTENT_ITEMS_MAX  500
 #define RECORD_REGIONS_ITEMS_MAX 250
+#define RECORD_SPOIL_ITEMS_MAX   500
 #define RECORD_BYTES_MAX         4032
 
 enum record_type {
@@ -42,6 +43,7 @@ enum record_type {
     RECORD_CELLS,
     RECORD_REGIONS,
     RECORD_COPYSET,
+    RECORD_SPOIL,
 };
 
 struct record_volume {
@@ -106,7 +108,12 @@ struct record_cells_item {
     uint32_t data;    /* Bits of its blocks; not 0. */
 };
 
-/* GRAINS and CELLS. */
+struct record_spoil_item {
+    uint32_t grain;
+    uint32_t blocks; /* Bits; not 0. */
+};
+
+/* GRAINS, CELLS and SPOIL. */
 struct record_grains {
     uint32_t shard;
     uint64_t generation;
@@ -143,14 +150,14 @@ struct record {
         struct record_shard shard;
         struct record_write write; /* WRITE, COPY. */
         struct record_zero zero;
-        struct record_grains grains; /* GRAINS, CELLS. */
+        struct record_grains grains; /* GRAINS, CELLS, SPOIL. */
         struct record_copyset copyset;
         struct {
             uint32_t next_volume;
             uint32_t next_shard;
         } head;
     } u;
-    uint32_t items; /* WRITE, COPY: CRCs.  GRAINS, CELLS, INTENT, REGIONS: items. */
+    uint32_t items; /* WRITE, COPY: CRCs.  GRAINS, CELLS, INTENT, REGIONS, SPOIL: items. */
     struct const_span raw_items;
 };
 
@@ -167,6 +174,7 @@ void record_put_grains(struct span out, uint32_t item, const struct record_grain
 void record_put_cell(struct span out, uint32_t item, const struct record_cells_item *cell);
 void record_put_intent(struct span out, uint32_t item, const struct record_intent_item *intent);
 void record_put_regions(struct span out, uint32_t item, const struct record_regions_item *regions);
+void record_put_spoil(struct span out, uint32_t item, const struct record_spoil_item *spoil);
 
 /* Whether the blocks of a WRITE or COPY lie at their own positions of a place. */
 static inline bool record_write_is_natural(const struct record_write *w)
@@ -185,5 +193,6 @@ struct record_grains_item record_get_grains(const struct record *rec, uint32_t i
 struct record_cells_item record_get_cell(const struct record *rec, uint32_t item);
 struct record_intent_item record_get_intent(const struct record *rec, uint32_t item);
 struct record_regions_item record_get_regions(const struct record *rec, uint32_t item);
+struct record_spoil_item record_get_spoil(const struct record *rec, uint32_t item);
 
 #endif

@@ -100,7 +100,7 @@ struct record_zero_format {
 };
 static_assert(sizeof(struct record_zero_format) == 36, "ZERO");
 
-/* GRAINS and CELLS; items follow. */
+/* GRAINS, CELLS and SPOIL; items follow. */
 struct record_grains_format {
     struct record_head_format head;
     struct le32 shard;
@@ -140,6 +140,12 @@ struct record_regions_item_format {
     uint8_t zero[3];
 };
 static_assert(sizeof(struct record_regions_item_format) == 16, "REGIONS item");
+
+struct record_spoil_item_format {
+    struct le32 grain;
+    struct le32 blocks;
+};
+static_assert(sizeof(struct record_spoil_item_format) == 8, "SPOIL item");
 
 struct record_copyset_format {
     struct record_head_format head;

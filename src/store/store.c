@@ -228,6 +228,7 @@ void store_get_info(const struct store *store, struct store_info *out_info)
         .shards = store->catalog.shard_count,
         .media_errors = store->media_errors,
         .adopted_blocks = store->adopted_blocks,
+        .spoiled_blocks = store->catalog.usage.spoiled,
         .suspect_regions = store->intents.suspects,
         .checksum_bytes = sums_resident_bytes(&store->sums),
         .checksum_budget_bytes = sums_budget_bytes(&store->sums),

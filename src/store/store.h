@@ -33,7 +33,7 @@
 #define STORE_REGION_BYTES     ((uint32_t)1 << 20)
 #define STORE_REGIONS_MAX      250u /* In one command: so many travel in its capsule. */
 #define STORE_COPYSETS_MAX     32u  /* Likewise. */
-#define STORE_HASHES_MAX       256u /* Blocks of one HASH: those of a region. */
+#define STORE_HASHES_MAX       256u /* Blocks of one HASH or SPOIL: a region's. */
 #define STORE_HASH_BYTES       16u
 #define STORE_COPYSET_MAX      4095u /* The highest number of a copyset: 12 bits on the wire. */
 
@@ -150,6 +150,7 @@ struct store_info {
     uint64_t volumes, shards;
     uint64_t media_errors;          /* Blocks that failed their checksum since open. */
     uint64_t adopted_blocks;        /* By S7, since open. */
+    uint64_t spoiled_blocks;        /* That nobody had, and which have not been written since. */
     uint64_t suspect_regions;       /* Intent regions not yet settled after a crash. */
     uint64_t checksum_bytes;        /* Of memory that checksums take now. */
     uint64_t checksum_budget_bytes; /* That they may take: all of them, if there is no budget. */
@@ -315,6 +316,7 @@ enum store_opcode {
     STORE_OP_MERGE_REGIONS, /* Adds slots to regions, durably, as written in tick. */
     STORE_OP_SET,           /* Keeps what is known of copysets, durably. */
     STORE_OP_HASH,          /* What each block is in the layer of that very generation. */
+    STORE_OP_SPOIL,         /* Blocks cannot be read until they are written or zeroed; durably. */
 };
 
 #define STORE_CURSOR_END UINT64_MAX

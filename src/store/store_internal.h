@@ -9,6 +9,7 @@
  *     write.c      first touches and overwrites              S1, S6, J1, F13 to F16
  *     cells.c      which space first touches get             S6, F28, F29
  *     zero.c       Write Zeroes, Deallocate, delete          J2, F19, F20
+ *     spoil.c      blocks that nobody has any more           F40
  *     opening.c    openings of regions                       F16
  *     listing.c    regions where replicas may differ         F36, F37
  *     copysets.c   what the disk knows of its replicas       S5, F39
@@ -275,6 +276,12 @@ bool write_admit(struct store_io *io);
 bool zero_admit(struct store_io *io);
 bool delete_admit(struct store_io *io);
 
+/* ---- spoil.c ---- */
+
+bool spoil_admit(struct store_io *io);
+
+/* ---- zero.c ---- */
+
 /* Goes on with deletions. */
 void drops_run(struct store *store);
 
@@ -442,10 +449,11 @@ struct apply {
     struct copies copies;
     bool checkpoint; /* Records come from a checkpoint, not from the journal. */
     bool head_seen;
-    uint64_t sequence;   /* Of the block that holds the record. */
-    uint64_t settled;    /* The highest mark seen. */
-    uint32_t *unsettled; /* Per place of the disk: blocks to be checked by J1. */
-    uint32_t *was_zero;  /* Of those, what was zero before. */
+    uint64_t sequence;     /* Of the block that holds the record. */
+    uint64_t settled;      /* The highest mark seen. */
+    uint32_t *unsettled;   /* Per place of the disk: blocks to be checked by J1. */
+    uint32_t *was_zero;    /* Of those, what was zero before. */
+    uint32_t *was_spoiled; /* Likewise; NULL: nothing. */
 };
 
 /* The bits of unsettled or was_zero that stand for count blocks from place on. */

@@ -345,7 +345,30 @@ static void write_apply(struct store_io *io)
         const struct touch t = touch_at(io, i);
         struct grain *const g = &layer->grains[t.grain];
         map_set_data(map, g, grain_mask(t.first, t.count));
+        map_unspoil(map, layer, t.grain, grain_mask(t.first, t.count));
     }
+}
+
+/* The record that says what a block was before. */
+static struct record write_undo(const struct store_io *io, const struct layer *layer,
+                                uint32_t grain, uint32_t block)
+{
+    const struct grain *const g = &layer->grains[grain];
+
+    if ((layer_spoiled(layer, grain) >> block & 1) != 0)
+        return (struct record) {
+            .type = RECORD_SPOIL,
+            .items = 1,
+            .u.grains = { .shard = io->target->id, .generation = layer->generation },
+        };
+    return (struct record) {
+        .type = RECORD_ZERO,
+        .u.zero = { .shard = io->target->id,
+                    .generation = layer->generation,
+                    .first = (uint64_t)grain * GRAIN_BLOCKS + block,
+                    .count = 1,
+                    .zero = (g->zero >> block & 1) != 0 },
+    };
 }
 
 /* F15: the first touches of a write whose data failed are taken back. */
@@ -356,25 +379,20 @@ static void write_take_back(struct store_io *io)
 
     for (uint32_t i = 0; i < touch_count(io); i++) {
         const struct touch t = touch_at(io, i);
-        const struct grain *const g = &layer->grains[t.grain];
         for (uint32_t b = t.first; b < t.first + t.count; b++) {
             if ((io->overwrites[i] >> b & 1) != 0)
                 continue;
-            const struct record rec = {
-                .type = RECORD_ZERO,
-                .u.zero = { .shard = io->target->id,
-                            .generation = layer->generation,
-                            .first = (uint64_t)t.grain * GRAIN_BLOCKS + b,
-                            .count = 1,
-                            .zero = (g->zero >> b & 1) != 0 },
-            };
-            const size_t bytes = record_bytes(RECORD_ZERO, 0);
+            const struct record rec = write_undo(io, layer, t.grain, b);
+            const size_t bytes = record_bytes(rec.type, rec.items);
             uint64_t sequence;
             if (!journal_has_room(store->journal, bytes, true)) {
                 store_fail(store, STATUS(MEDIA_WRITE));
                 return;
             }
-            record_encode(&rec, journal_append(store->journal, bytes, &sequence));
+            const struct span out = journal_append(store->journal, bytes, &sequence);
+            record_encode(&rec, out);
+            if (rec.type == RECORD_SPOIL)
+                record_put_spoil(out, 0, &(struct record_spoil_item) { t.grain, grain_mask(b, 1) });
             store_note_record(store, sequence);
         }
     }

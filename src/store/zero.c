@@ -30,6 +30,7 @@ void zero_apply(struct store *store, struct shard *shard, const struct record_ze
         struct map_freed freed;
         const bool kept =
             map_set_zero(&shard->map, g, range_mask(zero->first, end, i), zero->zero, &freed);
+        map_unspoil(&shard->map, layer, (uint32_t)i, range_mask(zero->first, end, i));
         if (replay)
             continue;
         if (kept) {
@@ -86,7 +87,7 @@ static bool zero_is_void(const struct store_io *io, const struct shard *shard)
     if (map_generation_keeps_zeros(io->generation))
         return false;
     for (uint64_t i = io->offset / STORE_GRAIN_BYTES; layer != NULL && i <= last; i++) {
-        if (layer->grains[i].data != 0)
+        if (layer->grains[i].data != 0 || layer_spoiled(layer, (uint32_t)i) != 0)
             return false;
     }
     return true;

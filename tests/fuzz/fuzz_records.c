@@ -48,6 +48,10 @@ static uint64_t read_items(const struct record *rec)
             sum += record_get_cell(rec, i).address;
         else if (rec->type == RECORD_INTENT)
             sum += record_get_intent(rec, i).region;
+        else if (rec->type == RECORD_REGIONS)
+            sum += record_get_regions(rec, i).region;
+        else if (rec->type == RECORD_SPOIL)
+            sum += record_get_spoil(rec, i).blocks;
     }
     return sum;
 }

@@ -287,6 +287,7 @@ static void slot_take_answer(struct load_slot *s)
     case STORE_OP_MERGE_REGIONS:
     case STORE_OP_SET:
     case STORE_OP_HASH:
+    case STORE_OP_SPOIL:
         break;
     }
     assert(false);

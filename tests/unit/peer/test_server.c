@@ -380,6 +380,25 @@ static void hashes_are_told(void **state)
     free(o);
 }
 
+/* 11.3: what nobody has is an error, until it is written. */
+static void spoiled_blocks_are_errors(void **state)
+{
+    (void)state;
+    struct order *o = order_make(e, WIRE_SPOIL);
+    uint8_t fill;
+
+    assert_int_equal(engine_write(e, 0, 4, 0x11), STATUS_OK);
+    o->command.first = 3;
+    o->command.blocks = 2;
+    o->command.tick = 1;
+    o->command.argument = 1;
+    assert_int_equal(order_run(e, 1, o, 0), STATUS_OK);
+    assert_int_equal(engine_read(e, 0, 3, &fill), STATUS_MEDIA_READ);
+    assert_int_equal(engine_read(e, 0, 4, &fill), STATUS_MEDIA_READ);
+    assert_int_equal(engine_write(e, 0, 4, 0x22), STATUS_OK);
+    assert_block(4, 0x22);
+}
+
 /* More than the server has memory for at once: they wait, and come. */
 static void more_commands_than_there_is_room_for(void **state)
 {
@@ -548,6 +567,7 @@ int main(void)
         T(the_state_is_told),
         T(sets_come_with_the_session),
         T(hashes_are_told),
+        T(spoiled_blocks_are_errors),
         T(more_commands_than_there_is_room_for),
         T(foreign_disks_and_clusters_are_refused),
         T(a_volume_that_shrank_is_refused),

@@ -23,13 +23,14 @@
 #define SHARD_BYTES  ((uint64_t)4 << 20)
 #define VOLUME_BYTES ((uint64_t)256 << 20) /* More grains than the disk has cells. */
 #define CRASH_STRIDE 7
+#define SPOILED      256 /* A block that cannot be read (F40). */
 
 /* One command of the workload, and what it does to its blocks. */
 struct op {
     enum store_opcode opcode;
     uint64_t first;
     uint64_t count;
-    uint8_t fill; /* What its blocks hold afterwards. */
+    unsigned fill; /* What its blocks hold afterwards, or SPOILED. */
     bool fua;
     size_t started;
     size_t ended; /* SIZE_MAX: never, or with a failure. */
@@ -105,6 +106,12 @@ static struct op choose(const struct history *h, struct rng *rng)
         }
         o.fill = 0;
     }
+    if (kind == 2) {
+        o.opcode = STORE_OP_SPOIL;
+        o.count = min_u64(1 + rng_below(rng, 40), BLOCKS - o.first);
+        o.fill = SPOILED;
+        o.fua = true; /* When it completes, it is durable. */
+    }
     return o;
 }
 
@@ -115,7 +122,7 @@ static void start(struct rig *rig, struct history *h, struct slot *s, const stru
     *o = *op;
     o->ended = SIZE_MAX;
     s->op = o;
-    rig_submit(rig, &s->io, o->opcode, o->first * 4096, o->count * 4096, o->fill);
+    rig_submit(rig, &s->io, o->opcode, o->first * 4096, o->count * 4096, (uint8_t)o->fill);
     s->io.io.fua = o->fua;
     o->started = s->io.started;
 }
@@ -179,7 +186,7 @@ static bool is_promised(const struct history *h, const struct op *o, size_t inde
     return false;
 }
 
-static bool is_allowed(const struct history *h, uint64_t block, uint8_t fill, size_t index,
+static bool is_allowed(const struct history *h, uint64_t block, unsigned fill, size_t index,
                        bool power)
 {
     bool allowed = fill == 0; /* Never written. */
@@ -224,8 +231,10 @@ static void check_image(struct history *h, uint8_t *image, size_t index, bool po
         fail_msg("event %zu: the death of the process is told as a loss", index);
     for (uint64_t block = 0; block < BLOCKS; block++) {
         struct status st;
-        const uint8_t fill = rig_read_block(&after, block, &st);
-        if (!status_ok(st) || !is_allowed(h, block, fill, index, power))
+        unsigned fill = rig_read_block(&after, block, &st);
+        if (status_is(st, STATUS_MEDIA_READ))
+            fill = SPOILED;
+        if (!(status_ok(st) || fill == SPOILED) || !is_allowed(h, block, fill, index, power))
             fail_msg("event %zu, power %d, seed %d: block %d reads %d (%s)", index, power,
                      (int)seed, (int)block, fill, status_name(st));
         /* S1, F25: what even the death of the process would not explain is a loss. */

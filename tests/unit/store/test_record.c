@@ -109,12 +109,37 @@ static void cells_are_checked(void **state)
     }
 }
 
+static void a_spoiled_block_names_its_grain(void **state)
+{
+    (void)state;
+    const struct record_spoil_item item = { .grain = 77, .blocks = 0x80000001 };
+    const struct record rec = { .type = RECORD_SPOIL,
+                                .items = 1,
+                                .u.grains = { .shard = 5, .generation = 3 } };
+    const size_t count = record_bytes(RECORD_SPOIL, 1);
+    struct record got;
+
+    record_encode(&rec, (struct span) { bytes, count });
+    record_put_spoil((struct span) { bytes, count }, 0, &item);
+    assert_true(status_ok(decode(count, &got)));
+    assert_int_equal(got.u.grains.shard, 5);
+    assert_int_equal(got.u.grains.generation, 3);
+    assert_int_equal(record_get_spoil(&got, 0).grain, 77);
+    assert_int_equal(record_get_spoil(&got, 0).blocks, 0x80000001);
+    memset(bytes + count - 4, 0, 4); /* No block. */
+    assert_int_equal(decode(count, &got).code, STATUS_CORRUPT);
+    bytes[count - 1] = 1;
+    bytes[count - 5] = 0xff; /* A grain behind the largest shard. */
+    assert_int_equal(decode(count, &got).code, STATUS_CORRUPT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(writes_name_any_cell),
         cmocka_unit_test(writes_are_said_in_one_way),
         cmocka_unit_test(cells_are_checked),
+        cmocka_unit_test(a_spoiled_block_names_its_grain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

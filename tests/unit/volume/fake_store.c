@@ -271,6 +271,7 @@ static struct status fake_execute(struct store *s, struct store_io *io)
         return STATUS(OK);
     case STORE_OP_MERGE_REGIONS:
     case STORE_OP_HASH:
+    case STORE_OP_SPOIL:
         break; /* Nobody sends them yet. */
     }
     abort();
