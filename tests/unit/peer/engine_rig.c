@@ -17,6 +17,11 @@ static void must(struct status st)
         fail_msg("%s", status_text(st));
 }
 
+struct uuid rig_node(void)
+{
+    return node;
+}
+
 uint64_t rig_now(const struct rig *rig)
 {
     return sim_world_now_ns(rig->th.world);

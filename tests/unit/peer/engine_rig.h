@@ -103,6 +103,9 @@ enum status_code local_open(struct rig *rig, unsigned disk, const struct store_v
 void disk_hold(struct rig *rig, unsigned disk, unsigned kinds);
 void disk_release(struct rig *rig, unsigned disk);
 
+/* The stores' node. */
+struct uuid rig_node(void);
+
 uint64_t rig_now(const struct rig *rig);
 
 #endif
