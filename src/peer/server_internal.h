@@ -164,9 +164,9 @@ struct server_open {
     uint32_t handle; /* Of its session, once there is one. */
     struct store_session_opened opened;
     struct store_io io; /* SET. */
-    struct store_set sets[STORE_COPYSETS_MAX];
     struct status status;
     uint32_t seals;
+    struct store_set sets[]; /* As many as it has. */
 };
 
 struct server {

@@ -44,16 +44,20 @@ static void refused(struct io_msg *msg)
     req->done(req);
 }
 
-static struct status MUST_CHECK decode(struct server_open *o)
+static struct status MUST_CHECK decode(const struct nvme_vendor_req *req,
+                                       const struct wire_command *command, struct wire_open *out)
 {
-    TRY(wire_open_decode(span_const(o->req->data), &o->wire));
-    return (uint32_t)o->wire.session == o->command.session ? STATUS(OK) : STATUS(MALFORMED);
+    TRY(wire_open_decode(span_const(req->data), out));
+    return (uint32_t)out->session == command->session ? STATUS(OK) : STATUS(MALFORMED);
 }
 
 void open_submit(struct server *server, struct nvme_vendor_req *req,
                  const struct wire_command *command)
 {
-    struct server_open *const o = calloc(1, sizeof *o);
+    struct wire_open wire = { .session = 0 };
+    const struct status st = decode(req, command, &wire);
+    const uint32_t sets = status_ok(st) ? wire.sets.count : 0;
+    struct server_open *const o = calloc(1, sizeof *o + sets * sizeof o->sets[0]);
 
     if (o == NULL) {
         req->status = wire_status_encode(STATUS(UNAVAILABLE));
@@ -65,8 +69,8 @@ void open_submit(struct server *server, struct nvme_vendor_req *req,
     o->req = req;
     o->owner = req->association;
     o->command = *command;
+    o->wire = wire;
     list_node_init(&o->link);
-    const struct status st = decode(o);
     if (!status_ok(st)) {
         open_post(o, st);
         return;
