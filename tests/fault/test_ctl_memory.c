@@ -202,6 +202,7 @@ static uint8_t volume_uuid[16];
 static size_t orders;
 static uint64_t order_id, result_id;
 static bool has_second_disk;
+static uint32_t replicas; /* Of the volume. */
 
 struct call {
     struct rpc_call base;
@@ -332,6 +333,8 @@ static enum rpc_code create(void)
 
     spec.name = (char *)(uintptr_t) "db1";
     spec.bytes = 10 * GIB;
+    spec.replicas = replicas;
+    spec.allow_degraded = true; /* There is one node. */
     r.spec = &spec;
     r.wait_ms = 1000;
     return call(&c, CTL_SERVICE_VOLUME, CREATE, &r.base);
@@ -496,6 +499,16 @@ static enum rpc_code delete_volume(void)
     return call(&c, CTL_SERVICE_VOLUME, DELETE, &r.base);
 }
 
+static enum rpc_code show(void)
+{
+    Trilith__V1__GetVolumeRequest r = TRILITH__V1__GET_VOLUME_REQUEST__INIT;
+    struct call c;
+
+    r.name = (char *)(uintptr_t) "db1";
+    r.with_places = true;
+    return call(&c, CTL_SERVICE_VOLUME, GET, &r.base);
+}
+
 static struct status make_ctl(void)
 {
     const struct ctl_config config = { meta, &sim.loop, &quiet, "test", "0.0" };
@@ -503,15 +516,28 @@ static struct status make_ctl(void)
     return ctl_create(&config, &ctl);
 }
 
+static void begin(uint32_t replicas_of_volume, bool second_disk)
+{
+    rpc_sim_init(&sim, 1);
+    known_revision = 0;
+    result_id = 0;
+    replicas = replicas_of_volume;
+    has_second_disk = second_disk;
+    assert_true(status_ok(meta_sim_open(&meta)));
+}
+
+static void end(void)
+{
+    ctl_stop(ctl);
+    ctl_destroy(ctl);
+    meta_close(meta);
+}
+
 static void ctl_scenario(void)
 {
     size_t volumes;
 
-    rpc_sim_init(&sim, 1);
-    known_revision = 0;
-    result_id = 0;
-    has_second_disk = false;
-    assert_true(status_ok(meta_sim_open(&meta)));
+    begin(1, false);
     fault_begin();
     const struct status st = make_ctl();
     fault_end();
@@ -548,9 +574,29 @@ static void ctl_scenario(void)
     attempt(delete_volume);
     assert_int_equal(list(&volumes), RPC_OK);
     assert_int_equal(volumes, 1); /* Until its node says that it is gone. */
-    ctl_stop(ctl);
-    ctl_destroy(ctl);
-    meta_close(meta);
+    end();
+}
+
+/* A volume of two replicas, from its creation to its end. */
+static void replicas_scenario(void)
+{
+    size_t volumes;
+
+    begin(2, true);
+    assert_true(status_ok(make_ctl()));
+    assert_int_equal(join(), RPC_OK);
+    assert_int_equal(report(), RPC_OK);
+    attempt(create);
+    assert_int_equal(watch(&volumes), RPC_OK);
+    assert_int_equal(volumes, 1);
+    assert_int_equal(get_groups(), RPC_OK); /* It is there with the volume. */
+    assert_int_equal(take_epoch(), RPC_OK);
+    attempt(take_group);
+    attempt(show);
+    attempt(resize);
+    attempt(delete_volume);
+    assert_int_equal(take_epoch(), RPC_NOT_FOUND);
+    end();
 }
 
 /* A call without memory fails as that, is never half done, and can be made again. */
@@ -558,6 +604,7 @@ static void calls_say_so(void **state)
 {
     (void)state;
     fault_each(FAULT_ALLOCATION, ctl_scenario);
+    fault_each(FAULT_ALLOCATION, replicas_scenario);
 }
 
 int main(void)
