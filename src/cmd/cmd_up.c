@@ -48,6 +48,7 @@ struct up {
     struct log log;
     struct up_run run;
     char api_text[IO_ADDR_TEXT_BYTES]; /* Where the node's agent finds the API. */
+    char token[RPC_TOKEN_BYTES];       /* The cluster's. */
     pthread_t main_thread;
 };
 
@@ -202,6 +203,7 @@ static struct status start_controller(struct up *up)
         .listen = listen.s,
         .cluster_name = "trilith",
         .version = TRILITH_VERSION,
+        .token = up->token,
         .log = &up->log,
     };
 
@@ -236,6 +238,7 @@ static struct status start_node(struct up *up)
         .listen = up->run.listen,
         .advertise = up->run.advertise,
         .api = up->api_text,
+        .token = up->token,
         .log = &up->log,
         .wake = wake_main,
         .ctx = up,
@@ -368,7 +371,9 @@ static int run_children(struct up *up, const sigset_t *signals)
 
 static int run(struct up *up, const sigset_t *signals)
 {
-    if (!status_ok(choose_addresses(up)))
+    if (!status_ok(choose_addresses(up)) ||
+        !status_ok(
+            up_dir_token(&up->dir, up->options.token_path, up->options.name == NULL, up->token)))
         return COMMAND_FAILED;
     if (up->options.name == NULL && !status_ok(start_controller(up)))
         return COMMAND_FAILED;

@@ -193,7 +193,8 @@ static struct status entry_sync(const char *path)
     return STATUS(OK);
 }
 
-struct status up_dir_replace(const struct up_dir *dir, const char *name, const char *text)
+static struct status replace(const struct up_dir *dir, const char *name, const char *text,
+                             mode_t mode)
 {
     char path[PATH_MAX];
     char fresh[PATH_MAX];
@@ -202,13 +203,63 @@ struct status up_dir_replace(const struct up_dir *dir, const char *name, const c
     snprintf(fresh_name, sizeof fresh_name, "%s.new", name);
     TRY(up_dir_path(dir, name, path));
     TRY(up_dir_path(dir, fresh_name, fresh));
-    CLEANUP(fd_close) int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    CLEANUP(fd_close) int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
     if (fd < 0)
         return dir_failed("cannot write", fresh);
     errno = 0;
     if (!status_ok(write_all(fd, text)) || rename(fresh, path) != 0)
         return dir_failed("cannot write", path);
     return entry_sync(path);
+}
+
+struct status up_dir_replace(const struct up_dir *dir, const char *name, const char *text)
+{
+    return replace(dir, name, text, 0644);
+}
+
+/* ---- The token ---- */
+
+static bool is_token(const char *text)
+{
+    return strlen(text) == RPC_TOKEN_BYTES - 1 &&
+           strspn(text, "0123456789abcdef") == RPC_TOKEN_BYTES - 1;
+}
+
+static struct status make_token(const struct up_dir *dir, char out_token[RPC_TOKEN_BYTES])
+{
+    uint8_t random[(RPC_TOKEN_BYTES - 1) / 2];
+    char text[RPC_TOKEN_BYTES + 1];
+
+    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+        return dir_failed("no random bytes for the token of", dir->path);
+    for (size_t i = 0; i < sizeof random; i++)
+        snprintf(out_token + 2 * i, 3, "%02x", random[i]);
+    snprintf(text, sizeof text, "%s\n", out_token);
+    return replace(dir, "token", text, 0600);
+}
+
+struct status up_dir_token(const struct up_dir *dir, const char *path, bool make,
+                           char out_token[RPC_TOKEN_BYTES])
+{
+    char own[PATH_MAX];
+    char text[RPC_TOKEN_BYTES + 1] = "";
+
+    TRY(up_dir_path(dir, "token", own));
+    if (path == NULL)
+        path = own;
+    CLEANUP(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT && make)
+        return make_token(dir, out_token);
+    if (fd < 0 || read(fd, text, sizeof text - 1) < 0)
+        return dir_failed("cannot read the cluster's token in", path);
+    text[strcspn(text, "\n")] = '\0';
+    if (!is_token(text)) {
+        (void)cli_fail("'%s' does not hold a token, which is a line of %d hexadecimal digits", path,
+                       RPC_TOKEN_BYTES - 1);
+        return STATUS(CORRUPT);
+    }
+    snprintf(out_token, RPC_TOKEN_BYTES, "%s", text);
+    return STATUS(OK);
 }
 
 /* ---- The node's identity ---- */

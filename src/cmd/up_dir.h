@@ -3,6 +3,7 @@
  * The directory of `trilith up`:
  *
  *   DIR/meta.db          the controller's                DIR/lock       held while it runs
+ *   DIR/token            that nodes join with
  *   DIR/node-1/uuid      the node's identity             DIR/run.json   who runs, and where
  *   DIR/node-1/disk-1    and so on, where files are disks
  *   DIR/node-1/disks     those that were served before: up_known.h
@@ -23,6 +24,7 @@
 #include "base/status.h"
 #include "base/uuid.h"
 #include "io/addr.h"
+#include "rpc/limits.h"
 
 struct up_dir {
     char path[PATH_MAX];
@@ -58,6 +60,14 @@ struct up_dir_name up_dir_of_node(const struct up_dir *dir, const char *name);
 
 /* The node's UUID: the one of an earlier start, or a new one, durable before it is returned. */
 struct status up_dir_node_uuid(const struct up_dir *dir, struct uuid *out_uuid) MUST_CHECK;
+
+/*
+ * The cluster's token, which nodes join with: what the file at path holds (NULL: DIR/token), whose
+ * mode keeps others from reading it.  With make, a new one where there is no file yet; NOT_FOUND
+ * otherwise.
+ */
+struct status up_dir_token(const struct up_dir *dir, const char *path, bool make,
+                           char out_token[RPC_TOKEN_BYTES]) MUST_CHECK;
 
 /* Writes a file of the directory so that it appears whole or not at all, durably. */
 struct status up_dir_replace(const struct up_dir *dir, const char *name,

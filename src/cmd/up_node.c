@@ -172,6 +172,7 @@ static struct status start_agent(struct up_node *n)
         .reactor = n->reactors[0],
         .log = n->config.log,
         .controller = n->config.api,
+        .token = n->config.token,
         .node = n->config.uuid,
         .name = n->config.dir->node,
         .version = TRILITH_VERSION,
@@ -189,6 +190,7 @@ static struct status start_groups(struct up_node *n)
         .reactor = n->reactors[0],
         .log = n->config.log,
         .controller = n->config.api,
+        .token = n->config.token,
         .node = n->config.uuid,
     };
 

@@ -28,6 +28,7 @@ struct up_node_config {
     struct io_addr listen;    /* With the port. */
     struct io_addr advertise; /* That the controller is told. */
     const char *api;          /* "127.0.0.1:7420" */
+    const char *token;        /* The cluster's. */
     struct log *log;
     void (*wake)(void *ctx); /* up_node_state() has changed.  Any thread. */
     void *ctx;

@@ -27,6 +27,7 @@ enum {
     OPT_NODES,
     OPT_NAME,
     OPT_CONTROLLER,
+    OPT_TOKEN,
 };
 
 /* Of a node, in whichever process it runs. */
@@ -67,6 +68,7 @@ static const struct cli_option up_option_table[] = {
 static const struct cli_option node_option_table[] = {
     { "name", OPT_NAME, "NAME", "what the cluster calls it, such as node-2" },
     { "controller", OPT_CONTROLLER, "ADDR:PORT", "address of the API that it joins through" },
+    { "token", OPT_TOKEN, "FILE", "a copy of the controller's DIR/token (DIR/token)" },
     OPTIONS_OF_A_NODE,
 };
 
@@ -194,6 +196,9 @@ static bool parse_option(struct up_parse *p, int id)
         return true;
     case OPT_CONTROLLER:
         p->controller = p->args.value;
+        return true;
+    case OPT_TOKEN:
+        o->token_path = p->args.value;
         return true;
     default:
         return false; /* CLI_EXIT: cli_next() has said why. */

@@ -25,7 +25,8 @@ struct up_options {
     const char *data;
     unsigned nodes;         /* up: processes, each a node; 0: one node in this process. */
     const char *name;       /* node run: its own; NULL: up. */
-    struct io_addr control; /* node run: the API. */
+    struct io_addr control; /* node run: the API, ... */
+    const char *token_path; /* ... and where its token is; NULL: under data. */
     unsigned disk_count;    /* Of files under data; 0 if disks are given. */
     uint64_t disk_bytes;
     bool disks_chosen; /* --disks or --disk-size was given. */

@@ -24,6 +24,8 @@ static struct status open_server(struct controller *c, const struct controller_c
 {
     char address[80];
 
+    if (config->token != NULL)
+        rpc_server_set_token(c->server, config->token);
     for (unsigned i = 0; i < CTL_SERVICE_COUNT; i++)
         rpc_server_add(c->server, ctl_service(c->ctl, (enum ctl_service)i));
     const struct status st = rpc_server_listen(c->server, config->listen, &c->port);

@@ -23,6 +23,7 @@ struct controller_config {
     const char *cluster_name; /* Of a new cluster. */
     const char *version;
     struct log *log;
+    const char *token; /* That nodes must name; NULL: none. */
 };
 
 /* On failure problem says what, why and what to do. */

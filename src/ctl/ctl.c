@@ -169,15 +169,17 @@ static void on_desired_changed(struct meta_watch *watch, const char *key, uint64
 static void services_init(struct ctl *ctl)
 {
     ctl->services[CTL_SERVICE_VOLUME] =
-        (struct rpc_service) { &trilith__v1__volume_service__descriptor, volume_methods, ctl };
+        (struct rpc_service) { &trilith__v1__volume_service__descriptor, volume_methods, ctl,
+                               false };
     ctl->services[CTL_SERVICE_DISK] =
-        (struct rpc_service) { &trilith__v1__disk_service__descriptor, disk_methods, ctl };
+        (struct rpc_service) { &trilith__v1__disk_service__descriptor, disk_methods, ctl, false };
     ctl->services[CTL_SERVICE_NODE] =
-        (struct rpc_service) { &trilith__v1__node_service__descriptor, node_methods, ctl };
+        (struct rpc_service) { &trilith__v1__node_service__descriptor, node_methods, ctl, true };
     ctl->services[CTL_SERVICE_STATUS] =
-        (struct rpc_service) { &trilith__v1__status_service__descriptor, status_methods, ctl };
+        (struct rpc_service) { &trilith__v1__status_service__descriptor, status_methods, ctl,
+                               false };
     ctl->services[CTL_SERVICE_GROUP] =
-        (struct rpc_service) { &trilith__v1__group_service__descriptor, group_methods, ctl };
+        (struct rpc_service) { &trilith__v1__group_service__descriptor, group_methods, ctl, true };
 }
 
 struct status ctl_create(const struct ctl_config *config, struct ctl **out_ctl)

@@ -433,6 +433,8 @@ struct status node_agent_start(const struct node_agent_config *config,
         free(a);
         return st;
     }
+    if (config->token != NULL)
+        rpc_client_set_token(a->client, config->token);
     io_timer_init(&a->join_timer, on_join_timer);
     io_timer_init(&a->watch_timer, on_watch_timer);
     io_timer_init(&a->report_timer, on_report_timer);

@@ -43,6 +43,7 @@ struct node_agent_config {
     struct reactor *reactor; /* The node's reactor 0. */
     struct log *log;
     const char *controller;   /* Address of the API: "127.0.0.1:7420"; copied. */
+    const char *token;        /* The cluster's; copied.  NULL: none. */
     struct uuid node;         /* The same for ever; nil is not allowed. */
     const char *name;         /* "node-1"; copied. */
     const char *version;      /* Of the program, for people; borrowed. */

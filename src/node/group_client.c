@@ -370,6 +370,8 @@ struct status group_client_start(const struct group_client_config *config,
         client_free(c);
         return st;
     }
+    if (config->token != NULL)
+        rpc_client_set_token(c->rpc, config->token);
     list_init(&c->waiting);
     list_init(&c->sent);
     io_timer_init(&c->timer, on_timer);

@@ -31,6 +31,7 @@ struct group_client_config {
     struct log *log;
     const char *controller; /* Address of the API; copied. */
     struct uuid node;
+    const char *token; /* The cluster's; copied.  NULL: none. */
 };
 
 enum group_op_kind { GROUP_OP_GET, GROUP_OP_TAKE, GROUP_OP_COMMIT };

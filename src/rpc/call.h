@@ -13,6 +13,7 @@
 #define RPC_CALL_H
 
 #include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/list.h"
@@ -89,6 +90,7 @@ struct rpc_service {
     const ProtobufCServiceDescriptor *descriptor;
     const struct rpc_method *methods; /* descriptor->n_methods of them, in its order. */
     void *ctx;
+    bool for_nodes; /* Only for callers that name the server's token, if it has one. */
 };
 
 /* Decodes and checks the request (rpc/decode.h), then calls the handler or fails the call. */

@@ -26,6 +26,9 @@ struct rpc_error {
 /* address: "127.0.0.1:7420", "[::1]:7420" or "name:7420".  INVALID if it is none of these. */
 struct status rpc_client_open(const char *address, struct rpc_client **out_client) MUST_CHECK;
 
+/* Names the token in every call from now on; copied. */
+void rpc_client_set_token(struct rpc_client *client, const char token[RPC_TOKEN_BYTES]);
+
 /* Ends what is under way, and returns when all of it has been reported.  NULL is allowed. */
 void rpc_client_close(struct rpc_client *client);
 

@@ -27,6 +27,7 @@ struct rpc_pending {
     const ProtobufCMessageDescriptor *reply_type;
     grpc_call *call;
     grpc_byte_buffer *payload;
+    grpc_metadata token; /* If the client has one. */
 
     /* Filled by gRPC. */
     grpc_metadata_array initial;
@@ -40,6 +41,7 @@ struct rpc_client {
     grpc_channel *channel;
     grpc_completion_queue *queue;
     pthread_t thread;
+    char token[RPC_TOKEN_BYTES]; /* "": none. */
 
     pthread_mutex_t lock; /* Of what follows. */
     pthread_cond_t idle;
@@ -70,6 +72,7 @@ static void pending_free(struct rpc_pending *p)
     if (p->reply != NULL)
         grpc_byte_buffer_destroy(p->reply);
     grpc_slice_unref(p->text);
+    grpc_slice_unref(p->token.value);
     grpc_call_unref(p->call);
     free(p);
 }
@@ -134,7 +137,9 @@ static struct rpc_pending *pending_create(struct rpc_client *c,
     *p = (struct rpc_pending) { .client = c,
                                 .reply_type = service->methods[method].output,
                                 .payload = grpc_adapter_pack(message),
-                                .text = grpc_empty_slice() };
+                                .text = grpc_empty_slice(),
+                                .token.key = grpc_slice_from_static_string(RPC_TOKEN_KEY),
+                                .token.value = grpc_slice_from_copied_string(c->token) };
     grpc_metadata_array_init(&p->initial);
     grpc_metadata_array_init(&p->trailing);
     p->call = grpc_channel_create_call(c->channel, NULL, GRPC_PROPAGATE_DEFAULTS, c->queue,
@@ -150,6 +155,10 @@ static void pending_start(struct rpc_pending *p)
         { .op = GRPC_OP_SEND_CLOSE_FROM_CLIENT }, { .op = GRPC_OP_RECV_INITIAL_METADATA },
         { .op = GRPC_OP_RECV_MESSAGE },           { .op = GRPC_OP_RECV_STATUS_ON_CLIENT },
     };
+    if (p->client->token[0] != '\0') {
+        ops[0].data.send_initial_metadata.count = 1;
+        ops[0].data.send_initial_metadata.metadata = &p->token;
+    }
     ops[1].data.send_message.send_message = p->payload;
     ops[3].data.recv_initial_metadata.recv_initial_metadata = &p->initial;
     ops[4].data.recv_message.recv_message = &p->reply;
@@ -158,6 +167,11 @@ static void pending_start(struct rpc_pending *p)
     ops[5].data.recv_status_on_client.status_details = &p->text;
     const grpc_call_error error = grpc_call_start_batch(p->call, ops, ARRAY_COUNT(ops), p, NULL);
     assert(error == GRPC_CALL_OK);
+}
+
+void rpc_client_set_token(struct rpc_client *client, const char token[RPC_TOKEN_BYTES])
+{
+    snprintf(client->token, sizeof client->token, "%s", token);
 }
 
 void rpc_client_start(struct rpc_client *client, const ProtobufCServiceDescriptor *service,

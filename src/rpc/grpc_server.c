@@ -66,6 +66,7 @@ struct rpc_server {
     struct registered_method methods[RPC_METHODS_MAX];
     struct unknown_method unknown;
     unsigned call_count;
+    char token[RPC_TOKEN_BYTES]; /* "": none. */
 
     struct tag shut_down;
     bool closing;
@@ -196,15 +197,47 @@ static struct server_call *call_create(struct rpc_server *s, grpc_call *call)
     return c;
 }
 
+/* Takes as long for a token that is nearly right as for any other of its length. */
+static bool is_token(const struct rpc_server *s, const grpc_slice *value)
+{
+    const uint8_t *const given = GRPC_SLICE_START_PTR(*value);
+    const size_t bytes = strlen(s->token);
+    unsigned differs = 0;
+
+    if (GRPC_SLICE_LENGTH(*value) != bytes)
+        return false;
+    for (size_t i = 0; i < bytes; i++)
+        differs |= (unsigned)given[i] ^ (uint8_t)s->token[i];
+    return differs == 0;
+}
+
+/* Whether the call may be made. */
+static bool is_admitted(const struct registered_method *m)
+{
+    if (!m->service->for_nodes || m->server->token[0] == '\0')
+        return true;
+    for (size_t i = 0; i < m->metadata.count; i++) {
+        const grpc_metadata *const entry = &m->metadata.metadata[i];
+        if (grpc_slice_str_cmp(entry->key, RPC_TOKEN_KEY) == 0)
+            return is_token(m->server, &entry->value);
+    }
+    return false;
+}
+
 static void call_begin(struct registered_method *m)
 {
     struct server_call *c = call_create(m->server, m->call);
     grpc_byte_buffer *payload = m->payload;
+    const bool admitted = is_admitted(m);
 
     ask_next(m);
 
     const grpc_slice request = grpc_adapter_slice(payload);
-    rpc_dispatch(m->service, m->index, grpc_adapter_span(&request), &c->base);
+    if (admitted)
+        rpc_dispatch(m->service, m->index, grpc_adapter_span(&request), &c->base);
+    else
+        rpc_fail(&c->base, RPC_UNAUTHENTICATED,
+                 "the cluster's token is missing or wrong: it is in DIR/token of its controller");
     grpc_slice_unref(request);
     if (payload != NULL)
         grpc_byte_buffer_destroy(payload);
@@ -321,6 +354,12 @@ struct status rpc_server_create(struct rpc_server **out_server)
 struct rpc_loop *rpc_server_loop(struct rpc_server *server)
 {
     return &server->loop;
+}
+
+void rpc_server_set_token(struct rpc_server *server, const char token[RPC_TOKEN_BYTES])
+{
+    assert(!server->running);
+    snprintf(server->token, sizeof server->token, "%s", token);
 }
 
 void rpc_server_add(struct rpc_server *server, const struct rpc_service *service)

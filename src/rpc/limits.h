@@ -24,6 +24,10 @@
 /* Calls that a server has accepted and not answered; held watches count. */
 #define RPC_CALLS_MAX 1024u
 
+/* What nodes name, as 64 hexadecimal digits with a zero behind them, and under which key. */
+#define RPC_TOKEN_BYTES 65
+#define RPC_TOKEN_KEY   "trilith-token"
+
 /* Of one connection, as HTTP/2 tells the client. */
 #define RPC_CALLS_PER_CONNECTION_MAX 64
 

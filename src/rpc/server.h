@@ -32,6 +32,12 @@ struct status rpc_server_create(struct rpc_server **out_server) MUST_CHECK;
 /* The loop of the server's thread; for timers and for turn_end. */
 struct rpc_loop *rpc_server_loop(struct rpc_server *server);
 
+/*
+ * Services that are for nodes answer only calls that name this token, in the metadata
+ * RPC_TOKEN_KEY; UNAUTHENTICATED otherwise.  Copied; before the start.
+ */
+void rpc_server_set_token(struct rpc_server *server, const char token[RPC_TOKEN_BYTES]);
+
 void rpc_server_add(struct rpc_server *server, const struct rpc_service *service);
 
 /*

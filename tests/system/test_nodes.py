@@ -123,5 +123,18 @@ def test_what_is_refused(server, tmp_path):
              ["--name", "node-1", "--controller", api])]:
         done = trilith.cli("node", "run", "--data", server.data, *args)
         assert (done.returncode, words in done.stderr) == (status, True), done.stderr
+    token = tmp_path / "token"
+    for text, words in [("no token", "does not hold a token"), ("ab" * 32, "the cluster's token")]:
+        token.write_text(text)
+        node = subprocess.Popen(
+            [trilith.PROGRAM, "node", "run", "--name", "node-4", "--data", tmp_path / "four",
+             "--controller", api, "--port", "0", "--disks", "1", "--disk-size", "256M",
+             "--token", token],
+            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=trilith.ENVIRONMENT)
+        time.sleep(2)
+        node.terminate()
+        assert words in node.communicate(timeout=60)[1]
+    assert len(server.cli("node", "list")) == NODES
+    assert (server.data / "token").stat().st_mode & 0o777 == 0o600
     done = trilith.cli("up", "--data", tmp_path / "other", "--nodes", "2", "--disk", "/dev/null")
     assert (done.returncode, "--disk names the disks of one node" in done.stderr) == (2, True)

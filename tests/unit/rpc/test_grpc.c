@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include <cmocka.h>
@@ -102,8 +103,14 @@ static const struct rpc_method methods[] = {
     [RESIZE] = { "ResizeVolume", on_delete },
 };
 
-static const struct rpc_service service = { &trilith__v1__volume_service__descriptor, methods,
-                                            NULL };
+static const struct rpc_service service = { &trilith__v1__volume_service__descriptor, methods, NULL,
+                                            false };
+static const struct rpc_service for_nodes = { &trilith__v1__volume_service__descriptor, methods,
+                                              NULL, true };
+
+#define DIGITS "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde"
+static const char token[RPC_TOKEN_BYTES] = DIGITS "f";
+static const char *server_token; /* NULL: it has none, and asks for none. */
 
 /* ---- Set-up ---- */
 
@@ -112,7 +119,9 @@ static void start(const char *listen, const char *connect)
     uint16_t port;
     rpc_library_init();
     assert_true(status_ok(rpc_server_create(&server)));
-    rpc_server_add(server, &service);
+    if (server_token != NULL)
+        rpc_server_set_token(server, server_token);
+    rpc_server_add(server, server_token != NULL ? &for_nodes : &service);
     rpc_server_loop(server)->turn_end = on_turn_end;
     assert_true(status_ok(rpc_server_listen(server, listen, &port)));
     assert_true(status_ok(rpc_server_start(server)));
@@ -346,6 +355,43 @@ static void refusals(void **state)
     check_echo();
 }
 
+static struct rpc_error get_error(void)
+{
+    Trilith__V1__GetVolumeRequest request = TRILITH__V1__GET_VOLUME_REQUEST__INIT;
+    ProtobufCMessage *reply = NULL;
+    struct rpc_error error;
+
+    const struct status st = call(GET, &request.base, &reply, &error);
+    assert_int_equal(status_ok(st), reply != NULL);
+    rpc_message_free(reply);
+    return error;
+}
+
+/* What is for nodes answers those alone who name the token. */
+static void token_of_nodes(void **state)
+{
+    static const char near[RPC_TOKEN_BYTES] = DIGITS "e";
+    static const char short_one[RPC_TOKEN_BYTES] = DIGITS;
+
+    server_token = token;
+    (void)setup(state);
+    assert_int_equal(get_error().code, RPC_UNAUTHENTICATED);
+    rpc_client_set_token(client, near);
+    assert_int_equal(get_error().code, RPC_UNAUTHENTICATED);
+    rpc_client_set_token(client, short_one);
+    const struct rpc_error error = get_error();
+    assert_int_equal(error.code, RPC_UNAUTHENTICATED);
+    assert_non_null(strstr(error.text, "the cluster's token"));
+    rpc_client_set_token(client, token);
+    assert_int_equal(get_error().code, RPC_OK);
+    (void)teardown(state);
+    server_token = NULL; /* It asks for none. */
+    (void)setup(state);
+    rpc_client_set_token(client, token);
+    check_echo();
+    (void)teardown(state);
+}
+
 /* What is no address is refused before anything is tried. */
 static void addresses(void **state)
 {
@@ -369,6 +415,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(stopping_server, setup, teardown),
         cmocka_unit_test_setup_teardown(taken_port, setup, teardown),
         cmocka_unit_test_setup_teardown(refusals, setup, teardown),
+        cmocka_unit_test(token_of_nodes),
         cmocka_unit_test(addresses),
     };
     return cmocka_run_group_tests_name("grpc", tests, NULL, NULL);
