@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* trilith node list | show; `trilith node run` is in cmd_up.c */
+/* trilith node list | show; run is in cmd_up.c, start and stop in cmd_node_process.c */
 #include <stdio.h>
 #include <string.h>
 
@@ -114,6 +114,8 @@ static int node_show(int argc, char **argv)
 
 static const struct command node_commands[] = {
     { "run", "run a node of a cluster whose controller runs elsewhere", cmd_node_run },
+    { "start", "start a node that has run on this machine before", cmd_node_start },
+    { "stop", "end a node that runs on this machine", cmd_node_stop },
     { "list", "list all nodes", node_list },
     { "show", "show one node", node_show },
 };

@@ -298,6 +298,26 @@ static bool wait_for_end_signal(struct up *up, const sigset_t *signals,
     return false;
 }
 
+/* node run: what it was started with, an argument a line, for `trilith node start`. */
+static struct status keep_args(const struct up *up)
+{
+    size_t bytes = 1;
+    size_t at = 0;
+
+    if (up->options.name == NULL)
+        return STATUS(OK);
+    for (int i = 1; i < up->argc; i++)
+        bytes += strlen(up->argv[i]) + 1;
+    char *text = calloc(1, bytes);
+    if (text == NULL)
+        return STATUS(NO_MEMORY);
+    for (int i = 1; i < up->argc; i++)
+        at += (size_t)snprintf(text + at, bytes - at, "%s\n", up->argv[i]);
+    const struct status st = up_dir_replace(&up->dir, up_dir_of_node(&up->dir, "args").s, text);
+    free(text);
+    return st;
+}
+
 /* Serves until it is told to end; the exit status. */
 static int serve(struct up *up, const sigset_t *signals)
 {
@@ -306,7 +326,7 @@ static int serve(struct up *up, const sigset_t *signals)
     if (up_node_state(&up->node) == UP_NODE_FAILED)
         return cli_fail("the node cannot serve: %s", up_node_problem(&up->node));
     if (!status_ok(up_disks_remember(&up->disks, &up->dir, up_node_served(&up->node))) ||
-        !status_ok(up_dir_write_run(&up->dir, &up->run)))
+        !status_ok(keep_args(up)) || !status_ok(up_dir_write_run(&up->dir, &up->run)))
         return COMMAND_FAILED;
     print_start(up);
     (void)wait_for_end_signal(up, signals, UP_NODE_UP);

@@ -10,7 +10,7 @@
 static const struct command commands[] = {
     { "volume", "create, list, show, resize and delete volumes", cmd_volume },
     { "disk", "list, show, add, remove and check disks", cmd_disk },
-    { "node", "run, list and show nodes", cmd_node },
+    { "node", "run, start, stop, list and show nodes", cmd_node },
     { "status", "show the health of the cluster", cmd_status },
     { "perf", "measure and verify a volume over NVMe/TCP", cmd_perf },
     { "up", "run a controller and a node: a whole cluster on this machine", cmd_up },

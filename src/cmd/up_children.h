@@ -5,8 +5,8 @@
  *
  *   node-1 on --port, node-2 on the next one, and so on; all keep their files in DIR/NAME
  *
- * One that ends is not started again: `trilith node run` does that, or the next `trilith up`.  When
- * the process that has started them dies, the kernel tells them to end.
+ * One that ends is not started again: `trilith node start` does that, or the next `trilith up`.
+ * When the process that has started them dies, the kernel tells them to end.
  *
  * Threading: the main thread.   Memory: values.
  */

@@ -83,19 +83,23 @@ def test_three_processes(server, tmp_path):
         perf(server, volumes[name], "--rw", "read", "--verify", "--verify-state",
              tmp_path / volumes[name]["name"])
 
-    with open(server.log_path, "ab") as log:
-        again = subprocess.Popen(
-            [trilith.PROGRAM, "node", "run", "--name", "node-2", "--data", server.data,
-             "--controller", f"127.0.0.1:{server.api_port}", "--port", str(server.port + 1)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=trilith.ENVIRONMENT)
+    start = ["node", "start", "node-2", "--data", server.data]
+    stop = ["node", "stop", "node-2", "--data", server.data]
+    done = trilith.cli(*start)
+    assert done.returncode == 0, done.stderr
     try:
         wait_for_nodes(server, names(1, 2, 3))
         server.wait_for(volumes["node-2"]["name"], lambda v: v["state"] == "ready")
         perf(server, volumes["node-2"], "--rw", "read", "--verify", "--verify-state",
              tmp_path / volumes["node-2"]["name"])
+        assert "it runs already, as process" in trilith.cli(*start).stderr
     finally:
-        again.terminate()
-        assert again.wait(60) == 0
+        done = trilith.cli(*stop)
+    assert done.returncode == 0, done.stderr
+    assert not (server.data / "node-2" / "run.json").exists()
+    assert "it does not run" in trilith.cli(*stop).stderr
+    other = ["node", "start", "node-9", "--data", server.data]
+    assert "no node of this name has run" in trilith.cli(*other).stderr
 
 
 def test_they_end_with_the_one_that_started_them(server):
