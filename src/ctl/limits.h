@@ -83,6 +83,8 @@ static_assert(CTL_SHARDS_MAX * CTL_REPLICAS_MAX * 3u + CTL_HOSTS_MAX * 256u + CT
               "the largest volume fits in one value of the meta store");
 static_assert(CTL_VOLUMES_MAX * (CTL_SHARDS_MAX * 3ull + 8192ull) < RPC_REPLY_BYTES_MAX,
               "a node's whole part fits in one reply: of several replicas it names tuples once");
+static_assert(CTL_NODES_MAX + 4u <= META_TXN_COMPARES_MAX,
+              "a volume's name, record and group are compared with what all its nodes are to have");
 static_assert(CTL_TUPLES_MAX * CTL_REPLICAS_MAX * 2u < 8192u / 2, "tuples fit in what is added");
 static_assert(GROUPS_CHANGES_MAX * 2u * GROUPS_RECORD_BYTES_MAX < RPC_REQUEST_BYTES_MAX,
               "the records of one CommitGroups fit in one request");

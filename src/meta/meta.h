@@ -31,7 +31,7 @@
 #define META_VALUE_BYTES_MAX ((size_t)1 << 20)
 
 /* Compares and changes of one transaction; etcd's default is 128 operations. */
-#define META_TXN_COMPARES_MAX 48
+#define META_TXN_COMPARES_MAX 76
 #define META_TXN_CHANGES_MAX  48
 
 /* Tries of meta_transact() before it gives up with CONFLICT. */

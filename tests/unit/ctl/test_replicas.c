@@ -232,6 +232,24 @@ static void too_few_disks(void **state)
                      "there are 2");
 }
 
+/* A volume may lie on all nodes that a cluster can have. */
+static void the_widest_stride(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__VolumeSpec spec = spec_of(3);
+    struct fake_node many;
+
+    for (unsigned i = 1; i <= CTL_NODES_MAX; i++) {
+        node_init(&many, i, 1, 100 * GIB);
+        (void)node_join(f, &many);
+        node_report(f, &many);
+    }
+    spec.stride_nodes = CTL_NODES_MAX;
+    spec.bytes = 1000 * GIB;
+    create_held(f, &spec);
+    assert_true(get_volume(f, "db1")->n_disks > CTL_NODES_MAX / 2);
+}
+
 /* Volume and group are there together, or neither is. */
 static void one_transaction(void **state)
 {
@@ -521,6 +539,7 @@ int main(void)
         TEST(degraded_on_the_disks_of_a_node),
         TEST(degraded_uses_all_nodes),
         TEST(too_few_disks),
+        TEST(the_widest_stride),
         TEST(one_transaction),
         TEST(wrong_numbers),
         TEST(growth_adds_copysets_within_the_stride),
