@@ -188,7 +188,8 @@ def test_status_says_what_io_uring_uses(tmp_path, features, used, short):
 def test_tables(up):
     up.create("table", "64M")
     lines = up.try_cli("volume", "list").stdout.splitlines()
-    assert lines[0].split() == ["NAME", "SIZE", "USED", "STATE", "HOSTS", "NQN"]
+    assert lines[0].split() == ["NAME", "SIZE", "USED", "REPLICAS", "STATE", "HOSTS",
+                                "NQN"]
     row = dict(zip(lines[0].split(), [l for l in lines if l.startswith("table ")][0].split()))
     assert (row["SIZE"], row["STATE"], row["HOSTS"]) == ("64M", "ready", "0")
     assert "connect with:" in up.try_cli("volume", "show", "table").stdout
