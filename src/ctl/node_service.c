@@ -14,6 +14,7 @@ struct joining {
     const Trilith__V1__JoinClusterRequest *request;
     struct uuid node;
     uint32_t index; /* Out. */
+    bool moved;     /* Out: it was known at another address. */
     struct problem problem;
 };
 
@@ -76,8 +77,11 @@ static struct status join_build(void *ctx, struct meta *m, struct meta_txn *txn)
     const struct status st = record_get(m, key.s, &stored__v1__node__descriptor, &found, &revision);
     if (!status_is(st, STATUS_NOT_FOUND))
         TRY(st);
-    if (found != NULL)
-        j->index = ((const Stored__V1__Node *)(const void *)found)->index;
+    const Stored__V1__Node *was = (const Stored__V1__Node *)(const void *)found;
+    j->moved = was != NULL &&
+               (strcmp(was->address, j->request->address) != 0 || was->port != j->request->port);
+    if (was != NULL)
+        j->index = was->index;
     record_free(found);
     if (j->index == 0) {
         TRY(join_index(j, m, txn));
@@ -113,6 +117,36 @@ static struct status join(struct joining *j)
     return st;
 }
 
+static struct status bump_build(void *ctx, struct meta *m, struct meta_txn *txn)
+{
+    const struct uuid *node = ctx;
+
+    return desired_bump(m, txn, *node);
+}
+
+/* The others are told where the node is now: volumes of theirs may lie on its disks. */
+static void tell_others(struct ctl *ctl, struct uuid moved)
+{
+    struct records nodes;
+    struct status st = records_read(ctl, KEY_NODES, &stored__v1__node__descriptor, &nodes);
+
+    if (!status_ok(st)) {
+        log_error(ctl->log, "nodes could not be told of a new address: %s", status_text(st));
+        return;
+    }
+    for (size_t i = 0; i < nodes.count; i++) {
+        struct uuid node =
+            field_uuid(((const Stored__V1__Node *)(const void *)nodes.items[i])->uuid);
+        if (uuid_equal(node, moved))
+            continue;
+        st = meta_transact(ctl->meta, bump_build, &node, NULL);
+        if (!status_ok(st))
+            log_error(ctl->log, "node %s could not be told of another's new address: %s",
+                      uuid_format(node).s, status_text(st));
+    }
+    records_free(&nodes);
+}
+
 static void on_join(void *ctx, struct rpc_call *call, const ProtobufCMessage *message)
 {
     Trilith__V1__JoinClusterResponse reply = TRILITH__V1__JOIN_CLUSTER_RESPONSE__INIT;
@@ -126,6 +160,8 @@ static void on_join(void *ctx, struct rpc_call *call, const ProtobufCMessage *me
         rpc_fail(call, rpc_code_of(st), "%s", j.problem.s);
         return;
     }
+    if (j.moved)
+        tell_others(ctl, j.node);
     struct observed *o = observed_take(ctl, j.node);
     if (o != NULL)
         snprintf(o->version, sizeof o->version, "%s", j.request->version);

@@ -157,6 +157,45 @@ static void replicas_lie_on_different_nodes(void **state)
     assert_int_equal(status->planned_bytes, 30 * GIB);
 }
 
+/* A node is told where the disks of its volumes are, and told again when one has moved. */
+static void places_of_disks(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__VolumeSpec spec = spec_of(2);
+    Trilith__V1__JoinClusterRequest request = TRILITH__V1__JOIN_CLUSTER_REQUEST__INIT;
+    const Trilith__V1__WatchNodeResponse *part;
+
+    join(f, 2, 1);
+    create_held(f, &spec);
+    (void)part_of(f, 2, &part);
+    assert_int_equal(part->n_places, 2);
+    assert_int_equal(part->n_nodes, 2);
+    for (size_t i = 0; i < 2; i++) {
+        const uint8_t node = part->disk_uuids[i].data[1];
+        assert_string_equal(part->places[i]->name, arena_printf(&f->arena, "node-%u/disk-1", node));
+        assert_int_equal(part->nodes[part->places[i]->node]->uuid.data[1], node);
+        assert_string_equal(part->nodes[i]->address, "192.0.2.1");
+        assert_int_equal(part->nodes[i]->port, 4420);
+    }
+    for (unsigned i = 0; i < 2; i++) { /* Whichever serves it hears of the other. */
+        const uint64_t revision = part->revision;
+        request.node_uuid = arena_uuid_bytes(&f->arena, nodes[i].uuid);
+        request.name = nodes[i].name;
+        request.address = arena_text(&f->arena, "192.0.2.9");
+        request.port = 4420;
+        (void)call_reply(f, CTL_SERVICE_NODE, JOIN, &request.base);
+        (void)part_of(f, 2, &part);
+        if (part->revision == revision)
+            continue;
+        (void)call_reply(f, CTL_SERVICE_NODE, JOIN, &request.base);
+        const uint64_t told = part->revision;
+        (void)part_of(f, 2, &part);
+        assert_int_equal(part->revision, told); /* It is where it was. */
+        return;
+    }
+    fail();
+}
+
 /* Two nodes are too few for three replicas: that is said, and what would do. */
 static void too_few_nodes(void **state)
 {
@@ -535,6 +574,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(replicas_lie_on_different_nodes),
+        TEST(places_of_disks),
         TEST(too_few_nodes),
         TEST(degraded_on_the_disks_of_a_node),
         TEST(degraded_uses_all_nodes),
