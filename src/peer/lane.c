@@ -29,24 +29,24 @@ static void take_down(struct peer_lane *lane)
     list_remove(&lane->node);
 }
 
-void peer_lane_attach(struct peer_lane *lane, const struct peer_session *s)
+void peer_lane_attach(struct peer_lane *lane, const struct peer_ticket *ticket)
 {
     struct link_end *const end = lane->end;
 
     assert(reactor_is_current(end->reactor));
     take_down(lane);
-    if (!end->live || end->number != s->link_number)
+    if (!end->live || end->number != ticket->link_number)
         return;
-    lane->queue = link_end_queue(end, s->reactor);
-    lane->epoch = s->config.epoch;
-    lane->incarnation = s->incarnation;
-    lane->handle = s->handle;
-    lane->number = (uint32_t)s->number;
+    lane->queue = link_end_queue(end, ticket->reactor);
+    lane->epoch = ticket->epoch;
+    lane->incarnation = ticket->incarnation;
+    lane->handle = ticket->handle;
+    lane->number = (uint32_t)ticket->number;
     lane->up = true;
     list_push_back(&end->lanes, &lane->node);
     /* OPEN's answer confirms the session where it came. */
     if (end->reactor == link_home(end->link))
-        lease_on_answer(&end->lease, &lane->lease, s->seals, s->sent_ns);
+        lease_on_answer(&end->lease, &lane->lease, ticket->seals, ticket->sent_ns);
 }
 
 void peer_lane_detach(struct peer_lane *lane)

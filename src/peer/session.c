@@ -255,6 +255,19 @@ void peer_session_open(struct peer_session *s, const struct store_volume *volume
         wait_for_link(s);
 }
 
+struct peer_ticket peer_session_ticket(const struct peer_session *s)
+{
+    assert(s->sm.now == SESSION_UP);
+    return (struct peer_ticket) { .link_number = s->link_number,
+                                  .epoch = s->config.epoch,
+                                  .number = s->number,
+                                  .incarnation = s->incarnation,
+                                  .handle = s->handle,
+                                  .reactor = s->reactor,
+                                  .seals = s->seals,
+                                  .sent_ns = s->sent_ns };
+}
+
 void peer_session_close(struct peer_session *s, void (*done)(struct peer_session *s))
 {
     assert(!s->closing);

@@ -100,6 +100,21 @@ void peer_session_open(struct peer_session *s, const struct store_volume *volume
  */
 void peer_session_close(struct peer_session *s, void (*done)(struct peer_session *s));
 
+/* What a reactor has to know to use it. */
+struct peer_ticket {
+    uint64_t link_number;
+    uint64_t epoch;
+    uint64_t number;
+    uint64_t incarnation;
+    uint32_t handle;
+    uint16_t reactor;
+    uint32_t seals;   /* OPEN's answer, ... */
+    uint64_t sent_ns; /* ... which is to the question that was sent then. */
+};
+
+/* After opened() with OK. */
+struct peer_ticket peer_session_ticket(const struct peer_session *s);
+
 /* ---- A reactor's part ---- */
 
 struct peer_lane {
@@ -110,7 +125,7 @@ struct peer_lane {
     uint64_t epoch;
     uint64_t incarnation;
     uint32_t handle;
-    uint32_t number;            /* Low bits of the session's. */
+    uint32_t number;            /* Of the session, its low bits; 0: never attached. */
     struct lease_session lease; /* With end->lease. */
 };
 
@@ -119,10 +134,10 @@ struct peer_lane {
 void peer_lane_init(struct peer_lane *lane, struct link *link, unsigned reactor);
 
 /*
- * After opened() with OK: commands of this reactor may go to the session.  The lane stays down if
- * the link was lost meanwhile.
+ * Commands of this reactor may go to the session.  The lane stays down if the link was lost
+ * meanwhile.
  */
-void peer_lane_attach(struct peer_lane *lane, const struct peer_session *s);
+void peer_lane_attach(struct peer_lane *lane, const struct peer_ticket *ticket);
 
 void peer_lane_detach(struct peer_lane *lane);
 

@@ -75,6 +75,7 @@ struct peer_world *peer_world_start(unsigned stores, unsigned reactors, uint64_t
     *sim_world_net(w->world) = (struct sim_net) {
         .latency_min_ns = 1000,
         .latency_max_ns = 50000,
+        .segment_max = 16384,
         .patience_ns = WAIT_NS_MAX,
         .connect_wait_ns = NS_PER_S,
     };
@@ -164,4 +165,26 @@ struct link *pw_link(struct peer_world *w, unsigned store)
 
     must(link_get(w->links, w->stores[store].node, &w->stores[store].addr, &link));
     return link;
+}
+
+struct put {
+    struct io_msg msg;
+    struct link *link;
+    bool done;
+};
+
+static void on_put(struct io_msg *msg)
+{
+    struct put *const put = CONTAINER_OF(msg, struct put, msg);
+
+    link_put(put->link);
+    put->done = true;
+}
+
+void pw_put(struct peer_world *w, struct link *link)
+{
+    struct put put = { .msg = { .deliver = on_put }, .link = link };
+
+    reactor_post(w->reactors[0], &put.msg);
+    pw_wait(w, &put.done);
 }

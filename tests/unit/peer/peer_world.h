@@ -67,4 +67,7 @@ void pw_set_flag(void *w);
 
 struct link *pw_link(struct peer_world *w, unsigned store);
 
+/* Gives a link back on home itself, so that its messages stay in order, and lets it happen. */
+void pw_put(struct peer_world *w, struct link *link);
+
 #endif

@@ -80,8 +80,9 @@ static void open_session(void)
     peer_session_open(&t.session, &v, 1);
     th_wait(&t.rig->th, &t.told);
     assert_int_equal(t.opened.status.code, STATUS_OK);
+    const struct peer_ticket ticket = peer_session_ticket(&t.session);
     for (unsigned i = 0; i < REACTORS; i++)
-        peer_lane_attach(&t.lanes[i], &t.session);
+        peer_lane_attach(&t.lanes[i], &ticket);
 }
 
 static int setup(void **state)

@@ -36,10 +36,10 @@ static void watch(struct watcher *t, struct link *link)
     link_watch(link, &t->user);
 }
 
-static void give_back(struct watcher *t, struct link *link)
+static void give_back(struct peer_world *w, struct watcher *t, struct link *link)
 {
     link_unwatch(&t->user);
-    link_put(link);
+    pw_put(w, link);
 }
 
 /* All volumes of a node share it, and it has a queue for each pair of reactors. */
@@ -65,10 +65,10 @@ static void a_link_has_a_queue_for_each_pair(void **state)
             assert_false(initiator_queue_data_digest(end->queues[i]));
         }
     }
-    link_put(same);
+    pw_put(w, same);
     pw_run(w, 10 * NS_PER_S); /* Nobody says anything, and it stays. */
     assert_true(link_is_up(link));
-    give_back(&t, link);
+    give_back(w, &t, link);
     peer_world_stop(w);
 }
 
@@ -100,7 +100,7 @@ static void one_lost_connection_is_the_link_lost(void **state)
     assert_int_equal(stats.ups, 5);
     assert_int_equal(stats.losses, 4);
     link_unwatch(&other.user);
-    give_back(&t, link);
+    give_back(w, &t, link);
     peer_world_stop(w);
 }
 
@@ -124,7 +124,7 @@ static void a_vanished_node_is_sought(void **state)
     assert_int_equal(w->warnings, 1);        /* And nobody's log is filled. */
     pw_block(w, 0, false);
     pw_wait(w, &t.up);
-    give_back(&t, link);
+    give_back(w, &t, link);
     peer_world_stop(w);
 }
 
@@ -142,7 +142,7 @@ static void a_node_that_refuses_is_asked_seldom(void **state)
     link_get_stats(link, &stats);
     assert_in_range(stats.attempts, 20, 30);
     assert_int_equal(w->warnings, 1);
-    link_put(link);
+    pw_put(w, link);
     peer_world_stop(w);
 }
 
@@ -155,13 +155,13 @@ static void a_link_may_be_given_back_at_any_moment(void **state)
         struct link *link = pw_link(w, 0);
 
         pw_run(w, turn * UINT64_C(20000));
-        link_put(link);
+        pw_put(w, link);
         if (turn % 3 == 0) { /* And asks for it anew. */
             struct watcher t;
             link = pw_link(w, 0);
             watch(&t, link);
             pw_wait(w, &t.up);
-            give_back(&t, link);
+            give_back(w, &t, link);
         }
         peer_world_stop(w);
     }
@@ -185,7 +185,7 @@ static void a_cut_at_any_moment_costs_an_attempt(void **state)
         pw_run(w, NS_PER_MS);
         pw_wait(w, &t.up);
         assert_int_equal(t.ups, t.downs + 1);
-        give_back(&t, link);
+        give_back(w, &t, link);
         peer_world_stop(w);
     }
     assert_in_range(before, 20, 100); /* So the moments lay around the right ones. */

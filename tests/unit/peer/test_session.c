@@ -71,8 +71,9 @@ static void attach(struct engine *e)
 {
     pw_wait(e->w, &e->told);
     assert_int_equal(e->opened.status.code, STATUS_OK);
+    const struct peer_ticket ticket = peer_session_ticket(&e->session);
     for (unsigned i = 0; i < PW_ENGINE_REACTORS; i++)
-        peer_lane_attach(&e->lanes[i], &e->session);
+        peer_lane_attach(&e->lanes[i], &ticket);
 }
 
 static struct fake_peer *peer_of(const struct engine *e)
