@@ -239,8 +239,11 @@ static void command_submit_scratch(struct command *cmd, struct layout_range *res
 static void command_submit_blocks(struct command *cmd, struct layout_range *rest)
 {
     const struct nvme_ns_req *req = cmd->req;
-    const struct layout_range whole = { rest->at, rest->bytes - rest->bytes % STORE_BLOCK_BYTES };
-    const struct layout_extent e = layout_first_extent(&cmd->front->map->layout, whole);
+    const struct volume_map *map = cmd->front->map;
+    const struct layout_range whole = {
+        rest->at, min_u64(rest->bytes - rest->bytes % STORE_BLOCK_BYTES, map->piece_bytes_max)
+    };
+    const struct layout_extent e = layout_first_extent(&map->layout, whole);
     const size_t at = rest->at - req->offset;
     struct piece *p = command_extent_piece(cmd, &e);
 
@@ -306,7 +309,7 @@ static void command_feed_flush(struct command *cmd)
 
     while (cmd->free_pieces != 0 && cmd->feed.next_leg < map->leg_count) {
         struct leg *leg = map->legs[cmd->feed.next_leg++];
-        if (leg->session == NULL)
+        if (!leg_is_there(leg))
             continue;
         struct piece *p = command_take_piece(cmd);
         struct leg_io *io = &p->legs[0];

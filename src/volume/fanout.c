@@ -3,7 +3,7 @@
  * A piece's way to the replicas of its copyset, and back.  It has its place in the overlap order
  * all the while.
  *
- *   read    one member after the other, until one has the blocks
+ *   read    one member after the other, until one has the blocks; then the others' leases (R7)
  *   others  all members at once
  *
  *     fanout_start --> advance --> legs --> on_leg --> advance ... --> on_fanned
@@ -101,6 +101,7 @@ static void send_to(struct piece *p, unsigned slots)
         io->owner = p;
         io->slot = slot;
         io->leg = leg_at(p->copyset, slot);
+        io->store.copyset = (uint16_t)p->copyset->number;
         io->reactor = p->copyset->slice->reactor;
         io->done = on_leg;
         leg_submit(io);
@@ -112,7 +113,7 @@ unsigned fanout_reachable(const struct copyset *cs, unsigned slots)
     unsigned reached = 0;
 
     for (unsigned slot = 0; slots >> slot != 0; slot++) {
-        if ((slots >> slot & 1) != 0 && leg_at(cs, slot)->session != NULL)
+        if ((slots >> slot & 1) != 0 && leg_is_there(leg_at(cs, slot)))
             reached |= 1u << slot;
     }
     return reached;
@@ -126,25 +127,61 @@ static void hold(struct piece *p)
 
 /* ---- Reading ---- */
 
+/* Of some slots of other nodes, those that have least to do for this reactor. */
+static unsigned least_loaded(const struct copyset *cs, unsigned slots)
+{
+    uint32_t least = UINT32_MAX;
+    unsigned chosen = slots;
+
+    for (unsigned slot = 0; slots >> slot != 0; slot++) {
+        if ((slots >> slot & 1) == 0)
+            continue;
+        const uint32_t load = leg_load(leg_at(cs, slot), cs->slice->reactor);
+        chosen = (load < least ? 0 : chosen) | (load <= least ? 1u << slot : 0);
+        least = load < least ? load : least;
+    }
+    return chosen & slots;
+}
+
 /*
- * One of these slots: on this reactor, if there is one; else they take turns by address, so that
- * what is read in a row comes from one disk.
+ * 8.1  One of these slots: on this reactor, if there is one; else on this node; else who has least
+ * to do.  Where there is a choice, they take turns by address, so that what is read in a row comes
+ * from one disk.
  */
 static unsigned choose_source(const struct piece *p, unsigned slots)
 {
     const struct copyset *const cs = p->copyset;
     const uint64_t turn = p->legs[0].store.offset / STORE_REGION_BYTES + p->legs[0].store.shard;
+    const unsigned local = slots & ~(unsigned)cs->remote;
 
-    for (unsigned slot = 0; slots >> slot != 0; slot++) {
+    for (unsigned slot = 0; local >> slot != 0; slot++) {
         const bool here =
-            (slots >> slot & 1) != 0 && leg_at(cs, slot)->reactor == cs->slice->reactor;
+            (local >> slot & 1) != 0 && leg_at(cs, slot)->reactor == cs->slice->reactor;
         if (here)
             return 1u << slot;
     }
+    slots = local != 0 ? local : least_loaded(cs, slots);
     const unsigned count = (unsigned)__builtin_popcount(slots);
     for (unsigned skip = (unsigned)(turn % count); skip > 0; skip--)
         slots &= slots - 1;
     return slots & -slots;
+}
+
+/* 8.2: not before the other members have confirmed that there is no newer engine. */
+static void complete_read(struct piece *p)
+{
+    if (confirm_admits(p))
+        finish(p, STATUS(OK));
+    else if (p->pending == 0)
+        hold(p); /* Nobody can be asked. */
+}
+
+void fanout_confirmed(struct piece *p)
+{
+    if ((p->unconfirmed & p->copyset->members) != 0 && !p->copyset->slice->fenced)
+        hold(p); /* Until it is excluded. */
+    else
+        advance(p);
 }
 
 static void advance_read(struct piece *p)
@@ -152,7 +189,7 @@ static void advance_read(struct piece *p)
     const unsigned left = fanout_reachable(p->copyset, p->copyset->members & ~p->failed);
 
     if (p->done != 0)
-        finish(p, STATUS(OK));
+        complete_read(p);
     else if (left != 0)
         send_to(p, choose_source(p, left));
     else if (p->failed != 0)
@@ -232,9 +269,11 @@ void fanout_start(struct piece *p)
     p->failed = 0;
     p->tick = 0;
     p->list_full = false;
+    if (is_read(p))
+        confirm_begin(p);
     if (p->copyset->slice->fenced)
         fanout_refuse(p, STATUS(FENCED));
-    else if (is_alone(p) && first->session == NULL)
+    else if (is_alone(p) && !leg_is_there(first))
         fanout_refuse(p, first->problem);
     else if (is_alone(p) || is_read(p) || round_enter(p))
         advance(p);

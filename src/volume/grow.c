@@ -147,39 +147,34 @@ static void grow_record(struct volume *v)
 /* A disk that is not there, or whose session was not opened, hears of it when it is. */
 static bool grow_takes(const struct leg_call *call)
 {
-    return call->leg.session != NULL || (call->is_new && call->leg.store != NULL);
+    return leg_is_up(&call->leg) || (call->is_new && leg_has_store(&call->leg));
 }
 
-static void grow_on_described_one(void *ctx, struct status status)
+static void grow_on_described_one(void *ctx)
 {
     struct leg_call *call = ctx;
 
-    call->outcome = status;
+    call->outcome = call->leg.outcome;
     leg_call_return(call);
 }
 
-static void grow_on_session(void *ctx, const struct store_session_opened *opened)
+static void grow_on_session(void *ctx)
 {
     struct leg_call *call = ctx;
 
-    leg_on_opened(&call->leg, opened);
-    call->outcome = opened->status;
+    call->outcome = call->leg.problem;
     leg_call_return(call);
 }
 
 static void grow_deliver(struct io_msg *msg)
 {
     struct leg_call *call = CONTAINER_OF(msg, struct leg_call, msg);
-    const struct volume *v = call->volume;
-    const struct store_session_config config = { .volume = v->next_desc, .epoch = v->epoch };
-    struct status st;
+    struct volume *v = call->volume;
 
-    if (call->leg.session != NULL)
-        st = store_session_describe(call->leg.session, &v->next_desc, grow_on_described_one, call);
+    if (leg_is_there(&call->leg))
+        leg_describe(&call->leg, &v->next_desc, grow_on_described_one, call);
     else
-        st = store_session_open(call->leg.store, &config, grow_on_session, call);
-    if (!status_ok(st))
-        grow_on_described_one(call, st);
+        leg_open(&call->leg, &v->next_desc, v->epoch, grow_on_session, call);
 }
 
 /* A disk that is out of sync in all its copysets hears of it when it is copied to. */
@@ -195,7 +190,7 @@ static struct status grow_outcome(const struct volume *v)
 {
     for (uint32_t i = 0; i < v->call_count; i++) {
         const struct leg_call *call = v->calls[i];
-        const bool missing = call->is_new && call->leg.session == NULL;
+        const bool missing = call->is_new && !leg_is_there(&call->leg);
         const struct status st =
             missing && status_ok(call->outcome) ? STATUS(UNAVAILABLE) : call->outcome;
         if (status_ok(st) || is_out(v, call))

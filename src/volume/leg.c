@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "base/mutation.h"
+#include "volume/remote.h"
 
 static void leg_deliver(struct io_msg *msg);
 static void leg_on_clean(struct io_task *task);
@@ -28,34 +29,144 @@ static void leg_note_use(struct leg *leg)
                           memory_order_relaxed);
 }
 
+/* A store of another node cannot be told: the next engine hears of it again, which does no harm. */
+static void leg_forget_loss(struct leg *leg)
+{
+    if (leg->remote == NULL)
+        store_session_loss_reported(leg->session);
+}
+
 static void leg_note_loss(struct leg *leg)
 {
     if (leg->continue_on_loss)
-        store_session_loss_reported(leg->session);
+        leg_forget_loss(leg);
     else
         leg->loss = atomic_fetch_add(&leg->losses->noted, 1) + 1;
 }
 
-void leg_on_opened(struct leg *leg, const struct store_session_opened *opened)
+struct status leg_init_remote(struct leg *leg, struct link *link, struct uuid disk, uint64_t epoch,
+                              uint64_t patience_ns, const struct leg_ops *ops)
 {
-    assert(reactor_is_current(leg->reactor));
-    assert(leg->session == NULL);
+    leg->ops = ops;
+    return remote_create(leg, link, disk, epoch, patience_ns, &leg->remote);
+}
 
-    leg->problem = opened->status;
-    if (!status_ok(opened->status))
-        return;
-    leg->session = opened->session;
-    leg->incarnation = opened->incarnation;
-    atomic_store(&leg->incarnation_now, opened->incarnation);
-    leg->generation = opened->generation;
-    leg_note_use(leg);
+void leg_fini(struct leg *leg)
+{
+    remote_destroy(leg->remote);
+    leg->remote = NULL;
+}
+
+/* ---- Opening ---- */
+
+void leg_take_opened(struct leg *leg, uint64_t incarnation, uint64_t generation, bool may_have_lost)
+{
+    leg->incarnation = incarnation;
+    atomic_store(&leg->incarnation_now, incarnation);
+    leg->generation = generation;
     /* Writes of an earlier session may still be unflushed: the first Flush asks the disk. */
     leg->written = 1;
     leg->flushed = 0;
     leg->loss = 0;
-    leg->may_have_lost = opened->unflushed_loss;
+    leg->may_have_lost = may_have_lost;
     if (!leg->has_peers)
         leg_decide_loss(leg, true);
+}
+
+static void leg_on_opened(void *ctx, const struct store_session_opened *opened)
+{
+    struct leg *const leg = ctx;
+
+    assert(reactor_is_current(leg->reactor));
+    assert(leg->session == NULL);
+    leg->problem = opened->status;
+    if (status_ok(opened->status)) {
+        leg->session = opened->session;
+        leg_note_use(leg);
+        leg_take_opened(leg, opened->incarnation, opened->generation, opened->unflushed_loss);
+    }
+    leg->on_done(leg->done_ctx);
+}
+
+void leg_open(struct leg *leg, const struct store_volume *volume, uint64_t epoch,
+              void (*done)(void *ctx), void *ctx)
+{
+    const struct store_session_config config = { .volume = *volume, .group = 0, .epoch = epoch };
+
+    if (leg->remote != NULL) {
+        remote_open(leg->remote, volume, done, ctx);
+        return;
+    }
+    leg->on_done = done;
+    leg->done_ctx = ctx;
+    const struct status st = store_session_open(leg->store, &config, leg_on_opened, leg);
+    if (!status_ok(st))
+        leg_on_opened(leg, &(struct store_session_opened) { .status = st });
+}
+
+static void leg_on_described(void *ctx, struct status status)
+{
+    struct leg *const leg = ctx;
+
+    leg->outcome = status;
+    leg->on_done(leg->done_ctx);
+}
+
+static void leg_on_remote_described(void *ctx)
+{
+    struct leg *const leg = ctx;
+
+    leg_on_described(leg, leg->problem);
+}
+
+void leg_describe(struct leg *leg, const struct store_volume *volume, void (*done)(void *ctx),
+                  void *ctx)
+{
+    leg->on_done = done;
+    leg->done_ctx = ctx;
+    if (leg->remote != NULL) {
+        remote_open(leg->remote, volume, leg_on_remote_described, leg);
+        return;
+    }
+    const struct status st = store_session_describe(leg->session, volume, leg_on_described, leg);
+    if (!status_ok(st))
+        leg_on_described(leg, st);
+}
+
+bool leg_is_there(const struct leg *leg)
+{
+    return leg->remote != NULL ? atomic_load(&leg->remote->there) : leg->session != NULL;
+}
+
+bool leg_is_up(const struct leg *leg)
+{
+    return leg->remote != NULL ? leg->remote->up && !leg->remote->changed : leg->session != NULL;
+}
+
+void leg_keep(struct leg *leg, bool keeps)
+{
+    if (leg->remote != NULL)
+        remote_keep(leg->remote, keeps);
+}
+
+void leg_let_go(struct leg *leg, struct status why)
+{
+    if (leg->remote != NULL)
+        remote_let_go(leg->remote, why);
+}
+
+uint32_t leg_load(const struct leg *leg, const struct reactor *reactor)
+{
+    const struct remote_lane *const lane = &leg->remote->lanes[reactor->index];
+
+    assert(leg->remote != NULL);
+    return lane->peer.up ? lane->flying_count : UINT32_MAX;
+}
+
+struct lease_member leg_lease(const struct leg *leg, const struct reactor *reactor)
+{
+    assert(leg->remote != NULL);
+    return peer_lane_lease(&leg->remote->lanes[reactor->index].peer);
 }
 
 void leg_decide_loss(struct leg *leg, bool lost)
@@ -64,7 +175,7 @@ void leg_decide_loss(struct leg *leg, bool lost)
     if (leg->may_have_lost && lost)
         leg_note_loss(leg);
     else if (leg->may_have_lost)
-        store_session_loss_reported(leg->session);
+        leg_forget_loss(leg);
     leg->may_have_lost = false;
 }
 
@@ -77,22 +188,32 @@ static void leg_settle_loss(struct leg *leg)
     store_session_loss_reported(leg->session);
 }
 
-void leg_close(struct leg *leg)
+void leg_close(struct leg *leg, void (*done)(void *ctx), void *ctx)
 {
     assert(reactor_is_current(leg->reactor));
 
-    if (leg->session == NULL)
+    if (leg->remote != NULL) {
+        remote_close(leg->remote, done, ctx);
         return;
-    leg_settle_loss(leg);
-    store_session_close(leg->session);
-    leg->session = NULL;
+    }
+    if (leg->session != NULL) {
+        leg_settle_loss(leg);
+        store_session_close(leg->session);
+        leg->session = NULL;
+    }
+    done(ctx);
 }
 
 void leg_submit(struct leg_io *io)
 {
-    assert(io->leg->session != NULL);
+    assert(leg_is_there(io->leg));
     assert(reactor_is_current(io->reactor));
 
+    if (io->leg->remote != NULL) {
+        remote_submit(io);
+        return;
+    }
+    assert(!io->confirm);
     if (io->leg->reactor == io->reactor) {
         leg_deliver(&io->msg);
         return;
@@ -171,8 +292,7 @@ static bool is_zeroing(enum store_opcode opcode)
     return opcode == STORE_OP_WRITE_ZEROES || opcode == STORE_OP_DEALLOCATE;
 }
 
-/* A shard that the store does not know was never written: it holds zeros. */
-static struct status leg_unknown_shard(const struct store_io *s)
+struct status leg_unknown_shard(const struct store_io *s)
 {
     if (s->opcode == STORE_OP_READ)
         memset(s->data.at, 0, s->data.bytes);

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A leg: one disk's store, as one volume's engine sees it.  It hides where the store is: today a
- * store of this process, called directly on the reactor of its disk.
+ * A leg: one disk's store, as one volume's engine sees it.  It hides where the store is: in this
+ * process, and called directly on the reactor of its disk; or on another node (remote.h).
  *
  *     slice ---- leg_submit ---(message, if on another reactor)---> store_submit
  *     slice <--- done ---------(message, if on another reactor)---- store's done
+ *
+ *     slice ---- leg_submit ---(the reactor's own queue)----------> another node
  *
  * A leg counts what a Flush has to cover.  A write is counted on the store's reactor before its
  * completion travels back, and a Flush reads the count there after it was submitted, so that it
  * covers every write whose completion the host has seen (S1).
  *
- * Threading: a leg belongs to its store's reactor.  leg_submit() is called on any reactor of the
- *            node, and calls back there.
+ * Threading: a leg belongs to its reactor: the store's, or home if it is remote.  leg_submit() is
+ *            called on any reactor of the node, and calls back there.
  * Memory:    commands are embedded in the engine's pieces.
  */
 #ifndef VOLUME_LEG_H
@@ -22,9 +24,21 @@
 #include <stdint.h>
 
 #include "io/reactor.h"
+#include "peer/session.h"
 #include "store/store.h"
 
+struct leg;
 struct leg_io;
+struct remote;
+
+/* What becomes of a remote leg after it was opened; on home. */
+struct leg_ops {
+    /* It is away for too long, or does not answer, or has lost what it had; STALE_EPOCH: another
+     * engine has the group.  Again and again. */
+    void (*report)(struct leg *leg, struct status why);
+    /* It has a session, the first one or another. */
+    void (*back)(struct leg *leg);
+};
 
 /* A volume's losses: completed writes that may be gone, and which its host must hear of (S1). */
 struct leg_losses {
@@ -34,13 +48,18 @@ struct leg_losses {
 
 struct leg {
     /* Set while the volume is opened, constant after. */
-    struct store *store; /* NULL: the disk is not available. */
+    struct store *store;   /* NULL: the disk is not available here. */
+    struct remote *remote; /* It is on another node; NULL: it is not. */
+    const struct leg_ops *ops;
     struct reactor *reactor;
     struct store_session *session; /* NULL: could not be opened. */
     uint64_t generation;
-    bool continue_on_loss; /* on-unflushed-loss = continue. */
-    bool has_peers;        /* It is one of several replicas: what it lost others may have. */
-    struct status problem; /* Why there is no session. */
+    bool continue_on_loss;      /* on-unflushed-loss = continue. */
+    bool has_peers;             /* It is one of several replicas: what it lost others may have. */
+    struct status problem;      /* Why there is no session. */
+    struct status outcome;      /* Of leg_describe(). */
+    void (*on_done)(void *ctx); /* Of leg_open(), leg_describe(). */
+    void *done_ctx;
     struct leg_losses *losses;
 
     /* The store's reactor's. */
@@ -60,6 +79,7 @@ struct leg_io {
     void *owner;   /* Whoever asks, and ... */
     unsigned slot; /* ... for which replica. */
     struct leg *leg;
+    bool confirm; /* Of a remote leg: CONFIRM (docs/replication.md, 8.2), whatever store says. */
     struct store_io store;
     struct reactor *reactor; /* Where leg_submit() was called and done will be. */
     void (*done)(struct leg_io *io);
@@ -69,6 +89,12 @@ struct leg_io {
     struct io_msg msg;
     struct io_task task;
     uint64_t written; /* FLUSH: what it covers. */
+
+    /* Private to remote_lane.c. */
+    struct list_node link;
+    uint32_t flew; /* When: in ticks of the lane. */
+    unsigned tries;
+    struct peer_io peer;
 };
 
 /*
@@ -79,10 +105,54 @@ void leg_init(struct leg *leg, struct store *store, struct reactor *reactor, boo
               struct leg_losses *losses);
 
 /*
- * Takes over what opening the session has brought.  leg->loss is not 0 where the host must be told
- * of a loss.  On the store's reactor.
+ * The leg is one of a disk of another node, by this link.  patience_ns: after which it is reported
+ * as being away.  On home.  NO_MEMORY.
  */
-void leg_on_opened(struct leg *leg, const struct store_session_opened *opened);
+struct status leg_init_remote(struct leg *leg, struct link *link, struct uuid disk, uint64_t epoch,
+                              uint64_t patience_ns, const struct leg_ops *ops) MUST_CHECK;
+
+/* It was never opened, or is closed. */
+void leg_fini(struct leg *leg);
+
+/* Whether it can be opened. */
+static inline bool leg_has_store(const struct leg *leg)
+{
+    return leg->store != NULL || leg->remote != NULL;
+}
+
+/*
+ * Opens the session; done when leg->problem says how that went, never from in here.  leg->loss is
+ * not 0 where the host must be told of a loss.  A remote leg is opened again and again until it is
+ * closed: it may be there later.  On the leg's reactor, as are done and all that follows.
+ */
+void leg_open(struct leg *leg, const struct store_volume *volume, uint64_t epoch,
+              void (*done)(void *ctx), void *ctx);
+
+/* Whether commands may be submitted: it has, or had, a session.  On any reactor. */
+bool leg_is_there(const struct leg *leg);
+
+/* Whether its session is up now, with the incarnation that it had. */
+bool leg_is_up(const struct leg *leg);
+
+/*
+ * Keeps a new description of the volume: done with how that went, in leg->outcome.  The leg is up.
+ */
+void leg_describe(struct leg *leg, const struct store_volume *volume, void (*done)(void *ctx),
+                  void *ctx);
+
+/* What opening has brought. */
+void leg_take_opened(struct leg *leg, uint64_t incarnation, uint64_t generation,
+                     bool may_have_lost);
+
+/*
+ * Whether commands without an answer wait for another session (docs/replication.md, 4.3), or end
+ * with UNAVAILABLE: they wait for a member alone.  What had changed its incarnation is taken as it
+ * is now.
+ */
+void leg_keep(struct leg *leg, bool keeps);
+
+/* The engine is fenced: nothing waits any more, and ends with why. */
+void leg_let_go(struct leg *leg, struct status why);
 
 /*
  * One of several replicas: whether what its store may have lost is gone (docs/replication.md, 7.7).
@@ -90,15 +160,26 @@ void leg_on_opened(struct leg *leg, const struct store_session_opened *opened);
  */
 void leg_decide_loss(struct leg *leg, bool lost);
 
-/* Closes the session, if there is one.  Nothing is in flight.  On the store's reactor. */
-void leg_close(struct leg *leg);
+/* Closes the session, if there is one; done follows, perhaps from in here.  Nothing is in flight.
+ */
+void leg_close(struct leg *leg, void (*done)(void *ctx), void *ctx);
+
+/* Commands of this reactor that a remote leg has not answered; most of all, if it is away. */
+uint32_t leg_load(const struct leg *leg, const struct reactor *reactor);
+
+/* For lease_to_ask(): what the leg has on this reactor; of a local one nothing. */
+struct lease_member leg_lease(const struct leg *leg, const struct reactor *reactor);
+
+/* What becomes of a command whose shard the store does not know: it was never written. */
+struct status leg_unknown_shard(const struct store_io *s) MUST_CHECK;
 
 /*
- * Starts a command at the leg's store, which must have a session.  A READ of a shard that the
+ * Starts a command at the leg's store, which must be there.  A READ of a shard that the
  * store does not know fills with zeros (the engine knows that the volume has the shard there; it
  * was never written); a deallocate of one has nothing to do.  A FLUSH without anything to cover
  * does not reach the disk.  Where the disk's incarnation has changed, a FLUSH or FUA is
- * STALE_INCARNATION once, and a loss is noted, unless the volume continues on loss.
+ * STALE_INCARNATION once, and a loss is noted, unless the volume continues on loss.  To a remote
+ * leg READ and WRITE have at most WIRE_BLOCKS_MAX blocks.
  */
 void leg_submit(struct leg_io *io);
 

@@ -65,6 +65,10 @@
 #define VOLUME_STRIPE_UNIT_BYTES_MIN ((uint32_t)4096)
 #define VOLUME_STRIPE_UNIT_BYTES_MAX STORE_IO_BYTES_MAX /* A unit is one command to a store. */
 
+/* How long a replica may be away before the others go on without it: longer than a link takes to
+ * be made again, and short for a host that waits. */
+#define VOLUME_PATIENCE_NS (UINT64_C(1) * 1000000000)
+
 static_assert(VOLUME_SCRATCH_PIECE_BYTES <= BUF_BYTES_MAX, "a piece is one buffer");
 static_assert(VOLUME_ZERO_BYTES_MAX % STORE_BLOCK_BYTES == 0, "whole blocks");
 static_assert(VOLUME_LANES_MAX - VOLUME_LANES_KEPT >= 1024, "many pieces must fit, and the widest");

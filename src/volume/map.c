@@ -8,6 +8,20 @@
 
 /* ---- Legs ---- */
 
+static struct status MUST_CHECK init_leg(struct leg_call *call, const struct volume_disk *disk)
+{
+    struct volume *const v = call->volume;
+    const bool is_remote = disk->store == NULL && disk->link != NULL;
+
+    leg_init(&call->leg, disk->store, is_remote ? v->home : disk->reactor,
+             v->desc.continue_on_unflushed_loss, &v->losses);
+    call->leg.has_peers = v->desc.replicas > 1;
+    if (!is_remote)
+        return STATUS(OK);
+    return leg_init_remote(&call->leg, disk->link, disk->uuid, v->epoch, v->patience_ns,
+                           &members_leg_ops);
+}
+
 static struct status MUST_CHECK add_leg(struct volume *v, const struct volume_disk *disk,
                                         uint32_t *out_index)
 {
@@ -21,26 +35,21 @@ static struct status MUST_CHECK add_leg(struct volume *v, const struct volume_di
     struct leg_call *const call = calloc(1, sizeof *call);
     if (call == NULL)
         return STATUS(NO_MEMORY);
-    leg_init(&call->leg, disk->store, disk->reactor, v->desc.continue_on_unflushed_loss,
-             &v->losses);
-    call->leg.has_peers = v->desc.replicas > 1;
     call->volume = v;
     call->uuid = disk->uuid;
     call->is_new = true;
     snprintf(call->disk, sizeof call->disk, "%s", disk->name);
     *out_index = v->call_count;
     calls[v->call_count++] = call;
-    return STATUS(OK);
+    return init_leg(call, disk);
 }
 
 /* A new leg that came to nothing, because its disk was not there, takes what is there now. */
-static void renew_leg(struct leg_call *call, const struct volume_disk *disk)
+static struct status MUST_CHECK renew_leg(struct leg_call *call, const struct volume_disk *disk)
 {
-    if (!call->is_new || call->leg.session != NULL)
-        return;
-    leg_init(&call->leg, disk->store, disk->reactor, call->volume->desc.continue_on_unflushed_loss,
-             &call->volume->losses);
-    call->leg.has_peers = call->volume->desc.replicas > 1;
+    if (!call->is_new || call->leg.session != NULL || call->leg.remote != NULL)
+        return STATUS(OK);
+    return init_leg(call, disk);
 }
 
 static struct status MUST_CHECK find_leg(struct volume *v, const struct volume_disk *disk,
@@ -49,9 +58,8 @@ static struct status MUST_CHECK find_leg(struct volume *v, const struct volume_d
     for (uint32_t i = 0; i < v->call_count; i++) {
         if (!uuid_equal(v->calls[i]->uuid, disk->uuid))
             continue;
-        renew_leg(v->calls[i], disk);
         *out_index = i;
-        return STATUS(OK);
+        return renew_leg(v->calls[i], disk);
     }
     return add_leg(v, disk, out_index);
 }
@@ -84,11 +92,15 @@ static struct status MUST_CHECK find_number(const struct volume *v, const uint32
     return STATUS(INVALID);
 }
 
-static struct slice *slice_of_leg(const struct volume *v, uint32_t leg)
+/* That of the first disk which is here; copysets of other nodes' disks are spread. */
+static struct slice *slice_of(const struct volume *v, const uint32_t *leg)
 {
-    const struct leg *const l = &v->calls[leg]->leg;
-
-    return &v->slices[l->store != NULL ? l->reactor->index : 0];
+    for (uint32_t slot = 0; slot < v->desc.replicas; slot++) {
+        const struct leg *const l = &v->calls[leg[slot]]->leg;
+        if (l->store != NULL)
+            return &v->slices[l->reactor->index];
+    }
+    return &v->slices[v->calls[leg[0]]->leg.remote != NULL ? v->copyset_count % v->slice_count : 0];
 }
 
 static struct status MUST_CHECK add_copyset(struct volume *v, const uint32_t *leg,
@@ -107,7 +119,9 @@ static struct status MUST_CHECK add_copyset(struct volume *v, const uint32_t *le
         return STATUS(NO_MEMORY);
     cs->number = number;
     memcpy(cs->leg, leg, sizeof cs->leg);
-    cs->slice = slice_of_leg(v, leg[0]);
+    cs->slice = slice_of(v, leg);
+    for (uint32_t slot = 0; slot < v->desc.replicas; slot++)
+        cs->remote |= v->calls[leg[slot]]->leg.remote != NULL ? (uint8_t)(1u << slot) : 0;
     cs->members = v->desc.replicas == 1 ? 1 : (uint8_t)group_members(group_of(v), number);
     list_init(&cs->held);
     cs->sources = cs->members; /* Who is not one is found when the volume is taken over. */
@@ -201,8 +215,12 @@ static struct status MUST_CHECK map_fill(struct volume *v, const struct volume_c
     map->leg_count = v->call_count;
     map->copyset_count = v->copyset_count;
     memcpy(map->copysets, v->copysets, v->copyset_count * sizeof *map->copysets);
-    for (uint32_t i = 0; i < v->call_count; i++)
+    map->piece_bytes_max = BUF_BYTES_MAX;
+    for (uint32_t i = 0; i < v->call_count; i++) {
         map->legs[i] = &v->calls[i]->leg;
+        if (map->legs[i]->remote != NULL) /* With their CRCs they are to fit a buffer there. */
+            map->piece_bytes_max = (uint64_t)WIRE_BLOCKS_MAX * STORE_BLOCK_BYTES;
+    }
     return STATUS(OK);
 }
 

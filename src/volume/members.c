@@ -42,6 +42,13 @@ static struct leg_call *call_of(struct leg *leg)
     return CONTAINER_OF(leg, struct leg_call, leg);
 }
 
+/* It has been taken in, and is settled: the leg may be reported again. */
+static void forget_report(struct leg_call *call)
+{
+    call->members.suspect = false;
+    atomic_store(&call->members.reported, false);
+}
+
 /* ---- Rounds of messages ---- */
 
 static void round_on_posted(struct io_msg *msg)
@@ -134,6 +141,8 @@ static void spread(struct volume *v)
 static void tell_fence(struct volume *v)
 {
     v->members.fence_told = true;
+    for (uint32_t i = 0; i < v->call_count; i++)
+        leg_let_go(&v->calls[i]->leg, STATUS(FENCED));
     spread(v);
 }
 
@@ -256,7 +265,7 @@ static void set_all(struct volume *v)
     round_begin(v, MEMBERS_SETTING);
     for (uint32_t i = 0; i < v->call_count; i++) {
         struct leg_call *const call = v->calls[i];
-        if (call->leg.session == NULL || !set_gather(v, call))
+        if (!leg_is_there(&call->leg) || !set_gather(v, call))
             continue;
         v->members.pending++;
         call->members.msg.deliver = set_deliver;
@@ -315,8 +324,10 @@ static void members_end(struct volume *v)
     m->state = MEMBERS_IDLE;
     if (m->committed) {
         *m->group = *m->next;
-        if (m->leaving != NULL)
-            m->leaving->members.suspect = false;
+        if (m->leaving != NULL) {
+            forget_report(m->leaving);
+            leg_keep(&m->leaving->leg, false); /* 6.5: commands stop waiting for it. */
+        }
     }
     m->committed = false;
     m->leaving = NULL;
@@ -399,7 +410,7 @@ void members_view(const struct volume *v, struct group_session *items, struct gr
 
     for (uint32_t i = 0; i < v->call_count; i++) {
         const struct leg_call *const call = v->calls[i];
-        if (call->leg.session != NULL && !call->members.suspect)
+        if (leg_is_up(&call->leg) && !call->members.suspect)
             items[count++] = (struct group_session) {
                 .disk = call->uuid,
                 .incarnation = atomic_load(&call->leg.incarnation_now),
@@ -435,10 +446,12 @@ static bool exclude(struct volume *v, struct leg_call *call, struct group_sessio
             log_warning(v->log, "volume '%s': writes wait for disk '%s' (%s): %s", v->desc.name,
                         call->disk, status_text(call->members.why), reason.s);
         call->members.told = true;
+        if (status_is(call->members.why, STATUS_TIMED_OUT))
+            forget_report(call); /* It may answer yet; if not, it is reported again. */
         return false;
     }
     if (m->next->sequence == m->group->sequence) { /* It is no member. */
-        call->members.suspect = false;
+        forget_report(call);
         return false;
     }
     m->leaving = call;
@@ -496,6 +509,10 @@ static void on_report(struct io_msg *msg)
 {
     struct leg_call *const call = CONTAINER_OF(msg, struct leg_call, members.report_msg);
 
+    if (status_is(call->members.why, STATUS_UNAVAILABLE) && leg_is_up(&call->leg)) {
+        atomic_store(&call->members.reported, false); /* It was away, and is back. */
+        return;
+    }
     call->members.suspect = true;
     members_run(call->volume);
 }
@@ -519,7 +536,7 @@ uint32_t volume_get_problems(const struct volume *v, struct volume_disk_state *o
     assert(reactor_is_current(v->home));
     for (uint32_t i = 0; i < v->call_count && count < room; i++) {
         const struct leg_call *const call = v->calls[i];
-        const bool has_session = call->leg.session != NULL;
+        const bool has_session = leg_is_up(&call->leg);
         if (has_session && !call->members.suspect)
             continue;
         out_disks[count++] = (struct volume_disk_state) {
@@ -530,3 +547,35 @@ uint32_t volume_get_problems(const struct volume *v, struct volume_disk_state *o
     }
     return count;
 }
+
+/* ---- Remote legs ---- */
+
+static void leg_on_report(struct leg *leg, struct status why)
+{
+    struct volume *const v = call_of(leg)->volume;
+
+    if (status_is(why, STATUS_STALE_EPOCH))
+        members_fence(v); /* 7.8 */
+    else if (leg->has_peers)
+        members_report(v, leg, why);
+}
+
+/*
+ * It has a session again, and what waited for that has gone on: an exclusion that could not be
+ * made, or was not begun, is none of it any more.  4.4: with another incarnation it stays suspect.
+ */
+static void leg_on_back(struct leg *leg)
+{
+    struct leg_call *const call = call_of(leg);
+    struct members *const m = &call->volume->members;
+
+    if (atomic_load(&leg->incarnation_now) != leg->incarnation || m->leaving == call)
+        return;
+    call->members.told = false;
+    if (call->members.suspect) /* Otherwise a report may be on its way. */
+        forget_report(call);
+    if (m->group != NULL)
+        members_run(call->volume);
+}
+
+const struct leg_ops members_leg_ops = { leg_on_report, leg_on_back };

@@ -101,6 +101,9 @@ void members_fence(struct volume *v);
 /* A fenced slice: a round, or the settling of a region, has ended. */
 void members_slice_quiet(struct slice *s);
 
+/* What remote legs have to say: reports; and whoever is back is suspected no longer. */
+extern const struct leg_ops members_leg_ops;
+
 /* Any reactor: a member has not executed a command, for this reason. */
 void members_report(struct volume *v, struct leg *leg, struct status why);
 

@@ -27,7 +27,7 @@ static bool lost_unflushed(const struct volume *v)
 
     for (uint32_t i = 0; i < v->call_count; i++) {
         const struct leg_call *const call = v->calls[i];
-        if (call->leg.session != NULL && !call->leg.may_have_lost)
+        if (leg_is_up(&call->leg) && !call->leg.may_have_lost)
             items[whole.count++] = (struct group_session) {
                 .disk = call->uuid,
                 .incarnation = atomic_load(&call->leg.incarnation_now),
@@ -121,7 +121,7 @@ static void list_deliver(struct io_msg *msg)
 
 static bool is_member(const struct leg_call *call)
 {
-    return call->leg.session != NULL && group_has_member(call->volume->members.group, call->uuid);
+    return leg_is_there(&call->leg) && group_has_member(call->volume->members.group, call->uuid);
 }
 
 void takeover_read_lists(struct volume *v)

@@ -74,12 +74,12 @@ void leg_call_return(struct leg_call *call)
 
 static bool has_store(const struct leg_call *call)
 {
-    return call->leg.store != NULL;
+    return leg_has_store(&call->leg);
 }
 
-static bool has_session(const struct leg_call *call)
+static bool is_there(const struct leg_call *call)
 {
-    return call->leg.session != NULL;
+    return leg_is_there(&call->leg);
 }
 
 /* ---- Opening ---- */
@@ -159,8 +159,10 @@ static void volume_free(struct volume *v)
     for (unsigned i = 0; i < v->slice_count; i++)
         slice_fini(&v->slices[i]);
     free(v->slices);
-    for (uint32_t i = 0; i < v->call_count; i++)
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        leg_fini(&v->calls[i]->leg);
         free(v->calls[i]);
+    }
     free(v->calls);
     volume_map_destroy(v->map);
     for (uint32_t i = 0; i < v->copyset_count; i++)
@@ -171,32 +173,22 @@ static void volume_free(struct volume *v)
     free(v);
 }
 
-static void open_on_session(void *ctx, const struct store_session_opened *opened)
+static void on_leg_done(void *ctx)
 {
-    struct leg_call *call = ctx;
-
-    leg_on_opened(&call->leg, opened);
-    leg_call_return(call);
+    leg_call_return(ctx);
 }
 
 static void open_deliver(struct io_msg *msg)
 {
     struct leg_call *call = CONTAINER_OF(msg, struct leg_call, msg);
-    const struct store_session_config config = {
-        .volume = call->volume->desc,
-        .group = 0,
-        .epoch = call->volume->epoch,
-    };
 
-    const struct status st = store_session_open(call->leg.store, &config, open_on_session, call);
-    if (!status_ok(st))
-        open_on_session(call, &(struct store_session_opened) { .status = st });
+    leg_open(&call->leg, &call->volume->desc, call->volume->epoch, on_leg_done, call);
 }
 
 /* Takes in one leg, reporting what a person should know. */
 static void open_take_leg(struct volume *v, const struct leg_call *call)
 {
-    if (call->leg.session == NULL) {
+    if (!leg_is_there(&call->leg)) {
         log_warning(v->log, "volume '%s': disk '%s': %s: its shards answer errors", v->desc.name,
                     call->disk, status_text(call->leg.problem));
         return;
@@ -226,7 +218,7 @@ static struct status open_outcome(struct volume *v)
             return call->leg.problem;
         }
         open_take_leg(v, call);
-        if (call->leg.session != NULL)
+        if (leg_is_there(&call->leg))
             sessions++;
         else
             problem = call->leg.problem;
@@ -238,14 +230,13 @@ static void close_deliver(struct io_msg *msg)
 {
     struct leg_call *call = CONTAINER_OF(msg, struct leg_call, msg);
 
-    leg_close(&call->leg);
-    leg_call_return(call);
+    leg_close(&call->leg, on_leg_done, call);
 }
 
 static void volume_start_closing(struct volume *v)
 {
     sm_move(&v->sm, VOL_CLOSING);
-    volume_round_legs(v, has_session, close_deliver);
+    volume_round_legs(v, has_store, close_deliver);
 }
 
 /* Where there are replicas, their rounds and changes of members end first. */
@@ -427,6 +418,8 @@ struct status volume_open(const struct volume_config *config,
     v->epoch = config->epoch;
     v->waited = config->waited;
     v->deleting = config->deleting;
+    v->patience_ns =
+        config->replica_timeout_ns > 0 ? config->replica_timeout_ns : VOLUME_PATIENCE_NS;
     v->on_opened = done;
     v->ctx = ctx;
     sm_init(&v->sm, volume_states, VOL_OPENING);
@@ -477,7 +470,7 @@ static void delete_deliver(struct io_msg *msg)
 static void volume_start_deleting(struct volume *v)
 {
     sm_move(&v->sm, VOL_DELETING);
-    volume_round_legs(v, has_session, delete_deliver);
+    volume_round_legs(v, is_there, delete_deliver);
 }
 
 void volume_delete(struct volume *v, void (*done)(void *ctx, struct status status), void *ctx)

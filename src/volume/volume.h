@@ -19,6 +19,7 @@
 
 struct buf_pool;
 struct group;
+struct link;
 struct volume;
 
 /* A disk that the volume's shards may lie on. */
@@ -27,6 +28,7 @@ struct volume_disk {
     struct store *store;     /* NULL: not available. */
     struct reactor *reactor; /* The store's; not used without a store. */
     struct uuid uuid;        /* By which it is known again. */
+    struct link *link;       /* Without a store: to the node that has it; NULL: none. */
 };
 
 /* Where one shard lies.  Fixed when the volume is created or grows. */
@@ -71,6 +73,9 @@ struct volume_config {
     const struct volume_placement *shards; /* As many as the layout has; copied. */
     uint32_t shard_count;
     uint32_t commands_max; /* Host commands at a time, per slice; 0: VOLUME_COMMANDS_MAX. */
+    /* A replica that is away, or does not answer, for so long is excluded, if it can be
+     * (docs/replication.md, 6.1); 0: VOLUME_PATIENCE_NS. */
+    uint64_t replica_timeout_ns;
     struct log *log;
 };
 
@@ -83,7 +88,8 @@ struct status volume_check(const struct store_volume *desc, char *problem,
 
 /*
  * Opens sessions at the stores of the volume's shards; the first write creates a shard.  Shards
- * of a disk that is not available answer UNAVAILABLE, the others are served.  done on reactor 0:
+ * of a disk that is not available answer UNAVAILABLE, the others are served; to disks of other
+ * nodes it gives replica_timeout_ns.  done on reactor 0:
  * INVALID or UNSUPPORTED as volume_check() says, STALE_EPOCH if a disk knows a newer engine,
  * UNAVAILABLE if there is no disk at all.  NO_MEMORY is returned here, and done is never called,
  * if not even the call can be remembered.

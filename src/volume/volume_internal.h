@@ -4,7 +4,7 @@
  *
  *   command.c   front end, on the host's reactor: host command -> pieces, and back
  *   slice.c     on the slice's reactor: piece -> overlap order
- *   fanout.c    there: piece -> replicas of its copyset, and back
+ *   fanout.c    there: piece -> replicas of its copyset, and back      confirm.c  leases
  *   members.c   on home: which replicas are in sync
  *   rounds.c    on the slice's reactor: closing regions
  *   range_copy.c  there: making replicas equal in a range      settling.c  ... in listed regions
@@ -39,7 +39,8 @@ struct slice;
 
 /*
  * The legs on which a shard's replicas lie, one for each slot, and what the slice knows of them.
- * All shards of the same tuple share it, and one slice owns them: the one on the reactor of slot 0.
+ * All shards of the same tuple share it, and one slice owns them: the one on the reactor of the
+ * first disk that is on this node.
  * Sets of slots are bit masks.
  *
  * A volume of one replica has copysets of one leg, which is the member for ever.
@@ -47,6 +48,7 @@ struct slice;
 struct copyset {
     uint32_t number;                   /* In the group's record. */
     uint32_t leg[VOLUME_REPLICAS_MAX]; /* Index into the map's legs; COPYSET_NO_LEG. */
+    uint8_t remote;                    /* Slots on other nodes. */
     struct slice *slice;
 
     /* The slice's. */
@@ -73,6 +75,7 @@ struct volume_map {
     uint32_t copyset_count;
     uint32_t *shards; /* Of each its copyset. */
     uint32_t shard_count;
+    uint64_t piece_bytes_max; /* Of blocks in one command to a leg. */
 };
 
 /*
@@ -103,12 +106,14 @@ struct piece {
 
     /* The owner's: fanout.c. */
     struct copyset *copyset;
-    struct leg_io *legs; /* One for each replica of the volume. */
-    uint8_t pending;     /* Slots whose answer is awaited. */
-    uint8_t done;        /* Slots that have executed it. */
-    uint8_t failed;      /* Slots that have answered otherwise. */
-    bool list_full;      /* A store has too many open regions. */
-    uint32_t tick;       /* 0: it changes nothing, or nobody follows it. */
+    struct leg_io *legs;  /* One for each replica of the volume. */
+    uint8_t pending;      /* Slots whose answer is awaited. */
+    uint8_t done;         /* Slots that have executed it. */
+    uint8_t failed;       /* Slots that have answered otherwise. */
+    uint8_t unconfirmed;  /* READ: slots that have not given a lease (confirm.c). */
+    uint64_t received_ns; /* READ: a time since it came. */
+    bool list_full;       /* A store has too many open regions. */
+    uint32_t tick;        /* 0: it changes nothing, or nobody follows it. */
     void (*on_fanned)(struct piece *piece);
     void (*on_settled)(struct piece *piece); /* It may go on: settling_admits(). */
 
@@ -211,6 +216,7 @@ struct volume {
     struct slice *slices;
     unsigned slice_count;
     uint64_t epoch;
+    uint64_t patience_ns; /* With replicas on other nodes. */
     bool waited;
     bool deleting; /* It has no group any more. */
     struct leg_losses losses;
@@ -362,11 +368,25 @@ void fanout_refuse(struct piece *p, struct status status);
 /* Of some slots of a copyset, those whose legs have a session. */
 unsigned fanout_reachable(const struct copyset *cs, unsigned slots);
 
+/* All that were asked for a lease have answered. */
+void fanout_confirmed(struct piece *p);
+
 /* What waited for the copyset's members, or for the slice to be fenced, goes on. */
 void fanout_members_changed(struct copyset *cs);
 
 /* slice.refuse_task */
 void fanout_end_refused(struct io_task *task);
+
+/* ---- confirm.c ---- */
+
+/* A read begins. */
+void confirm_begin(struct piece *p);
+
+/*
+ * Whether a read that has its blocks may be completed.  Otherwise the members that have to say so
+ * are asked, those that can be, and fanout_confirmed() follows if p->pending is not 0.
+ */
+bool confirm_admits(struct piece *p);
 
 /* ---- slice.c ---- */
 

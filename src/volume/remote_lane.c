@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A remote leg's commands, on one reactor.
+ *
+ *   submit --> flying --(answer)--> done
+ *                ^  |
+ *                |  +--(no answer: lost, or stale)--> kept --(another session)--> flying
+ *                |                                     |
+ *                +-- kept, while there is no session --+--(let go, changed)--> done, failed
+ */
+#include <assert.h>
+
+#include "base/atomic_max.h"
+#include "volume/remote.h"
+
+#define LATE_TICKS 10
+#define TRIES_MAX  2 /* With CRCs that are wrong (2.4). */
+
+static void place(struct remote_lane *lane, struct leg_io *io);
+
+static bool is_change(const struct leg_io *io)
+{
+    const enum store_opcode opcode = io->store.opcode;
+
+    return !io->confirm && (opcode == STORE_OP_WRITE || opcode == STORE_OP_WRITE_ZEROES ||
+                            opcode == STORE_OP_DEALLOCATE || opcode == STORE_OP_MERGE_REGIONS);
+}
+
+static bool is_flush(const struct leg_io *io)
+{
+    return !io->confirm && io->store.opcode == STORE_OP_FLUSH;
+}
+
+/* Blocks, Flushes and leases have somebody who waits, and somebody who can exclude the replica;
+ * what the engine tells or asks the disk fails instead, so that the exclusion need not wait. */
+static bool can_wait(const struct leg_io *io)
+{
+    return io->confirm || io->store.opcode <= STORE_OP_FLUSH ||
+           io->store.opcode == STORE_OP_CLOSE_REGIONS;
+}
+
+/* ---- The end of commands ---- */
+
+static void on_task(struct io_task *task)
+{
+    struct remote_lane *const lane = CONTAINER_OF(task, struct remote_lane, task);
+    struct list ended;
+    struct list_node *n;
+
+    list_init(&ended);
+    list_splice_back(&ended, &lane->ended);
+    while ((n = list_pop_front(&ended)) != NULL) {
+        struct leg_io *const io = CONTAINER_OF(n, struct leg_io, link);
+        io->done(io);
+    }
+}
+
+static void end_later(struct remote_lane *lane, struct leg_io *io, struct status status)
+{
+    io->status = status;
+    list_push_back(&lane->ended, &io->link);
+    reactor_defer(lane->peer.end->reactor, &lane->task);
+}
+
+/* Ends of what is kept that which may not wait, or all. */
+static void end_kept(struct remote_lane *lane, bool all)
+{
+    LIST_FOR_EACH (n, &lane->kept) {
+        struct leg_io *const io = CONTAINER_OF(n, struct leg_io, link);
+        if (!all && can_wait(io))
+            continue;
+        list_remove(n);
+        end_later(lane, io, lane->view.why);
+    }
+}
+
+static void end_kept_flushes(struct remote_lane *lane)
+{
+    LIST_FOR_EACH (n, &lane->kept) {
+        struct leg_io *const io = CONTAINER_OF(n, struct leg_io, link);
+        if (!is_flush(io) && !(is_change(io) && io->store.fua))
+            continue;
+        list_remove(n);
+        end_later(lane, io, STATUS(STALE_INCARNATION));
+    }
+}
+
+/* ---- Answers ---- */
+
+static void post_stale(struct remote_lane *lane)
+{
+    atomic_store(&lane->stale_number, lane->peer.number);
+    if (!atomic_exchange(&lane->stale_posted, true))
+        reactor_post(lane->remote->leg->reactor, &lane->stale_msg);
+}
+
+static void stale_deliver(struct io_msg *msg)
+{
+    struct remote_lane *const lane = CONTAINER_OF(msg, struct remote_lane, stale_msg);
+
+    atomic_store(&lane->stale_posted, false);
+    remote_on_stale(lane->remote, atomic_load(&lane->stale_number));
+}
+
+static void late_deliver(struct io_msg *msg)
+{
+    struct remote_lane *const lane = CONTAINER_OF(msg, struct remote_lane, late_msg);
+
+    atomic_store(&lane->late_posted, false);
+    remote_on_late(lane->remote);
+}
+
+/*
+ * The session has ended for it, and another one may carry it out: twice is once (4.3).  Whether
+ * there will be another is found where it is opened: STALE_EPOCH then fences the engine (7.8).
+ */
+static bool is_for_another_session(const struct peer_io *peer)
+{
+    return peer->lost || status_is(peer->status, STATUS_STALE_EPOCH) ||
+           status_is(peer->status, STATUS_STALE_SESSION) ||
+           status_is(peer->status, STATUS_STALE_INCARNATION) ||
+           status_is(peer->status, STATUS_UNAVAILABLE) || status_is(peer->status, STATUS_CANCELED);
+}
+
+static struct status outcome(struct leg_io *io)
+{
+    struct remote *const r = io->leg->remote;
+
+    if (io->confirm)
+        return io->peer.status;
+    if (status_is(io->peer.status, STATUS_UNKNOWN_SHARD))
+        return leg_unknown_shard(&io->store);
+    if (status_is(io->peer.status, STATUS_BAD_DIGEST) && io->store.opcode == STORE_OP_READ)
+        return STATUS(MEDIA_READ); /* Another member may have it. */
+    if (!status_ok(io->peer.status))
+        return io->peer.status;
+    if (is_flush(io))
+        atomic_max_u64(&r->flushed, io->written);
+    else if (is_change(io) && !io->store.fua)
+        atomic_fetch_add(&r->written, 1);
+    return STATUS(OK);
+}
+
+static void on_peer(struct peer_io *peer)
+{
+    struct leg_io *const io = CONTAINER_OF(peer, struct leg_io, peer);
+    struct remote_lane *const lane = &io->leg->remote->lanes[io->reactor->index];
+
+    list_remove(&io->link);
+    lane->flying_count--;
+    if (is_for_another_session(peer)) {
+        if (!peer->lost && peer->number == lane->peer.number)
+            peer_lane_detach(&lane->peer); /* That it is not ready may be all it has said. */
+        if (!peer->lost && !lane->peer.up && lane->view.go)
+            post_stale(lane);
+        place(lane, io);
+    } else if (status_is(peer->status, STATUS_BAD_DIGEST) && ++io->tries < TRIES_MAX) {
+        place(lane, io);
+    } else {
+        io->status = outcome(io);
+        io->done(io);
+    }
+}
+
+/* ---- On their way ---- */
+
+static void watch(struct remote_lane *lane)
+{
+    struct reactor *const reactor = lane->peer.end->reactor;
+
+    io_timer_arm(&lane->timer, reactor, reactor_now_ns(reactor) + lane->remote->tick_ns);
+}
+
+/* 6.1: as for being away, ticks are counted, not time. */
+static void on_timer(struct io_timer *timer)
+{
+    struct remote_lane *const lane = CONTAINER_OF(timer, struct remote_lane, timer);
+    const struct list_node *const first = list_first(&lane->flying);
+
+    if (first == NULL)
+        return;
+    lane->ticks++;
+    if (lane->ticks - CONTAINER_OF(first, const struct leg_io, link)->flew > LATE_TICKS &&
+        !atomic_exchange(&lane->late_posted, true))
+        reactor_post(lane->remote->leg->reactor, &lane->late_msg);
+    watch(lane);
+}
+
+static void fly(struct remote_lane *lane, struct leg_io *io)
+{
+    list_push_back(&lane->flying, &io->link);
+    lane->flying_count++;
+    io->flew = lane->ticks;
+    if (!io_timer_armed(&lane->timer))
+        watch(lane);
+    io->store.generation = io->leg->generation;
+    io->store.incarnation = lane->view.incarnation;
+    io->peer.store = io->confirm ? NULL : &io->store;
+    io->peer.done = on_peer;
+    peer_submit(&lane->peer, &io->peer);
+}
+
+static void place(struct remote_lane *lane, struct leg_io *io)
+{
+    const bool kept = lane->view.keeps && (!lane->view.late || can_wait(io));
+
+    if (lane->view.go && lane->peer.up)
+        fly(lane, io);
+    else if (kept)
+        list_push_back(&lane->kept, &io->link);
+    else
+        end_later(lane, io, lane->view.why);
+}
+
+void remote_submit(struct leg_io *io)
+{
+    struct remote *const r = io->leg->remote;
+    struct remote_lane *const lane = &r->lanes[io->reactor->index];
+
+    list_node_init(&io->link);
+    io->tries = 0;
+    io->written = atomic_load(&r->written);
+    if (is_flush(io) && io->written == atomic_load(&r->flushed)) {
+        end_later(lane, io, STATUS(OK));
+        return;
+    }
+    if (is_change(io))
+        atomic_max_u64(&r->tick_max, io->store.tick);
+    place(lane, io);
+}
+
+/* ---- What home tells ---- */
+
+static void resend(struct remote_lane *lane)
+{
+    struct list kept;
+    struct list_node *n;
+
+    list_init(&kept);
+    list_splice_back(&kept, &lane->kept);
+    while ((n = list_pop_front(&kept)) != NULL)
+        place(lane, CONTAINER_OF(n, struct leg_io, link));
+}
+
+void remote_lane_take(struct remote_lane *lane, const struct remote_view *view)
+{
+    const bool same = lane->peer.up && lane->peer.number == (uint32_t)view->ticket.number;
+
+    lane->view = *view;
+    if (!view->go)
+        peer_lane_detach(&lane->peer);
+    else if (!same)
+        peer_lane_attach(&lane->peer, &view->ticket);
+    if (list_empty(&lane->flying))
+        io_timer_disarm(&lane->timer);
+    if (view->lost_flushes)
+        end_kept_flushes(lane);
+    if (lane->view.go && lane->peer.up)
+        resend(lane);
+    else if (!view->keeps || view->late)
+        end_kept(lane, !view->keeps);
+}
+
+void remote_lane_init(struct remote *r, unsigned reactor)
+{
+    struct remote_lane *const lane = &r->lanes[reactor];
+
+    lane->remote = r;
+    peer_lane_init(&lane->peer, r->link, reactor);
+    list_init(&lane->flying);
+    list_init(&lane->kept);
+    list_init(&lane->ended);
+    io_task_init(&lane->task, on_task);
+    io_timer_init(&lane->timer, on_timer);
+    lane->stale_msg.deliver = stale_deliver;
+    lane->late_msg.deliver = late_deliver;
+}

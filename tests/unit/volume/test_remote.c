@@ -1,0 +1,813 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Replicas on other nodes: what becomes of commands when a session is lost (4.3, 4.4), when a
+ * replica is away (6.1), and of reads when a lease has run out (8.2).
+ */
+#include "replicas_case.h"
+#include "unit/peer/peer_world.h"
+
+#define STORES     2 /* Disks 1 and 2; disk 0 is here. */
+#define REPLICAS   3
+#define SLOT_BYTES BUF_BYTES_MAX
+#define SHARD      ((uint64_t)2 << 20)
+#define SOON_NS    (50 * NS_PER_MS)
+#define LEASE_OVER (300 * NS_PER_MS)
+#define PATIENCE   (1 * NS_PER_S)
+
+struct world {
+    struct peer_world *w;
+    struct store store; /* Of disk 0. */
+    struct link *links[STORES];
+    struct volume_disk disks[REPLICAS];
+    struct volume_placement placement[8];
+    struct buf_pool *scratch[PW_ENGINE_REACTORS];
+    struct volume_config config;
+    struct meta meta;
+    struct volume *volume;
+    struct status open_status;
+    bool opened, closed;
+    uint8_t *memory;
+};
+
+struct task {
+    struct nvme_ns_req req;
+    bool busy;
+    struct status status;
+};
+
+/* ---- The volume ---- */
+
+static struct fake_peer *peer(const struct world *c, unsigned store)
+{
+    return c->w->stores[store].peer;
+}
+
+static void world_group(struct world *c)
+{
+    struct group *const g = &c->meta.record;
+    struct group_reason reason;
+
+    g->copyset_count = 1;
+    for (unsigned r = 0; r < c->config.volume.replicas; r++)
+        g->copysets[0].slots[r] =
+            (struct group_slot) { .state = GROUP_SLOT_IN,
+                                  .disk = c->disks[r].uuid,
+                                  .incarnation = c->disks[r].link == NULL ? 1 : 0x500000001 };
+    assert_int_equal(group_take_epoch(g, (struct uuid) { { 99 } }, g, &reason).code, STATUS_OK);
+    c->config.group = g;
+    c->config.epoch = g->epoch;
+}
+
+/* Replicas here and on two other nodes; without a local one, on these alone. */
+static struct world *world_create(bool local, unsigned min_in_sync)
+{
+    static const char *const names[] = { "node-1/disk-1", "node-2/disk-1", "node-3/disk-1" };
+    struct world *const c = calloc(1, sizeof *c);
+    const unsigned first = local ? 0 : 1;
+
+    c->w = peer_world_start(STORES, 2, min_in_sync);
+    fake_store_init(&c->store, c->w->reactors[0], SHARD);
+    for (unsigned i = 0; i < STORES; i++)
+        c->links[i] = pw_link(c->w, i);
+    for (unsigned i = 0; i + first < REPLICAS; i++)
+        c->disks[i] =
+            (struct volume_disk) { .name = names[i + first],
+                                   .uuid = { { (uint8_t)(0xd0 + i + first) } },
+                                   .store = i + first == 0 ? &c->store : NULL,
+                                   .reactor = c->w->reactors[0],
+                                   .link = i + first == 0 ? NULL : c->links[i + first - 1] };
+    for (unsigned i = 0; i < PW_ENGINE_REACTORS; i++)
+        assert_true(
+            status_ok(buf_pool_create(c->w->reactors[i], VOLUME_SCRATCH_BYTES, &c->scratch[i])));
+    for (unsigned i = 0; i < ARRAY_COUNT(c->placement); i++)
+        for (unsigned r = 0; r < REPLICAS - first; r++)
+            c->placement[i].disk[r] = r;
+    c->config = (struct volume_config) {
+        .volume = { .uuid = { { 0x70 } },
+                    .name = "db1",
+                    .bytes = 4 * SHARD,
+                    .shard_bytes = SHARD,
+                    .lba_bytes = 4096,
+                    .stripe_unit_bytes = 512 << 10,
+                    .stripe_width = 1,
+                    .replicas = REPLICAS - first,
+                    .min_in_sync = min_in_sync },
+        .reactors = c->w->reactors,
+        .reactor_count = PW_ENGINE_REACTORS,
+        .scratch = c->scratch,
+        .disks = c->disks,
+        .disk_count = REPLICAS - first,
+        .shards = c->placement,
+        .shard_count = 4,
+        .meta = &meta_ops,
+        .meta_ctx = &c->meta,
+        .log = &c->w->log,
+    };
+    c->meta.home = c->w->reactors[0];
+    c->memory = aligned_alloc(4096, 8 * SLOT_BYTES);
+    world_group(c);
+    return c;
+}
+
+static void on_world_opened(void *ctx, struct status status, struct volume *volume)
+{
+    struct world *const c = ctx;
+
+    c->open_status = status;
+    c->volume = volume;
+    c->opened = true;
+}
+
+static struct status world_open(struct world *c)
+{
+    c->opened = false;
+    assert_true(status_ok(volume_open(&c->config, on_world_opened, c)));
+    pw_wait(c->w, &c->opened);
+    return c->open_status;
+}
+
+static struct world *world_opened(bool local, unsigned min_in_sync)
+{
+    struct world *const c = world_create(local, min_in_sync);
+
+    assert_int_equal(world_open(c).code, STATUS_OK);
+    return c;
+}
+
+static void on_world_closed(void *ctx)
+{
+    ((struct world *)ctx)->closed = true;
+}
+
+static void world_destroy(struct world *c)
+{
+    if (c->volume != NULL) {
+        volume_close(c->volume, on_world_closed, c);
+        pw_wait(c->w, &c->closed);
+    }
+    for (unsigned i = 0; i < STORES; i++) {
+        fake_peer_release(peer(c, i));
+        pw_block(c->w, i, false);
+        pw_put(c->w, c->links[i]);
+    }
+    pw_run(c->w, NS_PER_S);
+    fake_store_fini(&c->store);
+    for (unsigned i = 0; i < PW_ENGINE_REACTORS; i++)
+        buf_pool_destroy(c->scratch[i]);
+    peer_world_stop(c->w);
+    free(c->memory);
+    free(c);
+}
+
+/* ---- Commands ---- */
+
+static void on_task_done(struct nvme_ns_req *req)
+{
+    struct task *const t = CONTAINER_OF(req, struct task, req);
+
+    assert_true(t->busy);
+    t->busy = false;
+    t->status = req->status;
+}
+
+static void begin(struct world *c, struct task *t, unsigned slot, unsigned reactor,
+                  enum nvme_ns_opcode opcode, uint64_t offset, uint64_t bytes)
+{
+    const bool data = opcode == NVME_NS_READ || opcode == NVME_NS_WRITE;
+    const bool fua = t->req.fua;
+
+    t->req = (struct nvme_ns_req) { .opcode = opcode,
+                                    .fua = fua,
+                                    .offset = offset,
+                                    .bytes = bytes,
+                                    .data = { c->memory + slot * SLOT_BYTES, data ? bytes : 0 },
+                                    .reactor = c->w->reactors[reactor],
+                                    .done = on_task_done };
+    list_node_init(&t->req.link);
+    t->busy = true;
+    volume_ns(c->volume)->ops->submit(volume_ns(c->volume), &t->req);
+}
+
+static struct status finish(struct world *c, struct task *t, uint64_t within_ns)
+{
+    pw_run(c->w, within_ns);
+    return t->busy ? STATUS(BUSY) : t->status;
+}
+
+static struct status do_one(struct world *c, unsigned reactor, enum nvme_ns_opcode opcode,
+                            uint64_t offset, uint64_t bytes)
+{
+    struct task t = { 0 };
+
+    begin(c, &t, 0, reactor, opcode, offset, bytes);
+    return finish(c, &t, SOON_NS);
+}
+
+static void paint(struct world *c, unsigned slot, uint64_t bytes, uint8_t value)
+{
+    memset(c->memory + slot * SLOT_BYTES, value, bytes);
+}
+
+static struct status write_one(struct world *c, unsigned reactor, uint64_t offset, uint64_t bytes,
+                               uint8_t value)
+{
+    paint(c, 0, bytes, value);
+    return do_one(c, reactor, NVME_NS_WRITE, offset, bytes);
+}
+
+/* What a remote disk has at an offset of the volume. */
+static uint8_t byte_at(const struct world *c, unsigned store, uint64_t offset)
+{
+    const uint8_t *const shard = peer(c, store)->shards[offset / SHARD];
+
+    return shard == NULL ? 0 : shard[offset % SHARD];
+}
+
+static bool is_in(const struct world *c, unsigned replica)
+{
+    return group_has_member(&c->meta.record, c->disks[replica].uuid);
+}
+
+/* ---- All is well ---- */
+
+/* R1: all have it, from whatever reactor it came, and however large it is. */
+static void writes_reach_all(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(true, 2);
+
+    for (unsigned reactor = 0; reactor < 2; reactor++) {
+        const uint64_t at = reactor * SHARD;
+        assert_int_equal(write_one(c, reactor, at, SLOT_BYTES, 0x11).code, STATUS_OK);
+        assert_int_equal(write_one(c, reactor, at + SLOT_BYTES, 4096, 0x22).code, STATUS_OK);
+        for (unsigned i = 0; i < STORES; i++) {
+            assert_int_equal(byte_at(c, i, at), 0x11);
+            assert_int_equal(byte_at(c, i, at + SLOT_BYTES - 1), 0x11); /* In two commands. */
+            assert_int_equal(byte_at(c, i, at + SLOT_BYTES), 0x22);
+        }
+        assert_int_equal(c->store.shards[reactor][0], 0x11);
+    }
+    assert_int_equal(do_one(c, 1, NVME_NS_WRITE_ZEROES, 0, 8192).code, STATUS_OK);
+    assert_int_equal(byte_at(c, 1, 8191), 0);
+    assert_int_equal(byte_at(c, 1, 8192), 0x11);
+    assert_int_equal(c->meta.commits, 0);
+    world_destroy(c);
+}
+
+/* 8.1: from the disk that is here. */
+static void reads_are_local(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(true, 2);
+
+    assert_int_equal(write_one(c, 0, 0, 4096, 0x33).code, STATUS_OK);
+    for (unsigned i = 0; i < 10; i++)
+        assert_int_equal(do_one(c, i % 2, NVME_NS_READ, 0, 4096).code, STATUS_OK);
+    assert_int_equal(c->store.reads, 10);
+    assert_int_equal(peer(c, 0)->count[WIRE_READ] + peer(c, 1)->count[WIRE_READ], 0);
+    world_destroy(c);
+}
+
+/* Without one, they go where there is least to do; and what was never written is zeros. */
+static void reads_go_where_there_is_least_to_do(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(false, 1);
+    struct task tasks[6] = { 0 };
+
+    paint(c, 0, 4096, 0xee);
+    assert_int_equal(do_one(c, 0, NVME_NS_READ, 3 * SHARD, 4096).code, STATUS_OK);
+    assert_int_equal(c->memory[0], 0);
+    assert_int_equal(write_one(c, 0, 0, 65536, 0x44).code, STATUS_OK);
+    for (unsigned i = 0; i < STORES; i++) {
+        peer(c, i)->hold = true;
+        peer(c, i)->hold_opcode = WIRE_READ;
+    }
+    for (unsigned i = 0; i < 6; i++)
+        begin(c, &tasks[i], i, 0, NVME_NS_READ, i * UINT64_C(4096), 4096);
+    pw_run(c->w, SOON_NS);
+    assert_int_equal(peer(c, 0)->held_count, 3);
+    assert_int_equal(peer(c, 1)->held_count, 3);
+    for (unsigned i = 0; i < STORES; i++)
+        fake_peer_release(peer(c, i));
+    for (unsigned i = 0; i < 6; i++)
+        assert_int_equal(finish(c, &tasks[i], SOON_NS).code, STATUS_OK);
+    assert_int_equal(c->memory[5 * SLOT_BYTES], 0x44);
+    world_destroy(c);
+}
+
+/* S1: a Flush asks who has something to make durable, wherever the writes came from. */
+static void a_flush_covers_what_was_answered(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(true, 2);
+
+    assert_int_equal(do_one(c, 0, NVME_NS_FLUSH, 0, 0).code, STATUS_OK);
+    const unsigned before = peer(c, 0)->count[WIRE_FLUSH];
+    assert_int_equal(do_one(c, 1, NVME_NS_FLUSH, 0, 0).code, STATUS_OK);
+    assert_int_equal(peer(c, 0)->count[WIRE_FLUSH], before);
+    assert_int_equal(write_one(c, 1, 0, 4096, 1).code, STATUS_OK);
+    assert_int_equal(do_one(c, 0, NVME_NS_FLUSH, 0, 0).code, STATUS_OK);
+    assert_int_equal(peer(c, 0)->count[WIRE_FLUSH], before + 1);
+    assert_int_equal(peer(c, 1)->last.argument, 0x500000001);
+    world_destroy(c);
+}
+
+/* ---- Sessions are lost ---- */
+
+/* 4.3: what has no answer is sent again in another session, whether it was executed or not. */
+static void what_has_no_answer_is_sent_again(void **state)
+{
+    (void)state;
+    for (unsigned executed = 0; executed < 2; executed++) {
+        struct world *const c = world_opened(true, 2);
+        struct task tasks[4] = { 0 };
+
+        peer(c, 0)->hold = true;
+        for (unsigned i = 0; i < 4; i++) {
+            paint(c, i, 4096, (uint8_t)(i + 1));
+            begin(c, &tasks[i], i, i % 2, NVME_NS_WRITE, i * UINT64_C(4096), 4096);
+        }
+        pw_run(c->w, NS_PER_MS);
+        assert_int_equal(peer(c, 0)->held_count, 4);
+        if (executed > 0)
+            fake_peer_release(peer(c, 0));
+        pw_cut(c->w, 0);
+        pw_run(c->w, NS_PER_MS);
+        fake_peer_release(peer(c, 0));
+        for (unsigned i = 0; i < 4; i++) {
+            assert_int_equal(finish(c, &tasks[i], SOON_NS).code, STATUS_OK);
+            assert_int_equal(byte_at(c, 0, i * UINT64_C(4096)), i + 1);
+        }
+        assert_int_equal(peer(c, 0)->number, 2);
+        assert_in_range(peer(c, 0)->count[WIRE_WRITE], 8, 8); /* Each twice. */
+        assert_int_equal(c->meta.commits, 0);
+        world_destroy(c);
+    }
+}
+
+/* 4.5: the store's process was restarted, and knows no sessions. */
+static void a_store_that_was_restarted_gets_another_session(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(true, 2);
+
+    assert_int_equal(write_one(c, 0, 0, 4096, 1).code, STATUS_OK);
+    peer(c, 1)->number = 0;
+    assert_int_equal(write_one(c, 0, 0, 4096, 2).code, STATUS_OK);
+    assert_int_equal(write_one(c, 1, SHARD, 4096, 3).code, STATUS_OK);
+    assert_int_equal(byte_at(c, 1, 0), 2);
+    assert_int_equal(byte_at(c, 1, SHARD), 3);
+    assert_int_equal(c->meta.commits, 0);
+    /* What the list has counts as written in the latest tick that this engine has sent. */
+    assert_true(peer(c, 1)->tick > 0);
+    world_destroy(c);
+}
+
+/* 4.4: with another incarnation it counts for nothing any more: excluded first, answered after. */
+static void another_incarnation_is_excluded(void **state)
+{
+    (void)state;
+    for (unsigned cut = 0; cut < 2; cut++) {
+        struct world *const c = world_opened(true, 2);
+        struct task t = { 0 };
+
+        assert_int_equal(write_one(c, 0, 0, 4096, 1).code, STATUS_OK);
+        c->meta.hold = true;
+        fake_peer_lose_power(peer(c, 0));
+        if (cut > 0) /* Or only the next answer says so. */
+            pw_cut(c->w, 0);
+        paint(c, 0, 4096, 2);
+        begin(c, &t, 0, 0, NVME_NS_WRITE, 0, 4096);
+        assert_int_equal(finish(c, &t, SOON_NS).code, STATUS_BUSY);
+        assert_int_equal(c->meta.commits, 1);
+        meta_release(&c->meta);
+        assert_int_equal(finish(c, &t, SOON_NS).code, STATUS_OK);
+        assert_false(is_in(c, 1));
+        assert_true(is_in(c, 2));
+        assert_int_equal(peer(c, 1)->set.in, 5); /* 6.5 */
+        c->meta.hold = false;
+        assert_int_equal(do_one(c, 0, NVME_NS_FLUSH, 0, 0).code, STATUS_OK);
+        assert_int_equal(do_one(c, 1, NVME_NS_READ, 0, 4096).code, STATUS_OK);
+        world_destroy(c);
+    }
+}
+
+/* R6: and nothing is read from it, from the moment that it has changed. */
+static void another_incarnation_is_not_read(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(false, 1);
+
+    assert_int_equal(write_one(c, 0, 0, 4096, 0x77).code, STATUS_OK);
+    for (unsigned i = 0; i < STORES; i++)
+        peer(c, i)->shards[0][0] = (uint8_t)(0x80 + i); /* So that one knows whose it is. */
+    fake_peer_lose_power(peer(c, 0));
+    pw_run(c->w, LEASE_OVER);
+    for (unsigned i = 0; i < 8; i++) {
+        paint(c, 0, 4096, 0);
+        assert_int_equal(do_one(c, i % 2, NVME_NS_READ, 0, 4096).code, STATUS_OK);
+        assert_int_equal(c->memory[0], 0x81);
+    }
+    assert_false(is_in(c, 0));
+    world_destroy(c);
+}
+
+/* S3: what does not match its CRC is asked for once more, then read from another member. */
+static void a_wrong_crc_is_not_handed_on(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(false, 1);
+
+    assert_int_equal(write_one(c, 0, 0, 4096, 0x55).code, STATUS_OK);
+    for (unsigned wrong = 1; wrong < 4; wrong++) {
+        const unsigned before = peer(c, 0)->count[WIRE_READ] + peer(c, 1)->count[WIRE_READ];
+        peer(c, 0)->corrupt_count = wrong;
+        paint(c, 0, 4096, 0);
+        assert_int_equal(do_one(c, 0, NVME_NS_READ, 0, 4096).code, STATUS_OK);
+        assert_int_equal(c->memory[4095], 0x55);
+        assert_int_equal(peer(c, 0)->count[WIRE_READ] + peer(c, 1)->count[WIRE_READ] - before,
+                         wrong == 1 ? 2 : 3);
+        peer(c, 0)->corrupt_count = 0;
+    }
+    for (unsigned i = 0; i < STORES; i++)
+        peer(c, i)->corrupt_count = 100;
+    assert_int_equal(do_one(c, 0, NVME_NS_READ, 0, 4096).code, STATUS_MEDIA_READ);
+    assert_int_equal(c->meta.commits, 0);
+    world_destroy(c);
+}
+
+/* ---- Being away ---- */
+
+/* 6.1: the others go on without it when it was away for a second, and not before. */
+static void who_is_away_is_excluded(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(true, 2);
+    struct task t = { 0 };
+
+    pw_block(c->w, 1, true);
+    paint(c, 0, 4096, 9);
+    begin(c, &t, 0, 1, NVME_NS_WRITE, 0, 4096);
+    assert_int_equal(finish(c, &t, 9 * PATIENCE / 10).code, STATUS_BUSY);
+    assert_int_equal(c->meta.commits, 0);
+    assert_int_equal(finish(c, &t, 2 * PATIENCE).code, STATUS_OK);
+    assert_int_equal(c->meta.commits, 1);
+    assert_false(is_in(c, 2));
+    assert_int_equal(peer(c, 0)->set.in, 3);
+    assert_int_equal(write_one(c, 0, 0, 4096, 8).code, STATUS_OK); /* Nobody waits any more. */
+    assert_int_equal(byte_at(c, 0, 0), 8);
+    assert_int_equal(do_one(c, 0, NVME_NS_FLUSH, 0, 0).code, STATUS_OK);
+    pw_block(c->w, 1, false); /* It comes back, and is no member. */
+    pw_run(c->w, 3 * NS_PER_S);
+    assert_int_equal(write_one(c, 0, 0, 4096, 7).code, STATUS_OK);
+    assert_int_equal(byte_at(c, 1, 0), 0);
+    assert_int_equal(c->meta.commits, 1);
+    world_destroy(c);
+}
+
+/* Away counts from the loss of the link, and time in which the engine did not run does not. */
+static void away_is_counted_in_running_time(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(true, 2);
+    struct task t = { 0 };
+
+    begin(c, &t, 0, 0, NVME_NS_WRITE, 0, 4096);
+    pw_block(c->w, 0, true);
+    pw_cut(c->w, 0);
+    pw_run(c->w, PATIENCE / 2);
+    assert_int_equal(c->meta.commits, 0);
+    sim_process_pause(c->w->engine);
+    pw_run(c->w, 20 * PATIENCE);
+    sim_process_resume(c->w->engine);
+    pw_run(c->w, PATIENCE * 3 / 10);
+    assert_int_equal(c->meta.commits, 0);
+    assert_int_equal(finish(c, &t, PATIENCE / 2).code, STATUS_OK);
+    assert_int_equal(c->meta.commits, 1);
+    world_destroy(c);
+}
+
+/* The same of answers that are late. */
+static void a_pause_excludes_nobody(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(true, 2);
+    struct task t = { 0 };
+
+    peer(c, 0)->hold = true;
+    begin(c, &t, 0, 0, NVME_NS_WRITE, 0, 4096);
+    pw_run(c->w, PATIENCE / 2);
+    sim_process_pause(c->w->engine);
+    fake_peer_release(peer(c, 0));
+    pw_run(c->w, 20 * PATIENCE);
+    sim_process_resume(c->w->engine);
+    pw_run(c->w, PATIENCE / 2);
+    assert_int_equal(finish(c, &t, 0).code, STATUS_OK);
+    assert_int_equal(c->meta.commits, 0);
+    world_destroy(c);
+}
+
+/* One whose node lives, but which does not answer, is excluded as well. */
+static void who_does_not_answer_is_excluded(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(true, 2);
+    struct task t = { 0 };
+
+    peer(c, 1)->hold = true;
+    peer(c, 1)->hold_opcode = WIRE_WRITE;
+    begin(c, &t, 0, 0, NVME_NS_WRITE, 0, 4096);
+    assert_int_equal(finish(c, &t, 9 * PATIENCE / 10).code, STATUS_BUSY);
+    assert_int_equal(c->meta.commits, 0);
+    pw_run(c->w, PATIENCE / 2);
+    assert_int_equal(c->meta.commits, 1);
+    assert_false(is_in(c, 2));
+    assert_int_equal(write_one(c, 0, SHARD, 4096, 8).code, STATUS_OK);
+    fake_peer_release(peer(c, 1));
+    assert_int_equal(finish(c, &t, SOON_NS).code, STATUS_OK);
+    world_destroy(c);
+}
+
+/* Where too few would remain, writes wait, and go on when it is back; so do reads (8.2). */
+static void where_it_is_needed_all_wait(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(true, 3);
+    struct task write = { 0 }, read = { 0 };
+
+    assert_int_equal(write_one(c, 0, 0, 8192, 1).code, STATUS_OK);
+    pw_block(c->w, 0, true);
+    paint(c, 0, 4096, 2);
+    begin(c, &write, 0, 0, NVME_NS_WRITE, 0, 4096);
+    begin(c, &read, 1, 1, NVME_NS_READ, 4096, 4096);
+    pw_run(c->w, 20 * NS_PER_S);
+    assert_true(write.busy);
+    assert_int_equal(c->meta.commits, 0);
+    pw_block(c->w, 0, false);
+    pw_run(c->w, 3 * NS_PER_S);
+    assert_int_equal(finish(c, &write, 0).code, STATUS_OK);
+    assert_int_equal(finish(c, &read, 0).code, STATUS_OK);
+    assert_int_equal(byte_at(c, 0, 0), 2);
+    /* And the next one that is away is reported anew. */
+    assert_int_equal(c->meta.commits, 0);
+    world_destroy(c);
+}
+
+/* 7.4: the volume is served without who does not answer when it is opened. */
+static void opening_does_not_wait_for_ever(void **state)
+{
+    (void)state;
+    struct world *const c = world_create(true, 2);
+
+    pw_block(c->w, 1, true);
+    assert_int_equal(world_open(c).code, STATUS_OK);
+    assert_false(is_in(c, 2));
+    assert_int_equal(write_one(c, 0, 0, 4096, 5).code, STATUS_OK);
+    pw_block(c->w, 1, false);
+    pw_run(c->w, 3 * NS_PER_S);
+    assert_int_equal(peer(c, 1)->number,
+                     1); /* Its session is there for who brings it up to date. */
+    assert_int_equal(do_one(c, 0, NVME_NS_FLUSH, 0, 0).code, STATUS_OK);
+    world_destroy(c);
+}
+
+/* A volume that waits for a replica can be closed: what waits ends, as another engine may go on. */
+static void what_waits_ends_with_the_volume(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(true, 3);
+    struct task t = { 0 };
+
+    pw_block(c->w, 0, true);
+    begin(c, &t, 0, 1, NVME_NS_WRITE, 0, 4096);
+    pw_run(c->w, 5 * NS_PER_S);
+    assert_true(t.busy);
+    volume_fence(c->volume);
+    assert_int_equal(finish(c, &t, SOON_NS).code, STATUS_FENCED);
+    world_destroy(c);
+}
+
+/* ---- What else a session is for ---- */
+
+static void on_grown(void *ctx, struct status status)
+{
+    struct world *const c = ctx;
+
+    c->open_status = status;
+    c->opened = true;
+}
+
+/* S5: a volume that grows tells its remote disks by another session, under I/O. */
+static void growing_describes_it_there(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(true, 2);
+    struct volume_config config = c->config;
+    struct task t = { 0 };
+
+    assert_int_equal(write_one(c, 0, 0, 4096, 1).code, STATUS_OK);
+    peer(c, 0)->hold = true;
+    peer(c, 0)->hold_opcode = WIRE_OPEN;
+    config.volume.bytes = 6 * SHARD;
+    config.volume.first_run_shards = 4;
+    config.shard_count = 6;
+    c->opened = false;
+    assert_int_equal(volume_grow(c->volume, &config, on_grown, c).code, STATUS_OK);
+    pw_run(c->w, SOON_NS);
+    paint(c, 0, 4096, 2);
+    begin(c, &t, 0, 1, NVME_NS_WRITE, 0, 4096);
+    pw_run(c->w, SOON_NS);
+    assert_false(c->opened);
+    fake_peer_release(peer(c, 0));
+    pw_wait(c->w, &c->opened);
+    assert_int_equal(c->open_status.code, STATUS_OK);
+    assert_int_equal(finish(c, &t, SOON_NS).code, STATUS_OK);
+    for (unsigned i = 0; i < STORES; i++) {
+        assert_int_equal(peer(c, i)->volume.bytes, 6 * SHARD);
+        assert_int_equal(peer(c, i)->number, 2);
+    }
+    assert_int_equal(write_one(c, 0, 5 * SHARD, 4096, 3).code, STATUS_OK);
+    assert_int_equal(byte_at(c, 1, 5 * SHARD), 3);
+    /* A disk that is away cannot be told, and the volume has the size that it had. */
+    config.volume.bytes = 8 * SHARD;
+    config.shard_count = 8;
+    c->opened = false;
+    assert_int_equal(volume_grow(c->volume, &config, on_grown, c).code, STATUS_OK);
+    pw_block(c->w, 1, true);
+    pw_cut(c->w, 1);
+    pw_wait(c->w, &c->opened);
+    assert_int_equal(c->open_status.code, STATUS_UNAVAILABLE);
+    world_destroy(c);
+}
+
+/* S1, with one replica, on another node: what a power loss may have taken is told once. */
+static void an_only_replica_tells_of_a_loss(void **state)
+{
+    (void)state;
+    struct world *const c = world_create(false, 1);
+    struct task t = { 0 };
+
+    c->config.volume.replicas = 1;
+    c->config.group = NULL;
+    assert_int_equal(world_open(c).code, STATUS_OK);
+    assert_int_equal(write_one(c, 0, 0, 4096, 1).code, STATUS_OK);
+    peer(c, 0)->hold = true;
+    begin(c, &t, 0, 0, NVME_NS_FLUSH, 0, 0);
+    pw_run(c->w, NS_PER_MS);
+    fake_peer_lose_power(peer(c, 0));
+    pw_cut(c->w, 0);
+    fake_peer_release(peer(c, 0));
+    assert_int_equal(finish(c, &t, SOON_NS).code, STATUS_STALE_INCARNATION);
+    assert_true(t.req.loss_told > 0);
+    volume_ns(c->volume)->ops->loss_heard(volume_ns(c->volume), t.req.loss_told);
+    assert_int_equal(do_one(c, 0, NVME_NS_FLUSH, 0, 0).code, STATUS_OK);
+    assert_int_equal(do_one(c, 1, NVME_NS_READ, 0, 4096).code, STATUS_OK);
+    /* And it waits for its disk, however long that is away. */
+    pw_block(c->w, 0, true);
+    begin(c, &t, 0, 0, NVME_NS_READ, 0, 4096);
+    pw_run(c->w, 10 * NS_PER_S);
+    assert_true(t.busy);
+    pw_block(c->w, 0, false);
+    assert_int_equal(finish(c, &t, 3 * NS_PER_S).code, STATUS_OK);
+    world_destroy(c);
+}
+
+/* ---- Fencing and leases ---- */
+
+/* 7.8: a newer engine has sealed one of the disks. */
+static void a_stale_epoch_fences(void **state)
+{
+    (void)state;
+    for (unsigned opcode = 0; opcode < 3; opcode++) {
+        static const enum nvme_ns_opcode opcodes[] = { NVME_NS_WRITE, NVME_NS_FLUSH, NVME_NS_READ };
+        struct world *const c = world_opened(true, 2);
+        struct task t = { 0 };
+
+        assert_int_equal(write_one(c, 0, 0, 4096, 1).code, STATUS_OK);
+        pw_run(c->w, LEASE_OVER);
+        peer(c, 1)->epoch++;
+        begin(c, &t, 0, 0, opcodes[opcode], 0, opcodes[opcode] == NVME_NS_FLUSH ? 0 : 4096);
+        assert_int_equal(finish(c, &t, SOON_NS).code, STATUS_FENCED);
+        assert_int_equal(c->meta.commits, 0);
+        world_destroy(c);
+    }
+}
+
+static unsigned confirms(const struct world *c)
+{
+    return peer(c, 0)->count[WIRE_CONFIRM] + peer(c, 1)->count[WIRE_CONFIRM];
+}
+
+/* 8.2: a read under leases asks nobody; without, all other members, and waits for them. */
+static void a_read_without_a_lease_asks_first(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(true, 2);
+    struct task t = { 0 };
+
+    assert_int_equal(write_one(c, 0, 0, 4096, 1).code, STATUS_OK);
+    const unsigned before = confirms(c);
+    assert_int_equal(do_one(c, 0, NVME_NS_READ, 0, 4096).code, STATUS_OK);
+    assert_int_equal(confirms(c), before);
+    pw_run(c->w, LEASE_OVER);
+    peer(c, 1)->hold = true;
+    begin(c, &t, 0, 0, NVME_NS_READ, 0, 4096);
+    assert_int_equal(finish(c, &t, PATIENCE / 2).code, STATUS_BUSY);
+    fake_peer_release(peer(c, 1));
+    assert_int_equal(finish(c, &t, SOON_NS).code, STATUS_OK);
+    assert_int_equal(confirms(c), before + 2);
+    assert_int_equal(do_one(c, 0, NVME_NS_READ, 0, 4096).code, STATUS_OK);
+    assert_int_equal(confirms(c), before + 4); /* Both have run out meanwhile. */
+    assert_int_equal(do_one(c, 0, NVME_NS_READ, 0, 4096).code, STATUS_OK);
+    assert_int_equal(confirms(c), before + 4);
+    world_destroy(c);
+}
+
+/* 8.3: a seal of another group says with the next answer that all are to be asked. */
+static void a_new_count_of_seals_asks_again(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(true, 2);
+
+    assert_int_equal(write_one(c, 0, 0, 4096, 1).code, STATUS_OK);
+    const unsigned before = confirms(c);
+    peer(c, 0)->seals++;
+    assert_int_equal(write_one(c, 0, 0, 4096, 1).code, STATUS_OK); /* It confirms its own. */
+    assert_int_equal(do_one(c, 0, NVME_NS_READ, 0, 4096).code, STATUS_OK);
+    assert_int_equal(confirms(c), before);
+    world_destroy(c);
+}
+
+/* 8.4: paused between the answer and the completion, it asks again. */
+static void a_pause_costs_the_lease(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(false, 1);
+    struct task t = { 0 };
+
+    assert_int_equal(write_one(c, 0, 0, 4096, 1).code, STATUS_OK);
+    const unsigned before = confirms(c);
+    for (unsigned i = 0; i < STORES; i++) {
+        peer(c, i)->hold = true;
+        peer(c, i)->hold_opcode = WIRE_READ;
+    }
+    begin(c, &t, 0, 0, NVME_NS_READ, 0, 4096);
+    pw_run(c->w, NS_PER_MS);
+    for (unsigned i = 0; i < STORES; i++)
+        fake_peer_release(peer(c, i));
+    sim_process_pause(c->w->engine);
+    pw_run(c->w, LEASE_OVER);
+    sim_process_resume(c->w->engine);
+    assert_int_equal(finish(c, &t, SOON_NS).code, STATUS_OK);
+    assert_int_equal(confirms(c), before + 1);
+    world_destroy(c);
+}
+
+/* A member that cannot be asked is excluded, then the read is completed. */
+static void a_read_waits_until_who_is_away_is_excluded(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(true, 2);
+    struct task t = { 0 };
+
+    assert_int_equal(write_one(c, 0, 0, 4096, 0x21).code, STATUS_OK);
+    pw_run(c->w, LEASE_OVER);
+    pw_block(c->w, 0, true);
+    begin(c, &t, 0, 1, NVME_NS_READ, 0, 4096);
+    assert_int_equal(finish(c, &t, PATIENCE / 2).code, STATUS_BUSY);
+    assert_int_equal(finish(c, &t, 2 * PATIENCE).code, STATUS_OK);
+    assert_int_equal(c->memory[0], 0x21);
+    assert_false(is_in(c, 1));
+    world_destroy(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(writes_reach_all),
+        cmocka_unit_test(reads_are_local),
+        cmocka_unit_test(reads_go_where_there_is_least_to_do),
+        cmocka_unit_test(a_flush_covers_what_was_answered),
+        cmocka_unit_test(what_has_no_answer_is_sent_again),
+        cmocka_unit_test(a_store_that_was_restarted_gets_another_session),
+        cmocka_unit_test(another_incarnation_is_excluded),
+        cmocka_unit_test(another_incarnation_is_not_read),
+        cmocka_unit_test(a_wrong_crc_is_not_handed_on),
+        cmocka_unit_test(who_is_away_is_excluded),
+        cmocka_unit_test(away_is_counted_in_running_time),
+        cmocka_unit_test(a_pause_excludes_nobody),
+        cmocka_unit_test(who_does_not_answer_is_excluded),
+        cmocka_unit_test(where_it_is_needed_all_wait),
+        cmocka_unit_test(opening_does_not_wait_for_ever),
+        cmocka_unit_test(what_waits_ends_with_the_volume),
+        cmocka_unit_test(growing_describes_it_there),
+        cmocka_unit_test(an_only_replica_tells_of_a_loss),
+        cmocka_unit_test(a_stale_epoch_fences),
+        cmocka_unit_test(a_read_without_a_lease_asks_first),
+        cmocka_unit_test(a_new_count_of_seals_asks_again),
+        cmocka_unit_test(a_pause_costs_the_lease),
+        cmocka_unit_test(a_read_waits_until_who_is_away_is_excluded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
