@@ -363,6 +363,13 @@ static struct status take_success(struct peer_io *io)
     return take_data(io);
 }
 
+/* There is one writer. */
+static void count(_Atomic uint64_t *counter)
+{
+    const uint64_t was = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, was + 1, memory_order_relaxed);
+}
+
 static void on_cmd(struct initiator_cmd *cmd)
 {
     struct peer_io *const io = CONTAINER_OF(cmd, struct peer_io, cmd);
@@ -370,12 +377,12 @@ static void on_cmd(struct initiator_cmd *cmd)
 
     /* A lost connection leaves no status. */
     if (!status_ok(cmd->status) && cmd->sc == 0) {
-        io->end->commands_lost++;
+        count(&io->end->commands_lost);
         link_end_lose(io->end, cmd->status);
         finish(io, cmd->status, true);
         return;
     }
-    io->end->commands++;
+    count(&io->end->commands);
     const struct status st = cmd->sc == 0 ? take_success(io) : wire_status_decode(cmd->sc);
     if (ends_session(st) && io->number == lane->number)
         take_down(lane);

@@ -22,6 +22,8 @@
 #ifndef PEER_LINK_H
 #define PEER_LINK_H
 
+#include <stdatomic.h>
+
 #include "base/list.h"
 #include "base/log.h"
 #include "base/uuid.h"
@@ -116,7 +118,7 @@ struct link_end {
     struct lease_link lease;
     struct status why;
     struct io_msg start_msg, stop_msg, ready_msg, lost_msg, drained_msg;
-    uint64_t commands, commands_lost;
+    _Atomic uint64_t commands, commands_lost; /* Written here, read on home. */
 };
 
 struct link_end *link_end_of(struct link *link, unsigned reactor);

@@ -18,8 +18,6 @@
 
 #include "volume/volume_internal.h"
 
-static const struct lease_times times = { .lease_ns = LEASE_NS, .wait_ns = LEASE_WAIT_NS };
-
 static struct leg *leg_at(const struct piece *p, unsigned slot)
 {
     return p->copyset->slice->map->legs[p->copyset->leg[slot]];
@@ -42,6 +40,8 @@ static unsigned slots_to_ask(const struct piece *p)
 {
     const struct copyset *const cs = p->copyset;
     const unsigned others = cs->members & cs->remote & ~(unsigned)p->done;
+    const struct lease_times times = { .lease_ns = cs->slice->volume->no_leases ? 0 : LEASE_NS,
+                                       .wait_ns = LEASE_WAIT_NS };
     struct lease_member members[VOLUME_REPLICAS_MAX] = { 0 };
 
     if (others == 0)

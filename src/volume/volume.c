@@ -418,6 +418,7 @@ struct status volume_open(const struct volume_config *config,
     v->epoch = config->epoch;
     v->waited = config->waited;
     v->deleting = config->deleting;
+    v->no_leases = config->no_leases;
     v->patience_ns =
         config->replica_timeout_ns > 0 ? config->replica_timeout_ns : VOLUME_PATIENCE_NS;
     v->on_opened = done;

@@ -76,6 +76,9 @@ struct volume_config {
     /* A replica that is away, or does not answer, for so long is excluded, if it can be
      * (docs/replication.md, 6.1); 0: VOLUME_PATIENCE_NS. */
     uint64_t replica_timeout_ns;
+    /* Clocks may stand still, as those of virtual machines that are paused: no lease lasts, and
+     * every read asks the other members on other nodes. */
+    bool no_leases;
     struct log *log;
 };
 

@@ -217,6 +217,7 @@ struct volume {
     unsigned slice_count;
     uint64_t epoch;
     uint64_t patience_ns; /* With replicas on other nodes. */
+    bool no_leases;
     bool waited;
     bool deleting; /* It has no group any more. */
     struct leg_losses losses;

@@ -724,6 +724,22 @@ static void a_read_without_a_lease_asks_first(void **state)
     world_destroy(c);
 }
 
+/* Where clocks may stand still, every read asks. */
+static void without_leases_every_read_asks(void **state)
+{
+    (void)state;
+    struct world *const c = world_create(true, 2);
+
+    c->config.no_leases = true;
+    assert_int_equal(world_open(c).code, STATUS_OK);
+    assert_int_equal(write_one(c, 0, 0, 4096, 1).code, STATUS_OK);
+    for (unsigned i = 1; i <= 5; i++) {
+        assert_int_equal(do_one(c, i % 2, NVME_NS_READ, 0, 4096).code, STATUS_OK);
+        assert_int_equal(confirms(c), 2 * i);
+    }
+    world_destroy(c);
+}
+
 /* 8.3: a seal of another group says with the next answer that all are to be asked. */
 static void a_new_count_of_seals_asks_again(void **state)
 {
@@ -805,6 +821,7 @@ int main(void)
         cmocka_unit_test(an_only_replica_tells_of_a_loss),
         cmocka_unit_test(a_stale_epoch_fences),
         cmocka_unit_test(a_read_without_a_lease_asks_first),
+        cmocka_unit_test(without_leases_every_read_asks),
         cmocka_unit_test(a_new_count_of_seals_asks_again),
         cmocka_unit_test(a_pause_costs_the_lease),
         cmocka_unit_test(a_read_waits_until_who_is_away_is_excluded),
