@@ -321,6 +321,45 @@ void initiator_queue_cancel(struct initiator_queue *q, struct initiator_cmd *cmd
     refuse(q, cmd, STATUS(CANCELED));
 }
 
+/* ---- Letting go ---- */
+
+static bool only_completion_is_missing(const struct initiator_cmd *cmd)
+{
+    const uint32_t bytes = initiator_cmd_bytes(cmd);
+
+    return cmd->sent && !cmd->in_tx && !cmd->responded &&
+           (bytes == 0 || (cmd->to_controller && cmd->moved == bytes));
+}
+
+bool initiator_queue_abandon(struct initiator_queue *q, struct initiator_cmd *cmd)
+{
+    struct initiator_slot *const slot =
+        &q->slots[cmd->cid & ((1u << INITIATOR_CID_INDEX_BITS) - 1)];
+
+    assert(reactor_is_current(q->config.reactor));
+    assert(cmd->queue == q);
+    if (list_node_linked(&cmd->link) || q->sm.now != INITIATOR_QUEUE_LIVE || slot->cmd != cmd ||
+        !only_completion_is_missing(cmd))
+        return false;
+    slot->cmd = NULL;
+    slot->abandoned = true;
+    slot->cid = cmd->cid;
+    q->outstanding--;
+    return true;
+}
+
+bool initiator_cmd_forget(struct initiator_queue *q, uint16_t cid)
+{
+    const unsigned index = cid & ((1u << INITIATOR_CID_INDEX_BITS) - 1);
+
+    if (index >= q->slot_count || !q->slots[index].abandoned || q->slots[index].cid != cid)
+        return false;
+    q->slots[index].abandoned = false;
+    q->free_slots[q->free_count++] = (uint16_t)index;
+    initiator_cmd_activate_waiting(q);
+    return true;
+}
+
 uint64_t initiator_cmd_oldest_start_ns(const struct initiator_queue *q)
 {
     uint64_t oldest = UINT64_MAX;

@@ -35,6 +35,8 @@ enum initiator_queue_state {
 struct initiator_slot {
     struct initiator_cmd *cmd;
     uint8_t use;
+    bool abandoned; /* The completion of this CID is awaited, and nobody wants it. */
+    uint16_t cid;
 };
 #define INITIATOR_CID_INDEX_BITS 10
 static_assert(NVME_QUEUE_ENTRIES_MAX <= 1u << INITIATOR_CID_INDEX_BITS, "an index fits");
@@ -123,6 +125,9 @@ void initiator_cmd_activate_waiting(struct initiator_queue *q);
 
 /* The command in use that cid names, or NULL. */
 struct initiator_cmd *initiator_cmd_find(const struct initiator_queue *q, uint16_t cid);
+
+/* A completion that nobody waits for: whether it is of a command that was abandoned. */
+bool initiator_cmd_forget(struct initiator_queue *q, uint16_t cid);
 
 /* An R2T that was checked: sends what it asks for. */
 void initiator_cmd_grant(struct initiator_cmd *cmd, const struct pdu_data *r2t);

@@ -142,6 +142,14 @@ void initiator_queue_submit(struct initiator_queue *q, struct initiator_cmd *cmd
 /* Ends a command that has not been sent as CANCELED; one that was sent runs on. */
 void initiator_queue_cancel(struct initiator_queue *q, struct initiator_cmd *cmd);
 
+/*
+ * Lets go of a command of which nothing but the completion is missing: it was sent, with all of its
+ * data, and receives none.  True: it is the caller's again, done is not called, and what the
+ * controller makes of it is nobody's business; its place in the queue is free when that has
+ * answered.  False: not of this one, or not now.
+ */
+bool initiator_queue_abandon(struct initiator_queue *q, struct initiator_cmd *cmd) MUST_CHECK;
+
 void *initiator_queue_ctx(const struct initiator_queue *q);
 bool initiator_queue_is_ready(const struct initiator_queue *q);
 

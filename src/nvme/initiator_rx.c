@@ -26,6 +26,8 @@ static struct status MUST_CHECK on_response(struct pdu_rx *rx, const struct pdu 
 {
     struct initiator_cmd *cmd = initiator_cmd_find(queue_of(rx), pdu->resp.cid);
 
+    if (cmd == NULL && initiator_cmd_forget(queue_of(rx), pdu->resp.cid))
+        return STATUS(OK);
     if (cmd == NULL)
         return pdu_rx_refuse(rx, PDU_FES_HEADER_FIELD, FEI_CID);
     if ((pdu->resp.status & NVME_SC_VALUE_MASK) == NVME_SC_SUCCESS && !all_data_moved(cmd))

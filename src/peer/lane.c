@@ -245,6 +245,7 @@ static void send(struct peer_io *io, enum wire_opcode opcode)
     /* Not before the host's command came, which may be in this turn: 8.2. */
     io->sent_ns =
         io->store == NULL ? reactor_clock_ns(io->end->reactor) : reactor_now_ns(io->end->reactor);
+    io->queue = lane->queue;
     initiator_queue_submit(lane->queue, &io->cmd);
 }
 
@@ -293,7 +294,17 @@ void peer_submit(struct peer_lane *lane, struct peer_io *io)
     io->lane = lane;
     io->end = lane->end;
     io->memory = (struct span) { 0 };
+    io->queue = NULL;
     start(io);
+}
+
+bool peer_abandon(struct peer_io *io)
+{
+    if (io->queue == NULL || !initiator_queue_abandon(io->queue, &io->cmd))
+        return false;
+    buf_put(io->end->pool, io->memory);
+    io->memory = (struct span) { 0 };
+    return true;
 }
 
 /* ---- Answers ---- */

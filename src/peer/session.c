@@ -82,7 +82,8 @@ static bool send(struct peer_session *s, enum session_state state, enum wire_opc
     sm_move(&s->sm, (int)state);
     wire_command_encode(&command, entry);
     s->cmd = (struct initiator_cmd) { .done = on_cmd,
-                                      .data = { data_bytes > 0 ? s->data : NULL, data_bytes } };
+                                      .data = { data_bytes > 0 ? s->data : NULL, data_bytes },
+                                      .no_deadline = opens };
     initiator_cmd_set_entry(&s->cmd, entry);
     initiator_queue_submit(link_end_queue(end, s->reactor), &s->cmd);
     return true;

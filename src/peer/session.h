@@ -163,6 +163,7 @@ struct peer_io {
     /* Private to peer/. */
     struct peer_lane *lane;
     struct link_end *end;
+    struct initiator_queue *queue; /* NULL: it waits for memory. */
     uint32_t number;
     uint64_t sent_ns;
     struct initiator_cmd cmd;
@@ -177,5 +178,12 @@ struct peer_io {
  * what came before) take the lane down.
  */
 void peer_submit(struct peer_lane *lane, struct peer_io *io);
+
+/*
+ * Lets go of a command whose answer alone is missing.  True: it is the caller's again, and done is
+ * not called; the store may execute it until another session has been opened there.  False: done
+ * follows as ever.
+ */
+bool peer_abandon(struct peer_io *io) MUST_CHECK;
 
 #endif

@@ -31,6 +31,7 @@ static void begin_round(struct remote *r)
 {
     r->telling = r->view;
     r->view.lost_flushes = false;
+    r->view.abandons = false;
     r->view_dirty = false;
     r->round = r->lane_count;
     for (unsigned i = 0; i < r->lane_count; i++)
@@ -330,6 +331,7 @@ void remote_let_go(struct remote *r, struct status why)
 {
     r->view.keeps = false;
     r->view.why = why;
+    r->view.abandons = true;
     tell(r);
 }
 
@@ -339,7 +341,11 @@ void remote_keep(struct remote *r, bool keeps)
     r->view.why = STATUS(UNAVAILABLE);
     if (r->changed)
         accept_incarnation(r);
-    r->view.go = r->up;
+    r->view.abandons = !keeps;
+    if (!keeps && r->up)
+        go_away(r);
+    else
+        r->view.go = r->up;
     tell(r);
 }
 

@@ -35,6 +35,7 @@ struct remote_view {
     bool keeps;        /* What has no answer is kept.  Otherwise it ends with why. */
     bool late;         /* What nothing but this disk waits for is not kept any longer. */
     struct status why; /* OK unless it does not keep. */
+    bool abandons;     /* What only the answer is missing of ends, too. */
     bool lost_flushes; /* Flush and FUA that are kept end: what they are to promise may be gone. */
     uint64_t incarnation;
     struct peer_ticket ticket;
@@ -114,7 +115,9 @@ void remote_let_go(struct remote *r, struct status why);
 
 /*
  * Whether what has no answer is kept: of a member it is, of others it ends with UNAVAILABLE.  Who
- * was excluded, or is admitted, goes on with the incarnation that the disk has now.
+ * was excluded, or is admitted, goes on with the incarnation that the disk has now.  Who was
+ * excluded is not waited for even if its answer alone is missing; it gets another session, which is
+ * open when nothing of this one can be executed any more (4.3).
  */
 void remote_keep(struct remote *r, bool keeps);
 

@@ -74,6 +74,19 @@ static void end_kept(struct remote_lane *lane, bool all)
     }
 }
 
+/* They may be executed yet, so nothing goes to this session any more. */
+static void abandon(struct remote_lane *lane)
+{
+    LIST_FOR_EACH (n, &lane->flying) {
+        struct leg_io *const io = CONTAINER_OF(n, struct leg_io, link);
+        if (!peer_abandon(&io->peer))
+            continue;
+        list_remove(n);
+        lane->flying_count--;
+        end_later(lane, io, lane->view.why);
+    }
+}
+
 static void end_kept_flushes(struct remote_lane *lane)
 {
     LIST_FOR_EACH (n, &lane->kept) {
@@ -251,6 +264,8 @@ void remote_lane_take(struct remote_lane *lane, const struct remote_view *view)
         peer_lane_detach(&lane->peer);
     else if (!same)
         peer_lane_attach(&lane->peer, &view->ticket);
+    if (view->abandons)
+        abandon(lane);
     if (list_empty(&lane->flying))
         io_timer_disarm(&lane->timer);
     if (view->lost_flushes)

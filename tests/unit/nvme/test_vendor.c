@@ -332,6 +332,60 @@ static unsigned count_held(const struct mem_vendor *mem)
     return count;
 }
 
+/* Who is abandoned is its owner's again at once; its place in the queue when it was answered. */
+static void a_command_may_be_abandoned(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = { 64, 127 * BLOCK }; /* In the capsule, and by R2T. */
+    static uint8_t data[127 * BLOCK];
+
+    for (size_t i = 0; i < ARRAY_COUNT(sizes); i++) {
+        struct link l = link_create(NULL, false);
+        struct order put = { .cmd = { .data = { data, sizes[i] } } };
+        struct order next = { .cmd = { .data = { data, 64 } } };
+
+        link_open(&l, 2); /* One command at a time. */
+        l.mem->hold = true;
+        memset(data, 0x11, sizeof data);
+        submit_order(&l, &put, MEM_VENDOR_PUT, 0);
+        assert_false(initiator_queue_abandon(l.h->queue, &put.cmd)); /* It has not been sent. */
+        th_run(&l.h->th, NS_PER_S);
+        assert_true(initiator_queue_abandon(l.h->queue, &put.cmd));
+        assert_false(initiator_queue_abandon(l.h->queue, &put.cmd));
+        memset(&put.cmd, 0xee, sizeof put.cmd);
+        memset(data, 0x22, sizeof data);
+        submit_order(&l, &next, MEM_VENDOR_PUT, 4096);
+        assert_false(initiator_queue_abandon(l.h->queue, &next.cmd)); /* It has no place yet. */
+        th_run(&l.h->th, 60 * NS_PER_S);                              /* Nor a deadline. */
+        assert_false(next.done);
+        mem_vendor_release(l.mem);
+        th_wait(&l.h->th, &next.done);
+        assert_int_equal(next.cmd.status.code, STATUS_OK);
+        assert_int_equal(put.dones, 0);
+        assert_int_equal(l.mem->memory[0], 0x11); /* It was executed as it was sent. */
+        there_and_back(&l, 4096, 4);
+        link_destroy(&l);
+    }
+}
+
+/* But not while its data may still come, or go. */
+static void what_moves_data_is_not_abandoned(void **state)
+{
+    (void)state;
+    struct link l = link_opened(NULL, false);
+    static uint8_t data[BLOCK];
+    struct order get = { .cmd = { .data = { data, sizeof data } } };
+
+    l.mem->hold = true;
+    submit_order(&l, &get, MEM_VENDOR_GET, 0);
+    th_run(&l.h->th, NS_PER_S);
+    assert_false(initiator_queue_abandon(l.h->queue, &get.cmd));
+    mem_vendor_release(l.mem);
+    th_wait(&l.h->th, &get.done);
+    assert_int_equal(get.cmd.status.code, STATUS_OK);
+    link_destroy(&l);
+}
+
 /* W2: what has no memory waits, whichever way its data go, and all of it has its turn. */
 static void memory_for_data_is_bounded(void **state)
 {
@@ -640,6 +694,8 @@ int main(void)
         cmocka_unit_test(status_and_both_dwords_come_back),
         cmocka_unit_test(what_the_check_refuses_is_not_executed),
         cmocka_unit_test(commands_are_taken_in_any_order),
+        cmocka_unit_test(a_command_may_be_abandoned),
+        cmocka_unit_test(what_moves_data_is_not_abandoned),
         cmocka_unit_test(memory_for_data_is_bounded),
         cmocka_unit_test(a_queue_goes_where_its_id_says),
         cmocka_unit_test(a_connection_may_end_on_its_way),
