@@ -74,8 +74,11 @@ void grow_on_spread(struct volume *v)
     volume_map_destroy(v->map);
     v->map = v->next_map;
     v->desc = v->next_desc;
-    for (uint32_t i = 0; i < v->call_count; i++)
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        if (v->calls[i]->is_new)
+            leg_keep(&v->calls[i]->leg, true);
         v->calls[i]->is_new = false;
+    }
     grow_end(v, STATUS(OK));
 }
 

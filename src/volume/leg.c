@@ -149,6 +149,12 @@ void leg_keep(struct leg *leg, bool keeps)
         remote_keep(leg->remote, keeps);
 }
 
+void leg_exclude(struct leg *leg)
+{
+    if (leg->remote != NULL)
+        remote_exclude(leg->remote);
+}
+
 void leg_let_go(struct leg *leg, struct status why)
 {
     if (leg->remote != NULL)

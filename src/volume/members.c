@@ -326,7 +326,7 @@ static void members_end(struct volume *v)
         *m->group = *m->next;
         if (m->leaving != NULL) {
             forget_report(m->leaving);
-            leg_keep(&m->leaving->leg, false); /* 6.5: commands stop waiting for it. */
+            leg_exclude(&m->leaving->leg); /* 6.5: commands stop waiting for it. */
         }
     }
     m->committed = false;

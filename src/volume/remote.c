@@ -138,7 +138,6 @@ static void take_loss(struct remote *r)
 static void take_change(struct remote *r)
 {
     r->changed = true;
-    r->leg->problem = STATUS(STALE_INCARNATION);
     r->view.keeps = false;
     r->view.why = STATUS(STALE_INCARNATION);
     r->leg->ops->report(r->leg, STATUS(STALE_INCARNATION));
@@ -162,7 +161,6 @@ static void take_again(struct remote *r, const struct peer_opened *opened)
 static void take_session(struct remote *r, const struct peer_opened *opened)
 {
     r->up = true;
-    r->leg->problem = STATUS(OK);
     r->retry_ns = RETRY_MIN_NS;
     io_timer_disarm(&r->away_timer);
     io_timer_disarm(&r->retry_timer);
@@ -170,6 +168,7 @@ static void take_session(struct remote *r, const struct peer_opened *opened)
         take_first(r, opened);
     else
         take_again(r, opened);
+    r->leg->problem = r->changed ? STATUS(STALE_INCARNATION) : STATUS(OK);
     r->view.late = false;
     r->view.go = !r->changed;
     r->view.ticket = peer_session_ticket(&r->session);
@@ -179,9 +178,12 @@ static void take_session(struct remote *r, const struct peer_opened *opened)
 
 static void on_refused(struct remote *r, struct status why)
 {
+    const bool opens_volume = r->first && r->on_open != NULL; /* Then it hears so. */
+
     if (status_is(why, STATUS_STALE_EPOCH)) {
         r->refused = true;
-        r->leg->ops->report(r->leg, why);
+        if (!opens_volume)
+            r->leg->ops->report(r->leg, why);
     } else {
         io_timer_arm(&r->retry_timer, home_of(r), reactor_now_ns(home_of(r)) + r->retry_ns);
         r->retry_ns = min_u64(r->retry_ns * 2, RETRY_MAX_NS);
@@ -341,12 +343,16 @@ void remote_keep(struct remote *r, bool keeps)
     r->view.why = STATUS(UNAVAILABLE);
     if (r->changed)
         accept_incarnation(r);
-    r->view.abandons = !keeps;
-    if (!keeps && r->up)
-        go_away(r);
-    else
-        r->view.go = r->up;
+    r->view.go = r->up;
     tell(r);
+}
+
+void remote_exclude(struct remote *r)
+{
+    r->view.abandons = true;
+    if (r->up)
+        go_away(r);
+    remote_keep(r, false);
 }
 
 void remote_close(struct remote *r, void (*done)(void *ctx), void *ctx)

@@ -114,12 +114,16 @@ void remote_open(struct remote *r, const struct store_volume *volume, void (*don
 void remote_let_go(struct remote *r, struct status why);
 
 /*
- * Whether what has no answer is kept: of a member it is, of others it ends with UNAVAILABLE.  Who
- * was excluded, or is admitted, goes on with the incarnation that the disk has now.  Who was
- * excluded is not waited for even if its answer alone is missing; it gets another session, which is
- * open when nothing of this one can be executed any more (4.3).
+ * Whether what has no answer is kept: of a member it is, of others it ends with UNAVAILABLE.  The
+ * incarnation that the disk has now is the leg's.
  */
 void remote_keep(struct remote *r, bool keeps);
+
+/*
+ * It is no member any more: nothing is kept, nor waited for where the answer alone is missing.  It
+ * gets another session, which is open when nothing of this one can be executed any more (4.3).
+ */
+void remote_exclude(struct remote *r);
 
 /* Gives back the session.  Nothing is on its way. */
 void remote_close(struct remote *r, void (*done)(void *ctx), void *ctx);

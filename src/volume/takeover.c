@@ -233,8 +233,18 @@ static void settle_deliver(struct io_msg *msg)
     }
 }
 
+/* Of who is no member, nothing is waited for. */
+static void tell_who_is_out(struct volume *v)
+{
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        if (!group_has_member(v->members.group, v->calls[i]->uuid))
+            leg_keep(&v->calls[i]->leg, false);
+    }
+}
+
 void takeover_settle(struct volume *v)
 {
+    tell_who_is_out(v);
     for (uint32_t i = 0; i < v->copyset_count; i++)
         v->unsettled += v->copysets[i]->settling.left > 0 ? 1 : 0;
     if (v->unsettled == 0)

@@ -577,6 +577,21 @@ static void opening_does_not_wait_for_ever(void **state)
     world_destroy(c);
 }
 
+/* R3: a disk that knows a newer engine is not served by this one. */
+static void opening_with_a_stale_epoch_fails(void **state)
+{
+    (void)state;
+    for (unsigned store = 0; store < STORES; store++) {
+        struct world *const c = world_create(true, 2);
+
+        peer(c, store)->epoch = 100;
+        assert_int_equal(world_open(c).code, STATUS_STALE_EPOCH);
+        assert_null(c->volume);
+        assert_int_equal(c->meta.commits, 0);
+        world_destroy(c);
+    }
+}
+
 /* A volume that waits for a replica can be closed: what waits ends, as another engine may go on. */
 static void what_waits_ends_with_the_volume(void **state)
 {
@@ -821,6 +836,7 @@ int main(void)
         cmocka_unit_test(who_does_not_answer_is_excluded),
         cmocka_unit_test(where_it_is_needed_all_wait),
         cmocka_unit_test(opening_does_not_wait_for_ever),
+        cmocka_unit_test(opening_with_a_stale_epoch_fails),
         cmocka_unit_test(what_waits_ends_with_the_volume),
         cmocka_unit_test(growing_describes_it_there),
         cmocka_unit_test(an_only_replica_tells_of_a_loss),
