@@ -87,8 +87,9 @@ static enum wire_opcode opcode_of(const struct store_io *s)
     case STORE_OP_SET:
         return WIRE_SET;
     case STORE_OP_HASH:
+        return WIRE_HASH;
     case STORE_OP_SPOIL:
-        break; /* Nobody sends it yet. */
+        return WIRE_SPOIL;
     }
     abort();
 }
@@ -96,7 +97,7 @@ static enum wire_opcode opcode_of(const struct store_io *s)
 static bool has_items(enum wire_opcode opcode)
 {
     return opcode == WIRE_REGIONS || opcode == WIRE_CLOSE_REGIONS || opcode == WIRE_MERGE_REGIONS ||
-           opcode == WIRE_SET;
+           opcode == WIRE_SET || opcode == WIRE_HASH;
 }
 
 static uint32_t region_count(const struct store_io *s)
@@ -127,9 +128,12 @@ static void fill(const struct store_io *s, struct wire_command *c)
         /* Fall through. */
     case WIRE_ZERO:
         c->flags |= change_flags(s);
+        /* Fall through. */
+    case WIRE_SPOIL:
         c->tick = s->tick;
         /* Fall through. */
     case WIRE_READ:
+    case WIRE_HASH:
         fill_range(s, c);
         return;
     case WIRE_FLUSH:
@@ -217,7 +221,7 @@ static void place_items(struct peer_io *io, const struct wire_command *c)
     io->cmd.data = span_sub(io->memory, 0, wire_data_bytes(c, items));
     if (c->opcode == WIRE_SET)
         encode_sets(s, io->cmd.data);
-    else if (c->opcode != WIRE_REGIONS)
+    else if (c->opcode == WIRE_CLOSE_REGIONS || c->opcode == WIRE_MERGE_REGIONS)
         encode_regions(s, c, io->cmd.data);
 }
 
@@ -341,12 +345,30 @@ static struct status MUST_CHECK take_regions(struct peer_io *io)
     return STATUS(OK);
 }
 
+static struct status MUST_CHECK take_hashes(struct peer_io *io)
+{
+    const struct store_io *const s = io->store;
+    struct store_hash *const to = (struct store_hash *)(void *)s->data.at;
+    const uint32_t blocks = (uint32_t)(s->bytes / STORE_BLOCK_BYTES);
+    struct wire_items items;
+
+    TRY(wire_hashes_decode(span_const(io->cmd.data), blocks, &items));
+    for (uint32_t i = 0; i < blocks; i++) {
+        const struct wire_hash h = wire_hash_get(items, i);
+        to[i].state = (enum store_block_state)h.state;
+        memcpy(to[i].hash, h.hash, sizeof to[i].hash);
+    }
+    return STATUS(OK);
+}
+
 static struct status MUST_CHECK take_data(struct peer_io *io)
 {
     if (io->store != NULL && io->store->opcode == STORE_OP_READ)
         return take_blocks(io);
     if (io->store != NULL && io->store->opcode == STORE_OP_LIST_REGIONS)
         return take_regions(io);
+    if (io->store != NULL && io->store->opcode == STORE_OP_HASH)
+        return take_hashes(io);
     return STATUS(OK);
 }
 

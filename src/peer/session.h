@@ -148,8 +148,8 @@ struct lease_member peer_lane_lease(const struct peer_lane *lane);
 
 struct peer_io {
     /*
-     * As store_submit() takes it; status, and what READ and LIST bring, as there.  NULL: CONFIRM.
-     * READ and WRITE of up to WIRE_BLOCKS_MAX blocks.
+     * As store_submit() takes it; status, and what READ, LIST and HASH bring, as there.  NULL:
+     * CONFIRM. READ and WRITE of up to WIRE_BLOCKS_MAX blocks.
      */
     struct store_io *store;
     void (*done)(struct peer_io *io);

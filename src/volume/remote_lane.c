@@ -23,7 +23,8 @@ static bool is_change(const struct leg_io *io)
     const enum store_opcode opcode = io->store.opcode;
 
     return !io->confirm && (opcode == STORE_OP_WRITE || opcode == STORE_OP_WRITE_ZEROES ||
-                            opcode == STORE_OP_DEALLOCATE || opcode == STORE_OP_MERGE_REGIONS);
+                            opcode == STORE_OP_DEALLOCATE || opcode == STORE_OP_MERGE_REGIONS ||
+                            opcode == STORE_OP_SPOIL);
 }
 
 static bool is_flush(const struct leg_io *io)

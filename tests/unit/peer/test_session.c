@@ -293,6 +293,12 @@ static void fields_arrive(void **state)
     o.store.fua = false;
     assert_int_equal(run(e, &o, 1).code, STATUS_OK);
     assert_int_equal(last->flags, WIRE_DEALLOCATE);
+    o = order_of(e, STORE_OP_SPOIL, 7);
+    o.store.tick = 34;
+    assert_int_equal(run(e, &o, 1).code, STATUS_OK);
+    assert_int_equal(last->opcode, WIRE_SPOIL);
+    assert_int_equal(last->blocks, 7);
+    assert_int_equal(last->tick, 34);
     o = order_of(e, STORE_OP_FLUSH, 0);
     o.store.incarnation = 0x500000001;
     assert_int_equal(run(e, &o, 1).code, STATUS_OK);
@@ -337,6 +343,24 @@ static void regions_and_sets_arrive(void **state)
     assert_int_equal(peer_of(e)->set.number, 7);
     assert_int_equal(peer_of(e)->set.whole, 2);
     assert_int_equal(peer_of(e)->set.incarnation[1], 12);
+    engine_destroy(e);
+}
+
+static void hashes_come_back(void **state)
+{
+    (void)state;
+    struct engine *const e = engine_opened();
+    static struct store_hash hashes[WIRE_REGION_BLOCKS];
+    struct order o = order_of(e, STORE_OP_HASH, WIRE_REGION_BLOCKS);
+
+    there_and_back(e, 0, 2);
+    o.store.data = (struct span) { (uint8_t *)hashes, sizeof hashes };
+    assert_int_equal(run(e, &o, 1).code, STATUS_OK);
+    assert_int_equal(peer_of(e)->last.blocks, WIRE_REGION_BLOCKS);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(hashes[i].state, STORE_BLOCK_DATA);
+        assert_memory_equal(hashes[i].hash, e->memory + (size_t)i * BLOCK, sizeof hashes[i].hash);
+    }
     engine_destroy(e);
 }
 
@@ -561,6 +585,7 @@ int main(void)
         cmocka_unit_test(blocks_travel_with_their_crcs),
         cmocka_unit_test(fields_arrive),
         cmocka_unit_test(regions_and_sets_arrive),
+        cmocka_unit_test(hashes_come_back),
         cmocka_unit_test(statuses_come_back),
         cmocka_unit_test(a_wrong_bit_is_noticed),
         cmocka_unit_test(items_wait_for_memory),
