@@ -50,6 +50,7 @@ struct catalog_volume {
     struct list_node link; /* In catalog.volumes, by id. */
     uint32_t id;
     struct store_volume desc;
+    struct store_io *deleter;          /* Deletes it, or waits until it may; NULL: nobody. */
     bool deleting;                     /* Takes no commands any more. */
     bool deleted;                      /* Durably; what is left of it goes away in pieces. */
     uint64_t blocks;                   /* That have data, in all shards and layers. */

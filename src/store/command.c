@@ -66,6 +66,8 @@ void command_finish(struct store_io *io, struct status status)
         if (command_may_be_lost(io))
             busy_leave(store, io->target->volume);
     }
+    if (session->volume != NULL && session->volume->deleter == io)
+        session->volume->deleter = NULL;
     store->commands--;
     assert(store->catalog.usage.promised >= io->promised);
     store->catalog.usage.promised -= io->promised;

@@ -258,10 +258,17 @@ static bool volume_is_quiet(const struct store *store, const struct store_io *io
 bool delete_admit(struct store_io *io)
 {
     struct store *const store = io->session->store;
+    struct catalog_volume *const v = io->session->volume;
     const struct record rec = { .type = RECORD_VOLUME_DELETE,
                                 .u.volume_id = io->session->volume->id };
     const size_t bytes = record_bytes(RECORD_VOLUME_DELETE, 0);
 
+    /* Two that wait for each other would wait for ever. */
+    if (v->deleter != NULL && v->deleter != io) {
+        command_finish(io, STATUS(NOT_FOUND));
+        return true;
+    }
+    v->deleter = io;
     if (!volume_is_quiet(store, io) || !journal_has_room(store->journal, bytes, true))
         return false;
     io->session->volume->deleting = true;

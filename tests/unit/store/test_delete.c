@@ -195,6 +195,26 @@ static void suspect_regions_go_with_it(void **state)
     free(image);
 }
 
+/* Each waits until nothing else of the volume is under way: one of them must not count. */
+static void two_do_not_wait_for_each_other(void **state)
+{
+    (void)state;
+    struct rig_io write, first, second;
+
+    open_rig(NULL);
+    submit_at(rig.session.session, &write, STORE_OP_WRITE, 0, 128 * K, 0x11);
+    rig_submit(&rig, &first, STORE_OP_DELETE_VOLUME, 0, 0, 0);
+    rig_submit(&rig, &second, STORE_OP_DELETE_VOLUME, 0, 0, 0);
+    rig_io_wait(&rig, &first);
+    rig_io_wait(&rig, &second);
+    rig_io_wait(&rig, &write);
+    free(write.data);
+    assert_status(first.io.status, STATUS_OK);
+    assert_status(second.io.status, STATUS_NOT_FOUND);
+    assert_int_equal(info().volumes, 0);
+    rig_abandon(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -202,6 +222,7 @@ int main(void)
         cmocka_unit_test(goes_shard_by_shard),
         cmocka_unit_test(checkpoints_leave_it_out),
         cmocka_unit_test(suspect_regions_go_with_it),
+        cmocka_unit_test(two_do_not_wait_for_each_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
