@@ -24,6 +24,7 @@
 #include "cmd/cli.h"
 #include "cmd/command.h"
 #include "cmd/up_children.h"
+#include "cmd/up_config.h"
 #include "cmd/up_dir.h"
 #include "cmd/up_disks.h"
 #include "cmd/up_node.h"
@@ -460,5 +461,7 @@ int cmd_up(int argc, char **argv)
 
 int cmd_node_run(int argc, char **argv)
 {
+    if (!status_ok(up_config_expand(&argc, &argv)))
+        return COMMAND_FAILED;
     return run_command(argc, argv, up_options_parse_node);
 }

@@ -28,6 +28,7 @@ enum {
     OPT_NAME,
     OPT_CONTROLLER,
     OPT_TOKEN,
+    OPT_CONFIG,
 };
 
 /* Of a node, in whichever process it runs. */
@@ -66,6 +67,7 @@ static const struct cli_option up_option_table[] = {
 };
 
 static const struct cli_option node_option_table[] = {
+    { "config", OPT_CONFIG, "FILE", "take options from it, one a line, without the dashes" },
     { "name", OPT_NAME, "NAME", "what the cluster calls it, such as node-2" },
     { "controller", OPT_CONTROLLER, "ADDR:PORT", "address of the API that it joins through" },
     { "token", OPT_TOKEN, "FILE", "a copy of the controller's DIR/token (DIR/token)" },
@@ -200,6 +202,10 @@ static bool parse_option(struct up_parse *p, int id)
     case OPT_TOKEN:
         o->token_path = p->args.value;
         return true;
+    case OPT_CONFIG: /* The first one on the command line was read: up_config.h. */
+        (void)cli_usage(&p->args, "--config '%s': there is one file, and it names no other",
+                        p->args.value);
+        return false;
     default:
         return false; /* CLI_EXIT: cli_next() has said why. */
     }

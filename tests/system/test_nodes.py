@@ -140,5 +140,16 @@ def test_what_is_refused(server, tmp_path):
         assert words in node.communicate(timeout=60)[1]
     assert len(server.cli("node", "list")) == NODES
     assert (server.data / "token").stat().st_mode & 0o777 == 0o600
+    config = tmp_path / "node.conf"
+    config.write_text(f"# node-4\nname node-1\n\n  data   {server.data} \ncontroller {api}\n")
+    done = trilith.cli("node", "run", "--config", config)
+    assert (done.returncode, "node-1' is in use by process" in done.stderr) == (1, True)
+    done = trilith.cli("node", "run", f"--config={config}", "--name", "node-2")
+    assert (done.returncode, "node-2' is in use by process" in done.stderr) == (1, True)
+    config.write_text("speed high\n")
+    done = trilith.cli("node", "run", "--config", config)
+    assert (done.returncode, "no option '--speed'" in done.stderr) == (2, True), done.stderr
+    done = trilith.cli("node", "run", "--config", tmp_path / "none")
+    assert (done.returncode, "cannot read" in done.stderr) == (1, True), done.stderr
     done = trilith.cli("up", "--data", tmp_path / "other", "--nodes", "2", "--disk", "/dev/null")
     assert (done.returncode, "--disk names the disks of one node" in done.stderr) == (2, True)
