@@ -565,7 +565,19 @@ static void version_power_lost(struct history *h, struct version *v)
     v->left_now = v->in_power ? STILL_NOW : min_u64(v->left_now, h->clock);
 }
 
+static bool everywhere(void *ctx, uint64_t block)
+{
+    (void)ctx;
+    (void)block;
+    return true;
+}
+
 void history_power_lost(struct history *h)
+{
+    history_power_lost_in(h, everywhere, NULL);
+}
+
+void history_power_lost_in(struct history *h, bool (*gone)(void *ctx, uint64_t block), void *ctx)
 {
     history_process_died(h);
     h->reopened = h->clock;
@@ -573,7 +585,7 @@ void history_power_lost(struct history *h)
     h->loss_seen = false;
     for (uint64_t i = 0; i < h->blocks * h->generations; i++) {
         struct cell *const c = &h->cells[i];
-        for (size_t k = 0; k < c->count; k++)
+        for (size_t k = 0; k < c->count && gone(ctx, i % h->blocks); k++)
             version_power_lost(h, &c->versions[k]);
     }
     h->clock++;

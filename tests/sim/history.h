@@ -123,6 +123,8 @@ bool history_is_from_before(const struct history *h, const struct history_op *op
 /* All operations in flight end without an answer. */
 void history_process_died(struct history *h);
 void history_power_lost(struct history *h);
+/* The same in the blocks of which gone() says so: of the others somebody has all that completed. */
+void history_power_lost_in(struct history *h, bool (*gone)(void *ctx, uint64_t block), void *ctx);
 /* Writes that failed may have reached the disk, also where reads did not show them any more: what
  * took them back is no more durable than they are. */
 void history_store_reopened(struct history *h);

@@ -82,6 +82,13 @@ static bool status_is_loss(struct status st)
            status_is(st, STATUS_LOST) || status_is(st, STATUS_TIMED_OUT);
 }
 
+/* Whether nothing is known of the command: its way was lost, or the node serves no longer. */
+static bool slot_is_lost(const struct host_slot *s)
+{
+    return status_is_loss(s->io.status) ||
+           (s->io.sc & NVME_SC_VALUE_MASK) == status_nvme(STATUS(FENCED));
+}
+
 static bool slot_overwrites(const struct host_slot *s)
 {
     for (uint64_t b = s->op.block; b < s->op.block + s->op.count; b++)
@@ -176,12 +183,17 @@ static void slot_start_compare(struct host_slot *s)
     slot_start_look(s, INITIATOR_COMPARE);
 }
 
+static unsigned fua_percent(const struct host_slot *s)
+{
+    return s->host->config.lazy ? 2 : 20;
+}
+
 static void slot_start_change(struct host_slot *s, enum initiator_opcode opcode)
 {
     struct run *const run = s->host->config.run;
 
     s->io.opcode = opcode;
-    s->io.fua = opcode != INITIATOR_DEALLOCATE && run_percent(run, 20);
+    s->io.fua = opcode != INITIATOR_DEALLOCATE && run_percent(run, fua_percent(s));
     s->io.deallocate = run_percent(run, 50);
     s->op.content =
         opcode == INITIATOR_WRITE ? history_content(s->host->config.history) : HISTORY_ZERO;
@@ -200,7 +212,7 @@ static void slot_start_copy(struct host_slot *s)
                                                    : run_between(c->run, 0, groups - 1);
 
     s->io.opcode = INITIATOR_COPY;
-    s->io.fua = run_percent(c->run, 20);
+    s->io.fua = run_percent(c->run, fua_percent(s));
     s->op.source = group * c->group_blocks + run_between(c->run, 0, c->group_blocks - s->op.count);
     s->io.source = host_offset(s->host, s->op.source);
     history_copy_start(c->history, &s->op);
@@ -222,7 +234,7 @@ static bool slot_start(struct host_slot *s)
 
     s->op = (struct history_op) { 0 };
     s->io.fua = false;
-    if (what < 9) {
+    if (what < (s->host->config.lazy ? 2 : 9)) {
         slot_start_flush(s);
         return true;
     }
@@ -318,7 +330,7 @@ static bool slot_may_fail(const struct host_slot *s, struct status st)
 {
     const struct host_config *const c = &s->host->config;
 
-    if (status_is_loss(st) || slot_is_excused(s, st))
+    if (slot_is_lost(s) || slot_is_excused(s, st))
         return true;
     if (status_is(st, STATUS_MISCOMPARE)) /* See slot_check_compare(). */
         return s->io.opcode == INITIATOR_COMPARE;
@@ -352,6 +364,10 @@ static void slot_take_answer(struct host_slot *s)
     case INITIATOR_VERIFY:
         return;
     case INITIATOR_WRITE:
+        if (ok && s->host->config.acknowledged != NULL)
+            s->host->config.acknowledged(s->host->config.ctx, &s->op);
+        history_write_done(history, &s->op, ok, s->io.fua);
+        return;
     case INITIATOR_WRITE_ZEROES:
     case INITIATOR_COPY:
         history_write_done(history, &s->op, ok, s->io.fua);
@@ -374,6 +390,18 @@ static bool host_is_idle(const struct host *h)
     return true;
 }
 
+/* Goes on, at its pace. */
+static void host_continue(struct host *h)
+{
+    const uint64_t pause_ns =
+        h->config.pace_ns == 0 ? 0 : run_between(h->config.run, 0, h->config.pace_ns);
+
+    if (pause_ns == 0 || h->state != HOST_UP || h->config.ops == 0)
+        host_pump(h);
+    else if (!io_timer_armed(&h->retry))
+        io_timer_arm(&h->retry, h->reactor, reactor_now_ns(h->reactor) + pause_ns);
+}
+
 static void slot_on_done(struct initiator_io *io)
 {
     struct host_slot *const s = CONTAINER_OF(io, struct host_slot, io);
@@ -391,13 +419,14 @@ static void slot_on_done(struct initiator_io *io)
         h->loss_due = h->ending; /* Once; what was sent before that answer came may fail too. */
     }
     slot_take_answer(s);
-    if (h->verifying && !status_ok(io->status) && status_is_loss(io->status))
+    const bool lost = slot_is_lost(s);
+    if (h->verifying && lost)
         h->verify_next = min_u64(h->verify_next, s->op.block); /* Again. */
     if (h->state == HOST_UP && host_is_idle(h) && run_percent(run, 1)) {
         h->orderly = true;
         host_leave(h);
-    } else if (!status_is_loss(io->status))
-        host_pump(h);
+    } else if (!lost)
+        host_continue(h);
     else if (h->state == HOST_UP) /* The queue's end follows; or the target asks for patience. */
         io_timer_arm(&h->retry, h->reactor, reactor_now_ns(h->reactor) + RETRY_NS_MAX);
 }

@@ -32,6 +32,8 @@ struct host_config {
     uint64_t group_blocks; /* They lie in groups of so many ... */
     uint64_t group_stride; /* ... that start so many blocks apart in the namespace. */
     uint64_t ops;          /* Until it rests. */
+    bool lazy;             /* It seldom wants anything durable. */
+    uint64_t pace_ns;      /* It pauses up to so long between commands. */
     unsigned slots;        /* Commands at a time. */
     unsigned queues;
     uint32_t io_blocks_max;
@@ -39,6 +41,9 @@ struct host_config {
     bool copies;               /* It uses Copy; faults of disks cannot be traced through it. */
     bool aborts_are_exact;     /* What ends as aborted was not carried out. */
     bool no_space;             /* Writes of new blocks may find the volume full. */
+    /* A Write was answered as done.  NULL is allowed. */
+    void (*acknowledged)(void *ctx, const struct history_op *op);
+    void *ctx;
 };
 
 struct host_slot {

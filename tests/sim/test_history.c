@@ -145,6 +145,26 @@ static void power_takes_unflushed(void **state)
     assert_false(may_read(3));
 }
 
+static bool is_block(void *ctx, uint64_t block)
+{
+    return block == *(uint64_t *)ctx;
+}
+
+/* Where somebody has everything that had completed, nothing is taken. */
+static void power_takes_some_blocks(void **state)
+{
+    (void)state;
+    uint64_t other = 2, own = 1;
+    write_done(1);
+    write_done(2);
+    history_power_lost_in(h, is_block, &other);
+    assert_false(history_loss_possible(h));
+    assert_false(may_read(1));
+    history_power_lost_in(h, is_block, &own);
+    assert_true(history_loss_possible(h));
+    assert_true(may_read(1));
+}
+
 /* After a flush, a power loss takes nothing. */
 static void power_keeps_flushed(void **state)
 {
@@ -491,6 +511,7 @@ int main(void)
         TEST(overlapping_leave_either),
         TEST(death_keeps_completed),
         TEST(power_takes_unflushed),
+        TEST(power_takes_some_blocks),
         TEST(power_keeps_flushed),
         TEST(flush_covers_the_past),
         TEST(failed_flush_promises_nothing),
