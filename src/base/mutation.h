@@ -39,7 +39,14 @@
     X(J1_NOT_TAKEN_BACK, "J1", "a first touch whose data failed is not taken back")             \
     X(T1_REAL_CLOCK, "T1", "the simulator looks at the real clock")                             \
     X(J3_TAIL_IS_DAMAGE, "J3", "a hole in the unflushed tail is taken for damage")              \
-    X(V1_GROWTH_WIDENS, "V1", "a volume that grows widens its last group")
+    X(V1_GROWTH_WIDENS, "V1", "a volume that grows widens its last group")                      \
+    X(ACK_BEFORE_COMMIT, "R2", "a write without a member ends before that is committed")        \
+    X(NO_COMPARE, "R2", "a record is changed whatever it is by then")                           \
+    X(BASE_NOT_RECORDED, "R6", "what the members have when all lost power is not recorded")     \
+    X(NO_SETTLE, "R9", "a new engine settles nothing")                                          \
+    X(LIST_VOLATILE, "R9", "an overwrite does not wait for its region to be listed durably")    \
+    X(CLOSE_FORGETS_AWAY, "R9", "a region is closed for those who are out, too")                \
+    X(FLUSH_PARTIAL, "R9", "a Flush counts that only one member has confirmed")
 
 enum mutation {
     MUTATION_NONE,

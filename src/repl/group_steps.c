@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/mutation.h"
+
 #define HAS(slots, slot) (((slots)&1u << (slot)) != 0)
 
 __attribute__((format(printf, 3, 4))) static struct status refuse(struct group_reason *reason,
@@ -123,7 +125,7 @@ static bool take_over_copyset(struct group *g, uint32_t copyset, const struct gr
     for (unsigned i = 0; i < GROUP_SLOTS; i++) {
         if (HAS(members & ~sealed, i))
             set_out(&slots[i], view->now_unix_ms);
-        else if (HAS(sealed, i) && !base)
+        else if (HAS(sealed, i) && !base && !MUTATION(BASE_NOT_RECORDED))
             set_in(&slots[i], incarnation_in(&view->sessions, slots[i].disk));
     }
     return sealed != members || !base;

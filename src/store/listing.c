@@ -5,6 +5,7 @@
  */
 #include <assert.h>
 
+#include "base/mutation.h"
 #include "store/store_internal.h"
 
 struct range {
@@ -116,7 +117,7 @@ struct status listing_prepare(const struct store_io *io, struct shard *shard, bo
     wait |= !journal_has_room(store->journal, record, false);
     if (!wait && lack.entries > 0)
         listing_enter(io, shard);
-    if (!wait && !range_is_durable(store, io, shard)) {
+    if (!wait && !range_is_durable(store, io, shard) && !MUTATION(LIST_VOLATILE)) {
         store->listing_wanted = true;
         wait = true;
     }

@@ -309,7 +309,7 @@ static void command_feed_flush(struct command *cmd)
 
     while (cmd->free_pieces != 0 && cmd->feed.next_leg < map->leg_count) {
         struct leg *leg = map->legs[cmd->feed.next_leg++];
-        if (!leg_is_there(leg))
+        if (!leg_is_there(leg) || (MUTATION(FLUSH_PARTIAL) && leg != map->legs[0]))
             continue;
         struct piece *p = command_take_piece(cmd);
         struct leg_io *io = &p->legs[0];

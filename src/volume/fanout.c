@@ -19,6 +19,7 @@
  */
 #include <assert.h>
 
+#include "base/mutation.h"
 #include "volume/volume_internal.h"
 
 static void advance(struct piece *p);
@@ -240,6 +241,9 @@ static void advance_change(struct piece *p)
         finish(p, p->status);
     } else if (all_are_full(p)) {
         finish(p, STATUS(NO_SPACE));
+    } else if (MUTATION(ACK_BEFORE_COMMIT) && p->done != 0) {
+        report(p, missing);
+        finish(p, STATUS(OK));
     } else {
         hold(p);
         report(p, missing);

@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/mutation.h"
 #include "repl/group_steps.h"
 #include "volume/volume_internal.h"
 
@@ -147,7 +148,7 @@ static struct status MUST_CHECK take_item(struct volume *v, uint32_t leg,
 
     for (unsigned slot = 0; slot < VOLUME_REPLICAS_MAX; slot++)
         lists |= cs->leg[slot] == leg && (members >> slot & 1) != 0;
-    if (!lists || (item->slots & members) == 0)
+    if (!lists || (item->slots & members) == 0 || MUTATION(NO_SETTLE))
         return STATUS(OK);
     return settling_add(&cs->settling, item->shard, item->region, item->count);
 }
@@ -194,6 +195,8 @@ void takeover_on_listed(struct volume *v)
     for (uint32_t i = 0; i < v->copyset_count; i++) {
         struct copyset *const cs = v->copysets[i];
         cs->sources = (uint8_t)group_sources(v->members.group, cs->number, &view.sessions);
+        if (MUTATION(BASE_NOT_RECORDED))
+            cs->sources = (uint8_t)group_members(v->members.group, cs->number);
         settling_seal(&cs->settling);
     }
     sm_move(&v->sm, VOL_DECIDING);

@@ -3,5 +3,5 @@
 
 #include <stddef.h>
 
-const struct workload *const workloads[] = { &work_net, &work_store, &work_target, &work_node,
-                                             NULL };
+const struct workload *const workloads[] = { &work_net,  &work_store,    &work_target,
+                                             &work_node, &work_replicas, NULL };

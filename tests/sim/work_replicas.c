@@ -1,0 +1,575 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Workload "replicas": a node that serves a volume of two or three replicas on its own disks, its
+ * meta store, and a host, while the node dies, disks fail, hang and are away, and the meta store
+ * cannot be reached.
+ *
+ *   host --(connections that break)--> target --> engine --> stores --> disks
+ *                                                    |
+ *                                                 registry
+ *
+ * One disk at a time is hurt, and only as far as the others can do without it: so a read never
+ * fails, and a Flush only where every member has lost what was not flushed (7.4, 7.7, S1).
+ *
+ * Replicas that are out stay out: there is no resync here yet.  A second node is not simulated
+ * either: it waits for links between nodes, and will be another struct serving.
+ */
+#include <assert.h>
+#include <stdio.h>
+
+#include "audit.h"
+#include "host.h"
+#include "promise.h"
+#include "volume/layout.h"
+#include "workloads.h"
+
+#define SHARD_BYTES  ((uint64_t)2 << 20)
+#define SHARDS       6u
+#define DISK_BYTES   ((uint64_t)24 << 20)
+#define GROUP_BLOCKS 4u
+#define TROUBLES     12u
+#define CALM_NS      (40 * NS_PER_S) /* Regions of a store close 30 s after their last write ... */
+#define ROUNDS_NS    (10 * NS_PER_S) /* ... and those of the engine's lists much sooner. */
+
+static const char volume_name[] = "sim";
+
+struct work {
+    struct run *run;
+    struct sim_machine *host_machine;
+    struct serving serving;
+    struct history *history;
+    struct host *host;
+    struct promise promise;
+    struct layout layout;
+    uint64_t blocks;
+    unsigned replicas;
+    unsigned copysets;
+    unsigned troubles;
+    uint64_t favourite;  /* Trouble, that comes more often than others. */
+    uint64_t trouble_ns; /* Most between two of them. */
+    bool calm;           /* No more troubles. */
+    bool last;           /* No more lives, but those that the script starts. */
+    bool audited;        /* The last audit has ended. */
+    int hurt;            /* The disk that is; -1: none. */
+    uint64_t connects_at_loss;
+};
+
+static struct work *work_of(struct serving *s)
+{
+    return CONTAINER_OF(s, struct work, serving);
+}
+
+/* ---- What is checked ---- */
+
+/* Copysets whose members have all lost what was not flushed. */
+struct lost {
+    const struct serving *serving;
+    unsigned copysets;
+};
+
+static bool is_lost(void *ctx, uint64_t block)
+{
+    const struct lost *const lost = ctx;
+    const uint32_t shard = lost->serving->blocks[block].shard;
+
+    return (lost->copysets >> lost->serving->watch.copysets[shard] & 1) != 0;
+}
+
+static void on_opened(struct serving *s, bool waited)
+{
+    struct work *const work = work_of(s);
+    struct lost lost = { s, promise_opened(&work->promise, s, waited) };
+
+    sim_trace(work->run->world, "promise", lost.copysets, waited, 0);
+    if (lost.copysets == 0)
+        return;
+    history_power_lost_in(work->history, is_lost, &lost);
+    work->host->power_lost = true;
+    work->connects_at_loss = work->host->connects;
+}
+
+static void on_changed(void *ctx, const struct group *was, const struct group *now)
+{
+    promise_changed(&((struct work *)ctx)->promise, was, now);
+}
+
+static void on_audited(struct serving *s, const struct audit_report *report)
+{
+    struct work *const work = work_of(s);
+
+    audit_check(s, report, work->last);
+    work->audited = work->last;
+}
+
+/* R1: whoever is a member has it. */
+static void on_acknowledged(void *ctx, const struct history_op *op)
+{
+    const struct work *const work = ctx;
+    const struct serving *const s = &work->serving;
+
+    for (uint64_t b = op->block; b < op->block + op->count; b++) {
+        const uint32_t c = s->watch.copysets[s->blocks[b].shard];
+        const unsigned members = group_members(&s->registry.record, c);
+        for (unsigned i = 0; i < GROUP_SLOTS; i++)
+            if ((members >> i & 1) != 0 &&
+                !watch_has(&s->watch, s->registry.record.copysets[c].slots[i].disk, b, op->content))
+                run_fail(work->run,
+                         "the write of %llu to block %llu is acknowledged, and member %u of "
+                         "copyset %u has not executed it (R1)",
+                         (unsigned long long)op->content, (unsigned long long)b, i, c);
+    }
+}
+
+/* S1: what was lost must have been told before a Flush of the new life succeeds. */
+static void check_loss(const struct work *work)
+{
+    const struct host *const h = work->host;
+
+    if (history_loss_seen(work->history) && h->flushed && !h->loss_told &&
+        h->connects > work->connects_at_loss)
+        run_fail(work->run, "completed writes were lost, and a Flush succeeds (S1)");
+}
+
+/* ---- The volume ---- */
+
+/* Each copyset begins at another disk. */
+static uint32_t disk_of(const struct work *work, uint32_t copyset, unsigned slot)
+{
+    return (copyset + slot) % work->serving.disk_count;
+}
+
+static void on_known(struct serving *s)
+{
+    struct work *const work = work_of(s);
+    struct uuid tuples[PROMISE_COPYSETS_MAX][GROUP_SLOTS] = { 0 };
+
+    for (uint32_t c = 0; c < work->copysets; c++)
+        for (unsigned i = 0; i < work->replicas; i++)
+            tuples[c][i] = s->disks[disk_of(work, c, i)].uuid;
+    registry_init(&s->registry, work->run, &s->volume, tuples, work->copysets);
+    s->registry.late_ns =
+        run_between(work->run, 1, run_percent(work->run, 50) ? 40 : 400) * NS_PER_MS;
+    s->registry.lost_percent = run_percent(work->run, 50) ? 0 : 20;
+    s->registry.changed = on_changed;
+    s->registry.ctx = work;
+    s->watch.registry = &s->registry;
+}
+
+static void place_blocks(struct work *work)
+{
+    struct serving *const s = &work->serving;
+    const uint64_t stride = SHARDS * SHARD_BYTES / (work->blocks / GROUP_BLOCKS);
+
+    s->block_count = work->blocks;
+    for (uint64_t b = 0; b < work->blocks; b++) {
+        const uint64_t at = b / GROUP_BLOCKS * stride + b % GROUP_BLOCKS * STORE_BLOCK_BYTES;
+        const struct layout_extent e =
+            layout_first_extent(&work->layout, (struct layout_range) { at, STORE_BLOCK_BYTES });
+        s->blocks[b] = (struct serving_block) { e.shard, e.offset };
+    }
+}
+
+static void volume_make(struct work *work)
+{
+    struct serving *const s = &work->serving;
+    struct store_volume *const v = &s->volume;
+
+    *v = (struct store_volume) { .uuid = { { 5 } },
+                                 .bytes = SHARDS * SHARD_BYTES,
+                                 .shard_bytes = SHARD_BYTES,
+                                 .lba_bytes = STORE_BLOCK_BYTES,
+                                 .stripe_unit_bytes = 64 << 10,
+                                 .stripe_width = 2,
+                                 .replicas = work->replicas,
+                                 .min_in_sync = (uint32_t)run_between(work->run, 1, 2) };
+    snprintf(v->name, sizeof v->name, "%s", volume_name);
+    const struct layout_shape shape = { v->bytes, v->shard_bytes, v->stripe_unit_bytes,
+                                        v->stripe_width, 0 };
+    const struct status st = layout_init(&work->layout, &shape);
+    assert(status_ok(st));
+    s->shard_count = SHARDS;
+    for (uint32_t i = 0; i < SHARDS; i++) {
+        s->watch.copysets[i] = i % work->copysets;
+        for (unsigned k = 0; k < work->replicas; k++)
+            s->shards[i].disk[k] = disk_of(work, i % work->copysets, k);
+    }
+    place_blocks(work);
+}
+
+static void disks_make(struct work *work)
+{
+    struct serving *const s = &work->serving;
+
+    for (unsigned i = 0; i < s->disk_count; i++) {
+        struct serving_disk *const d = &s->disks[i];
+        struct sim_disk_config config = sim_disk_config_random(work->run->world, DISK_BYTES);
+        config.reports_atomic = true;
+        config.volatile_cache |= run_percent(work->run, 70);
+        d->serving = s;
+        snprintf(d->path, sizeof d->path, "/dev/sim%u", i + 1);
+        d->disk = sim_disk_create(s->machine, d->path, &config);
+    }
+}
+
+/* ---- Lives ---- */
+
+static void hurt(struct work *work);
+
+static void life_begin(void *ctx)
+{
+    struct work *const work = ctx;
+
+    work->serving.audits = work->serving.known && run_percent(work->run, 30);
+    serving_spawn(&work->serving);
+}
+
+static void on_ended(struct serving *s, enum sim_exit how)
+{
+    struct work *const work = work_of(s);
+
+    (void)how;
+    s->closes = 0;
+    if (!work->calm && s->known && run_percent(work->run, 20))
+        hurt(work);
+    if (!work->last)
+        sim_world_after(work->run->world, run_between(work->run, 0, 100 * NS_PER_MS), life_begin,
+                        work);
+}
+
+static const struct serving_ops serving_ops = { on_known, on_opened, on_audited, on_ended };
+
+static void kill_now(struct work *work)
+{
+    if (sim_process_is_alive(work->serving.process))
+        sim_process_kill(work->serving.process);
+}
+
+/* ---- A disk that is hurt ---- */
+
+/* Whether every copyset can do without the disk: another member has everything. */
+static bool can_do_without(const struct work *work, unsigned disk)
+{
+    const struct serving *const s = &work->serving;
+    const struct group *const g = &s->registry.record;
+
+    for (uint32_t c = 0; c < g->copyset_count; c++) {
+        bool other = false;
+        for (unsigned i = 0; i < work->replicas; i++) {
+            const unsigned d = disk_of(work, c, i);
+            const struct group_slot *const slot = &g->copysets[c].slots[i];
+            other |= d != disk && slot->state == GROUP_SLOT_IN &&
+                     slot->incarnation == s->disks[d].incarnation;
+        }
+        if (!other)
+            return false;
+    }
+    return true;
+}
+
+/* It is well again; a store that has failed takes commands only when it is opened anew. */
+static void heal(void *ctx)
+{
+    struct work *const work = ctx;
+
+    if (work->hurt < 0)
+        return;
+    struct serving_disk *const d = &work->serving.disks[work->hurt];
+    *sim_disk_faults(d->disk) = (struct sim_disk_faults) { 0 };
+    d->absent = d->may_fail = false;
+    work->hurt = -1;
+    kill_now(work);
+}
+
+static void disk_fails(struct work *work, struct serving_disk *d, bool reads)
+{
+    struct run *const run = work->run;
+    struct sim_disk_faults *const f = sim_disk_faults(d->disk);
+
+    d->may_fail = true;
+    f->read_error_one_in = reads && run_percent(run, 30) ? run_between(run, 2, 50) : 0;
+    f->write_error_one_in = run_percent(run, 60) ? run_between(run, 2, 50) : 0;
+    f->flush_error_one_in = run_percent(run, 40) ? run_between(run, 1, 10) : 0;
+}
+
+/* One disk fails, hangs, or is away, for a while. */
+static void hurt(struct work *work)
+{
+    struct run *const run = work->run;
+    struct serving *const s = &work->serving;
+    const unsigned disk = (unsigned)rng_below(&run->rng, s->disk_count);
+    struct serving_disk *const d = &s->disks[disk];
+
+    if (work->hurt >= 0)
+        return;
+    work->hurt = (int)disk;
+    switch (rng_below(&run->rng, 3)) {
+    case 0:
+        sim_disk_faults(d->disk)->slow_one_in = run_between(run, 1, 5);
+        sim_disk_faults(d->disk)->slow_ns = run_between(run, 1, 2000) * NS_PER_MS;
+        break;
+    case 1:
+        d->absent = true;
+        kill_now(work);
+        break;
+    default:
+        disk_fails(work, d, s->serves && can_do_without(work, disk));
+        break;
+    }
+    sim_world_after(run->world, run_between(run, 10, 800) * NS_PER_MS, heal, work);
+}
+
+/* ---- Troubles ---- */
+
+static void resume(void *ctx)
+{
+    sim_process_resume(((struct work *)ctx)->serving.process);
+}
+
+static void registry_back(void *ctx)
+{
+    ((struct work *)ctx)->serving.registry.away = false;
+}
+
+/* It dies while a new engine looks around, members change, or regions are closed. */
+static void on_seen(void *ctx, enum store_opcode opcode)
+{
+    const struct work *const work = ctx;
+    struct run *const run = work->run;
+
+    (void)opcode;
+    if (!work->calm && run_percent(run, 3))
+        sim_process_crash_after(work->serving.process,
+                                run_between(run, 0, run_percent(run, 50) ? 100 : 2000),
+                                run_percent(run, 50));
+}
+
+/* An orderly end, in which the node may yet die. */
+static void stop(struct work *work)
+{
+    struct run *const run = work->run;
+
+    if (!serving_stop(&work->serving))
+        return;
+    if (run_percent(run, 60))
+        work->serving.closes = (unsigned)run_between(run, 1, work->serving.disk_count - 1);
+    else if (run_percent(run, 50))
+        sim_process_crash_after(work->serving.process, run_between(run, 0, 400),
+                                run_percent(run, 80));
+}
+
+static void trouble(void *ctx);
+
+static void trouble_later(struct work *work, uint64_t after_ns)
+{
+    if (--work->troubles > 0)
+        sim_world_after(work->run->world, after_ns + run_between(work->run, 0, work->trouble_ns),
+                        trouble, work);
+}
+
+static void trouble(void *ctx)
+{
+    struct work *const work = ctx;
+    struct run *const run = work->run;
+    const uint64_t later_ns = run_between(run, 0, 100 * NS_PER_MS);
+
+    if (work->calm)
+        return;
+    if (!work->serving.known || (!work->serving.serves && run_percent(run, 80))) {
+        sim_world_after(run->world, 20 * NS_PER_MS, trouble, work);
+        return;
+    }
+    switch (run_percent(run, 50) ? work->favourite : rng_below(&run->rng, TROUBLES)) {
+    case 0: /* on_ended() starts it again. */
+        sim_process_crash_after(work->serving.process, run_between(run, 0, 2000), false);
+        break;
+    case 1:
+    case 2:
+    case 3:
+        sim_process_crash_after(work->serving.process, run_between(run, 0, 2000), true);
+        break;
+    case 4:
+        sim_process_pause(work->serving.process);
+        sim_world_after(run->world, later_ns, resume, work);
+        break;
+    case 5:
+        work->serving.registry.away = true;
+        sim_world_after(run->world, run_between(run, 0, 500 * NS_PER_MS), registry_back, work);
+        break;
+    case 6:
+    case 7:
+        stop(work);
+        break;
+    case 8:
+    case 9:
+    case 10:
+        hurt(work);
+        break;
+    default:
+        host_cut(work->host);
+        break;
+    }
+    trouble_later(work, later_ns);
+}
+
+/* ---- The course ---- */
+
+static void calm_down(struct work *work)
+{
+    work->calm = true;
+    heal(work);
+    work->serving.registry.away = false;
+    work->serving.registry.lost_percent = 0;
+    kill_now(work); /* And with it a crash that it was to have. */
+    sim_world_run(work->run->world, CALM_NS);
+}
+
+static void host_works(struct work *work, uint64_t ops)
+{
+    host_go_on(work->host, ops, true);
+    run_until(work->run, host_is_resting, work->host, 900 * NS_PER_S, "the host");
+}
+
+static bool serves(void *ctx)
+{
+    return ((const struct work *)ctx)->serving.serves;
+}
+
+static bool has_ended(void *ctx)
+{
+    return !sim_process_is_alive(((const struct work *)ctx)->serving.process);
+}
+
+static bool is_audited(void *ctx)
+{
+    return ((const struct work *)ctx)->audited;
+}
+
+/* Blocks of one disk rot that others have: whatever is read is right (S3). */
+static void disk_rots(struct work *work)
+{
+    struct run *const run = work->run;
+    const unsigned disk = (unsigned)rng_below(&run->rng, work->serving.disk_count);
+    struct sim_disk *const d = work->serving.disks[disk].disk;
+    uint8_t bytes[SIM_BLOCK_BYTES];
+    uint64_t offset, block, content;
+
+    if (!can_do_without(work, disk))
+        return;
+    for (uint64_t i = run_between(run, 1, 20); i > 0; i--) {
+        if (!sim_disk_pick_written(d, &offset))
+            return;
+        sim_disk_peek(d, offset, (struct span) { bytes, sizeof bytes });
+        if (!pattern_name((struct const_span) { bytes, sizeof bytes }, &block, &content))
+            continue;
+        if (run_percent(run, 30))
+            sim_disk_latent_error(d, offset);
+        else
+            sim_disk_rot(d, offset);
+    }
+}
+
+/* At rest members are equal, and no list says otherwise. */
+static void last_audit(struct work *work)
+{
+    struct serving *const s = &work->serving;
+
+    sim_world_run(work->run->world, ROUNDS_NS);
+    run_until(work->run, serves, work, 60 * NS_PER_S, "the volume");
+    work->last = true;
+    (void)serving_stop(s);
+    run_until(work->run, has_ended, work, 60 * NS_PER_S, "an orderly end");
+    s->audits = s->audits_alone = true;
+    serving_spawn(s);
+    run_until(work->run, is_audited, work, 60 * NS_PER_S, "the audit");
+}
+
+static void host_make(struct work *work)
+{
+    static const uint64_t paces[] = { 0, 30 * NS_PER_MS, 30 * NS_PER_MS, 300 * NS_PER_MS,
+                                      3000 * NS_PER_MS };
+    struct run *const run = work->run;
+    const struct host_config config = {
+        .run = run,
+        .history = work->history,
+        .machine = work->host_machine,
+        .target = sim_machine_addr(work->serving.machine, SERVING_PORT),
+        .nqn = work->serving.nqn,
+        .copies = true,
+        .block_bytes = STORE_BLOCK_BYTES,
+        .blocks = work->blocks,
+        .group_blocks = GROUP_BLOCKS,
+        .group_stride = SHARDS * SHARD_BYTES / STORE_BLOCK_BYTES / (work->blocks / GROUP_BLOCKS),
+        .ops = run_between(run, 20, 250),
+        .slots = (unsigned)run_between(run, 1, 12),
+        .queues = (unsigned)run_between(run, 1, HOST_QUEUES_MAX),
+        .io_blocks_max = GROUP_BLOCKS,
+        .lazy = run_percent(run, 60),
+        .pace_ns = paces[rng_below(&run->rng, ARRAY_COUNT(paces))],
+        .acknowledged = on_acknowledged,
+        .ctx = work,
+    };
+
+    work->host = host_create(&config);
+    work->host->verifying = true;
+}
+
+static void world_make(struct work *work, struct run *run)
+{
+    static const uint64_t blocks[] = { 8, 24, 24, 96 };
+    struct serving *const s = &work->serving;
+
+    work->run = run;
+    work->hurt = -1;
+    /* With few blocks most writes go to regions that are open, and nothing is flushed for them. */
+    work->blocks = blocks[rng_below(&run->rng, ARRAY_COUNT(blocks))];
+    work->history = history_create(work->blocks, 1);
+    history_set_engine(work->history);
+    s->run = run;
+    s->ops = &serving_ops;
+    s->machine = sim_machine_create(run->world, "node");
+    work->host_machine = sim_machine_create(run->world, "host");
+    work->replicas = (unsigned)run_between(run, 2, 3);
+    s->disk_count = (unsigned)run_between(run, work->replicas, SERVING_DISKS_MAX);
+    s->reactor_count = (unsigned)run_between(run, 1, SERVING_REACTORS_MAX);
+    s->wait_ns = run_between(run, 0, 2000) * NS_PER_MS;
+    work->copysets = (unsigned)run_between(run, 1, s->disk_count);
+    work->troubles = (unsigned)run_between(run, 1, 10);
+    work->favourite = rng_below(&run->rng, TROUBLES);
+    work->trouble_ns = (run_percent(run, 40) ? 100 : 2000) * NS_PER_MS;
+    watch_begin(&s->watch, run);
+    s->watch.sees = run_percent(run, 50) ? on_seen : NULL;
+    s->watch.ctx = work;
+    disks_make(work);
+    volume_make(work);
+}
+
+static void replicas_act(struct run *run)
+{
+    struct work *const work = sim_world_alloc(run->world, sizeof *work);
+    struct nqn_text nqn;
+    const struct status st = nqn_for_volume(volume_name, &nqn);
+
+    assert(status_ok(st));
+    world_make(work, run);
+    work->serving.nqn = nqn.s;
+    host_make(work);
+    serving_spawn(&work->serving);
+    sim_world_after(run->world, run_between(run, 0, 40 * NS_PER_MS), trouble, work);
+    run_until(run, host_is_resting, work->host, 900 * NS_PER_S, "the host");
+    check_loss(work);
+    calm_down(work);
+    if (run_percent(run, 40))
+        disk_rots(work);
+    host_works(work, run_between(run, 0, 100));
+    check_loss(work);
+    last_audit(work);
+    watch_end();
+    registry_fini(&work->serving.registry);
+    history_destroy(work->history);
+}
+
+const struct workload work_replicas = { .name = "replicas",
+                                        .rules = "R1 R2 R4 R6 R9",
+                                        .text = "a volume of several replicas",
+                                        .apart = true,
+                                        .act = replicas_act };
