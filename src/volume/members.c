@@ -438,6 +438,10 @@ static bool exclude(struct volume *v, struct leg_call *call, struct group_sessio
     struct group_reason reason;
     struct group_view view;
 
+    if (!group_has_member(m->group, call->uuid)) { /* What was on its way there has ended late. */
+        forget_report(call);
+        return false;
+    }
     members_view(v, items, &view);
     const struct status st = group_exclude(m->group, &view, call->uuid, m->next, &reason);
 
@@ -450,10 +454,7 @@ static bool exclude(struct volume *v, struct leg_call *call, struct group_sessio
             forget_report(call); /* It may answer yet; if not, it is reported again. */
         return false;
     }
-    if (m->next->sequence == m->group->sequence) { /* It is no member. */
-        forget_report(call);
-        return false;
-    }
+    assert(m->next->sequence > m->group->sequence); /* It was a member. */
     m->leaving = call;
     members_change(v, NULL);
     return true;
