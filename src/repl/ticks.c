@@ -173,6 +173,12 @@ void ticks_lost(struct ticks *t, unsigned slot)
         round_check(t);
 }
 
+void ticks_joined(struct ticks *t)
+{
+    t->equal = 0;
+    ticks_round_abort(t);
+}
+
 void ticks_round_abort(struct ticks *t)
 {
     t->round = TICKS_IDLE;

@@ -134,6 +134,12 @@ void ticks_confirmed(struct ticks *t, unsigned slot, uint32_t flush);
  */
 void ticks_lost(struct ticks *t, unsigned slot);
 
+/*
+ * A slot takes part from now on (9.3): gives up the round, and closes nothing for which it was not
+ * asked.  The regions are closed by the next one.
+ */
+void ticks_joined(struct ticks *t);
+
 /* Gives up the round, if there is one: its Flush has failed. */
 void ticks_round_abort(struct ticks *t);
 

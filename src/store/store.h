@@ -180,6 +180,7 @@ struct store_session_opened {
     struct store_session *session; /* NULL on failure. */
     uint64_t incarnation;
     uint64_t generation; /* Highest of the volume on this disk. */
+    bool list_cut;       /* The region list is not whole: see docs/replication.md, 9.3. */
     bool unflushed_loss; /* Completed, unflushed writes of this volume may be gone (S1), and no
                             session has confirmed the fact with store_session_loss_reported(). */
 };

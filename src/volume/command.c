@@ -300,8 +300,9 @@ static void command_on_flushed(struct leg_io *io)
 }
 
 /*
- * A Flush asks every leg that has a session.  One without took no write since the volume was
- * opened, so there is nothing to promise for it, and its absence is an error to its shards only.
+ * A Flush asks every leg that has a session, and of several replicas those that are in sync, or
+ * about to be (9.8).  One without took no write since the volume was opened, so there is nothing to
+ * promise for it, and its absence is an error to its shards only.
  */
 static void command_feed_flush(struct command *cmd)
 {
@@ -309,7 +310,8 @@ static void command_feed_flush(struct command *cmd)
 
     while (cmd->free_pieces != 0 && cmd->feed.next_leg < map->leg_count) {
         struct leg *leg = map->legs[cmd->feed.next_leg++];
-        if (!leg_is_there(leg) || (MUTATION(FLUSH_PARTIAL) && leg != map->legs[0]))
+        if (members_flush_spares(leg) || !leg_is_there(leg) ||
+            (MUTATION(FLUSH_PARTIAL) && leg != map->legs[0]))
             continue;
         struct piece *p = command_take_piece(cmd);
         struct leg_io *io = &p->legs[0];

@@ -4,7 +4,7 @@
  * all the while.
  *
  *   read    one member after the other, until one has the blocks; then the others' leases (R7)
- *   others  all members at once
+ *   others  all members at once, and a replica that is being resynced (9.1)
  *
  *     fanout_start --> advance --> legs --> on_leg --> advance ... --> on_fanned
  *                         |                              ^
@@ -15,6 +15,10 @@
  * the engine has excluded it, which is committed by then (R2), the write ends without it.  What all
  * have refused alike, as all are full, has changed nothing anywhere, and is refused.
  *
+ * A replica that is being resynced is not waited for: its part is a trail, which keeps the place in
+ * the order when the piece has ended.  From when its admission begins it is waited for like a
+ * member (9.8).
+ *
  * A volume of one replica has nobody to exclude: its piece ends as its leg says.
  */
 #include <assert.h>
@@ -23,6 +27,7 @@
 #include "volume/volume_internal.h"
 
 static void advance(struct piece *p);
+static void on_tied(struct piece *p, const struct leg_io *io);
 
 static bool is_read(const struct piece *p)
 {
@@ -39,12 +44,51 @@ static struct leg *leg_at(const struct copyset *cs, unsigned slot)
     return cs->slice->map->legs[cs->leg[slot]];
 }
 
+/* ---- Changes that are under way (9.2) ---- */
+
+static void change_begin(struct piece *p)
+{
+    p->changes = true;
+    p->era = p->copyset->era;
+    p->copyset->changing++;
+}
+
+/* It is sent to a replica that has joined since it began, or has ended. */
+static void change_drain(struct piece *p)
+{
+    struct copyset *const cs = p->copyset;
+
+    if (p->era == cs->era)
+        return;
+    p->era = cs->era;
+    resync_on_drained(cs);
+}
+
+static void change_end(struct piece *p)
+{
+    if (!p->changes)
+        return;
+    p->changes = false;
+    p->copyset->changing--;
+    change_drain(p);
+}
+
 static void finish(struct piece *p, struct status status)
 {
+    struct copyset *const cs = p->copyset;
+    const unsigned others = (p->done | p->flowing) & ~(unsigned)cs->members;
+
+    change_end(p);
+    if (p->trail != NULL) {
+        trail_take_place(p->trail, &p->order);
+        p->place_given = true;
+    }
     if (p->tick != 0)
         round_leave(p);
     p->status = status;
     p->on_fanned(p);
+    if (others != 0 && !status_ok(status))
+        resync_on_refused(cs, others, status); /* What the members have not, it may have. */
 }
 
 void fanout_refuse(struct piece *p, struct status status)
@@ -73,6 +117,45 @@ void fanout_end_refused(struct io_task *task)
 
 /* ---- To the legs ---- */
 
+static void take_answer(struct piece *p, unsigned slot, struct status status)
+{
+    const uint8_t bit = (uint8_t)(1u << slot);
+
+    if (status_ok(status)) {
+        p->done |= bit;
+    } else if (status_is(status, STATUS_LIST_FULL)) {
+        p->list_full = true;
+    } else {
+        p->failed |= bit;
+        p->status = status;
+    }
+    if (p->pending == 0)
+        advance(p);
+}
+
+/* A replica that is being resynced has answered, for which there was no trail. */
+static void on_tied(struct piece *p, const struct leg_io *io)
+{
+    struct copyset *const cs = p->copyset;
+    const unsigned slot = io->slot;
+    const struct status status = io->status;
+
+    p->tied &= (uint8_t) ~(1u << slot);
+    take_answer(p, slot, status); /* The piece may be gone. */
+    resync_on_answer(cs, slot, status, false);
+}
+
+void fanout_on_trail(struct piece *p, unsigned slot, struct status status)
+{
+    p->trail = NULL;
+    p->flowing &= (uint8_t) ~(1u << slot);
+    if (p->held) {
+        p->held = false;
+        list_remove(&p->link);
+    }
+    take_answer(p, slot, status);
+}
+
 static void on_leg(struct leg_io *io)
 {
     struct piece *const p = io->owner;
@@ -80,16 +163,11 @@ static void on_leg(struct leg_io *io)
 
     assert((p->pending & bit) != 0);
     p->pending &= (uint8_t)~bit;
-    if (status_ok(io->status)) {
-        p->done |= bit;
-    } else if (status_is(io->status, STATUS_LIST_FULL)) {
-        p->list_full = true;
-    } else {
-        p->failed |= bit;
-        p->status = io->status;
+    if ((p->tied & bit) != 0) {
+        on_tied(p, io);
+        return;
     }
-    if (p->pending == 0)
-        advance(p);
+    take_answer(p, io->slot, io->status);
 }
 
 static void send_to(struct piece *p, unsigned slots)
@@ -122,6 +200,7 @@ unsigned fanout_reachable(const struct copyset *cs, unsigned slots)
 
 static void hold(struct piece *p)
 {
+    p->held = true;
     list_node_init(&p->link);
     list_push_back(&p->copyset->held, &p->link);
 }
@@ -206,7 +285,7 @@ static bool all_are_full(const struct piece *p)
 {
     const unsigned members = p->copyset->members;
 
-    if (p->done != 0 || (members & ~p->failed) != 0)
+    if ((p->done & members) != 0 || (members & ~(unsigned)p->failed) != 0)
         return false;
     for (unsigned slot = 0; members >> slot != 0; slot++) {
         if ((members >> slot & 1) != 0 && !status_is(p->legs[slot].status, STATUS_NO_SPACE))
@@ -226,18 +305,39 @@ static void report(const struct piece *p, unsigned slots)
     }
 }
 
-static void advance_change(struct piece *p)
+/* What a replica said that was being resynced before counts for nothing. */
+static void forget_old_era(struct piece *p)
 {
-    const unsigned missing = p->copyset->members & ~(unsigned)p->done;
-    const unsigned fresh = fanout_reachable(p->copyset, missing & ~(unsigned)p->failed);
+    if (p->era == p->copyset->era)
+        return;
+    p->done &= p->copyset->members;
+    p->failed &= p->copyset->members;
+}
 
-    if (missing == 0) {
-        finish(p, STATUS(OK));
-    } else if (p->list_full) {
-        round_wait(p); /* Then it is sent again, to all: twice is once. */
-    } else if (fresh != 0) {
-        send_to(p, fresh);
-    } else if (is_alone(p)) {
+/* To a replica that is being resynced as a trail, if there is one, and to the others. */
+static void send_change(struct piece *p, unsigned slots)
+{
+    struct copyset *const cs = p->copyset;
+    const unsigned joining = slots & cs->joining;
+
+    if (joining != 0 && joining != cs->joint && p->may_trail &&
+        trail_start(p, (unsigned)__builtin_ctz(joining))) {
+        p->flowing |= (uint8_t)joining;
+        slots &= ~joining;
+    } else if (joining != 0) {
+        p->tied |= (uint8_t)joining;
+        cs->flowing++;
+    }
+    if (slots != 0)
+        send_to(p, slots);
+    if (joining != 0)
+        change_drain(p);
+}
+
+/* Nothing is on the way to a member. */
+static void advance_stuck(struct piece *p, unsigned missing)
+{
+    if (is_alone(p)) {
         finish(p, p->status);
     } else if (all_are_full(p)) {
         finish(p, STATUS(NO_SPACE));
@@ -246,7 +346,34 @@ static void advance_change(struct piece *p)
         finish(p, STATUS(OK));
     } else {
         hold(p);
-        report(p, missing);
+        report(p, missing & p->copyset->members);
+    }
+}
+
+static void advance_change(struct piece *p)
+{
+    struct copyset *const cs = p->copyset;
+
+    forget_old_era(p);
+    const unsigned missing = (cs->members | cs->joint) & ~(unsigned)p->done;
+    const unsigned unsent = (missing | cs->joining) & ~(unsigned)(p->done | p->failed | p->flowing);
+    const unsigned fresh = fanout_reachable(cs, unsent);
+
+    if (p->list_full && p->trail == NULL) {
+        change_end(p);
+        round_wait(p); /* Then it is sent again, to all: twice is once. */
+    } else if (p->list_full) {
+        return; /* The trail's answer advances it. */
+    } else if (missing == 0) {
+        finish(p, STATUS(OK));
+    } else if (fresh != 0) {
+        send_change(p, fresh);
+        if (p->pending == 0)
+            advance(p); /* There was nothing but a trail to be sent. */
+    } else if ((missing & ~(unsigned)p->flowing) == 0) {
+        return; /* Likewise. */
+    } else {
+        advance_stuck(p, missing);
     }
 }
 
@@ -273,14 +400,23 @@ void fanout_start(struct piece *p)
     p->failed = 0;
     p->tick = 0;
     p->list_full = false;
+    p->flowing = 0;
+    p->tied = 0;
+    p->held = false;
+    p->changes = false;
+    p->trail = NULL;
     if (is_read(p))
         confirm_begin(p);
-    if (p->copyset->slice->fenced)
+    if (p->copyset->slice->fenced) {
         fanout_refuse(p, STATUS(FENCED));
-    else if (is_alone(p) && !leg_is_there(first))
+    } else if (is_alone(p) && !leg_is_there(first)) {
         fanout_refuse(p, first->problem);
-    else if (is_alone(p) || is_read(p) || round_enter(p))
+    } else if (is_alone(p) || is_read(p)) {
         advance(p);
+    } else if (round_enter(p)) {
+        change_begin(p);
+        advance(p);
+    }
 }
 
 void fanout_members_changed(struct copyset *cs)
@@ -290,9 +426,13 @@ void fanout_members_changed(struct copyset *cs)
 
     list_init(&held);
     list_splice_back(&held, &cs->held);
-    while ((n = list_pop_front(&held)) != NULL)
-        advance(CONTAINER_OF(n, struct piece, link));
+    while ((n = list_pop_front(&held)) != NULL) {
+        struct piece *const p = CONTAINER_OF(n, struct piece, link);
+        p->held = false;
+        advance(p);
+    }
     if (cs->slice->fenced)
         settling_stop(cs);
     round_waiting_go_on(cs);
+    resync_run(cs);
 }

@@ -224,6 +224,8 @@ struct status volume_grow(struct volume *v, const struct volume_config *config,
     assert(v->sm.now == VOL_READY);
     assert(v->on_grown == NULL);
 
+    if (v->openings > 0)
+        return STATUS(BUSY); /* A disk that is there again hears of the old description. */
     if (!store_volume_is_valid(&config->volume) ||
         (!store_volume_extends(&config->volume, &v->desc) && !MUTATION(V1_GROWTH_WIDENS)))
         return STATUS(INVALID);

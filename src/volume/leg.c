@@ -82,6 +82,7 @@ static void leg_on_opened(void *ctx, const struct store_session_opened *opened)
     leg->problem = opened->status;
     if (status_ok(opened->status)) {
         leg->session = opened->session;
+        leg->list_cut = opened->list_cut;
         leg_note_use(leg);
         leg_take_opened(leg, opened->incarnation, opened->generation, opened->unflushed_loss);
     }

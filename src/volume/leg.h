@@ -57,6 +57,7 @@ struct leg {
     bool continue_on_loss;      /* on-unflushed-loss = continue. */
     bool has_peers;             /* It is one of several replicas: what it lost others may have. */
     struct status problem;      /* Why there is no session. */
+    bool list_cut;              /* Its region list is not whole (docs/replication.md, 9.3). */
     struct status outcome;      /* Of leg_describe(). */
     void (*on_done)(void *ctx); /* Of leg_open(), leg_describe(). */
     void *done_ctx;

@@ -53,6 +53,27 @@
 #define VOLUME_COPY_PLACES 2u
 #define VOLUME_LANES_KEPT  (VOLUME_SLICES_MAX * VOLUME_COPIES_MAX * 2)
 
+/*
+ * Copysets of a volume that are resynced at a time.  One region each is under way, which is read in
+ * chunks of 128 KiB.
+ */
+#define VOLUME_RESYNCS_MAX 4u
+
+/*
+ * When a resync that has failed is tried again: a disk that fails again and again is left alone for
+ * longer and longer.  After an hour without a failure that is forgotten.
+ */
+#define VOLUME_RESYNC_AGAIN_NS     (10 * NS_PER_S)
+#define VOLUME_RESYNC_AGAIN_MAX_NS (600 * NS_PER_S)
+#define VOLUME_RESYNC_FORGET_NS    (3600 * NS_PER_S)
+
+/*
+ * Changes of one slice that are on their way to a replica that is being resynced and have been
+ * acknowledged, or may be: so many, and a part of the scratch memory.  More are waited for.
+ */
+#define VOLUME_TRAILS_MAX      32u
+#define VOLUME_TRAIL_BYTES_MAX (VOLUME_SCRATCH_BYTES / 4)
+
 /* Blocks of one command: one CRC each. */
 #define VOLUME_BLOCKS_MAX (BUF_BYTES_MAX / STORE_BLOCK_BYTES)
 

@@ -127,6 +127,8 @@ static struct status MUST_CHECK add_copyset(struct volume *v, const uint32_t *le
     cs->sources = cs->members; /* Who is not one is found when the volume is taken over. */
     list_node_init(&cs->round.link);
     settling_init(&cs->settling);
+    resync_init(&cs->resync);
+    resync_home_init(&cs->home);
     *out_index = v->copyset_count;
     sets[v->copyset_count++] = cs;
     return v->desc.replicas == 1 ? STATUS(OK) : round_copyset_init(&cs->round);

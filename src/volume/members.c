@@ -19,6 +19,7 @@ struct status members_init(struct members *m, const struct group *group,
 {
     *m = (struct members) { .meta = meta, .meta_ctx = meta_ctx };
     list_init(&m->held);
+    list_init(&m->admissions);
     if (group == NULL)
         return STATUS(OK);
     m->group = malloc(sizeof *m->group);
@@ -83,6 +84,8 @@ static void take_members(struct copyset *cs, unsigned members)
     const unsigned lost = cs->members & ~members;
 
     cs->members = (uint8_t)members;
+    if ((members >> cs->resync.slot & 1) != 0)
+        resync_admitted(cs);
     for (unsigned slot = 0; lost >> slot != 0; slot++) {
         if ((lost >> slot & 1) != 0)
             round_lost(cs, slot);
@@ -121,7 +124,8 @@ void members_slice_quiet(struct slice *s)
     if (!s->stopping || s->rounds.current != NULL)
         return;
     for (uint32_t i = 0; i < map->copyset_count; i++) {
-        if (map->copysets[i]->slice == s && settling_is_busy(&map->copysets[i]->settling))
+        if (map->copysets[i]->slice == s &&
+            (settling_is_busy(&map->copysets[i]->settling) || resync_is_busy(map->copysets[i])))
             return;
     }
     s->stopping = false;
@@ -130,6 +134,7 @@ void members_slice_quiet(struct slice *s)
 
 static void spread(struct volume *v)
 {
+    v->members.spread = true;
     round_begin(v, MEMBERS_SPREADING);
     for (unsigned i = 0; i < v->slice_count; i++) {
         v->members.pending++;
@@ -140,6 +145,7 @@ static void spread(struct volume *v)
 
 static void tell_fence(struct volume *v)
 {
+    resync_home_fence(v);
     v->members.fence_told = true;
     for (uint32_t i = 0; i < v->call_count; i++)
         leg_let_go(&v->calls[i]->leg, STATUS(FENCED));
@@ -300,6 +306,7 @@ static void flush_deliver(struct io_msg *msg)
     struct piece *const p = CONTAINER_OF(msg, struct piece, msg);
     struct volume *const v = p->cmd->front->volume;
 
+    resync_home_failed(v, call_of(p->legs[0].leg)); /* Or it might be admitted without the Flush. */
     list_node_init(&p->link);
     list_push_back(&v->members.held, &p->link);
     if (v->members.state == MEMBERS_IDLE)
@@ -317,20 +324,42 @@ void members_hold_flush(struct piece *p, struct leg *leg)
 
 /* ---- Excluding ---- */
 
+/* 6.5: commands stop waiting for a disk that the next record has as a member no more. */
+static void let_go_of(struct volume *v, struct leg_call *call)
+{
+    const struct members *const m = &v->members;
+
+    if (!group_has_member(m->group, call->uuid) || group_has_member(m->next, call->uuid))
+        return;
+    forget_report(call);
+    leg_exclude(&call->leg);
+}
+
+/* The record is the next one. */
+static void take_record(struct volume *v)
+{
+    struct members *const m = &v->members;
+
+    resync_home_excluded(v);
+    for (uint32_t i = 0; i < v->call_count; i++)
+        let_go_of(v, v->calls[i]);
+    *m->group = *m->next;
+    m->behind = !m->spread;
+    members_spare_flushes(v);
+    resync_home_changed(v, m->spread);
+}
+
 static void members_end(struct volume *v)
 {
     struct members *const m = &v->members;
 
     m->state = MEMBERS_IDLE;
-    if (m->committed) {
-        *m->group = *m->next;
-        if (m->leaving != NULL) {
-            forget_report(m->leaving);
-            leg_exclude(&m->leaving->leg); /* 6.5: commands stop waiting for it. */
-        }
-    }
+    if (m->committed)
+        take_record(v);
     m->committed = false;
+    m->spread = false;
     m->leaving = NULL;
+    m->admitting = NULL;
     if (m->fenced && !m->fence_told) {
         tell_fence(v);
         return;
@@ -340,10 +369,10 @@ static void members_end(struct volume *v)
     m->then = NULL;
     if (then != NULL)
         then(v);
-    else if (m->fence_told && v->after_fence != NULL)
+    else if (m->fence_told && v->after_fence != NULL && v->openings == 0)
         v->after_fence(v); /* v may be gone. */
     else
-        members_run(v);
+        members_go_on(v);
 }
 
 bool members_set_has_failed(const struct volume *v)
@@ -377,6 +406,7 @@ void members_fence(struct volume *v)
         return;
     }
     m->fenced = true;
+    resync_home_fence(v); /* Now: slices may hear of it with the change that is under way. */
     if (m->state == MEMBERS_IDLE)
         tell_fence(v); /* Else it follows the change that is under way. */
 }
@@ -391,6 +421,8 @@ static void on_committed(void *ctx, struct status status)
     assert(m->state == MEMBERS_COMMITTING);
     if (status_ok(status)) {
         m->committed = true;
+        if (m->admitting != NULL)
+            m->admitting->home.committed = true;
         if (m->leaving != NULL)
             log_warning(v->log, "volume '%s': disk '%s' is out of sync: %s", v->desc.name,
                         m->leaving->disk, status_text(m->leaving->members.why));
@@ -497,25 +529,63 @@ static void members_run(struct volume *v)
     }
     if (m->settled && record_settled(v, items))
         return;
+    if (resync_home_admit(v, items))
+        return;
     flushes_go_on(v);
-}
-
-void members_go_on(struct volume *v)
-{
-    if (v->members.group != NULL)
-        members_run(v);
 }
 
 static void on_report(struct io_msg *msg)
 {
     struct leg_call *const call = CONTAINER_OF(msg, struct leg_call, members.report_msg);
 
+    resync_home_failed(call->volume, call);
     if (status_is(call->members.why, STATUS_UNAVAILABLE) && leg_is_up(&call->leg)) {
         atomic_store(&call->members.reported, false); /* It was away, and is back. */
         return;
     }
     call->members.suspect = true;
-    members_run(call->volume);
+    members_go_on(call->volume);
+}
+
+void members_go_on(struct volume *v)
+{
+    if (v->members.group == NULL)
+        return;
+    members_run(v);
+    resync_plan(v); /* Who was excluded may come back, in time. */
+}
+
+bool members_are_known(const struct volume *v)
+{
+    const struct members *const m = &v->members;
+
+    return m->group != NULL && m->state == MEMBERS_IDLE && !m->behind && !m->fenced;
+}
+
+void members_spare_flushes(struct volume *v)
+{
+    for (uint32_t i = 0; i < v->call_count && v->members.group != NULL; i++) {
+        struct leg_call *const call = v->calls[i];
+        if (!group_has_member(v->members.group, call->uuid) && !resync_home_needs(v, call))
+            atomic_store(&call->members.spared, true);
+    }
+}
+
+void members_flush_needs(struct leg *leg)
+{
+    atomic_store(&call_of(leg)->members.spared, false);
+}
+
+bool members_flush_spares(const struct leg *leg)
+{
+    const struct leg_call *const call = CONTAINER_OF(leg, struct leg_call, leg);
+
+    return atomic_load(&call->members.spared);
+}
+
+const char *members_disk(struct leg *leg)
+{
+    return call_of(leg)->disk;
 }
 
 void members_report(struct volume *v, struct leg *leg, struct status why)
@@ -575,8 +645,7 @@ static void leg_on_back(struct leg *leg)
     call->members.told = false;
     if (call->members.suspect) /* Otherwise a report may be on its way. */
         forget_report(call);
-    if (m->group != NULL)
-        members_run(call->volume);
+    members_go_on(call->volume); /* Or it is out, and can be resynced. */
 }
 
 const struct leg_ops members_leg_ops = { leg_on_report, leg_on_back };

@@ -20,6 +20,7 @@
 #include "repl/group_steps.h"
 #include "volume/leg.h"
 
+struct copyset;
 struct leg_call;
 struct piece;
 struct slice;
@@ -47,6 +48,10 @@ struct members {
     struct leg_call *leaving;       /* Whom the change excludes. */
     void (*then)(struct volume *v); /* When the change has ended; or NULL. */
     bool committed;                 /* The change is. */
+    bool spread;                    /* The slices have heard of it. */
+    bool behind;                    /* They have not heard of one that was committed. */
+    struct list admissions;         /* resync_home.link: replicas that are to be admitted (9.9). */
+    struct copyset *admitting;      /* Whose replica the change admits. */
     bool settled;                   /* All that was listed when the group was taken over (7.6). */
     bool lost;                      /* Nobody has all that was promised without a Flush (7.7). */
 };
@@ -56,8 +61,9 @@ struct members_leg {
     atomic_bool reported;
     struct io_msg report_msg;
     struct status why;
-    bool suspect; /* It is to be excluded, when that is possible. */
-    bool told;    /* Why it cannot be was logged. */
+    bool suspect;       /* It is to be excluded, when that is possible. */
+    bool told;          /* Why it cannot be was logged. */
+    atomic_bool spared; /* It is in sync nowhere: no Flush waits for it. */
     /* SET */
     struct leg_io io;
     struct io_msg msg;
@@ -92,9 +98,6 @@ bool members_set_has_failed(const struct volume *v);
 /* 7.6: all is settled; the members' incarnations are recorded. */
 void members_on_settled(struct volume *v);
 
-/* A growth has ended: what was reported meanwhile is looked at. */
-void members_go_on(struct volume *v);
-
 /* Everything ends with FENCED from now on. */
 void members_fence(struct volume *v);
 
@@ -103,6 +106,22 @@ void members_slice_quiet(struct slice *s);
 
 /* What remote legs have to say: reports; and whoever is back is suspected no longer. */
 extern const struct leg_ops members_leg_ops;
+
+/* Home: changes that wait for their turn may have it; after a growth, too. */
+void members_go_on(struct volume *v);
+
+/* Home: whether record and slices say the same, and serve. */
+bool members_are_known(const struct volume *v);
+
+/* Home: which legs no Flush needs, as of the record. */
+void members_spare_flushes(struct volume *v);
+
+/* Any reactor: a Flush needs the leg from now on (9.8); whether it need not wait for it. */
+void members_flush_needs(struct leg *leg);
+bool members_flush_spares(const struct leg *leg);
+
+/* The name of its disk, for messages. */
+const char *members_disk(struct leg *leg);
 
 /* Any reactor: a member has not executed a command, for this reason. */
 void members_report(struct volume *v, struct leg *leg, struct status why);

@@ -168,6 +168,7 @@ static void take_session(struct remote *r, const struct peer_opened *opened)
         take_first(r, opened);
     else
         take_again(r, opened);
+    r->leg->list_cut = opened->list_cut;
     r->leg->problem = r->changed ? STATUS(STALE_INCARNATION) : STATUS(OK);
     r->view.late = false;
     r->view.go = !r->changed;

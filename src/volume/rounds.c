@@ -24,6 +24,7 @@ struct status round_copyset_init(struct round_copyset *r)
     list_node_init(&r->link);
     list_init(&r->waiting);
     list_init(&r->copies);
+    list_init(&r->trails);
     if (r->regions == NULL || r->buckets == NULL)
         return STATUS(NO_MEMORY);
     ticks_init(&r->ticks, r->regions, VOLUME_OPEN_REGIONS, r->buckets, VOLUME_OPEN_REGIONS);
@@ -85,12 +86,12 @@ static void send(struct rounds *r, unsigned slot, enum store_opcode opcode,
 /* 3.4 (3) */
 static void flush_all(struct rounds *r)
 {
-    const unsigned members = r->current->members;
+    const unsigned wanted = r->current->round.ticks.wanted;
 
     r->flush = ticks_round_flush(&r->current->round.ticks);
-    r->pending = members;
-    for (unsigned slot = 0; members >> slot != 0; slot++) {
-        if ((members >> slot & 1) != 0)
+    r->pending = wanted;
+    for (unsigned slot = 0; wanted >> slot != 0; slot++) {
+        if ((wanted >> slot & 1) != 0)
             send(r, slot, STORE_OP_FLUSH, on_flushed);
     }
 }
@@ -110,6 +111,9 @@ void round_waiting_go_on(struct copyset *cs)
     list_splice_back(&waiting, &cs->round.copies);
     while ((n = list_pop_front(&waiting)) != NULL)
         range_copy_on_room(CONTAINER_OF(n, struct range_copy, link));
+    list_splice_back(&waiting, &cs->round.trails);
+    while ((n = list_pop_front(&waiting)) != NULL)
+        trail_on_room(CONTAINER_OF(n, struct trail, link));
     settling_run(cs);
 }
 
@@ -143,6 +147,8 @@ static unsigned gather(struct rounds *r, uint32_t counts[3])
     uint32_t most = 0;
 
     while (most < STORE_REGIONS_MAX && ticks_next_close(&r->current->round.ticks, &close)) {
+        if (!resync_has_copied(r->current, close.shard, close.region))
+            close.equal &= ~(unsigned)r->current->followed;
         for (unsigned slot = 0; close.equal >> slot != 0; slot++) {
             if ((close.equal >> slot & 1) == 0)
                 continue;
@@ -198,7 +204,7 @@ static void rounds_next(struct rounds *r)
         struct copyset *const cs = CONTAINER_OF(n, struct copyset, round.link);
         if (fanout_reachable(cs, cs->members) != cs->members)
             continue; /* Until they are, or are excluded. */
-        if (!ticks_round_begin(&cs->round.ticks, cs->members))
+        if (!ticks_round_begin(&cs->round.ticks, cs->members | cs->followed))
             continue;
         r->current = cs;
     }
@@ -318,6 +324,15 @@ void round_leave(struct piece *p)
 {
     round_write_end(p->copyset, p->tick);
     p->tick = 0;
+}
+
+void round_joined(struct copyset *cs)
+{
+    struct rounds *const r = &cs->slice->rounds;
+
+    ticks_joined(&cs->round.ticks);
+    if (cs == r->current && r->pending == 0)
+        round_end(r); /* Else its answers end it. */
 }
 
 void round_lost(struct copyset *cs, unsigned slot)

@@ -35,6 +35,7 @@ struct round_copyset {
     struct list_node link; /* rounds.wanted */
     struct list waiting;   /* piece.link: there was no room for its regions. */
     struct list copies;    /* range_copy.link: likewise. */
+    struct list trails;    /* trail.link: likewise. */
 };
 
 struct rounds {
@@ -87,7 +88,10 @@ void round_want(struct copyset *cs);
 /* Whatever waited for room tries again. */
 void round_waiting_go_on(struct copyset *cs);
 
-/* The slot is no member any more. */
+/* A replica that is being resynced takes part from now on: copyset.followed. */
+void round_joined(struct copyset *cs);
+
+/* The slot is no member any more, or its resync has failed. */
 void round_lost(struct copyset *cs, unsigned slot);
 
 #endif

@@ -131,6 +131,8 @@ static bool scratch_go_on(struct piece *p)
 static void piece_start(struct piece *p)
 {
     p->on_fanned = piece_on_fanned;
+    p->may_trail = true;
+    p->place_given = false;
     if (p->scratch.bytes > 0)
         scratch_start(p);
     else
@@ -173,7 +175,8 @@ static void slice_deliver(struct io_msg *msg)
 /* Lets the next one on the piece's blocks, and returns the piece to its command. */
 static void piece_end(struct piece *p)
 {
-    order_leave(p->owner->order, &p->order);
+    if (!p->place_given)
+        order_leave(p->owner->order, &p->order);
     piece_leave(p);
 }
 
@@ -212,6 +215,7 @@ struct status slice_init(struct slice *s, struct volume *v, struct reactor *reac
     s->scratch = scratch;
     s->replicas = v->desc.replicas;
     list_init(&s->refused);
+    trails_init(&s->trails);
     rounds_init(&s->rounds, s);
     io_task_init(&s->refuse_task, fanout_end_refused);
     TRY(command_pool_init(s, commands_max));
@@ -221,6 +225,7 @@ struct status slice_init(struct slice *s, struct volume *v, struct reactor *reac
 void slice_fini(struct slice *s)
 {
     rounds_fini(&s->rounds);
+    trails_fini(&s->trails);
     order_destroy(s->order);
     command_pool_fini(s);
 }

@@ -220,6 +220,7 @@ static void settled_deliver(struct io_msg *msg)
 /* 7.6: what nobody can read stays as it is listed; so then no incarnation is recorded. */
 void takeover_copyset_settled(struct copyset *cs)
 {
+    resync_run(cs);
     if (cs->settling.failures > 0)
         return;
     cs->settled_msg.deliver = settled_deliver;
@@ -250,6 +251,7 @@ void takeover_settle(struct volume *v)
     tell_who_is_out(v);
     for (uint32_t i = 0; i < v->copyset_count; i++)
         v->unsettled += v->copysets[i]->settling.left > 0 ? 1 : 0;
+    members_spare_flushes(v);
     if (v->unsettled == 0)
         members_on_settled(v);
 
@@ -257,4 +259,5 @@ void takeover_settle(struct volume *v)
         v->slices[i].settle_msg.deliver = settle_deliver;
         reactor_post(v->slices[i].reactor, &v->slices[i].settle_msg);
     }
+    resync_plan(v);
 }

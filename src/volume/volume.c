@@ -150,6 +150,7 @@ static struct status volume_alloc(struct volume *v, const struct volume_config *
 static void copyset_free(struct copyset *cs)
 {
     settling_fini(&cs->settling);
+    resync_fini(&cs->resync);
     round_copyset_fini(&cs->round);
     free(cs);
 }
@@ -421,6 +422,8 @@ struct status volume_open(const struct volume_config *config,
     v->no_leases = config->no_leases;
     v->patience_ns =
         config->replica_timeout_ns > 0 ? config->replica_timeout_ns : VOLUME_PATIENCE_NS;
+    v->resync_bytes_per_s = config->resync_bytes_per_s;
+    io_timer_init(&v->resync_timer, resync_home_on_timer);
     v->on_opened = done;
     v->ctx = ctx;
     sm_init(&v->sm, volume_states, VOL_OPENING);
@@ -479,6 +482,31 @@ void volume_delete(struct volume *v, void (*done)(void *ctx, struct status statu
     v->on_deleted = done;
     v->ctx = ctx;
     volume_stop(v, volume_start_deleting);
+}
+
+static uint32_t replicas_out(const struct volume *v)
+{
+    uint32_t out = 0;
+
+    for (uint32_t i = 0; v->members.group != NULL && i < v->map->copyset_count; i++) {
+        const unsigned members = group_members(v->members.group, v->map->copysets[i]->number);
+        out += v->desc.replicas - (unsigned)__builtin_popcount(members);
+    }
+    return out;
+}
+
+void volume_get_resync(const struct volume *v, struct volume_resync *out_resync)
+{
+    assert(reactor_is_current(v->home));
+    *out_resync = (struct volume_resync) {
+        .replicas_out = replicas_out(v),
+        .regions_left = atomic_load(&v->resync.regions_left),
+        .regions_done = atomic_load(&v->resync.regions_done),
+        .compared_bytes = atomic_load(&v->resync.compared_bytes),
+        .copied_bytes = atomic_load(&v->resync.copied_bytes),
+    };
+    for (uint32_t i = 0; i < v->copyset_count; i++)
+        out_resync->replicas_busy += v->copysets[i]->home.busy ? 1 : 0;
 }
 
 void volume_get_stats(const struct volume *v, struct volume_stats *out_stats)

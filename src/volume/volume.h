@@ -72,7 +72,8 @@ struct volume_config {
     unsigned disk_count;
     const struct volume_placement *shards; /* As many as the layout has; copied. */
     uint32_t shard_count;
-    uint32_t commands_max; /* Host commands at a time, per slice; 0: VOLUME_COMMANDS_MAX. */
+    uint64_t resync_bytes_per_s; /* That resyncs compare, of all copysets together; 0: no limit. */
+    uint32_t commands_max;       /* Host commands at a time, per slice; 0: VOLUME_COMMANDS_MAX. */
     /* A replica that is away, or does not answer, for so long is excluded, if it can be
      * (docs/replication.md, 6.1); 0: VOLUME_PATIENCE_NS. */
     uint64_t replica_timeout_ns;
@@ -119,6 +120,14 @@ struct status volume_grow(struct volume *volume, const struct volume_config *con
                           void (*done)(void *ctx, struct status status), void *ctx) MUST_CHECK;
 
 /*
+ * A disk of several replicas' volume is there again: if it is out of sync, it is resynced, at once
+ * whatever has happened to it before.  One that has a session is only hurried up.  NOT_FOUND if the
+ * volume has no such disk, UNAVAILABLE without a store, FENCED; BUSY while the volume grows or the
+ * disk is being opened: ask again.  A session that cannot be opened is logged.  On reactor 0.
+ */
+struct status volume_leg_returned(struct volume *volume, const struct volume_disk *disk) MUST_CHECK;
+
+/*
  * 7.8: whatever waits for replicas, and whatever comes, ends with FENCED: another engine has the
  * volume, or it is about to be closed.  On reactor 0.
  */
@@ -153,6 +162,19 @@ struct volume_disk_state {
 /* Fills in up to room disks that have a problem, and returns how many.  On reactor 0. */
 uint32_t volume_get_problems(const struct volume *volume, struct volume_disk_state *out_disks,
                              uint32_t room);
+
+/* Replicas that are out of sync, and what is done about them since the volume was opened. */
+struct volume_resync {
+    uint32_t replicas_out;  /* By copyset and slot. */
+    uint32_t replicas_busy; /* Of these, so many are being resynced now. */
+    uint64_t regions_left;  /* Of 1 MiB; of the resyncs under way, as far as they know. */
+    uint64_t regions_done;
+    uint64_t compared_bytes;
+    uint64_t copied_bytes;
+};
+
+/* On reactor 0. */
+void volume_get_resync(const struct volume *volume, struct volume_resync *out_resync);
 
 /* Sums over the slices.  Call it while the volume is idle, or take it as approximate. */
 void volume_get_stats(const struct volume *volume, struct volume_stats *out_stats);

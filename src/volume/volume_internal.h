@@ -9,6 +9,9 @@
  *   rounds.c    on the slice's reactor: closing regions
  *   range_copy.c  there: making replicas equal in a range      settling.c  ... in listed regions
  *   takeover.c  on home: a new engine takes over from the one before
+ *   resync.c    on the slice's reactor: a replica that was away gets what it lacks
+ *   resync_home.c  on home: which, and when; its admission      runs.c   the regions
+ *   trail.c     changes on their way to it that nobody waits for
  *   copy.c      Copy, a chunk at a time
  *   volume.c    opening, closing, deleting      grow.c      growing
  *   map.c       which shard lies where
@@ -29,8 +32,11 @@
 #include "volume/members.h"
 #include "volume/order.h"
 #include "volume/range_copy.h"
+#include "volume/resync.h"
+#include "volume/resync_home.h"
 #include "volume/rounds.h"
 #include "volume/settling.h"
+#include "volume/trail.h"
 #include "volume/volume.h"
 
 struct command;
@@ -58,6 +64,18 @@ struct copyset {
     struct round_copyset round;
     struct settling settling;
     struct io_msg settled_msg; /* All of it is. */
+
+    /* The slice's: a replica that is being resynced.  Sets of at most one slot. */
+    struct resync resync;
+    uint8_t joining;         /* 9.1: changes flow to it. */
+    uint8_t followed;        /* 3.4: rounds ask it, too. */
+    uint8_t joint;           /* 9.8: acknowledgements wait for it. */
+    uint32_t era;            /* One more each time that one joins. */
+    uint32_t changing;       /* Changes that the fan-out has ... */
+    uint32_t undrained;      /* ... and of these, those that were not sent to it (9.2). */
+    uint32_t flowing;        /* Changes on their way to a slot that was no member ... */
+    uint32_t trailing;       /* ... and of these, those that have been acknowledged. */
+    struct resync_home home; /* Home's, but for what it says otherwise. */
 };
 
 #define COPYSET_NO_LEG UINT32_MAX
@@ -102,7 +120,9 @@ struct piece {
     struct slice *owner; /* Slice of the shard; NULL in a Flush. */
     struct order_entry order;
     struct scratch scratch;
-    bool placed; /* A Copy's place: it is in the order.  The owner's. */
+    bool placed;      /* A Copy's place: it is in the order.  The owner's. */
+    bool may_trail;   /* order is its own, and is left when it has ended. */
+    bool place_given; /* To a trail. */
 
     /* The owner's: fanout.c. */
     struct copyset *copyset;
@@ -112,6 +132,12 @@ struct piece {
     uint8_t failed;       /* Slots that have answered otherwise. */
     uint8_t unconfirmed;  /* READ: slots that have not given a lease (confirm.c). */
     uint64_t received_ns; /* READ: a time since it came. */
+    uint8_t tied;         /* Of pending: no members, and there was no trail for them. */
+    uint8_t flowing;      /* Slots to which a trail is on its way ... */
+    struct trail *trail;  /* ... and it; or NULL. */
+    uint32_t era;         /* Of the copyset, when it was sent to all of them. */
+    bool changes;         /* It counts in copyset.changing. */
+    bool held;            /* It is in copyset.held. */
     bool list_full;       /* A store has too many open regions. */
     uint32_t tick;        /* 0: it changes nothing, or nobody follows it. */
     void (*on_fanned)(struct piece *piece);
@@ -189,6 +215,7 @@ struct slice {
     struct io_msg members_msg;
     struct io_msg settle_msg;
     struct rounds rounds;
+    struct trails trails;
     struct order *order;
     struct buf_pool *scratch; /* The reactor's, for all its volumes.  Borrowed. */
     struct list refused;      /* piece.link: ended without a wait. */
@@ -206,6 +233,8 @@ struct leg_call {
     struct leg_io io; /* DELETE_VOLUME */
     struct members_leg members;
     struct status outcome; /* Of what a growth asked of it. */
+    bool opening;          /* It was away, and its session is being opened. */
+    struct io_msg open_msg;
 };
 
 struct volume {
@@ -219,7 +248,11 @@ struct volume {
     uint64_t patience_ns; /* With replicas on other nodes. */
     bool no_leases;
     bool waited;
-    bool deleting; /* It has no group any more. */
+    bool deleting;               /* It has no group any more. */
+    uint64_t resync_bytes_per_s; /* 0: no limit. */
+    struct resync_counters resync;
+    struct io_timer resync_timer; /* When the next one may be begun. */
+    uint32_t openings;            /* leg_call.opening */
     struct leg_losses losses;
     struct members members;
     struct copyset **copysets; /* Of all maps. */
@@ -365,6 +398,9 @@ void fanout_start(struct piece *p);
 
 /* Ends a piece without sending it: on_fanned follows, off the caller's stack. */
 void fanout_refuse(struct piece *p, struct status status);
+
+/* A trail of the piece has ended. */
+void fanout_on_trail(struct piece *p, unsigned slot, struct status status);
 
 /* Of some slots of a copyset, those whose legs have a session. */
 unsigned fanout_reachable(const struct copyset *cs, unsigned slots);

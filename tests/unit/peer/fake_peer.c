@@ -134,8 +134,11 @@ static struct status MUST_CHECK zero_blocks(struct fake_peer *p, const struct wi
 static void list(const struct fake_peer *p, const struct wire_command *c, struct span data)
 {
     const bool first = c->argument == 0 && p->region.count > 0;
+    struct wire_region region = p->region;
 
-    wire_regions_encode(STORE_CURSOR_END, &p->region, first ? 1 : 0, data);
+    region.tick = 0; /* Of what it was told. */
+    region.copyset = 0;
+    wire_regions_encode(STORE_CURSOR_END, &region, first ? 1 : 0, data);
 }
 
 static struct status MUST_CHECK take_regions(struct fake_peer *p, const struct wire_command *c,

@@ -125,6 +125,24 @@ static void abandoned(void **state)
     assert_false(ticks_next_close(&t, &item));
 }
 
+/* Who takes part from now on is asked for all regions: nothing is closed without it. */
+static void joined(void **state)
+{
+    (void)state;
+    ticks_write_end(&t, write_begin(5));
+    assert_true(ticks_round_begin(&t, 3));
+    const uint32_t old = ticks_round_flush(&t);
+    ticks_confirmed(&t, 0, old);
+    ticks_joined(&t);
+    ticks_confirmed(&t, 1, old);
+    assert_false(ticks_next_close(&t, &item));
+    assert_true(ticks_round_begin(&t, 7));
+    const uint32_t flush = ticks_round_flush(&t);
+    for (unsigned slot = 0; slot < 3; slot++)
+        ticks_confirmed(&t, slot, flush);
+    closes(5, 2, 7);
+}
+
 /* Who is excluded meanwhile is not said to be equal; nor who joined after the tick had ended. */
 static void lost_members(void **state)
 {
@@ -338,9 +356,10 @@ static void random_histories(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_round),   TEST(a_later_write), TEST(early_confirmations),
-        TEST(abandoned), TEST(lost_members),  TEST(no_room),
-        TEST(noted),     TEST(last_tick),     TEST(random_histories),
+        TEST(a_round),          TEST(a_later_write), TEST(early_confirmations),
+        TEST(abandoned),        TEST(joined),        TEST(lost_members),
+        TEST(no_room),          TEST(noted),         TEST(last_tick),
+        TEST(random_histories),
     };
     return cmocka_run_group_tests_name("ticks", tests, NULL, NULL);
 }

@@ -45,6 +45,7 @@ static void fake_on_open(struct io_msg *msg)
         .incarnation = s->incarnation,
         .generation = 1,
         .unflushed_loss = s->unflushed_loss,
+        .list_cut = s->list_cut,
     };
 
     s->session.store = s;
@@ -183,9 +184,10 @@ static void fake_open_regions(struct store *s, const struct store_io *io)
     for (uint64_t r = io->offset / STORE_REGION_BYTES;
          r <= (io->offset + io->bytes - 1) / STORE_REGION_BYTES; r++) {
         assert((io->tick > 0) == (s->described.replicas > 1));
-        assert(io->tick >= s->ticks[io->shard][r]); /* The engine's ticks do not go back. */
+        /* 3.4 (2): what is closed has ended before. */
+        assert(io->tick == 0 || io->tick > s->closed[io->shard][r]);
         s->listed[io->shard][r] = 7;
-        s->ticks[io->shard][r] = io->tick;
+        s->ticks[io->shard][r] = (uint32_t)max_u64(s->ticks[io->shard][r], io->tick);
     }
 }
 
@@ -199,9 +201,30 @@ static void fake_close_regions(struct store *s, const struct store_io *io)
     for (size_t i = 0; i < count; i++) {
         const struct store_region *const r = &items[i];
         assert(r->count == 1);
+        s->closed[r->shard][r->region] = r->tick;
         if (r->tick >= s->ticks[r->shard][r->region])
             s->listed[r->shard][r->region] &= (uint8_t)~r->slots;
     }
+}
+
+static void fake_merge_regions(struct store *s, const struct store_io *io)
+{
+    const size_t count = io->data.bytes / sizeof(struct store_region);
+    const struct store_region *const items = (const struct store_region *)(void *)io->data.at;
+    uint32_t regions = 0;
+
+    assert(count > 0 && count <= STORE_REGIONS_MAX);
+    assert(io->create);
+    s->merges++;
+    for (size_t i = 0; i < count; i++) {
+        regions += items[i].count;
+        for (uint32_t r = items[i].region; r < items[i].region + items[i].count; r++) {
+            assert(items[i].shard < FAKE_SHARDS_MAX && r < FAKE_REGIONS);
+            s->listed[items[i].shard][r] |= items[i].slots;
+            s->ticks[items[i].shard][r] = (uint32_t)max_u64(s->ticks[items[i].shard][r], io->tick);
+        }
+    }
+    assert(regions <= STORE_REGIONS_MAX);
 }
 
 /* A few items at a time, however much room there is. */
@@ -231,8 +254,10 @@ static struct status fake_execute(struct store *s, struct store_io *io)
         return STATUS(STALE_INCARNATION);
     if (touches_data(io))
         assert(io->shard < FAKE_SHARDS_MAX && io->offset + io->bytes <= s->shard_bytes);
-    if (touches_data(io) && io->opcode != STORE_OP_READ)
+    if (touches_data(io) && io->opcode != STORE_OP_READ) {
         fake_open_regions(s, io);
+        s->unflushed = true;
+    }
     switch (io->opcode) {
     case STORE_OP_READ:
         s->reads++;
@@ -256,6 +281,7 @@ static struct status fake_execute(struct store *s, struct store_io *io)
         return STATUS(OK);
     case STORE_OP_FLUSH:
         s->flushes++;
+        s->unflushed = false;
         return STATUS(OK);
     case STORE_OP_DELETE_VOLUME:
         s->deletes++;
@@ -267,9 +293,12 @@ static struct status fake_execute(struct store *s, struct store_io *io)
         fake_close_regions(s, io);
         return STATUS(OK);
     case STORE_OP_LIST_REGIONS:
+        s->lists++;
         fake_list_regions(s, io);
         return STATUS(OK);
     case STORE_OP_MERGE_REGIONS:
+        fake_merge_regions(s, io);
+        return STATUS(OK);
     case STORE_OP_HASH:
     case STORE_OP_SPOIL:
         break; /* Nobody sends them yet. */

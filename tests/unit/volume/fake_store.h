@@ -27,6 +27,7 @@ struct store {
     /* What the test chooses. */
     uint64_t incarnation;
     bool unflushed_loss;
+    bool list_cut; /* Its region list is not whole. */
     struct status open_status;
     struct status describe_status;
     struct status write_status; /* Of all writes. */
@@ -38,10 +39,12 @@ struct store {
     unsigned opens, describes;
     struct store_volume described; /* By the last opening or description. */
     unsigned reads, writes, zeroes, flushes, deletes, losses_reported;
-    uint8_t listed[FAKE_SHARDS_MAX][FAKE_REGIONS]; /* Slots; all of them after a change. */
-    uint32_t ticks[FAKE_SHARDS_MAX][FAKE_REGIONS]; /* Of the last change. */
-    unsigned closes;                               /* Commands. */
-    unsigned sets;                                 /* Copysets that were set. */
+    uint8_t listed[FAKE_SHARDS_MAX][FAKE_REGIONS];  /* Slots; all of them after a change. */
+    uint32_t ticks[FAKE_SHARDS_MAX][FAKE_REGIONS];  /* Of the last change. */
+    unsigned lists, closes, merges;                 /* Commands. */
+    uint32_t closed[FAKE_SHARDS_MAX][FAKE_REGIONS]; /* Tick of the last CLOSE_REGIONS. */
+    bool unflushed; /* Something has changed since the last Flush. */
+    unsigned sets;  /* Copysets that were set. */
     struct store_set last_set;
     unsigned in_flight_count, in_flight_max;
     uint64_t bytes_max; /* Of one command. */

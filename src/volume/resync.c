@@ -1,0 +1,647 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ *   IDLE --> SETTLING --> DRAINING --> LISTING --> COPYING <--> PACING
+ *    ^                                                |
+ *    |                                                v
+ *    |  (home: admitted) <-- ADMITTING <-- FLUSHING <-- MERGING <-- ANSWERS
+ *    |
+ *    +-- LEAVING <-- from anywhere, 9.7: when nothing is on the way to it any more
+ */
+#include "volume/resync.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "volume/volume_internal.h"
+
+enum resync_state {
+    RESYNC_IDLE,
+    RESYNC_SETTLING,  /* The members have to be equal first: resync_run(). */
+    RESYNC_DRAINING,  /* 9.2: resync_on_drained(). */
+    RESYNC_LISTING,   /* 9.3: on_io(). */
+    RESYNC_PACING,    /* The rate limit: on_timer(). */
+    RESYNC_COPYING,   /* 9.4, 9.5: on_copied(). */
+    RESYNC_ANSWERS,   /* 9.8: resync_on_answer(). */
+    RESYNC_MERGING,   /* on_io() */
+    RESYNC_FLUSHING,  /* on_io() */
+    RESYNC_ADMITTING, /* 9.9, 9.10: resync_admitted() or resync_stop(). */
+    RESYNC_LEAVING,   /* 9.7: whatever is under way. */
+};
+
+#define ON_THE_WAY (SM_TO(RESYNC_LEAVING))
+
+static const struct sm_state resync_states[] = {
+    [RESYNC_IDLE] = { "idle", SM_TO(RESYNC_SETTLING) },
+    [RESYNC_SETTLING] = { "settling", SM_TO(RESYNC_DRAINING) | ON_THE_WAY },
+    [RESYNC_DRAINING] = { "draining", SM_TO(RESYNC_LISTING) | ON_THE_WAY },
+    [RESYNC_LISTING] = { "listing", SM_TO(RESYNC_COPYING) | ON_THE_WAY },
+    [RESYNC_PACING] = { "pacing", SM_TO(RESYNC_COPYING) | ON_THE_WAY },
+    [RESYNC_COPYING] = { "copying", SM_TO(RESYNC_PACING) | SM_TO(RESYNC_ANSWERS) | ON_THE_WAY },
+    [RESYNC_ANSWERS] = { "answers", SM_TO(RESYNC_MERGING) | ON_THE_WAY },
+    [RESYNC_MERGING] = { "merging", SM_TO(RESYNC_FLUSHING) | ON_THE_WAY },
+    [RESYNC_FLUSHING] = { "flushing", SM_TO(RESYNC_ADMITTING) | ON_THE_WAY },
+    [RESYNC_ADMITTING] = { "admitting", SM_TO(RESYNC_IDLE) | ON_THE_WAY },
+    [RESYNC_LEAVING] = { "leaving", SM_TO(RESYNC_IDLE) },
+};
+
+static void next_region(struct copyset *cs);
+static void list_next(struct copyset *cs);
+static void merge_next(struct copyset *cs);
+
+static void on_timer(struct io_timer *timer);
+
+void resync_init(struct resync *r)
+{
+    *r = (struct resync) { 0 };
+    sm_init(&r->sm, resync_states, RESYNC_IDLE);
+    runs_init(&r->todo);
+    runs_init(&r->others);
+    range_copy_init(&r->copy);
+    io_timer_init(&r->timer, on_timer);
+}
+
+void resync_fini(struct resync *r)
+{
+    assert(r->sm.now == RESYNC_IDLE);
+    runs_fini(&r->todo);
+    runs_fini(&r->others);
+    free(r->items);
+}
+
+static struct copyset *copyset_of(struct resync *r)
+{
+    return CONTAINER_OF(r, struct copyset, resync);
+}
+
+static struct leg *leg_of(const struct copyset *cs, unsigned slot)
+{
+    return cs->slice->map->legs[cs->leg[slot]];
+}
+
+static unsigned own_bit(const struct copyset *cs)
+{
+    return 1u << cs->resync.slot;
+}
+
+static bool is_under_way(const struct resync *r)
+{
+    return r->sm.now != RESYNC_IDLE && r->sm.now != RESYNC_LEAVING;
+}
+
+bool resync_is_busy(const struct copyset *cs)
+{
+    return cs->resync.sm.now != RESYNC_IDLE || cs->flowing > 0;
+}
+
+/* ---- The end ---- */
+
+static void forget_work(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+
+    atomic_fetch_sub(&cs->slice->volume->resync.regions_left, r->left);
+    r->left = 0;
+    runs_fini(&r->todo);
+    runs_fini(&r->others);
+    r->at = (struct runs_at) { 0 };
+    free(r->items);
+    r->items = NULL;
+}
+
+static void resync_end(struct copyset *cs, struct status status)
+{
+    forget_work(cs);
+    sm_move(&cs->resync.sm, RESYNC_IDLE);
+    resync_home_on_end(cs, status);
+    if (cs->slice->fenced)
+        members_slice_quiet(cs->slice);
+}
+
+void resync_admitted(struct copyset *cs)
+{
+    if (cs->resync.sm.now != RESYNC_ADMITTING)
+        return;
+    cs->joining = 0; /* It is a member: nothing changes for commands and rounds. */
+    cs->followed = 0;
+    cs->joint = 0;
+    resync_end(cs, STATUS(OK));
+}
+
+/* 9.7: nothing more is sent to it.  Commands that waited for it go on. */
+static void resync_fail(struct copyset *cs, struct status why)
+{
+    struct resync *const r = &cs->resync;
+
+    r->why = why;
+    sm_move(&r->sm, RESYNC_LEAVING);
+    io_timer_disarm(&r->timer);
+    cs->joining = 0;
+    cs->followed = 0;
+    cs->joint = 0;
+    round_lost(cs, r->slot);
+    fanout_members_changed(cs); /* And resync_run(). */
+}
+
+/* The replica has failed, and home hears of it: its other resyncs end, too. */
+static void replica_failed(struct copyset *cs, struct status why)
+{
+    members_report(cs->slice->volume, leg_of(cs, cs->resync.slot), why);
+    if (cs->resync.sm.now != RESYNC_ADMITTING) /* 9.10: the record may have it by now. */
+        resync_fail(cs, why);
+}
+
+void resync_stop(struct copyset *cs)
+{
+    if (is_under_way(&cs->resync))
+        resync_fail(cs, STATUS(UNAVAILABLE));
+}
+
+/* ---- Commands ---- */
+
+static void on_io(struct leg_io *io);
+
+static void send(struct copyset *cs, unsigned slot, enum store_opcode opcode, uint32_t items)
+{
+    struct resync *const r = &cs->resync;
+    struct leg_io *const io = &r->io;
+
+    r->pending = true;
+    io->owner = cs;
+    io->slot = slot;
+    io->leg = leg_of(cs, slot);
+    io->reactor = cs->slice->reactor;
+    io->done = on_io;
+    io->store.opcode = opcode;
+    io->store.fua = false;
+    io->store.create = true;
+    io->store.tick = ticks_now(&cs->round.ticks);
+    io->store.data =
+        (struct span) { (uint8_t *)(items > 0 ? r->items : NULL), items * sizeof *r->items };
+    leg_submit(io);
+}
+
+/* ---- 9.1, 9.2: changes flow to it ---- */
+
+static void join(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+    const struct status st = trails_prepare(&cs->slice->trails);
+
+    r->items = calloc(STORE_REGIONS_MAX, sizeof *r->items);
+    if (!status_ok(st) || r->items == NULL) {
+        resync_fail(cs, STATUS(NO_MEMORY));
+        return;
+    }
+    sm_move(&r->sm, RESYNC_DRAINING);
+    r->incarnation = atomic_load(&leg_of(cs, r->slot)->incarnation_now);
+    cs->era++;
+    cs->undrained = cs->changing;
+    cs->joining = (uint8_t)own_bit(cs);
+    /* Those that wait for a member are sent to it: what they wait for may be its admission. */
+    fanout_members_changed(cs);
+}
+
+void resync_on_drained(struct copyset *cs)
+{
+    assert(cs->undrained > 0);
+    if (--cs->undrained == 0)
+        resync_run(cs);
+}
+
+/* ---- 9.3: what is to be done ---- */
+
+static uint32_t shard_regions(const struct copyset *cs)
+{
+    const uint64_t bytes = cs->slice->map->layout.shard_bytes;
+
+    return (uint32_t)(round_up_u64(bytes, STORE_REGION_BYTES) / STORE_REGION_BYTES);
+}
+
+/* All regions of all shards. */
+static struct status MUST_CHECK add_everything(const struct copyset *cs, struct runs *runs,
+                                               uint8_t slots)
+{
+    const struct volume_map *const map = cs->slice->map;
+
+    for (uint32_t shard = 0; shard < map->shard_count; shard++) {
+        const struct store_region all = { .shard = shard,
+                                          .count = shard_regions(cs),
+                                          .slots = slots };
+        if (map->copysets[map->shards[shard]] == cs)
+            TRY(runs_add(runs, &all));
+    }
+    return STATUS(OK);
+}
+
+/* An item of a list; one of a shard that this engine does not know is none of its. */
+static struct status MUST_CHECK take_item(struct copyset *cs, const struct store_region *item)
+{
+    struct resync *const r = &cs->resync;
+    const struct volume_map *const map = cs->slice->map;
+    const bool own = r->io.slot == r->slot;
+
+    if (item->shard >= map->shard_count || map->copysets[map->shards[item->shard]] != cs)
+        return STATUS(OK);
+    if (item->region >= shard_regions(cs) || item->count > shard_regions(cs) - item->region)
+        return STATUS(CORRUPT);
+    if (own || (item->slots & own_bit(cs)) != 0)
+        TRY(runs_add(&r->todo, item));
+    return own ? STATUS(OK) : runs_add(&r->others, item);
+}
+
+static struct status MUST_CHECK take_items(struct copyset *cs)
+{
+    const uint64_t count = cs->resync.io.store.bytes / sizeof(struct store_region);
+
+    for (uint64_t i = 0; i < count; i++)
+        TRY(take_item(cs, &cs->resync.items[i]));
+    return STATUS(OK);
+}
+
+/* What is not listed because a list is not whole. */
+static struct status MUST_CHECK add_unlisted(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+    const uint8_t all = (uint8_t)((1u << cs->slice->replicas) - 1);
+    bool everything = r->whole || leg_of(cs, r->slot)->list_cut;
+
+    for (unsigned slot = 0; cs->members >> slot != 0; slot++) {
+        if ((cs->members >> slot & 1) == 0 || !leg_of(cs, slot)->list_cut)
+            continue;
+        everything = true;
+        TRY(add_everything(cs, &r->others, all));
+    }
+    return everything ? add_everything(cs, &r->todo, all) : STATUS(OK);
+}
+
+static void begin_copying(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+
+    runs_seal(&r->todo);
+    r->at = (struct runs_at) { 0 };
+    r->left = runs_regions(&r->todo);
+    atomic_fetch_add(&cs->slice->volume->resync.regions_left, r->left);
+    r->bad = 0;
+    sm_move(&r->sm, RESYNC_COPYING);
+    cs->followed = (uint8_t)own_bit(cs);
+    round_joined(cs);
+    next_region(cs);
+}
+
+/* The next list, from its beginning. */
+static void list_next(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+
+    if (r->unread == 0) {
+        begin_copying(cs);
+        return;
+    }
+    const unsigned slot = (unsigned)__builtin_ctz(r->unread);
+    r->unread &= r->unread - 1;
+    r->io.store.offset = 0;
+    send(cs, slot, STORE_OP_LIST_REGIONS, STORE_REGIONS_MAX);
+}
+
+static void list_on_items(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+    const struct status st = take_items(cs);
+
+    if (!status_ok(st))
+        resync_fail(cs, st);
+    else if (r->io.store.offset == STORE_CURSOR_END)
+        list_next(cs);
+    else
+        send(cs, r->io.slot, STORE_OP_LIST_REGIONS, STORE_REGIONS_MAX);
+}
+
+static void begin_listing(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+    const struct status st = add_unlisted(cs);
+
+    if (!status_ok(st)) {
+        resync_fail(cs, st);
+        return;
+    }
+    sm_move(&r->sm, RESYNC_LISTING);
+    r->unread = cs->members | own_bit(cs);
+    list_next(cs);
+}
+
+/* ---- 9.4, 9.5: region after region ---- */
+
+bool resync_has_copied(const struct copyset *cs, uint32_t shard, uint32_t region)
+{
+    return !runs_are_ahead(&cs->resync.todo, &cs->resync.at, shard, region);
+}
+
+static unsigned sources_of(const struct range_copy *c)
+{
+    return c->copyset->members & ~c->copyset->resync.bad;
+}
+
+static unsigned targets_of(const struct range_copy *c)
+{
+    return own_bit(c->copyset);
+}
+
+static void count_region(struct copyset *cs)
+{
+    struct resync_counters *const counters = &cs->slice->volume->resync;
+
+    atomic_fetch_add(&counters->compared_bytes, cs->resync.copy.compared_bytes);
+    atomic_fetch_add(&counters->copied_bytes, cs->resync.copy.copied_bytes);
+    atomic_fetch_add(&counters->regions_done, 1);
+    atomic_fetch_sub(&counters->regions_left, 1);
+    cs->resync.left--;
+}
+
+/* A member cannot be the source any more; another one may. */
+static void source_failed(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+
+    members_report(cs->slice->volume, leg_of(cs, r->copy.slot), r->copy.status);
+    r->bad |= 1u << r->copy.slot;
+    if ((cs->members & ~r->bad) == 0)
+        resync_fail(cs, STATUS(UNAVAILABLE));
+    else
+        next_region(cs);
+}
+
+static void region_unreadable(struct copyset *cs)
+{
+    const struct range_copy *const c = &cs->resync.copy;
+
+    log_warning(cs->slice->volume->log,
+                "volume '%s': shard %u: no replica in sync can read %u blocks from %llu on: disk "
+                "'%s' cannot be given them, and stays out of sync",
+                cs->slice->volume->desc.name, c->order.shard, c->unreadable,
+                (unsigned long long)c->unreadable_at, members_disk(leg_of(cs, cs->resync.slot)));
+    resync_fail(cs, STATUS(MEDIA_READ));
+}
+
+static void on_copied(struct range_copy *c, enum range_copy_end end)
+{
+    struct copyset *const cs = c->copyset;
+    struct resync *const r = &cs->resync;
+
+    if (r->sm.now == RESYNC_LEAVING) {
+        resync_run(cs);
+    } else if (end == RANGE_COPY_EQUAL) {
+        count_region(cs);
+        runs_next(&r->todo, &r->at);
+        next_region(cs);
+    } else if (end == RANGE_COPY_UNREADABLE) {
+        region_unreadable(cs);
+    } else if (cs->slice->fenced) {
+        resync_fail(cs, c->status);
+    } else if (c->slot == r->slot) {
+        replica_failed(cs, c->status);
+    } else {
+        source_failed(cs);
+    }
+}
+
+static const struct range_copy_ops resync_ops = {
+    .sources = sources_of,
+    .targets = targets_of,
+    .done = on_copied,
+};
+
+static void region_copy(struct copyset *cs, uint32_t shard, uint32_t region)
+{
+    const uint64_t offset = (uint64_t)region * STORE_REGION_BYTES;
+    const uint64_t shard_bytes = cs->slice->map->layout.shard_bytes;
+    const struct range_copy_range range = {
+        .shard = shard,
+        .offset = offset,
+        .bytes = min_u64(STORE_REGION_BYTES, shard_bytes - offset),
+    };
+
+    range_copy_start(&cs->resync.copy, cs, &resync_ops, &range);
+}
+
+/* When the next region may be begun: all copysets of the volume share one rate. */
+static uint64_t pace(struct volume *v, uint64_t now_ns)
+{
+    uint64_t due = atomic_load(&v->resync.due_ns), start;
+
+    if (v->resync_bytes_per_s == 0)
+        return now_ns;
+    do {
+        start = max_u64(due, now_ns);
+    } while (!atomic_compare_exchange_weak(
+        &v->resync.due_ns, &due, start + STORE_REGION_BYTES * NS_PER_S / v->resync_bytes_per_s));
+    return start;
+}
+
+static void begin_admission(struct copyset *cs);
+
+static void next_region(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+    struct reactor *const reactor = cs->slice->reactor;
+    uint32_t shard, region;
+
+    if (!runs_get(&r->todo, &r->at, &shard, &region)) {
+        begin_admission(cs);
+        return;
+    }
+    const uint64_t due_ns = pace(cs->slice->volume, reactor_now_ns(reactor));
+    if (due_ns <= reactor_now_ns(reactor)) {
+        region_copy(cs, shard, region);
+        return;
+    }
+    sm_move(&r->sm, RESYNC_PACING);
+    io_timer_arm(&r->timer, reactor, due_ns);
+}
+
+static void on_timer(struct io_timer *timer)
+{
+    struct resync *const r = CONTAINER_OF(timer, struct resync, timer);
+    uint32_t shard, region;
+
+    sm_move(&r->sm, RESYNC_COPYING);
+    if (runs_get(&r->todo, &r->at, &shard, &region))
+        region_copy(copyset_of(r), shard, region);
+}
+
+/* ---- 9.8: admission ---- */
+
+/* From here on acknowledgements wait for it.  Those of before may not have reached it yet. */
+static void begin_admission(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+
+    sm_move(&r->sm, RESYNC_ANSWERS);
+    members_flush_needs(leg_of(cs, r->slot));
+    cs->joint = (uint8_t)own_bit(cs);
+    resync_run(cs);
+}
+
+/* Slots with a replica that is out, and is not this one. */
+static unsigned slots_away(const struct copyset *cs)
+{
+    const unsigned all = (1u << cs->slice->replicas) - 1;
+
+    return all & ~(unsigned)cs->members & ~own_bit(cs);
+}
+
+/* As many as one command takes; false: that was all. */
+static bool merge_gather(struct copyset *cs, uint32_t *out_items)
+{
+    struct resync *const r = &cs->resync;
+    const unsigned away = slots_away(cs);
+    uint32_t items = 0, regions = 0;
+
+    while (r->merged.item < r->others.count && regions < STORE_REGIONS_MAX) {
+        const struct store_region *const from = &r->others.items[r->merged.item];
+        const uint32_t rest = from->count - r->merged.skip;
+        const uint32_t count = (uint32_t)min_u64(rest, STORE_REGIONS_MAX - regions);
+        if ((from->slots & away) != 0) {
+            r->items[items++] = (struct store_region) { .shard = from->shard,
+                                                        .region = from->region + r->merged.skip,
+                                                        .count = count,
+                                                        .copyset = (uint16_t)cs->number,
+                                                        .slots = (uint8_t)(from->slots & away) };
+            regions += count;
+            r->merged.skip += count;
+        }
+        if ((from->slots & away) == 0 || count == rest)
+            r->merged = (struct runs_at) { r->merged.item + 1, 0 };
+    }
+    *out_items = items;
+    return items > 0;
+}
+
+/*
+ * In the current tick: what was told to be closed before must not close it.  No round does: these
+ * slots are out.
+ */
+static void merge_next(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+    uint32_t items;
+
+    if (merge_gather(cs, &items)) {
+        send(cs, r->slot, STORE_OP_MERGE_REGIONS, items);
+        return;
+    }
+    sm_move(&r->sm, RESYNC_FLUSHING);
+    send(cs, r->slot, STORE_OP_FLUSH, 0);
+}
+
+/* Home looks whether its disk still has the incarnation with which it joined (R6). */
+static void on_flushed(struct copyset *cs)
+{
+    sm_move(&cs->resync.sm, RESYNC_ADMITTING);
+    resync_home_on_wish(cs);
+}
+
+/* ---- Steps ---- */
+
+static void on_io_failed(struct copyset *cs)
+{
+    const struct leg_io *const io = &cs->resync.io;
+
+    if (io->slot == cs->resync.slot) {
+        replica_failed(cs, io->status);
+        return;
+    }
+    members_report(cs->slice->volume, io->leg, io->status);
+    resync_fail(cs, io->status);
+}
+
+static void on_io(struct leg_io *io)
+{
+    struct copyset *const cs = io->owner;
+    struct resync *const r = &cs->resync;
+
+    r->pending = false;
+    if (cs->slice->fenced && is_under_way(r)) {
+        resync_fail(cs, STATUS(FENCED));
+    } else if (r->sm.now == RESYNC_LEAVING) {
+        resync_run(cs);
+    } else if (!status_ok(io->status)) {
+        on_io_failed(cs);
+    } else if (r->sm.now == RESYNC_LISTING) {
+        list_on_items(cs);
+    } else if (r->sm.now == RESYNC_MERGING) {
+        merge_next(cs);
+    } else {
+        on_flushed(cs);
+    }
+}
+
+void resync_on_answer(struct copyset *cs, unsigned slot, struct status status, bool trailed)
+{
+    const struct resync *const r = &cs->resync;
+
+    assert(cs->flowing > 0);
+    cs->flowing--;
+    assert(!trailed || cs->trailing > 0);
+    cs->trailing -= trailed ? 1 : 0;
+    if (!status_ok(status) && !status_is(status, STATUS_CANCELED) &&
+        !status_is(status, STATUS_LIST_FULL) && is_under_way(r) && slot == r->slot)
+        replica_failed(cs, status);
+    else
+        resync_run(cs);
+}
+
+void resync_on_refused(struct copyset *cs, unsigned slots, struct status status)
+{
+    if (is_under_way(&cs->resync) && (slots & cs->joining & ~(unsigned)cs->joint) != 0)
+        resync_fail(cs, status);
+}
+
+static void leave_or_wait(struct copyset *cs)
+{
+    const struct resync *const r = &cs->resync;
+
+    if (cs->flowing == 0 && !r->pending && !range_copy_is_busy(&r->copy))
+        resync_end(cs, r->why);
+}
+
+static void settled_or_wait(struct copyset *cs)
+{
+    if (cs->settling.left > 0)
+        return;
+    if (cs->settling.failures > 0)
+        resync_fail(cs, STATUS(MEDIA_READ)); /* What the members have there is not known. */
+    else
+        join(cs);
+}
+
+void resync_run(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+
+    if (cs->slice->fenced && is_under_way(r)) {
+        resync_fail(cs, STATUS(FENCED));
+    } else if (r->sm.now == RESYNC_SETTLING) {
+        settled_or_wait(cs);
+    } else if (r->sm.now == RESYNC_DRAINING && cs->undrained == 0) {
+        begin_listing(cs);
+    } else if (r->sm.now == RESYNC_ANSWERS && cs->trailing == 0) {
+        sm_move(&r->sm, RESYNC_MERGING);
+        r->merged = (struct runs_at) { 0 };
+        merge_next(cs);
+    } else if (r->sm.now == RESYNC_LEAVING) {
+        leave_or_wait(cs);
+    }
+}
+
+void resync_start(struct copyset *cs, unsigned slot, bool whole)
+{
+    struct resync *const r = &cs->resync;
+
+    assert((cs->members >> slot & 1) == 0);
+    sm_move(&r->sm, RESYNC_SETTLING);
+    r->slot = slot;
+    r->whole = whole;
+    resync_run(cs);
+}

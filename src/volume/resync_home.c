@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "volume/resync_home.h"
+
+#include <assert.h>
+
+#include "volume/volume_internal.h"
+
+void resync_home_init(struct resync_home *h)
+{
+    *h = (struct resync_home) { 0 };
+    list_node_init(&h->link);
+}
+
+static struct leg_call *call_of(const struct volume *v, const struct copyset *cs, unsigned slot)
+{
+    return v->calls[cs->leg[slot]];
+}
+
+/* ---- Beginning ---- */
+
+static void on_start(struct io_msg *msg)
+{
+    struct copyset *const cs = CONTAINER_OF(msg, struct copyset, home.start_msg);
+    const struct resync_home *const h = &cs->home;
+
+    resync_start(cs, h->slot, h->whole);
+}
+
+/* A slot that is out and whose leg has a session. */
+static bool find_slot(const struct volume *v, const struct copyset *cs, unsigned *out_slot)
+{
+    const struct group_copyset *const set = &v->members.group->copysets[cs->number];
+
+    if (cs->number >= v->members.group->copyset_count)
+        return false; /* Of a growth that came to nothing. */
+    for (unsigned slot = 0; slot < v->desc.replicas; slot++) {
+        const struct leg_call *const call = call_of(v, cs, slot);
+        if (set->slots[slot].state != GROUP_SLOT_OUT || call->opening || !leg_is_up(&call->leg) ||
+            call->members.suspect)
+            continue;
+        *out_slot = slot;
+        return true;
+    }
+    return false;
+}
+
+static void begin(struct volume *v, struct copyset *cs, unsigned slot)
+{
+    struct resync_home *const h = &cs->home;
+    struct leg_call *const call = call_of(v, cs, slot);
+
+    call->members.told = false;
+    h->busy = true;
+    h->given_up = false;
+    h->committed = false;
+    h->slot = slot;
+    h->whole = v->members.group->copysets[cs->number].slots[slot].whole;
+    log_info(v->log, "volume '%s': disk '%s': copyset %u is being resynced", v->desc.name,
+             call->disk, cs->number);
+    h->start_msg.deliver = on_start;
+    reactor_post(cs->slice->reactor, &h->start_msg);
+}
+
+void resync_plan(struct volume *v)
+{
+    const uint64_t now_ns = reactor_now_ns(v->home);
+    uint64_t next_ns = UINT64_MAX;
+    unsigned slot, busy = 0;
+
+    if (v->desc.replicas == 1 || v->sm.now != VOL_READY || !members_are_known(v))
+        return;
+    for (uint32_t i = 0; i < v->copyset_count; i++)
+        busy += v->copysets[i]->home.busy ? 1 : 0;
+    for (uint32_t i = 0; i < v->copyset_count && busy < VOLUME_RESYNCS_MAX; i++) {
+        struct copyset *const cs = v->copysets[i];
+        if (cs->home.busy || !find_slot(v, cs, &slot))
+            continue;
+        if (cs->home.again_ns > now_ns || atomic_load(&cs->home.stopping)) {
+            next_ns = min_u64(next_ns, max_u64(cs->home.again_ns, now_ns + NS_PER_MS));
+            continue;
+        }
+        begin(v, cs, slot);
+        busy++;
+    }
+    if (next_ns < UINT64_MAX)
+        io_timer_arm(&v->resync_timer, v->home, next_ns);
+}
+
+void resync_home_on_timer(struct io_timer *timer)
+{
+    resync_plan(CONTAINER_OF(timer, struct volume, resync_timer));
+}
+
+/* Later, and later with each failure that follows soon after the one before. */
+static void put_off(const struct volume *v, struct resync_home *h)
+{
+    const uint64_t now_ns = reactor_now_ns(v->home);
+
+    if (h->again_ns > now_ns)
+        return; /* The same failure, in another form. */
+    const bool seldom = h->delay_ns == 0 || now_ns - h->failed_ns > VOLUME_RESYNC_FORGET_NS;
+
+    h->delay_ns =
+        seldom ? VOLUME_RESYNC_AGAIN_NS : min_u64(h->delay_ns * 2, VOLUME_RESYNC_AGAIN_MAX_NS);
+    h->failed_ns = now_ns;
+    h->again_ns = now_ns + h->delay_ns;
+}
+
+void resync_home_excluded(struct volume *v)
+{
+    const struct members *const m = &v->members;
+
+    for (uint32_t i = 0; i < v->copyset_count && v->sm.now == VOL_READY; i++) {
+        const uint32_t number = v->copysets[i]->number;
+        if (number < m->group->copyset_count &&
+            (group_members(m->group, number) & ~group_members(m->next, number)) != 0)
+            put_off(v, &v->copysets[i]->home);
+    }
+}
+
+/* ---- Giving up ---- */
+
+static void on_stop(struct io_msg *msg)
+{
+    struct copyset *const cs = CONTAINER_OF(msg, struct copyset, home.stop_msg);
+
+    atomic_store(&cs->home.stopping, false);
+    resync_stop(cs);
+}
+
+static void give_up(struct copyset *cs)
+{
+    struct resync_home *const h = &cs->home;
+
+    h->given_up = true;
+    if (list_node_linked(&h->link))
+        list_remove(&h->link);
+    if (atomic_exchange(&h->stopping, true))
+        return;
+    h->stop_msg.deliver = on_stop;
+    reactor_post(cs->slice->reactor, &h->stop_msg);
+}
+
+bool resync_home_needs(const struct volume *v, const struct leg_call *call)
+{
+    for (uint32_t i = 0; i < v->copyset_count; i++) {
+        const struct copyset *const cs = v->copysets[i];
+        if (cs->home.busy && !cs->home.given_up && call_of(v, cs, cs->home.slot) == call)
+            return true;
+    }
+    return false;
+}
+
+void resync_home_failed(struct volume *v, const struct leg_call *call)
+{
+    for (uint32_t i = 0; i < v->copyset_count; i++) {
+        struct copyset *const cs = v->copysets[i];
+        const bool concerns = cs->home.busy && call_of(v, cs, cs->home.slot) == call;
+        if (concerns && v->members.admitting != cs && !cs->home.committed)
+            give_up(cs);
+    }
+}
+
+void resync_home_fence(struct volume *v)
+{
+    io_timer_disarm(&v->resync_timer);
+    while (list_pop_front(&v->members.admissions) != NULL) {
+    }
+}
+
+/* ---- 9.9: admission ---- */
+
+static void on_wish(struct io_msg *msg)
+{
+    struct copyset *const cs = CONTAINER_OF(msg, struct copyset, home.wish_msg);
+    struct volume *const v = cs->slice->volume;
+
+    if (cs->home.given_up || v->members.fenced)
+        return; /* The slice hears of it. */
+    list_push_back(&v->members.admissions, &cs->home.link);
+    members_go_on(v);
+}
+
+void resync_home_on_wish(struct copyset *cs)
+{
+    cs->home.wish_msg.deliver = on_wish;
+    reactor_post(cs->slice->volume->home, &cs->home.wish_msg);
+}
+
+/* 11.4: a member that is not there, and could not be excluded before. */
+static bool find_leaving(const struct volume *v, const struct copyset *cs, unsigned *out_slot)
+{
+    const unsigned members = group_members(v->members.group, cs->number);
+
+    for (unsigned slot = 0; members >> slot != 0; slot++) {
+        if ((members >> slot & 1) == 0 || !call_of(v, cs, slot)->members.suspect)
+            continue;
+        *out_slot = slot;
+        return true;
+    }
+    return false;
+}
+
+static struct status MUST_CHECK make_record(struct volume *v, const struct copyset *cs,
+                                            struct group_session *items,
+                                            struct group_reason *reason)
+{
+    struct members *const m = &v->members;
+    struct group_admission admission = { .copyset = cs->number,
+                                         .slot = cs->home.slot,
+                                         .incarnation = cs->resync.incarnation };
+    struct group_view view;
+
+    members_view(v, items, &view);
+    if (find_leaving(v, cs, &admission.leaving)) {
+        admission.replaces = true;
+        if (status_ok(group_admit(m->group, &view, &admission, m->next, reason)))
+            return STATUS(OK);
+        admission.replaces = false; /* Not yet: but one more is one more. */
+    }
+    return group_admit(m->group, &view, &admission, m->next, reason);
+}
+
+bool resync_home_admit(struct volume *v, struct group_session *items)
+{
+    struct members *const m = &v->members;
+    struct list_node *n;
+
+    while ((n = list_pop_front(&m->admissions)) != NULL) {
+        struct copyset *const cs = CONTAINER_OF(n, struct copyset, home.link);
+        struct group_reason reason;
+        const struct status st = make_record(v, cs, items, &reason);
+        if (status_ok(st)) {
+            /* As a member: another incarnation would be reported from now on. */
+            leg_keep(&call_of(v, cs, cs->home.slot)->leg, true);
+            m->admitting = cs;
+            members_change(v, NULL);
+            return true;
+        }
+        log_warning(v->log, "volume '%s': disk '%s' is not in sync again: %s", v->desc.name,
+                    call_of(v, cs, cs->home.slot)->disk, reason.s);
+        give_up(cs);
+    }
+    return false;
+}
+
+/* Who was excluded again before the slices have heard that it was admitted is out. */
+void resync_home_changed(struct volume *v, bool spread)
+{
+    for (uint32_t i = 0; i < v->copyset_count && spread; i++) {
+        struct copyset *const cs = v->copysets[i];
+        if (!cs->home.busy || !cs->home.committed)
+            continue;
+        if ((group_members(v->members.group, cs->number) >> cs->home.slot & 1) == 0)
+            give_up(cs);
+    }
+}
+
+/* ---- The end ---- */
+
+static void on_end(struct io_msg *msg)
+{
+    struct copyset *const cs = CONTAINER_OF(msg, struct copyset, home.end_msg);
+    struct resync_home *const h = &cs->home;
+    struct volume *const v = cs->slice->volume;
+    const char *const disk = call_of(v, cs, h->slot)->disk;
+
+    assert(h->busy);
+    assert(!list_node_linked(&h->link));
+    h->busy = false;
+    h->committed = false;
+    if (status_ok(h->outcome)) {
+        log_info(v->log, "volume '%s': disk '%s': copyset %u is in sync again", v->desc.name, disk,
+                 cs->number);
+    } else if (!v->members.fenced) {
+        put_off(v, h);
+        log_warning(v->log,
+                    "volume '%s': disk '%s': copyset %u stays out of sync: %s; again in "
+                    "%llu s",
+                    v->desc.name, disk, cs->number, status_text(h->outcome),
+                    (unsigned long long)(h->delay_ns / NS_PER_S));
+    }
+    resync_plan(v);
+}
+
+void resync_home_on_end(struct copyset *cs, struct status outcome)
+{
+    cs->home.outcome = outcome;
+    cs->home.end_msg.deliver = on_end;
+    reactor_post(cs->slice->volume->home, &cs->home.end_msg);
+}
+
+/* ---- A disk that is there again ---- */
+
+static void returned_on_home(struct io_msg *msg)
+{
+    struct leg_call *const call = CONTAINER_OF(msg, struct leg_call, open_msg);
+    struct volume *const v = call->volume;
+
+    call->opening = false;
+    v->openings--;
+    if (v->members.fenced) {
+        members_fence(v); /* The close waits for it. */
+        return;
+    }
+    if (!leg_is_there(&call->leg)) {
+        log_warning(v->log, "volume '%s': disk '%s' is there again, but: %s", v->desc.name,
+                    call->disk, status_text(call->leg.problem));
+        return;
+    }
+    resync_plan(v);
+}
+
+static void returned_on_session(void *ctx)
+{
+    struct leg_call *const call = ctx;
+
+    if (leg_is_there(&call->leg))
+        leg_decide_loss(&call->leg, false); /* It is out: the members have what it may have lost. */
+    call->open_msg.deliver = returned_on_home;
+    reactor_post(call->volume->home, &call->open_msg);
+}
+
+static void returned_deliver(struct io_msg *msg)
+{
+    struct leg_call *const call = CONTAINER_OF(msg, struct leg_call, open_msg);
+
+    leg_open(&call->leg, &call->volume->desc, call->volume->epoch, returned_on_session, call);
+}
+
+static void open_again(struct volume *v, struct leg_call *call, const struct volume_disk *disk)
+{
+    leg_init(&call->leg, disk->store, disk->reactor, v->desc.continue_on_unflushed_loss,
+             &v->losses);
+    call->leg.has_peers = true;
+    call->opening = true;
+    v->openings++;
+    call->open_msg.deliver = returned_deliver;
+    reactor_post(call->leg.reactor, &call->open_msg);
+}
+
+/* At once, whatever has happened before. */
+static void forget_delays(struct volume *v, const struct leg_call *call)
+{
+    for (uint32_t i = 0; i < v->copyset_count; i++) {
+        for (unsigned slot = 0; slot < v->desc.replicas; slot++) {
+            if (call_of(v, v->copysets[i], slot) != call)
+                continue;
+            v->copysets[i]->home.again_ns = 0;
+            v->copysets[i]->home.delay_ns = 0;
+        }
+    }
+}
+
+struct status volume_leg_returned(struct volume *v, const struct volume_disk *disk)
+{
+    assert(reactor_is_current(v->home));
+    if (v->desc.replicas == 1)
+        return STATUS(UNSUPPORTED);
+    if (v->members.fenced || v->members.group == NULL)
+        return STATUS(FENCED);
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        struct leg_call *const call = v->calls[i];
+        if (!uuid_equal(call->uuid, disk->uuid))
+            continue;
+        if (v->sm.now != VOL_READY || call->opening)
+            return STATUS(BUSY);
+        forget_delays(v, call);
+        if (leg_is_there(&call->leg) || call->leg.remote != NULL)
+            resync_plan(v);
+        else if (disk->store == NULL)
+            return STATUS(UNAVAILABLE);
+        else
+            open_again(v, call, disk);
+        return STATUS(OK);
+    }
+    return STATUS(NOT_FOUND);
+}

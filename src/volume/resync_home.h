@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which replicas are resynced, and when; and their admission (docs/replication.md, 9.9, 9.10).
+ *
+ *   home                                           slice (resync.h)
+ *   resync_plan: a slot is out, its leg has a
+ *   session, and its time has come --------------> resync_start
+ *   resync_home_on_wish: the record's next -------- copied, durable
+ *   change, committed ---------------------------> the members change: resync_admitted
+ *   resync_home_on_end: again, later <------------
+ *
+ * A disk that has failed is given some time, longer with each failure: admitted and excluded in
+ * turn it would do more harm than if it is away.
+ *
+ * Threading: home's, but for what says otherwise.   Memory: embedded in the copysets.
+ */
+#ifndef VOLUME_RESYNC_HOME_H
+#define VOLUME_RESYNC_HOME_H
+
+#include <stdatomic.h>
+
+#include "base/list.h"
+#include "io/reactor.h"
+#include "repl/group_steps.h"
+
+struct copyset;
+struct leg_call;
+struct volume;
+
+/* A copyset's part. */
+struct resync_home {
+    struct list_node link; /* members.admissions */
+    bool busy;             /* The slice has been told; resync_home_on_end() is to follow. */
+    bool given_up;         /* The slice has been told to stop. */
+    bool committed;        /* The record has it as a member, but perhaps not the slices. */
+    unsigned slot;
+    bool whole;            /* As the record says. */
+    struct status outcome; /* The slice's, in end_msg. */
+    uint64_t again_ns;     /* Not before. */
+    uint64_t delay_ns;
+    uint64_t failed_ns;
+    struct io_msg start_msg, stop_msg, wish_msg, end_msg;
+    atomic_bool stopping; /* stop_msg is on its way. */
+};
+
+void resync_home_init(struct resync_home *h);
+
+/* Begins what can be begun. */
+void resync_plan(struct volume *v);
+
+/* The record is about to be members.next: who is out then is given some time. */
+void resync_home_excluded(struct volume *v);
+
+/* A disk has failed a command: nothing that it is being resynced for is to be relied on. */
+void resync_home_failed(struct volume *v, const struct leg_call *call);
+
+/* Whether its admission is under way, so that Flushes wait for it. */
+bool resync_home_needs(const struct volume *v, const struct leg_call *call);
+
+/* 9.9: makes the next record of the first admission that is wished for; false: there is none. */
+bool resync_home_admit(struct volume *v, struct group_session *items);
+
+/* A change of members has ended; spread: the slices know of it. */
+void resync_home_changed(struct volume *v, bool spread);
+
+/* No more of them. */
+void resync_home_fence(struct volume *v);
+
+/* v->resync_timer */
+void resync_home_on_timer(struct io_timer *timer);
+
+/* The slice's reactor: the replica is to be admitted, with the incarnation of its resync. */
+void resync_home_on_wish(struct copyset *cs);
+
+/* The slice's reactor: it is a member, or why it is not. */
+void resync_home_on_end(struct copyset *cs, struct status outcome);
+
+#endif
