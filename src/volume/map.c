@@ -121,7 +121,8 @@ static struct status MUST_CHECK add_copyset(struct volume *v, const uint32_t *le
     memcpy(cs->leg, leg, sizeof cs->leg);
     cs->slice = slice_of(v, leg);
     for (uint32_t slot = 0; slot < v->desc.replicas; slot++)
-        cs->remote |= v->calls[leg[slot]]->leg.remote != NULL ? (uint8_t)(1u << slot) : 0;
+        if (v->calls[leg[slot]]->leg.remote != NULL)
+            cs->remote = (uint8_t)(cs->remote | 1u << slot);
     cs->members = v->desc.replicas == 1 ? 1 : (uint8_t)group_members(group_of(v), number);
     list_init(&cs->held);
     cs->sources = cs->members; /* Who is not one is found when the volume is taken over. */
