@@ -118,20 +118,28 @@ static uint32_t change_flags(const struct store_io *s)
     return (s->fua ? WIRE_FUA : 0) | (s->opcode == STORE_OP_DEALLOCATE ? WIRE_DEALLOCATE : 0);
 }
 
+static void fill_change(const struct store_io *s, struct wire_command *c)
+{
+    c->tick = s->tick;
+    if (c->opcode == WIRE_SPOIL)
+        return;
+    c->flags = change_flags(s);
+    if (c->opcode == WIRE_WRITE && s->create) {
+        c->flags |= WIRE_CREATE;
+        c->copyset = s->copyset;
+    }
+}
+
 /* The fields of the command that the store's has; those that it does not use are zero. */
 static void fill(const struct store_io *s, struct wire_command *c)
 {
     switch (c->opcode) {
     case WIRE_WRITE:
-        c->flags = s->create ? WIRE_CREATE : 0;
-        c->copyset = s->create ? s->copyset : 0;
-        /* Fall through. */
     case WIRE_ZERO:
-        c->flags |= change_flags(s);
-        /* Fall through. */
     case WIRE_SPOIL:
-        c->tick = s->tick;
-        /* Fall through. */
+        fill_change(s, c);
+        fill_range(s, c);
+        return;
     case WIRE_READ:
     case WIRE_HASH:
         fill_range(s, c);
