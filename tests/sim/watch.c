@@ -85,7 +85,7 @@ static void on_written(struct store_io *io)
 
 /* ---- What is read ---- */
 
-/* I7 */
+/* I7: but for a resync, which compares what it has (and creates what it has not). */
 static void check_read(const struct watch *w, const struct store_session *session,
                        const struct store_io *io)
 {
@@ -93,9 +93,9 @@ static void check_read(const struct watch *w, const struct store_session *sessio
     const uint32_t copyset = w->copysets[io->shard];
     unsigned slot;
 
-    if (session->epoch != g->epoch || !group_find(g, copyset, session->store->sb.disk, &slot))
+    if (io->create || session->epoch != g->epoch || !group_find(g, copyset, session->store->sb.disk, &slot))
         return;
-    if (g->copysets[copyset].slots[slot].state == GROUP_SLOT_OUT)
+    if ((w->registry->been_in[copyset] >> slot & 1) == 0)
         run_fail(w->run, "slot %u of copyset %u is out, and is read (I7)", slot, copyset);
 }
 
