@@ -310,8 +310,7 @@ static void command_feed_flush(struct command *cmd)
 
     while (cmd->free_pieces != 0 && cmd->feed.next_leg < map->leg_count) {
         struct leg *leg = map->legs[cmd->feed.next_leg++];
-        if (members_flush_spares(leg) || !leg_is_there(leg) ||
-            (MUTATION(FLUSH_PARTIAL) && leg != map->legs[0]))
+        if (members_flush_spares(leg) || !leg_is_there(leg))
             continue;
         struct piece *p = command_take_piece(cmd);
         struct leg_io *io = &p->legs[0];
