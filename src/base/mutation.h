@@ -44,8 +44,7 @@
     X(NO_COMPARE, "R2", "a record is changed whatever it is by then")                           \
     X(BASE_NOT_RECORDED, "R6", "what the members have when all lost power is not recorded")     \
     X(NO_SETTLE, "R9", "a new engine settles nothing")                                          \
-    X(LIST_VOLATILE, "R9", "an overwrite does not wait for its region to be listed durably")    \
-    X(CLOSE_FORGETS_AWAY, "R9", "a region is closed for those who are out, too")
+    X(LIST_VOLATILE, "R9", "an overwrite does not wait for its region to be listed durably")
 
 enum mutation {
     MUTATION_NONE,
