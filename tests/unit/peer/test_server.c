@@ -291,6 +291,16 @@ static struct wire_state state_of(uint32_t from, struct wire_set *out_sets, uint
     return s;
 }
 
+/* Field by field: there is a hole between them. */
+static void assert_same_set(const struct wire_set *a, const struct wire_set *b)
+{
+    assert_int_equal(a->number, b->number);
+    assert_int_equal(a->in, b->in);
+    assert_int_equal(a->whole, b->whole);
+    assert_memory_equal(a->disk, b->disk, sizeof a->disk);
+    assert_memory_equal(a->incarnation, b->incarnation, sizeof a->incarnation);
+}
+
 static void the_state_is_told(void **state)
 {
     (void)state;
@@ -313,7 +323,7 @@ static void the_state_is_told(void **state)
     assert_int_equal(s.sets.count, 4);
     for (uint16_t i = 0; i < 4; i++) {
         const struct wire_set want = set_of((uint16_t)(4 + i));
-        assert_memory_equal(&sets[i], &want, sizeof want);
+        assert_same_set(&sets[i], &want);
     }
     assert_int_equal(state_of(8, sets, 4).sets.count, 1);
     /* 6.5: an older one of the same record never replaces a newer one. */
@@ -349,7 +359,8 @@ static void sets_come_with_the_session(void **state)
     assert_int_equal(s.epoch, 6);
     assert_int_equal(s.sequence, 77);
     assert_int_equal(s.set_count, 2);
-    assert_memory_equal(kept, sets, sizeof sets);
+    for (unsigned i = 0; i < 2; i++)
+        assert_same_set(&kept[i], &sets[i]);
 }
 
 /* ---- Hashes ---- */
