@@ -26,10 +26,10 @@ struct registry {
     struct meta *meta;
     struct uuid volume;
     struct uuid node;
-    struct group record; /* As committed. */
-    struct group taken;  /* As it was when its epoch was taken. */
+    struct group record;                 /* As committed. */
+    struct group taken;                  /* As it was when its epoch was taken. */
     uint8_t been_in[GROUP_COPYSETS_MAX]; /* Slots that have been members since then. */
-    bool away;           /* Nothing arrives. */
+    bool away;                           /* Nothing arrives. */
     unsigned lost_percent;
     uint64_t late_ns; /* Most that a request or an answer takes. */
     /* The record has changed.  NULL is allowed. */

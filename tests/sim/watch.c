@@ -93,7 +93,8 @@ static void check_read(const struct watch *w, const struct store_session *sessio
     const uint32_t copyset = w->copysets[io->shard];
     unsigned slot;
 
-    if (io->create || session->epoch != g->epoch || !group_find(g, copyset, session->store->sb.disk, &slot))
+    if (io->create || session->epoch != g->epoch ||
+        !group_find(g, copyset, session->store->sb.disk, &slot))
         return;
     if ((w->registry->been_in[copyset] >> slot & 1) == 0)
         run_fail(w->run, "slot %u of copyset %u is out, and is read (I7)", slot, copyset);
