@@ -15,6 +15,22 @@
 
 /* ---- 7.4: who is a member, and who of them is a source ---- */
 
+/* Disks that have lost nothing, as their stores say. */
+static struct group_sessions whole_sessions(const struct volume *v, struct group_session *items)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        const struct leg_call *const call = v->calls[i];
+        if (leg_is_up(&call->leg) && !call->leg.may_have_lost)
+            items[count++] = (struct group_session) {
+                .disk = call->uuid,
+                .incarnation = atomic_load(&call->leg.incarnation_now),
+            };
+    }
+    return (struct group_sessions) { items, count };
+}
+
 /*
  * Whether what was acknowledged and not flushed is gone, and no host may have heard of it: nobody
  * has all that was promised.  A member with the recorded incarnation whose store may have lost
@@ -24,16 +40,8 @@ static bool lost_unflushed(const struct volume *v)
 {
     const struct group *const g = v->members.group;
     struct group_session items[GROUP_DISKS_MAX];
-    struct group_sessions whole = { items, 0 };
+    const struct group_sessions whole = whole_sessions(v, items);
 
-    for (uint32_t i = 0; i < v->call_count; i++) {
-        const struct leg_call *const call = v->calls[i];
-        if (leg_is_up(&call->leg) && !call->leg.may_have_lost)
-            items[whole.count++] = (struct group_session) {
-                .disk = call->uuid,
-                .incarnation = atomic_load(&call->leg.incarnation_now),
-            };
-    }
     for (uint32_t n = 0; n < g->copyset_count; n++) {
         if (!group_is_fresh(g, n) && group_sources(g, n, &whole) == 0)
             return true;
@@ -179,8 +187,28 @@ static void loss_deliver(struct io_msg *msg)
 {
     struct leg_call *const call = CONTAINER_OF(msg, struct leg_call, msg);
 
-    leg_decide_loss(&call->leg, call->volume->members.lost);
+    /* What is out may have lost anything, and is copied to before it counts again. */
+    leg_decide_loss(&call->leg, call->volume->members.lost && !members_flush_spares(&call->leg));
     leg_call_return(call);
+}
+
+/*
+ * 7.5: those with the recorded incarnation.  Where an engine has given up what was not flushed all
+ * of them have it: then who has lost nothing comes first, as nobody may have heard of a loss yet.
+ */
+static unsigned sources_of(const struct volume *v, uint32_t number,
+                           const struct group_sessions *sessions)
+{
+    struct group_session items[GROUP_DISKS_MAX];
+    const struct group_sessions whole = whole_sessions(v, items);
+    const unsigned sources = group_sources(v->members.group, number, &whole);
+
+    return sources != 0 ? sources : group_sources(v->members.group, number, sessions);
+}
+
+static bool is_there(const struct leg_call *call)
+{
+    return leg_is_there(&call->leg);
 }
 
 void takeover_on_listed(struct volume *v)
@@ -194,14 +222,15 @@ void takeover_on_listed(struct volume *v)
     members_view(v, items, &view);
     for (uint32_t i = 0; i < v->copyset_count; i++) {
         struct copyset *const cs = v->copysets[i];
-        cs->sources = (uint8_t)group_sources(v->members.group, cs->number, &view.sessions);
+        cs->sources = (uint8_t)sources_of(v, cs->number, &view.sessions);
         if (MUTATION(BASE_NOT_RECORDED))
             cs->sources = (uint8_t)group_members(v->members.group, cs->number);
         settling_seal(&cs->settling);
     }
+    members_spare_flushes(v);
     sm_move(&v->sm, VOL_DECIDING);
     if (status_ok(v->status))
-        volume_round_legs(v, is_member, loss_deliver);
+        volume_round_legs(v, is_there, loss_deliver);
     else
         volume_round_begin(v, 0);
 }
@@ -251,7 +280,6 @@ void takeover_settle(struct volume *v)
     tell_who_is_out(v);
     for (uint32_t i = 0; i < v->copyset_count; i++)
         v->unsettled += v->copysets[i]->settling.left > 0 ? 1 : 0;
-    members_spare_flushes(v);
     if (v->unsettled == 0)
         members_on_settled(v);
 

@@ -147,6 +147,27 @@ static void who_may_have_lost_something_is_no_source(void **state)
     }
 }
 
+/* 7.5: where all have been taken as they are (7.4), who has lost nothing is the source. */
+static void who_has_lost_nothing_comes_first(void **state)
+{
+    (void)state;
+    for (unsigned whole = 0; whole < DISKS; whole++) {
+        struct case_ *c = case_create(2);
+        struct fixture *f = c->f;
+        for (unsigned i = 0; i < DISKS; i++) {
+            put(c, i, 0, 0, i == whole ? 0x22 : 0x01);
+            f->stores[i].incarnation = 9;
+            f->stores[i].unflushed_loss = i != whole;
+            list_at(c, i, 0, 0, ALL_SLOTS);
+        }
+        assert_int_equal(fixture_open(f).code, STATUS_OK);
+        loop_run(&f->loop);
+        for (unsigned i = 0; i < DISKS; i++)
+            assert_int_equal(got(c, i, 0, 0), 0x22);
+        case_destroy(c);
+    }
+}
+
 /* Ends the command on a shard that waits at some disk. */
 static void release_shard(struct fixture *f, uint32_t shard)
 {
@@ -445,6 +466,7 @@ int main(void)
         cmocka_unit_test(it_is_not_served_before_all_know_the_set),
         cmocka_unit_test(listed_regions_are_settled),
         cmocka_unit_test(who_may_have_lost_something_is_no_source),
+        cmocka_unit_test(who_has_lost_nothing_comes_first),
         cmocka_unit_test(a_read_waits_for_its_region),
         cmocka_unit_test(bad_blocks_are_settled_from_others),
         cmocka_unit_test(bad_blocks_cost_only_themselves),
