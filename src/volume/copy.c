@@ -295,6 +295,7 @@ static void copy_submit(struct command *cmd, struct piece *p, const struct layou
     p->status = STATUS(OK);
     p->on_fanned = copy_on_fanned;
     p->may_trail = false; /* Its place is the Copy's. */
+    p->repaired = false;
     p->msg.deliver = copy_deliver;
     cmd->feed.copy.pending++;
     reactor_send(cmd->front->reactor, p->copyset->slice->reactor, &p->msg);

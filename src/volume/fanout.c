@@ -85,6 +85,8 @@ static void finish(struct piece *p, struct status status)
     }
     if (p->tick != 0)
         round_leave(p);
+    if (p->unread != 0 && !p->repaired && !is_alone(p))
+        repair_note(p);
     p->status = status;
     p->on_fanned(p);
     if (others != 0 && !status_ok(status))
@@ -128,6 +130,7 @@ static void take_answer(struct piece *p, unsigned slot, struct status status)
     } else {
         p->failed |= bit;
         p->status = status;
+        p->unread |= is_read(p) && status_is(status, STATUS_MEDIA_READ) ? bit : 0;
     }
     if (p->pending == 0)
         advance(p);
@@ -400,6 +403,7 @@ void fanout_start(struct piece *p)
     p->failed = 0;
     p->tick = 0;
     p->list_full = false;
+    p->unread = 0;
     p->flowing = 0;
     p->tied = 0;
     p->held = false;

@@ -74,6 +74,9 @@
 #define VOLUME_TRAILS_MAX      32u
 #define VOLUME_TRAIL_BYTES_MAX (VOLUME_SCRATCH_BYTES / 4)
 
+/* Repairs of one slice that wait for their turn; more are left to the next read that finds them. */
+#define VOLUME_REPAIRS_MAX 16u
+
 /* Blocks of one command: one CRC each. */
 #define VOLUME_BLOCKS_MAX (BUF_BYTES_MAX / STORE_BLOCK_BYTES)
 

@@ -113,6 +113,7 @@ static void spread_deliver(struct io_msg *msg)
         return;
     }
     s->stopping = true;
+    repairs_stop(&s->repairs);
     rounds_stop(&s->rounds);
     members_slice_quiet(s);
 }
@@ -121,7 +122,7 @@ void members_slice_quiet(struct slice *s)
 {
     const struct volume_map *const map = s->map;
 
-    if (!s->stopping || s->rounds.current != NULL)
+    if (!s->stopping || s->rounds.current != NULL || repair_is_busy(&s->repairs))
         return;
     for (uint32_t i = 0; i < map->copyset_count; i++) {
         if (map->copysets[i]->slice == s &&

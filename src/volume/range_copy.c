@@ -4,6 +4,8 @@
  *                                    ^        | ^          |           |
  *                                    |        +-+ another  |           |
  *                                    +--- list full -------+-----------+
+ *
+ * A block that no source can read goes from SOURCE to SPOILING, once for each target, and on.
  */
 #include "volume/range_copy.h"
 
@@ -20,12 +22,13 @@ static_assert(CHUNK_BYTES / STORE_BLOCK_BYTES == ARRAY_COUNT(((struct range_copy
 
 enum copying_state {
     COPYING_IDLE,
-    COPYING_PLACING, /* The overlap order: on_placed(). */
-    COPYING_MEMORY,  /* on_memory() */
-    COPYING_ROOM,    /* A round: range_copy_on_room(). */
-    COPYING_SOURCE,  /* The source's chunk: on_leg(). */
-    COPYING_TARGET,  /* The target's chunk. */
-    COPYING_WRITING, /* What it has to get. */
+    COPYING_PLACING,  /* The overlap order: on_placed(). */
+    COPYING_MEMORY,   /* on_memory() */
+    COPYING_ROOM,     /* A round: range_copy_on_room(). */
+    COPYING_SOURCE,   /* The source's chunk: on_leg(). */
+    COPYING_TARGET,   /* The target's chunk. */
+    COPYING_WRITING,  /* What it has to get. */
+    COPYING_SPOILING, /* What nobody has. */
 };
 
 static const struct sm_state copying_states[] = {
@@ -33,8 +36,10 @@ static const struct sm_state copying_states[] = {
     [COPYING_PLACING] = { "placing", SM_TO(COPYING_MEMORY) | SM_TO(COPYING_IDLE) },
     [COPYING_MEMORY] = { "memory", SM_TO(COPYING_ROOM) | SM_TO(COPYING_IDLE) },
     [COPYING_ROOM] = { "room", SM_TO(COPYING_SOURCE) | SM_TO(COPYING_IDLE) },
-    [COPYING_SOURCE] = { "source",
-                         SM_TO(COPYING_SOURCE) | SM_TO(COPYING_TARGET) | SM_TO(COPYING_IDLE) },
+    [COPYING_SOURCE] = { "source", SM_TO(COPYING_SOURCE) | SM_TO(COPYING_TARGET) |
+                                       SM_TO(COPYING_SPOILING) | SM_TO(COPYING_IDLE) },
+    [COPYING_SPOILING] = { "spoiling", SM_TO(COPYING_SPOILING) | SM_TO(COPYING_SOURCE) |
+                                           SM_TO(COPYING_ROOM) | SM_TO(COPYING_IDLE) },
     [COPYING_TARGET] = { "target", SM_TO(COPYING_TARGET) | SM_TO(COPYING_WRITING) |
                                        SM_TO(COPYING_SOURCE) | SM_TO(COPYING_IDLE) },
     [COPYING_WRITING] = { "writing", SM_TO(COPYING_WRITING) | SM_TO(COPYING_TARGET) |
@@ -132,7 +137,7 @@ static void send(struct range_copy *c, unsigned slot, enum store_opcode opcode, 
     io->store.shard = c->order.shard;
     io->store.offset = offset;
     io->store.bytes = data.bytes;
-    io->store.data = data;
+    io->store.data = data.at != NULL ? data : (struct span) { 0 };
     io->store.crcs = opcode == STORE_OP_WRITE ? c->crcs : NULL;
     io->store.tick = c->tick;
     leg_submit(io);
@@ -208,7 +213,8 @@ static void chunk_next(struct range_copy *c)
     if (c->offset < c->end)
         chunk_begin(c);
     else
-        copy_end(c, c->unreadable == 0 ? RANGE_COPY_EQUAL : RANGE_COPY_UNREADABLE);
+        copy_end(c,
+                 c->unreadable == 0 || c->ops->spoils ? RANGE_COPY_EQUAL : RANGE_COPY_UNREADABLE);
 }
 
 /* The next replica to compare with the source; after the last one, the next chunk. */
@@ -231,16 +237,61 @@ static void target_next(struct range_copy *c, unsigned from)
 
 /* ---- Reading ---- */
 
-/*
- * 9.6, 11.3: no source can read this block.  Here all of them get STORE_OP_SPOIL when the stores
- * have it, and the block counts as equal.  Until then the range ends as one that is not: a target
- * may have bytes there that are older than what was acknowledged.
- */
-static void block_spoil(struct range_copy *c)
+static void send_spoil(struct range_copy *c)
+{
+    sm_move(&c->sm, COPYING_SPOILING);
+    send(c, c->target, STORE_OP_SPOIL, (struct span) { .bytes = STORE_BLOCK_BYTES }, c->offset);
+}
+
+/* Nobody has the block. */
+static void block_lost(struct range_copy *c)
 {
     if (c->unreadable++ == 0)
         c->unreadable_at = c->offset;
     chunk_next(c);
+}
+
+/* At the next target; after the last one, the next block. */
+static void spoil_next(struct range_copy *c, unsigned from)
+{
+    const unsigned targets = c->ops->targets(c);
+    unsigned slot = from;
+
+    while (targets >> slot != 0 && (targets >> slot & 1) == 0)
+        slot++;
+    if (targets >> slot == 0) {
+        block_lost(c);
+        return;
+    }
+    c->target = slot;
+    send_spoil(c);
+}
+
+/* No source can read this block. */
+static void block_spoil(struct range_copy *c)
+{
+    if (c->ops->spoils)
+        spoil_next(c, 0);
+    else
+        block_lost(c);
+}
+
+/* The target does not know the shard: it is created by a write first. */
+static void spoil_create(struct range_copy *c)
+{
+    const struct span zeros = chunk_of(c, true);
+
+    memset(zeros.at, 0, zeros.bytes);
+    c->crcs[0] = crc32c(zeros.at, zeros.bytes);
+    send(c, c->target, STORE_OP_WRITE, zeros, c->offset);
+}
+
+static void spoil_on_answer(struct range_copy *c)
+{
+    if (c->io.store.opcode == STORE_OP_WRITE)
+        send_spoil(c);
+    else
+        spoil_next(c, c->target + 1);
 }
 
 /*
@@ -286,9 +337,13 @@ static void on_bad_block(struct range_copy *c, unsigned slot)
 
 static void on_failed(struct range_copy *c, const struct leg_io *io)
 {
-    if (status_is(io->status, STATUS_MEDIA_READ) && c->sm.now != COPYING_WRITING) {
+    const bool reads = c->sm.now == COPYING_SOURCE || c->sm.now == COPYING_TARGET;
+
+    if (reads && status_is(io->status, STATUS_MEDIA_READ)) {
         on_bad_block(c, io->slot);
-    } else if (status_is(io->status, STATUS_LIST_FULL) && c->sm.now == COPYING_WRITING) {
+    } else if (c->sm.now == COPYING_SPOILING && status_is(io->status, STATUS_UNKNOWN_SHARD)) {
+        spoil_create(c);
+    } else if (!reads && status_is(io->status, STATUS_LIST_FULL)) {
         sm_move(&c->sm, COPYING_ROOM); /* A round closes some, and the chunk is begun anew. */
         tick_end(c, false);
         list_push_back(&c->copyset->round.copies, &c->link);
@@ -308,6 +363,8 @@ static void on_leg(struct leg_io *io)
         on_failed(c, io);
     else if (c->sm.now == COPYING_SOURCE)
         target_next(c, 0);
+    else if (c->sm.now == COPYING_SPOILING)
+        spoil_on_answer(c);
     else
         target_compare(c); /* Also what follows behind what was written. */
 }

@@ -28,7 +28,7 @@ struct range_copy;
 
 enum range_copy_end {
     RANGE_COPY_EQUAL,
-    RANGE_COPY_UNREADABLE, /* Of some blocks no source could be read; the others are equal. */
+    RANGE_COPY_UNREADABLE, /* Some blocks no source could read, and they are not spoiled. */
     RANGE_COPY_FAILED,     /* A replica has answered otherwise: slot and status; or FENCED. */
 };
 
@@ -42,6 +42,11 @@ struct range_copy_ops {
      * them.
      */
     bool until_equal_open;
+    /*
+     * 9.6: what no source can read is made unreadable at all targets: they may have bytes
+     * that are older than what was acknowledged.  It counts as equal then.
+     */
+    bool spoils;
 };
 
 struct range_copy_range {
@@ -54,7 +59,7 @@ struct range_copy {
     /* Valid in done. */
     unsigned slot; /* FAILED: who. */
     struct status status;
-    uint32_t unreadable;     /* Blocks. */
+    uint32_t unreadable;     /* Blocks; also of EQUAL. */
     uint64_t unreadable_at;  /* The first of them: bytes in the shard. */
     uint64_t compared_bytes; /* At all targets together. */
     uint64_t copied_bytes;

@@ -372,16 +372,18 @@ static void source_failed(struct copyset *cs)
         next_region(cs);
 }
 
-static void region_unreadable(struct copyset *cs)
+/* 9.6: the replica cannot read it any more either. */
+static void tell_spoiled(struct copyset *cs)
 {
     const struct range_copy *const c = &cs->resync.copy;
 
+    if (c->unreadable == 0)
+        return;
     log_warning(cs->slice->volume->log,
                 "volume '%s': shard %u: no replica in sync can read %u blocks from %llu on: disk "
-                "'%s' cannot be given them, and stays out of sync",
+                "'%s' has them no more either",
                 cs->slice->volume->desc.name, c->order.shard, c->unreadable,
                 (unsigned long long)c->unreadable_at, members_disk(leg_of(cs, cs->resync.slot)));
-    resync_fail(cs, STATUS(MEDIA_READ));
 }
 
 static void on_copied(struct range_copy *c, enum range_copy_end end)
@@ -393,10 +395,9 @@ static void on_copied(struct range_copy *c, enum range_copy_end end)
         resync_run(cs);
     } else if (end == RANGE_COPY_EQUAL) {
         count_region(cs);
+        tell_spoiled(cs);
         runs_next(&r->todo, &r->at);
         next_region(cs);
-    } else if (end == RANGE_COPY_UNREADABLE) {
-        region_unreadable(cs);
     } else if (cs->slice->fenced) {
         resync_fail(cs, c->status);
     } else if (c->slot == r->slot) {
@@ -410,6 +411,7 @@ static const struct range_copy_ops resync_ops = {
     .sources = sources_of,
     .targets = targets_of,
     .done = on_copied,
+    .spoils = true,
 };
 
 static void region_copy(struct copyset *cs, uint32_t shard, uint32_t region)

@@ -168,6 +168,7 @@ static void slice_deliver(struct io_msg *msg)
     struct piece *p = CONTAINER_OF(msg, struct piece, msg);
 
     assert(reactor_is_current(p->owner->reactor));
+    p->repaired = false;
     p->on_settled = piece_enter;
     piece_enter(p);
 }
@@ -197,8 +198,26 @@ static void piece_return(struct io_msg *msg)
     command_on_piece(CONTAINER_OF(msg, struct piece, msg));
 }
 
+/*
+ * 8.6: each member has a bad block among the piece's, but perhaps not the same.  True: it leaves,
+ * and is begun anew after a repair.
+ */
+static bool waits_for_repair(struct piece *p)
+{
+    if (!status_is(p->status, STATUS_MEDIA_READ) || p->order.exclusive || p->repaired ||
+        !repair_wait(p))
+        return false;
+    p->repaired = true;
+    if (p->scratch.bytes > 0)
+        buf_put(p->owner->scratch, p->scratch.memory);
+    order_leave(p->owner->order, &p->order);
+    return true;
+}
+
 static void piece_on_fanned(struct piece *p)
 {
+    if (waits_for_repair(p))
+        return;
     if (p->scratch.bytes > 0) {
         if (p->scratch.reading && scratch_go_on(p))
             return;
@@ -216,6 +235,7 @@ struct status slice_init(struct slice *s, struct volume *v, struct reactor *reac
     s->replicas = v->desc.replicas;
     list_init(&s->refused);
     trails_init(&s->trails);
+    repairs_init(&s->repairs);
     rounds_init(&s->rounds, s);
     io_task_init(&s->refuse_task, fanout_end_refused);
     TRY(command_pool_init(s, commands_max));

@@ -504,6 +504,8 @@ void volume_get_resync(const struct volume *v, struct volume_resync *out_resync)
         .regions_done = atomic_load(&v->resync.regions_done),
         .compared_bytes = atomic_load(&v->resync.compared_bytes),
         .copied_bytes = atomic_load(&v->resync.copied_bytes),
+        .repaired_bytes = atomic_load(&v->resync.repaired_bytes),
+        .unreadable_blocks = atomic_load(&v->resync.unreadable_blocks),
     };
     for (uint32_t i = 0; i < v->copyset_count; i++)
         out_resync->replicas_busy += v->copysets[i]->home.busy ? 1 : 0;

@@ -171,6 +171,8 @@ struct volume_resync {
     uint64_t regions_done;
     uint64_t compared_bytes;
     uint64_t copied_bytes;
+    uint64_t repaired_bytes;    /* Bad at one replica, and written again from another. */
+    uint64_t unreadable_blocks; /* Bad at all of them, as often as somebody read them. */
 };
 
 /* On reactor 0. */

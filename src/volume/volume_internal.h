@@ -11,6 +11,7 @@
  *   takeover.c  on home: a new engine takes over from the one before
  *   resync.c    on the slice's reactor: a replica that was away gets what it lacks
  *   resync_home.c  on home: which, and when; its admission      runs.c   the regions
+ *   repair.c    on the slice's reactor: blocks that are bad at one replica
  *   trail.c     changes on their way to it that nobody waits for
  *   copy.c      Copy, a chunk at a time
  *   volume.c    opening, closing, deleting      grow.c      growing
@@ -32,6 +33,7 @@
 #include "volume/members.h"
 #include "volume/order.h"
 #include "volume/range_copy.h"
+#include "volume/repair.h"
 #include "volume/resync.h"
 #include "volume/resync_home.h"
 #include "volume/rounds.h"
@@ -130,6 +132,7 @@ struct piece {
     uint8_t pending;      /* Slots whose answer is awaited. */
     uint8_t done;         /* Slots that have executed it. */
     uint8_t failed;       /* Slots that have answered otherwise. */
+    uint8_t unread;       /* READ: slots where a block is bad. */
     uint8_t unconfirmed;  /* READ: slots that have not given a lease (confirm.c). */
     uint64_t received_ns; /* READ: a time since it came. */
     uint8_t tied;         /* Of pending: no members, and there was no trail for them. */
@@ -141,7 +144,8 @@ struct piece {
     bool list_full;       /* A store has too many open regions. */
     uint32_t tick;        /* 0: it changes nothing, or nobody follows it. */
     void (*on_fanned)(struct piece *piece);
-    void (*on_settled)(struct piece *piece); /* It may go on: settling_admits(). */
+    void (*on_settled)(struct piece *piece); /* It may go on: settling_admits(), repair_wait(). */
+    bool repaired;                           /* It has waited for a repair. */
 
     struct status status;
     struct io_msg msg;
@@ -216,6 +220,7 @@ struct slice {
     struct io_msg settle_msg;
     struct rounds rounds;
     struct trails trails;
+    struct repairs repairs;
     struct order *order;
     struct buf_pool *scratch; /* The reactor's, for all its volumes.  Borrowed. */
     struct list refused;      /* piece.link: ended without a wait. */

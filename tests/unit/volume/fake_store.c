@@ -120,7 +120,7 @@ void store_session_loss_reported(struct store_session *session)
 
 static bool touches_data(const struct store_io *io)
 {
-    return io->opcode <= STORE_OP_DEALLOCATE;
+    return io->opcode <= STORE_OP_DEALLOCATE || io->opcode == STORE_OP_SPOIL;
 }
 
 static bool conflict(const struct store_io *a, const struct store_io *b)
@@ -299,8 +299,14 @@ static struct status fake_execute(struct store *s, struct store_io *io)
     case STORE_OP_MERGE_REGIONS:
         fake_merge_regions(s, io);
         return STATUS(OK);
-    case STORE_OP_HASH:
     case STORE_OP_SPOIL:
+        s->spoils++;
+        if (s->shards[io->shard] == NULL)
+            return STATUS(UNKNOWN_SHARD);
+        s->bad_from = io->offset; /* The fake has one such range. */
+        s->bad_to = io->offset + io->bytes;
+        return STATUS(OK);
+    case STORE_OP_HASH:
         break; /* Nobody sends them yet. */
     }
     abort();

@@ -426,8 +426,10 @@ static void a_wrong_crc_is_not_handed_on(void **state)
         paint(c, 0, 4096, 0);
         assert_int_equal(do_one(c, 0, NVME_NS_READ, 0, 4096).code, STATUS_OK);
         assert_int_equal(c->memory[4095], 0x55);
-        assert_int_equal(peer(c, 0)->count[WIRE_READ] + peer(c, 1)->count[WIRE_READ] - before,
-                         wrong == 1 ? 2 : 3);
+        /* And by a repair, which finds nothing to be written. */
+        assert_in_range(peer(c, 0)->count[WIRE_READ] + peer(c, 1)->count[WIRE_READ] - before,
+                        wrong == 1 ? 2 : 3, wrong == 1 ? 2 : UINT32_MAX);
+        pw_run(c->w, SOON_NS);
         peer(c, 0)->corrupt_count = 0;
     }
     for (unsigned i = 0; i < STORES; i++)

@@ -90,7 +90,7 @@ static void a_bad_block_is_read_elsewhere(void **state)
     assert_int_equal(run(f, NVME_NS_READ, false, 0, BLOCK).code, STATUS_OK);
     assert_int_equal(f->memory[0], 0x44);
     for (unsigned i = 0; i < DISKS; i++)
-        f->stores[i].fail_next = STATUS(MEDIA_READ);
+        f->stores[i].bad_to = BLOCK;
     assert_int_equal(run(f, NVME_NS_READ, false, 0, BLOCK).code, STATUS_MEDIA_READ);
     assert_int_equal(c->meta.commits, 0);
     case_destroy(c);
