@@ -22,6 +22,8 @@ static void command_end_finished(struct io_task *task);
 
 struct status command_pool_init(struct slice *s, uint32_t commands_max)
 {
+    const size_t legs_max = (size_t)commands_max * VOLUME_PIECES_MAX * s->replicas;
+
     list_init(&s->commands_free);
     list_init(&s->waiting);
     list_init(&s->finished);
@@ -31,15 +33,28 @@ struct status command_pool_init(struct slice *s, uint32_t commands_max)
     /* Untouched memory costs nothing: a command is set up when it is used for the first time. */
     s->commands_max = commands_max;
     s->commands = calloc(commands_max, sizeof *s->commands);
-    s->leg_ios = calloc((size_t)commands_max * VOLUME_PIECES_MAX * s->replicas, sizeof *s->leg_ios);
-    return s->commands == NULL || s->leg_ios == NULL ? STATUS(NO_MEMORY) : STATUS(OK);
+    s->leg_ios = calloc(legs_max, sizeof *s->leg_ios);
+    s->remote_ios = calloc(legs_max, sizeof *s->remote_ios);
+    return s->commands == NULL || s->leg_ios == NULL || s->remote_ios == NULL ? STATUS(NO_MEMORY)
+                                                                              : STATUS(OK);
 }
 
 void command_pool_fini(struct slice *s)
 {
     assert(s->commands_used == 0);
+    free(s->remote_ios);
     free(s->leg_ios);
     free(s->commands);
+}
+
+/* First pieces lie together, and so on: few commands have more than one. */
+static void piece_set_up(struct slice *front, struct piece *p, size_t index)
+{
+    const size_t first = index * front->replicas;
+
+    p->legs = &front->leg_ios[first];
+    for (unsigned slot = 0; slot < front->replicas; slot++)
+        p->legs[slot].remote = &front->remote_ios[first + slot];
 }
 
 /* A command of which no use was made before. */
@@ -51,8 +66,7 @@ static struct command *command_set_up(struct slice *front)
     list_node_init(&cmd->link);
     cmd->front = front;
     for (uint32_t i = 0; i < VOLUME_PIECES_MAX; i++)
-        cmd->pieces[i].legs =
-            &front->leg_ios[((size_t)index * VOLUME_PIECES_MAX + i) * front->replicas];
+        piece_set_up(front, &cmd->pieces[i], (size_t)i * front->commands_max + index);
     return cmd;
 }
 

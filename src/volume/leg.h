@@ -29,6 +29,7 @@
 
 struct leg;
 struct leg_io;
+struct leg_remote_io;
 struct remote;
 
 /* What becomes of a remote leg after it was opened; on home. */
@@ -81,6 +82,7 @@ struct leg_io {
     unsigned slot; /* ... for which replica. */
     struct leg *leg;
     bool confirm; /* Of a remote leg: CONFIRM (docs/replication.md, 8.2), whatever store says. */
+    struct leg_remote_io *remote; /* Memory that is used if the leg is remote. */
     struct store_io store;
     struct reactor *reactor; /* Where leg_submit() was called and done will be. */
     void (*done)(struct leg_io *io);
@@ -90,8 +92,14 @@ struct leg_io {
     struct io_msg msg;
     struct io_task task;
     uint64_t written; /* FLUSH: what it covers. */
+};
 
-    /* Private to remote_lane.c. */
+/*
+ * What a command to a remote leg takes besides: apart from the rest, so that local ones stay small,
+ * and memory for it that was never used costs nothing.  Private to remote_lane.c.
+ */
+struct leg_remote_io {
+    struct leg_io *io;
     struct list_node link;
     uint32_t flew; /* When: in ticks of the lane. */
     unsigned tries;

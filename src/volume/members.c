@@ -201,6 +201,7 @@ static void set_submit(struct leg_call *call)
     m->set_next += count;
     m->io.owner = call;
     m->io.leg = &call->leg;
+    m->io.remote = &m->remote_io;
     m->io.reactor = call->leg.reactor;
     m->io.done = set_on_leg;
     m->io.store.opcode = STORE_OP_SET;

@@ -66,6 +66,7 @@ struct members_leg {
     atomic_bool spared; /* It is in sync nowhere: no Flush waits for it. */
     /* SET */
     struct leg_io io;
+    struct leg_remote_io remote_io;
     struct io_msg msg;
     struct store_set *sets; /* Of the change under way. */
     uint32_t set_count;

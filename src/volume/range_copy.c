@@ -128,6 +128,7 @@ static void send(struct range_copy *c, unsigned slot, enum store_opcode opcode, 
     io->owner = c;
     io->slot = slot;
     io->leg = cs->slice->map->legs[cs->leg[slot]];
+    io->remote = &c->remote_io;
     io->reactor = cs->slice->reactor;
     io->done = on_leg;
     io->store.opcode = opcode;

@@ -80,6 +80,7 @@ struct range_copy {
     struct buf_waiter waiter;
     struct list_node link; /* round_copyset.copies: it waits for room in the open regions. */
     struct leg_io io;
+    struct leg_remote_io remote_io;
     uint32_t crcs[32];
     uint32_t tick; /* 0: none. */
 };

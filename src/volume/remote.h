@@ -45,10 +45,10 @@ struct remote_lane {
     struct peer_lane peer;
     struct remote *remote;
     struct remote_view view;
-    struct list flying; /* leg_io.link, the oldest first. */
+    struct list flying; /* leg_remote_io.link, the oldest first. */
     uint32_t flying_count;
-    struct list kept;  /* leg_io.link */
-    struct list ended; /* leg_io.link: they end off their submitters' stack. */
+    struct list kept;  /* leg_remote_io.link */
+    struct list ended; /* leg_remote_io.link: they end off their submitters' stack. */
     struct io_task task;
     struct io_timer timer; /* While something is flying. */
     uint32_t ticks;

@@ -18,6 +18,11 @@
 
 static void place(struct remote_lane *lane, struct leg_io *io);
 
+static struct leg_io *io_of(struct list_node *n)
+{
+    return CONTAINER_OF(n, struct leg_remote_io, link)->io;
+}
+
 static bool is_change(const struct leg_io *io)
 {
     const enum store_opcode opcode = io->store.opcode;
@@ -51,7 +56,7 @@ static void on_task(struct io_task *task)
     list_init(&ended);
     list_splice_back(&ended, &lane->ended);
     while ((n = list_pop_front(&ended)) != NULL) {
-        struct leg_io *const io = CONTAINER_OF(n, struct leg_io, link);
+        struct leg_io *const io = io_of(n);
         io->done(io);
     }
 }
@@ -59,7 +64,7 @@ static void on_task(struct io_task *task)
 static void end_later(struct remote_lane *lane, struct leg_io *io, struct status status)
 {
     io->status = status;
-    list_push_back(&lane->ended, &io->link);
+    list_push_back(&lane->ended, &io->remote->link);
     reactor_defer(lane->peer.end->reactor, &lane->task);
 }
 
@@ -67,7 +72,7 @@ static void end_later(struct remote_lane *lane, struct leg_io *io, struct status
 static void end_kept(struct remote_lane *lane, bool all)
 {
     LIST_FOR_EACH (n, &lane->kept) {
-        struct leg_io *const io = CONTAINER_OF(n, struct leg_io, link);
+        struct leg_io *const io = io_of(n);
         if (!all && can_wait(io))
             continue;
         list_remove(n);
@@ -79,8 +84,8 @@ static void end_kept(struct remote_lane *lane, bool all)
 static void abandon(struct remote_lane *lane)
 {
     LIST_FOR_EACH (n, &lane->flying) {
-        struct leg_io *const io = CONTAINER_OF(n, struct leg_io, link);
-        if (!peer_abandon(&io->peer))
+        struct leg_io *const io = io_of(n);
+        if (!peer_abandon(&io->remote->peer))
             continue;
         list_remove(n);
         lane->flying_count--;
@@ -91,7 +96,7 @@ static void abandon(struct remote_lane *lane)
 static void end_kept_flushes(struct remote_lane *lane)
 {
     LIST_FOR_EACH (n, &lane->kept) {
-        struct leg_io *const io = CONTAINER_OF(n, struct leg_io, link);
+        struct leg_io *const io = io_of(n);
         if (!is_flush(io) && !(is_change(io) && io->store.fua))
             continue;
         list_remove(n);
@@ -141,13 +146,13 @@ static struct status outcome(struct leg_io *io)
     struct remote *const r = io->leg->remote;
 
     if (io->confirm)
-        return io->peer.status;
-    if (status_is(io->peer.status, STATUS_UNKNOWN_SHARD))
+        return io->remote->peer.status;
+    if (status_is(io->remote->peer.status, STATUS_UNKNOWN_SHARD))
         return leg_unknown_shard(&io->store);
-    if (status_is(io->peer.status, STATUS_BAD_DIGEST) && io->store.opcode == STORE_OP_READ)
+    if (status_is(io->remote->peer.status, STATUS_BAD_DIGEST) && io->store.opcode == STORE_OP_READ)
         return STATUS(MEDIA_READ); /* Another member may have it. */
-    if (!status_ok(io->peer.status))
-        return io->peer.status;
+    if (!status_ok(io->remote->peer.status))
+        return io->remote->peer.status;
     if (is_flush(io))
         atomic_max_u64(&r->flushed, io->written);
     else if (is_change(io) && !io->store.fua)
@@ -157,10 +162,10 @@ static struct status outcome(struct leg_io *io)
 
 static void on_peer(struct peer_io *peer)
 {
-    struct leg_io *const io = CONTAINER_OF(peer, struct leg_io, peer);
+    struct leg_io *const io = CONTAINER_OF(peer, struct leg_remote_io, peer)->io;
     struct remote_lane *const lane = &io->leg->remote->lanes[io->reactor->index];
 
-    list_remove(&io->link);
+    list_remove(&io->remote->link);
     lane->flying_count--;
     if (is_for_another_session(peer)) {
         if (!peer->lost && peer->number == lane->peer.number)
@@ -168,7 +173,7 @@ static void on_peer(struct peer_io *peer)
         if (!peer->lost && !lane->peer.up && lane->view.go)
             post_stale(lane);
         place(lane, io);
-    } else if (status_is(peer->status, STATUS_BAD_DIGEST) && ++io->tries < TRIES_MAX) {
+    } else if (status_is(peer->status, STATUS_BAD_DIGEST) && ++io->remote->tries < TRIES_MAX) {
         place(lane, io);
     } else {
         io->status = outcome(io);
@@ -194,7 +199,7 @@ static void on_timer(struct io_timer *timer)
     if (first == NULL)
         return;
     lane->ticks++;
-    if (lane->ticks - CONTAINER_OF(first, const struct leg_io, link)->flew > LATE_TICKS &&
+    if (lane->ticks - CONTAINER_OF(first, const struct leg_remote_io, link)->flew > LATE_TICKS &&
         !atomic_exchange(&lane->late_posted, true))
         reactor_post(lane->remote->leg->reactor, &lane->late_msg);
     watch(lane);
@@ -202,16 +207,16 @@ static void on_timer(struct io_timer *timer)
 
 static void fly(struct remote_lane *lane, struct leg_io *io)
 {
-    list_push_back(&lane->flying, &io->link);
+    list_push_back(&lane->flying, &io->remote->link);
     lane->flying_count++;
-    io->flew = lane->ticks;
+    io->remote->flew = lane->ticks;
     if (!io_timer_armed(&lane->timer))
         watch(lane);
     io->store.generation = io->leg->generation;
     io->store.incarnation = lane->view.incarnation;
-    io->peer.store = io->confirm ? NULL : &io->store;
-    io->peer.done = on_peer;
-    peer_submit(&lane->peer, &io->peer);
+    io->remote->peer.store = io->confirm ? NULL : &io->store;
+    io->remote->peer.done = on_peer;
+    peer_submit(&lane->peer, &io->remote->peer);
 }
 
 static void place(struct remote_lane *lane, struct leg_io *io)
@@ -221,7 +226,7 @@ static void place(struct remote_lane *lane, struct leg_io *io)
     if (lane->view.go && lane->peer.up)
         fly(lane, io);
     else if (kept)
-        list_push_back(&lane->kept, &io->link);
+        list_push_back(&lane->kept, &io->remote->link);
     else
         end_later(lane, io, lane->view.why);
 }
@@ -231,8 +236,9 @@ void remote_submit(struct leg_io *io)
     struct remote *const r = io->leg->remote;
     struct remote_lane *const lane = &r->lanes[io->reactor->index];
 
-    list_node_init(&io->link);
-    io->tries = 0;
+    io->remote->io = io;
+    list_node_init(&io->remote->link);
+    io->remote->tries = 0;
     io->written = atomic_load(&r->written);
     if (is_flush(io) && io->written == atomic_load(&r->flushed)) {
         end_later(lane, io, STATUS(OK));
@@ -253,7 +259,7 @@ static void resend(struct remote_lane *lane)
     list_init(&kept);
     list_splice_back(&kept, &lane->kept);
     while ((n = list_pop_front(&kept)) != NULL)
-        place(lane, CONTAINER_OF(n, struct leg_io, link));
+        place(lane, io_of(n));
 }
 
 void remote_lane_take(struct remote_lane *lane, const struct remote_view *view)

@@ -169,6 +169,7 @@ static void send(struct copyset *cs, unsigned slot, enum store_opcode opcode, ui
     io->owner = cs;
     io->slot = slot;
     io->leg = leg_of(cs, slot);
+    io->remote = &r->remote_io;
     io->reactor = cs->slice->reactor;
     io->done = on_io;
     io->store.opcode = opcode;

@@ -39,6 +39,7 @@ struct resync {
     struct runs_at merged; /* MERGING: of others, what is on the way or done. */
     bool pending;          /* io is under way. */
     struct leg_io io;
+    struct leg_remote_io remote_io;
     struct store_region *items; /* Of io. */
     struct io_timer timer;      /* PACING */
 };

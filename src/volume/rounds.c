@@ -75,6 +75,7 @@ static void send(struct rounds *r, unsigned slot, enum store_opcode opcode,
     io->owner = r;
     io->slot = slot;
     io->leg = r->slice->map->legs[r->current->leg[slot]];
+    io->remote = &r->remote_io[slot];
     io->reactor = r->slice->reactor;
     io->done = done;
     io->store.opcode = opcode;

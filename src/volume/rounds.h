@@ -45,6 +45,7 @@ struct rounds {
     uint32_t flush;          /* Name of its Flush. */
     unsigned pending;        /* Slots whose answer is awaited. */
     struct leg_io io[3];
+    struct leg_remote_io remote_io[3];
     struct store_region items[3][STORE_REGIONS_MAX];
     struct io_timer timer;
 };

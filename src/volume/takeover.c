@@ -111,6 +111,7 @@ static void list_submit(struct leg_call *call)
     m->list = list;
     m->io.owner = call;
     m->io.leg = &call->leg;
+    m->io.remote = &m->remote_io;
     m->io.reactor = call->leg.reactor;
     m->io.done = list_on_leg;
     m->io.store.opcode = STORE_OP_LIST_REGIONS;

@@ -154,6 +154,7 @@ bool trail_start(struct piece *p, unsigned slot)
     t->tick = 0;
     t->io.owner = t;
     t->io.slot = slot;
+    t->io.remote = &t->remote_io;
     t->io.leg = cs->slice->map->legs[cs->leg[slot]];
     t->io.reactor = cs->slice->reactor;
     t->io.done = on_leg;

@@ -34,6 +34,7 @@ struct trail {
     uint32_t tick;            /* Its own; 0: none. */
     struct span memory;
     struct leg_io io;
+    struct leg_remote_io remote_io;
     uint32_t crcs[BUF_BYTES_MAX / STORE_BLOCK_BYTES];
 };
 

@@ -465,6 +465,7 @@ static void delete_deliver(struct io_msg *msg)
     struct leg_call *call = CONTAINER_OF(msg, struct leg_call, msg);
 
     call->io.leg = &call->leg;
+    call->io.remote = &call->remote_io;
     call->io.reactor = call->leg.reactor;
     call->io.done = delete_on_leg;
     call->io.store.opcode = STORE_OP_DELETE_VOLUME;

@@ -199,7 +199,8 @@ struct slice {
 
     /* As the front of commands that arrive here. */
     struct command *commands;
-    struct leg_io *leg_ios; /* Of the commands' pieces. */
+    struct leg_io *leg_ios;           /* Of the commands' pieces. */
+    struct leg_remote_io *remote_ios; /* Likewise. */
     uint32_t commands_max;
     uint32_t commands_fresh; /* commands[commands_fresh ..] were never used. */
     uint32_t commands_used;
@@ -236,6 +237,7 @@ struct leg_call {
     bool is_new;                 /* The slices do not know it yet. */
     struct io_msg msg;
     struct leg_io io; /* DELETE_VOLUME */
+    struct leg_remote_io remote_io;
     struct members_leg members;
     struct status outcome; /* Of what a growth asked of it. */
     bool opening;          /* It was away, and its session is being opened. */
