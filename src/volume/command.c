@@ -22,7 +22,7 @@ static void command_end_finished(struct io_task *task);
 
 struct status command_pool_init(struct slice *s, uint32_t commands_max)
 {
-    const size_t legs_max = (size_t)commands_max * VOLUME_PIECES_MAX * s->replicas;
+    const size_t pieces_max = (size_t)commands_max * VOLUME_PIECES_MAX;
 
     list_init(&s->commands_free);
     list_init(&s->waiting);
@@ -33,10 +33,12 @@ struct status command_pool_init(struct slice *s, uint32_t commands_max)
     /* Untouched memory costs nothing: a command is set up when it is used for the first time. */
     s->commands_max = commands_max;
     s->commands = calloc(commands_max, sizeof *s->commands);
-    s->leg_ios = calloc(legs_max, sizeof *s->leg_ios);
-    s->remote_ios = calloc(legs_max, sizeof *s->remote_ios);
-    return s->commands == NULL || s->leg_ios == NULL || s->remote_ios == NULL ? STATUS(NO_MEMORY)
-                                                                              : STATUS(OK);
+    s->pieces = calloc(pieces_max, sizeof *s->pieces);
+    s->leg_ios = calloc(pieces_max * s->replicas, sizeof *s->leg_ios);
+    s->remote_ios = calloc(pieces_max * s->replicas, sizeof *s->remote_ios);
+    if (s->commands == NULL || s->pieces == NULL || s->leg_ios == NULL || s->remote_ios == NULL)
+        return STATUS(NO_MEMORY);
+    return STATUS(OK);
 }
 
 void command_pool_fini(struct slice *s)
@@ -44,17 +46,8 @@ void command_pool_fini(struct slice *s)
     assert(s->commands_used == 0);
     free(s->remote_ios);
     free(s->leg_ios);
+    free(s->pieces);
     free(s->commands);
-}
-
-/* First pieces lie together, and so on: few commands have more than one. */
-static void piece_set_up(struct slice *front, struct piece *p, size_t index)
-{
-    const size_t first = index * front->replicas;
-
-    p->legs = &front->leg_ios[first];
-    for (unsigned slot = 0; slot < front->replicas; slot++)
-        p->legs[slot].remote = &front->remote_ios[first + slot];
 }
 
 /* A command of which no use was made before. */
@@ -65,8 +58,9 @@ static struct command *command_set_up(struct slice *front)
 
     list_node_init(&cmd->link);
     cmd->front = front;
+    /* First pieces lie together, and so on: few commands have more than one. */
     for (uint32_t i = 0; i < VOLUME_PIECES_MAX; i++)
-        piece_set_up(front, &cmd->pieces[i], (size_t)i * front->commands_max + index);
+        cmd->pieces[i] = &front->pieces[(size_t)i * front->commands_max + index];
     return cmd;
 }
 
@@ -138,11 +132,26 @@ static void command_end_finished(struct io_task *task)
 
 /* ---- Pieces ---- */
 
+struct piece *command_piece(struct command *cmd, unsigned index)
+{
+    struct slice *const front = cmd->front;
+    struct piece *const p = cmd->pieces[index];
+    const size_t first_leg = (size_t)(p - front->pieces) * front->replicas;
+
+    if (p->legs != NULL)
+        return p;
+    p->index = index;
+    p->legs = &front->leg_ios[first_leg];
+    for (unsigned slot = 0; slot < front->replicas; slot++)
+        p->legs[slot].remote = &front->remote_ios[first_leg + slot];
+    return p;
+}
+
 static struct piece *command_take_piece(struct command *cmd)
 {
     assert(cmd->free_pieces != 0);
     const unsigned index = (unsigned)__builtin_ctz(cmd->free_pieces);
-    struct piece *p = &cmd->pieces[index];
+    struct piece *p = command_piece(cmd, index);
 
     cmd->free_pieces &= ~(UINT32_C(1) << index);
     p->cmd = cmd;
@@ -364,7 +373,7 @@ static void command_feed(struct command *cmd)
 void command_on_piece(struct piece *p)
 {
     struct command *cmd = p->cmd;
-    const unsigned index = (unsigned)(p - cmd->pieces);
+    const unsigned index = p->index;
 
     assert(reactor_is_current(cmd->front->reactor));
     assert((cmd->free_pieces >> index & 1) == 0);

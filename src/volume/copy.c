@@ -121,7 +121,7 @@ static void chunk_choose(struct command *cmd)
 static void place_set(struct command *cmd, const struct layout_extent *e, bool exclusive)
 {
     struct copy *const c = &cmd->feed.copy;
-    struct piece *p = &cmd->pieces[c->place_count];
+    struct piece *p = command_piece(cmd, c->place_count);
 
     p->cmd = cmd;
     p->owner = slice_of_shard(cmd->front, e->shard);
@@ -195,7 +195,7 @@ static void place_on_return(struct io_msg *msg)
 
     assert(reactor_is_current(cmd->front->reactor));
     if (c->sm.now == COPY_PLACING) {
-        const struct piece *const p = &cmd->pieces[c->placed++];
+        const struct piece *const p = cmd->pieces[c->placed++];
         if (!status_ok(p->status))
             cmd->status = p->status;
     } else {
@@ -305,10 +305,10 @@ static void copy_read(struct command *cmd)
 {
     struct copy *const c = &cmd->feed.copy;
 
-    copy_submit(cmd, &cmd->pieces[0], &c->from, STORE_OP_READ,
+    copy_submit(cmd, command_piece(cmd, 0), &c->from, STORE_OP_READ,
                 span_sub(c->memory, 0, c->from.bytes));
     if (c->is_part)
-        copy_submit(cmd, &cmd->pieces[1], &c->to, STORE_OP_READ,
+        copy_submit(cmd, command_piece(cmd, 1), &c->to, STORE_OP_READ,
                     span_sub(c->memory, c->from.bytes, c->to.bytes));
 }
 
@@ -322,7 +322,7 @@ static void copy_write(struct command *cmd)
         memmove(blocks.at + c->to_skip, c->memory.at + c->from_skip, c->bytes);
     for (size_t at = 0; at < blocks.bytes; at += STORE_BLOCK_BYTES)
         cmd->crcs[at / STORE_BLOCK_BYTES] = crc32c(blocks.at + at, STORE_BLOCK_BYTES);
-    copy_submit(cmd, &cmd->pieces[1], &c->to, STORE_OP_WRITE, blocks);
+    copy_submit(cmd, command_piece(cmd, 1), &c->to, STORE_OP_WRITE, blocks);
 }
 
 /* Back at the front. */
@@ -347,7 +347,7 @@ static void copy_on_fanned(struct piece *p)
 
 static void copy_place_next(struct command *cmd)
 {
-    place_send(&cmd->pieces[cmd->feed.copy.placed]);
+    place_send(cmd->pieces[cmd->feed.copy.placed]);
 }
 
 static void copy_begin_chunk(struct command *cmd)
@@ -411,7 +411,7 @@ static void copy_step(struct command *cmd)
         return;
     case COPY_LEAVING:
         if (c->placed > 0)
-            place_send(&cmd->pieces[c->placed - 1]);
+            place_send(cmd->pieces[c->placed - 1]);
         else if (status_ok(cmd->status) && c->left > 0)
             copy_begin_chunk(cmd);
         else
@@ -443,7 +443,7 @@ void copy_start(struct command *cmd)
     c->left = cmd->req->bytes;
     c->pending = 0;
     for (unsigned i = 0; i < VOLUME_COPY_PLACES; i++)
-        cmd->pieces[i].placed = false;
+        cmd->pieces[i]->placed = false;
     copy_begin_chunk(cmd);
 }
 

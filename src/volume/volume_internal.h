@@ -119,6 +119,7 @@ struct scratch {
 /* A part of a command that lies in one shard, or the part of a Flush for one leg. */
 struct piece {
     struct command *cmd;
+    unsigned index;      /* In cmd->pieces. */
     struct slice *owner; /* Slice of the shard; NULL in a Flush. */
     struct order_entry order;
     struct scratch scratch;
@@ -186,8 +187,8 @@ struct command {
         uint32_t next_leg; /* FLUSH. */
         struct copy copy;  /* COPY. */
     } feed;
-    struct piece pieces[VOLUME_PIECES_MAX];
-    uint32_t crcs[VOLUME_BLOCKS_MAX]; /* WRITE, COPY: one per whole block of the command. */
+    struct piece *pieces[VOLUME_PIECES_MAX]; /* command_piece() */
+    uint32_t crcs[VOLUME_BLOCKS_MAX];        /* WRITE, COPY: one per whole block of the command. */
 };
 
 /* A reactor's part of a volume: the shards whose disks it has. */
@@ -199,7 +200,8 @@ struct slice {
 
     /* As the front of commands that arrive here. */
     struct command *commands;
-    struct leg_io *leg_ios;           /* Of the commands' pieces. */
+    struct piece *pieces;             /* Of the commands, ... */
+    struct leg_io *leg_ios;           /* ... and of these. */
     struct leg_remote_io *remote_ios; /* Likewise. */
     uint32_t commands_max;
     uint32_t commands_fresh; /* commands[commands_fresh ..] were never used. */
@@ -383,6 +385,9 @@ bool command_cancel(struct nvme_ns *ns, struct nvme_ns_req *req);
 
 /* nvme_ns_ops.loss_heard */
 void command_loss_heard(struct nvme_ns *ns, uint64_t loss);
+
+/* One of the command's pieces, set up when it is used for the first time. */
+struct piece *command_piece(struct command *cmd, unsigned index);
 
 /* A piece has ended; on the reactor of its command's front. */
 void command_on_piece(struct piece *p);
