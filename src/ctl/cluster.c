@@ -14,8 +14,6 @@ static struct status MUST_CHECK add_disks(struct ctl *ctl, struct cluster_view *
     const struct observed *o = observed_find(ctl, n->uuid);
     struct leaving leaving;
 
-    n->first_disk = view->disk_count;
-    n->usable = observed_connected(ctl, o);
     if (!n->usable)
         return STATUS(OK);
     TRY(leaving_read(ctl, n->uuid, &leaving));
@@ -32,7 +30,26 @@ static struct status MUST_CHECK add_disks(struct ctl *ctl, struct cluster_view *
     return STATUS(OK);
 }
 
-static struct status MUST_CHECK add_nodes(struct ctl *ctl, struct cluster_view *view)
+static struct status MUST_CHECK add_node(struct ctl *ctl, struct cluster_view *view,
+                                         const Stored__V1__Node *r, struct arena *arena)
+{
+    const uint32_t node = view->placement.node_count++;
+    const struct uuid uuid = field_uuid(r->uuid);
+    const bool connected = observed_connected(ctl, observed_find(ctl, uuid));
+
+    view->stores[node] = (node_roles(r) & ROLE_STORE) != 0;
+    view->nodes[node] = (struct placement_node) { .uuid = uuid,
+                                                  .zone = arena_text(arena, r->zone),
+                                                  .rack = arena_text(arena, r->rack),
+                                                  .usable = connected && view->stores[node],
+                                                  .first_disk = view->disk_count };
+    if (connected && (node_roles(r) & ROLE_TARGET) != 0)
+        view->targets |= node_bit(node);
+    return add_disks(ctl, view, node);
+}
+
+static struct status MUST_CHECK add_nodes(struct ctl *ctl, struct cluster_view *view,
+                                          struct arena *arena)
 {
     struct records nodes;
     struct status st = STATUS(OK);
@@ -40,13 +57,8 @@ static struct status MUST_CHECK add_nodes(struct ctl *ctl, struct cluster_view *
     TRY(records_read(ctl, KEY_NODES, &stored__v1__node__descriptor, &nodes));
     if (nodes.count > CTL_NODES_MAX)
         st = STATUS(LIMIT);
-    for (size_t i = 0; i < nodes.count && status_ok(st); i++) {
-        const Stored__V1__Node *r = (const Stored__V1__Node *)(const void *)nodes.items[i];
-        const uint32_t node = view->placement.node_count++;
-        view->nodes[node] =
-            (struct placement_node) { .uuid = field_uuid(r->uuid), .zone = "", .rack = "" };
-        st = add_disks(ctl, view, node);
-    }
+    for (size_t i = 0; i < nodes.count && status_ok(st); i++)
+        st = add_node(ctl, view, (const Stored__V1__Node *)(const void *)nodes.items[i], arena);
     records_free(&nodes);
     return st;
 }
@@ -60,7 +72,7 @@ static struct status MUST_CHECK add_capacity(struct ctl *ctl, struct cluster_vie
     for (size_t i = 0; i < disks.count; i++) {
         const Stored__V1__Disk *r = (const Stored__V1__Disk *)(const void *)disks.items[i];
         for (uint32_t n = 0; n < view->placement.node_count; n++)
-            if (uuid_equal(view->nodes[n].uuid, field_uuid(r->node)))
+            if (view->stores[n] && uuid_equal(view->nodes[n].uuid, field_uuid(r->node)))
                 view->nodes[n].bytes += r->bytes;
     }
     records_free(&disks);
@@ -121,10 +133,11 @@ static void view_init(struct cluster_view *view, struct uuid cluster)
     view->placement.disks = view->disks;
 }
 
-struct status cluster_view_read(struct ctl *ctl, struct uuid without, struct cluster_view *out_view)
+struct status cluster_view_read(struct ctl *ctl, struct uuid without, struct arena *arena,
+                                struct cluster_view *out_view)
 {
     view_init(out_view, ctl->cluster);
-    TRY(add_nodes(ctl, out_view));
+    TRY(add_nodes(ctl, out_view, arena));
     TRY(add_capacity(ctl, out_view));
     return add_volumes(ctl, out_view, without);
 }

@@ -21,6 +21,8 @@ struct cluster_view {
     struct uuid disk_uuids[CTL_DISKS_MAX];
     uint8_t disk_nodes[CTL_DISKS_MAX]; /* Of each its node. */
     uint32_t disk_count;
+    bool stores[CTL_NODES_MAX];     /* Whether each node's disks take replicas. */
+    uint64_t targets;               /* Connected nodes that may serve volumes. */
     uint32_t serves[CTL_NODES_MAX]; /* Volumes of each node. */
     uint32_t volume_count;
 };
@@ -29,7 +31,7 @@ struct cluster_view {
  * Reads all of it.  planned_bytes is of all volumes as they are recorded, but for without, which
  * may be nil.  LIMIT: more nodes or disks than there can be.
  */
-struct status cluster_view_read(struct ctl *ctl, struct uuid without,
+struct status cluster_view_read(struct ctl *ctl, struct uuid without, struct arena *arena,
                                 struct cluster_view *out_view) MUST_CHECK;
 
 /* Adds what a volume has planned. */

@@ -106,6 +106,12 @@ struct status records_read(struct ctl *ctl, const char *prefix,
                            struct records *out_records) MUST_CHECK;
 void records_free(struct records *records);
 
+/* What a node is for: bits, never none. */
+#define ROLE_STORE  (1u << TRILITH__V1__NODE_ROLE__NODE_ROLE_STORE)
+#define ROLE_TARGET (1u << TRILITH__V1__NODE_ROLE__NODE_ROLE_TARGET)
+uint32_t node_roles(const Stored__V1__Node *record);
+struct status node_roles_read(struct ctl *ctl, struct uuid node, uint32_t *out_roles) MUST_CHECK;
+
 /* The UUID in a record that we wrote; nil if it has none. */
 struct uuid field_uuid(ProtobufCBinaryData field);
 
@@ -130,6 +136,9 @@ uint64_t volume_planned_bytes(const Stored__V1__Volume *record, uint32_t shard);
 /* A volume by its name, NQN or UUID.  NOT_FOUND. */
 struct status volume_find(struct ctl *ctl, const char *name, Stored__V1__Volume **out_volume,
                           uint64_t *out_revision) MUST_CHECK;
+
+/* Fails the call: the volume of this name could not be found. */
+void volume_fail_find(struct rpc_call *call, struct status st, const char *name);
 
 /* ---- Volumes ---- */
 

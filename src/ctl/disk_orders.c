@@ -375,6 +375,14 @@ static struct status MUST_CHECK find_node(struct ctl *ctl, const char *name, str
     return st;
 }
 
+/* What cannot be read now is the order's to say. */
+static bool node_stores(struct ctl *ctl, struct uuid node)
+{
+    uint32_t roles;
+
+    return !status_ok(node_roles_read(ctl, node, &roles)) || (roles & ROLE_STORE) != 0;
+}
+
 static void add_disk(struct ctl *ctl, struct rpc_call *call,
                      const Trilith__V1__AddDiskRequest *request, struct uuid node)
 {
@@ -422,6 +430,10 @@ void on_add_disk(void *ctx, struct rpc_call *call, const ProtobufCMessage *messa
                                           : "there is no node of this name");
     else if (!observed_connected(ctl, observed_find(ctl, node)))
         rpc_fail(call, RPC_UNAVAILABLE, "disk '%s': its node does not report", request->path);
+    else if (!node_stores(ctl, node))
+        rpc_fail(call, RPC_FAILED_PRECONDITION,
+                 "disk '%s': its node has not the role 'store'; run it with --roles store,target",
+                 request->path);
     else
         add_disk(ctl, call, request, node);
 }

@@ -93,6 +93,10 @@ static struct status join_build(void *ctx, struct meta *m, struct meta_txn *txn)
     record.index = j->index;
     record.address = j->request->address;
     record.port = j->request->port;
+    record.zone = j->request->zone;
+    record.rack = j->request->rack;
+    for (size_t i = 0; i < j->request->n_roles; i++)
+        record.roles |= 1u << j->request->roles[i];
     meta_txn_expect(txn, key.s, revision);
     record_put(txn, key.s, &record.base);
     return STATUS(OK);

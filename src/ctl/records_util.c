@@ -54,6 +54,21 @@ void records_free(struct records *records)
     *records = (struct records) { 0 };
 }
 
+uint32_t node_roles(const Stored__V1__Node *record)
+{
+    return record->roles != 0 ? record->roles : ROLE_STORE | ROLE_TARGET;
+}
+
+struct status node_roles_read(struct ctl *ctl, struct uuid node, uint32_t *out_roles)
+{
+    ProtobufCMessage *found;
+
+    TRY(record_get(ctl->meta, key_node(node).s, &stored__v1__node__descriptor, &found, NULL));
+    *out_roles = node_roles((const Stored__V1__Node *)(const void *)found);
+    record_free(found);
+    return STATUS(OK);
+}
+
 struct uuid field_uuid(ProtobufCBinaryData field)
 {
     struct uuid uuid;

@@ -2,6 +2,7 @@
 /* The StatusService of api/trilith/v1/status.proto. */
 #include "base/size.h"
 #include "ctl/disk_view.h"
+#include "ctl/loss_service.h"
 
 struct summary {
     struct ctl *ctl;
@@ -36,6 +37,16 @@ static void node_problems(struct summary *s, const char *name, const struct obse
                     o->report->disk_problems[i]->text);
 }
 
+/* All that it has, by name. */
+static void roles_view(Trilith__V1__NodeSummary *n, uint32_t roles, struct arena *arena)
+{
+    n->roles = arena_alloc(arena, 2 * sizeof *n->roles);
+    if ((roles & ROLE_STORE) != 0)
+        n->roles[n->n_roles++] = TRILITH__V1__NODE_ROLE__NODE_ROLE_STORE;
+    if ((roles & ROLE_TARGET) != 0)
+        n->roles[n->n_roles++] = TRILITH__V1__NODE_ROLE__NODE_ROLE_TARGET;
+}
+
 static struct status add_nodes(struct summary *s)
 {
     struct records nodes;
@@ -51,6 +62,9 @@ static struct status add_nodes(struct summary *s)
         n->name = arena_text(s->arena, r->name);
         n->address = arena_text(s->arena, r->address);
         n->port = r->port;
+        n->zone = arena_text(s->arena, r->zone);
+        n->rack = arena_text(s->arena, r->rack);
+        roles_view(n, node_roles(r), s->arena);
         n->connected = observed_connected(s->ctl, o);
         n->version = arena_text(s->arena, o != NULL ? o->version : "");
         if (n->connected) {
@@ -61,6 +75,11 @@ static struct status add_nodes(struct summary *s)
         }
         s->reply->nodes[s->reply->n_nodes++] = n;
         node_problems(s, n->name, o);
+        if (n->volumes > 0 && (node_roles(r) & ROLE_TARGET) == 0)
+            add_problem(s,
+                        "node '%s' serves %u volumes from before it lost the role 'target'; run it "
+                        "with the role until they are deleted",
+                        n->name, n->volumes);
     }
     records_free(&nodes);
     if (s->reply->n_nodes == 0)
@@ -153,4 +172,7 @@ static void on_get_status(void *ctx, struct rpc_call *call, const ProtobufCMessa
         ctl_fail(call, st, "the status could not be read");
 }
 
-const struct rpc_method status_methods[] = { { "GetStatus", on_get_status } };
+const struct rpc_method status_methods[] = {
+    { "GetStatus", on_get_status },
+    { "GetLoss", on_get_loss },
+};

@@ -120,6 +120,12 @@ static struct status check_replicas(const Trilith__V1__VolumeSpec *s, struct pro
         return wrong(problem,
                      "volume '%s': one replica lies on one node; --stride is for 2 or 3 replicas",
                      s->name);
+    if (replicas == 1 && s->apart != TRILITH__V1__FAILURE_DOMAIN__FAILURE_DOMAIN_UNSPECIFIED)
+        return wrong(problem,
+                     "volume '%s': one replica lies on one node; --apart is for 2 or 3 replicas",
+                     s->name);
+    if (s->apart > TRILITH__V1__FAILURE_DOMAIN__FAILURE_DOMAIN_ZONE)
+        return wrong(problem, "volume '%s': apart has no such value", s->name);
     if (s->stride_nodes > CTL_NODES_MAX)
         return wrong(problem, "volume '%s': a stride of %u nodes is more than a cluster has, %u",
                      s->name, s->stride_nodes, CTL_NODES_MAX);
@@ -161,6 +167,26 @@ struct status validate_spec(const Trilith__V1__VolumeSpec *spec, struct problem 
 
 /* ---- What nodes say ---- */
 
+/* A label is a name, or empty. */
+static struct status check_label(const char *node, const char *kind, const char *label,
+                                 struct problem *problem)
+{
+    if (label[0] == '\0' || volume_name_is_valid(label))
+        return STATUS(OK);
+    return wrong(problem, "node '%s': %s '%.80s': a label has %s", node, kind, label,
+                 VOLUME_NAME_RULE);
+}
+
+static struct status check_roles(const Trilith__V1__JoinClusterRequest *r, struct problem *problem)
+{
+    for (size_t i = 0; i < r->n_roles; i++)
+        if (r->roles[i] != TRILITH__V1__NODE_ROLE__NODE_ROLE_STORE &&
+            r->roles[i] != TRILITH__V1__NODE_ROLE__NODE_ROLE_TARGET)
+            return wrong(problem, "node '%s': it has a role that is neither store nor target",
+                         r->name);
+    return STATUS(OK);
+}
+
 struct status validate_join(const Trilith__V1__JoinClusterRequest *r, struct problem *problem)
 {
     struct uuid uuid;
@@ -176,7 +202,9 @@ struct status validate_join(const Trilith__V1__JoinClusterRequest *r, struct pro
     TRY(check_text(r->version, "version", CTL_NAME_BYTES_MAX, problem));
     if (r->port > UINT16_MAX) /* 0: it does not know yet. */
         return wrong(problem, "node '%s': %u is not a port", r->name, r->port);
-    return STATUS(OK);
+    TRY(check_label(r->name, "zone", r->zone, problem));
+    TRY(check_label(r->name, "rack", r->rack, problem));
+    return check_roles(r, problem);
 }
 
 static struct status check_disk(const Trilith__V1__DiskReport *d, struct problem *problem)

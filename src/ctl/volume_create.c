@@ -76,8 +76,13 @@ static struct status MUST_CHECK candidate_take(struct ctl *ctl, const struct obs
                                                const struct records *volumes,
                                                struct candidate *best)
 {
+    uint32_t roles;
+
     if (!observed_connected(ctl, o))
         return STATUS(OK);
+    TRY(node_roles_read(ctl, o->node, &roles));
+    if (roles != (ROLE_STORE | ROLE_TARGET))
+        return STATUS(OK); /* Its one replica is served by the node that has it. */
     struct leaving leaving;
     TRY(leaving_read(ctl, o->node, &leaving));
     struct candidate *c = calloc(1, sizeof *c);
@@ -124,7 +129,8 @@ static struct status choose_node(struct creation *c, struct candidate *best)
     if (best->disk_count > 0)
         return STATUS(OK);
     snprintf(c->problem->s, sizeof c->problem->s,
-             "volume '%s': no node with a working disk is connected; 'trilith status' says why",
+             "volume '%s': one replica needs a node with a working disk and the roles 'store' and "
+             "'target', and none is connected; 'trilith status' says why",
              c->spec->name);
     return STATUS(UNAVAILABLE);
 }
@@ -148,6 +154,7 @@ static void record_fill(Stored__V1__Volume *r, const struct creation *c, uint32_
     r->min_in_sync = or_default(s->min_in_sync, r->replicas > 2 ? 2 : 1);
     r->stride_nodes = s->stride_nodes;
     r->allow_degraded = s->allow_degraded;
+    r->apart = (uint32_t)s->apart;
     r->shard_bytes =
         s->shard_bytes != 0 ? s->shard_bytes : placement_shard_bytes(s->bytes, disk_count);
     r->stripe_unit_bytes = or_default(s->stripe_unit_bytes, CTL_STRIPE_UNIT_DEF);
@@ -167,8 +174,8 @@ static uint32_t shards_of(const Stored__V1__Volume *r)
     return (uint32_t)((r->bytes + r->shard_bytes - 1) / r->shard_bytes);
 }
 
-/* over: planned bytes beyond what its disks hold. */
-static void warn(const struct creation *c, uint64_t over, bool crowded)
+/* over: planned bytes beyond what its disks hold; crowded: as volume_crowded(). */
+static void warn(const struct creation *c, uint64_t over, const char *crowded)
 {
     int at = 0;
 
@@ -177,12 +184,9 @@ static void warn(const struct creation *c, uint64_t over, bool crowded)
                       "the disks are overcommitted by %s: if the volumes are filled, writes will "
                       "fail for lack of space",
                       size_format(over).s);
-    if (crowded)
-        snprintf(
-            c->warning + at, RPC_TEXT_BYTES - (size_t)at,
-            "%sit is degraded: there are not enough nodes, and replicas of the same data lie on "
-            "one node",
-            at > 0 ? "; " : "");
+    if (crowded != NULL)
+        snprintf(c->warning + at, RPC_TEXT_BYTES - (size_t)at, "%sit is degraded: %s",
+                 at > 0 ? "; " : "", crowded);
 }
 
 /* Puts the finished record; what it borrows lives until it was packed. */
@@ -220,15 +224,30 @@ static struct status MUST_CHECK build_single(struct creation *c, struct meta *m,
     r.node = record_bytes(&node->node);
     put_volume(c, txn, &r);
     TRY(desired_bump(m, txn, node->node));
-    warn(c, placement_overcommit(node->disks, node->disk_count), false);
+    warn(c, placement_overcommit(node->disks, node->disk_count), NULL);
     return STATUS(OK);
 }
 
 /* ---- Several replicas ---- */
 
-/* Of the nodes that it lies on, the one that serves the fewest volumes. */
-static uint32_t choose_server(const struct cluster_view *view, uint64_t nodes)
+/*
+ * Of the nodes that may serve it, and that it lies on if there are such, the one that serves the
+ * fewest volumes.  UNAVAILABLE: there is none.
+ */
+static struct status MUST_CHECK choose_server(const struct creation *c,
+                                              const struct cluster_view *view, uint64_t nodes,
+                                              uint32_t *out_server)
 {
+    nodes &= view->targets;
+    if (nodes == 0)
+        nodes = view->targets;
+    if (nodes == 0) {
+        snprintf(c->problem->s, sizeof c->problem->s,
+                 "volume '%s': no node with the role 'target', which could serve it, is connected; "
+                 "'trilith node list' shows all",
+                 c->spec->name);
+        return STATUS(UNAVAILABLE);
+    }
     uint32_t best = node_mask_next(&nodes);
 
     while (nodes != 0) {
@@ -236,7 +255,8 @@ static uint32_t choose_server(const struct cluster_view *view, uint64_t nodes)
         if (view->serves[node] < view->serves[best])
             best = node;
     }
-    return best;
+    *out_server = best;
+    return STATUS(OK);
 }
 
 static struct status MUST_CHECK say_spread(const struct creation *c, const struct problem *why,
@@ -268,19 +288,21 @@ static struct status MUST_CHECK build_spread(struct creation *c, struct meta *m,
     Stored__V1__Volume r = STORED__V1__VOLUME__INIT;
     struct problem why = { "" };
 
-    TRY(cluster_view_read(c->ctl, c->uuid, view));
+    TRY(cluster_view_read(c->ctl, c->uuid, arena, view));
     TRY(check_count(c, view->volume_count));
     record_fill(&r, c, volume_spread_width(view, c->spec->replicas, c->spec->stride_nodes));
+    r.apart = or_default(r.apart, volume_apart_default(view, r.replicas));
     struct volume_spread spread = { c->ctl, arena, view, &r, shards_of(&r), group, &why };
     TRY(say_spread(c, &why, volume_spread(&spread)));
     const uint64_t nodes = cluster_view_nodes_of(view, &r);
-    const uint32_t server = choose_server(view, nodes);
+    uint32_t server;
+    TRY(choose_server(c, view, nodes, &server));
     r.node = record_bytes(&view->nodes[server].uuid);
     put_volume(c, txn, &r);
     group_record_put(txn, c->uuid, 0, group, 0);
     TRY(keep_nodes(m, txn, view, nodes, server));
     warn(c, cluster_view_overcommit(view, &r),
-         volume_is_crowded(&r, volume_places(c->ctl, &r, arena)));
+         volume_crowded(c->ctl, &r, volume_places(c->ctl, &r, arena), arena));
     return STATUS(OK);
 }
 

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "ctl/volume_spread.h"
 #include "meta/groups.h"
 
 /* ---- Disks ---- */
@@ -26,16 +27,79 @@ const struct volume_place *volume_places(struct ctl *ctl, const Stored__V1__Volu
     return places;
 }
 
-bool volume_is_crowded(const Stored__V1__Volume *r, const struct volume_place *places)
+/* ---- How close together they are ---- */
+
+/* The nodes of a volume's disks as a cluster, so that domains.h can tell which fail together. */
+struct neighbours {
+    struct placement_cluster cluster;
+    struct placement_node nodes[CTL_NODES_MAX];
+    uint8_t *of; /* The node of each of the record's disks. */
+    struct domains domains;
+};
+
+static void add_neighbour(struct ctl *ctl, struct neighbours *n, struct uuid uuid,
+                          struct arena *arena)
+{
+    struct placement_node *node = &n->nodes[n->cluster.node_count++];
+    ProtobufCMessage *found = NULL;
+
+    *node = (struct placement_node) { .uuid = uuid, .zone = "", .rack = "" };
+    if (status_ok(
+            record_get(ctl->meta, key_node(uuid).s, &stored__v1__node__descriptor, &found, NULL))) {
+        const Stored__V1__Node *r = (const Stored__V1__Node *)(const void *)found;
+        node->zone = arena_text(arena, r->zone);
+        node->rack = arena_text(arena, r->rack);
+    }
+    record_free(found);
+}
+
+/* Disks that nobody knows any more are on one node. */
+static struct neighbours *neighbours_of(struct ctl *ctl, const Stored__V1__Volume *r,
+                                        const struct volume_place *places, struct arena *arena)
+{
+    struct neighbours *n = arena_alloc(arena, sizeof *n);
+
+    n->cluster.nodes = n->nodes;
+    n->of = arena_alloc(arena, r->n_disks);
+    for (size_t i = 0; i < r->n_disks; i++) {
+        uint32_t node = 0;
+        while (node < n->cluster.node_count && !uuid_equal(n->nodes[node].uuid, places[i].node))
+            node++;
+        if (node == n->cluster.node_count && node < CTL_NODES_MAX)
+            add_neighbour(ctl, n, places[i].node, arena);
+        n->of[i] = (uint8_t)min_u64(node, CTL_NODES_MAX - 1);
+    }
+    const uint64_t all =
+        n->cluster.node_count == 64 ? UINT64_MAX : node_bit(n->cluster.node_count) - 1;
+    domains_map(&n->cluster, all, &n->domains);
+    return n;
+}
+
+static bool is_crowded(const struct neighbours *n, const Stored__V1__Volume *r,
+                       enum domain_level level)
+{
+    for (size_t p = 0; p + r->replicas <= r->n_placement; p += r->replicas) {
+        uint64_t nodes = 0;
+        for (size_t a = p; a < p + r->replicas; a++)
+            nodes |= node_bit(n->of[r->placement[a]]);
+        if (domains_touched(&n->domains, level, nodes) < r->replicas)
+            return true;
+    }
+    return false;
+}
+
+const char *volume_crowded(struct ctl *ctl, const Stored__V1__Volume *r,
+                           const struct volume_place *places, struct arena *arena)
 {
     if (r->replicas <= 1)
-        return false;
-    for (size_t p = 0; p + r->replicas <= r->n_placement; p += r->replicas)
-        for (size_t a = p; a < p + r->replicas; a++)
-            for (size_t b = a + 1; b < p + r->replicas; b++)
-                if (uuid_equal(places[r->placement[a]].node, places[r->placement[b]].node))
-                    return true;
-    return false;
+        return NULL;
+    const struct neighbours *n = neighbours_of(ctl, r, places, arena);
+    if (is_crowded(n, r, DOMAIN_NODE))
+        return "replicas of the same data lie on one node";
+    if (is_crowded(n, r, volume_apart(r)))
+        return arena_printf(arena, "replicas of the same data lie in one %s",
+                            domain_level_name(volume_apart(r)));
+    return NULL;
 }
 
 /* ---- What is viewed ---- */
@@ -237,8 +301,9 @@ void volume_replicas_view(struct ctl *ctl, const Stored__V1__Volume *record,
     view_init(&w, ctl, record, v, arena);
     w.places = places;
     copysets_view(&w);
-    if (volume_is_crowded(record, places))
-        add_degraded(&w, arena_text(arena, "replicas of the same data lie on one node"));
+    const char *const crowded = volume_crowded(ctl, record, places, arena);
+    if (crowded != NULL)
+        add_degraded(&w, arena_text(arena, crowded));
     for (size_t i = 0; i < record->n_disks; i++)
         disk_out_view(&w, field_uuid(record->disks[i]));
     writes_view(&w);

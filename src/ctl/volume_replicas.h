@@ -19,8 +19,12 @@ struct volume_place {
 const struct volume_place *volume_places(struct ctl *ctl, const Stored__V1__Volume *record,
                                          struct arena *arena);
 
-/* Whether replicas of a shard lie on one node. */
-bool volume_is_crowded(const Stored__V1__Volume *record, const struct volume_place *places);
+/*
+ * What is wrong, in words, if replicas of a shard lie closer together than the volume wants, by the
+ * labels that nodes have now; NULL if nothing is.
+ */
+const char *volume_crowded(struct ctl *ctl, const Stored__V1__Volume *record,
+                           const struct volume_place *places, struct arena *arena);
 
 /* Fills in what the view says of several replicas: copysets, degraded, writes_wait. */
 void volume_replicas_view(struct ctl *ctl, const Stored__V1__Volume *record,

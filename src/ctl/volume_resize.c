@@ -187,12 +187,12 @@ static struct status MUST_CHECK grow_spread(struct resizing *z, Stored__V1__Volu
                                     .shard_count = (uint32_t)g->shard_count,
                                     .group = group };
 
-    TRY(cluster_view_read(z->ctl, (struct uuid) { { 0 } }, view));
+    TRY(cluster_view_read(z->ctl, (struct uuid) { { 0 } }, arena, view));
     if (g->shard_count > r->n_placement / r->replicas)
         TRY(spread_shards_on(z, &spread, m, txn));
     r->bytes = z->bytes;
     r->first_run_shards = g->first_run_shards;
-    TRY(cluster_view_read(z->ctl, z->uuid, view));
+    TRY(cluster_view_read(z->ctl, z->uuid, arena, view));
     cluster_view_count(view, r);
     warn_overcommit(z, cluster_view_overcommit(view, r));
     return STATUS(OK);

@@ -9,6 +9,7 @@
 #include "ctl/volume_create.h"
 #include "ctl/volume_replicas.h"
 #include "ctl/volume_resize.h"
+#include "ctl/volume_spread.h"
 #include "meta/groups.h"
 
 /* ---- CreateVolume ---- */
@@ -51,6 +52,8 @@ static const char *difference(const Trilith__V1__VolumeSpec *s, const Stored__V1
         return "number of replicas in sync";
     if (given_differs(s->stride_nodes, r->stride_nodes))
         return "stride";
+    if (given_differs(s->apart, volume_apart(r) + 1))
+        return "failure domain";
     return wants_continue != r->continue_on_unflushed_loss ? "unflushed-loss policy" : NULL;
 }
 
@@ -136,7 +139,7 @@ static void on_list(void *ctx, struct rpc_call *call, const ProtobufCMessage *me
     rpc_reply(call, &reply.base);
 }
 
-static void fail_find(struct rpc_call *call, struct status st, const char *name)
+void volume_fail_find(struct rpc_call *call, struct status st, const char *name)
 {
     if (status_is(st, STATUS_NOT_FOUND))
         rpc_fail(call, RPC_NOT_FOUND,
@@ -156,7 +159,7 @@ static void on_get(void *ctx, struct rpc_call *call, const ProtobufCMessage *mes
 
     const struct status st = volume_find(ctx, request->name, &record, NULL);
     if (!status_ok(st)) {
-        fail_find(call, st, request->name);
+        volume_fail_find(call, st, request->name);
         return;
     }
     reply.volume = volume_view(ctx, record, &arena);
@@ -177,7 +180,7 @@ static void resize(struct ctl *ctl, struct rpc_call *call,
 
     struct status st = volume_find(ctl, request->name, &record, NULL);
     if (!status_ok(st)) {
-        fail_find(call, st, request->name);
+        volume_fail_find(call, st, request->name);
         return;
     }
     st = volume_resize(ctl, record, request->bytes, warning, &problem);
@@ -272,7 +275,7 @@ static void delete_volume(struct ctl *ctl, struct rpc_call *call,
     if (!record->deleting) {
         const struct status st = meta_transact(ctl->meta, mark_deleting, record, NULL);
         if (!status_ok(st)) {
-            fail_find(call, st, record->name);
+            volume_fail_find(call, st, record->name);
             return;
         }
         log_info(ctl->log, "volume '%s': being deleted", record->name);
@@ -294,7 +297,7 @@ static void on_delete(void *ctx, struct rpc_call *call, const ProtobufCMessage *
     }
     const struct status st = volume_find(ctx, request->name, &record, NULL);
     if (!status_ok(st)) {
-        fail_find(call, st, request->name);
+        volume_fail_find(call, st, request->name);
         return;
     }
     delete_volume(ctx, call, request, record);

@@ -21,7 +21,7 @@ static struct spread_request request_of(const struct volume_spread *s, uint32_t 
         .shape = { r->shard_bytes, s->shard_count - first, r->stripe_width },
         .stride_nodes = r->stride_nodes,
         .tuples_max = room < CTL_TUPLES_MAX ? room : CTL_TUPLES_MAX,
-        .apart = DOMAIN_NODE,
+        .apart = volume_apart(r),
     };
 }
 
@@ -56,29 +56,62 @@ static struct status MUST_CHECK plan_on_disks(struct volume_spread *s,
     return STATUS(OK);
 }
 
+/* There is not what the request wants: in as many domains as there are, or on as many nodes. */
+static struct status MUST_CHECK plan_degraded(struct volume_spread *s,
+                                              const struct spread_request *wanted, uint32_t *disks)
+{
+    struct spread_request request = *wanted;
+    struct spread_result result;
+    struct problem problem;
+
+    request.apart = DOMAIN_NODE;
+    if (wanted->apart != DOMAIN_NODE) {
+        const struct status st =
+            spread_plan(&s->view->placement, &request, disks, &result, &problem);
+        if (!status_is(st, STATUS_NO_SPACE))
+            return st;
+    }
+    return plan_on_disks(s, &request, disks);
+}
+
+/* Appends to the problem what would make the volume. */
+static void say_degraded(struct volume_spread *s, const struct spread_request *request)
+{
+    const uint32_t nodes = node_mask_count(cluster_usable(&s->view->placement));
+    const size_t at = strlen(s->problem->s);
+    char *text = s->problem->s + at;
+
+    if (nodes >= request->replicas)
+        snprintf(text, sizeof s->problem->s - at,
+                 "; --allow-degraded makes it all the same, with several replicas in one %s",
+                 domain_level_name(request->apart));
+    else if (s->view->disk_count >= request->replicas)
+        snprintf(text, sizeof s->problem->s - at,
+                 "; --allow-degraded makes it all the same, with several replicas on one node");
+}
+
 /* Disks of the view, for each shard that the record does not have. */
 static struct status MUST_CHECK plan(struct volume_spread *s, uint32_t first, uint32_t *disks)
 {
     struct spread_request request = request_of(s, first);
     struct spread_result result;
+    struct status st = STATUS(NO_SPACE);
 
     if (first > 0)
         request.within = cluster_view_nodes_of(s->view, s->record);
-    const struct status st =
-        first > 0 && request.within == 0
-            ? STATUS(NO_SPACE)
-            : spread_plan(&s->view->placement, &request, disks, &result, s->problem);
-    if (first > 0 && request.within == 0)
+    if (first == 0 || request.within != 0)
+        st = spread_plan(&s->view->placement, &request, disks, &result, s->problem);
+    else
         snprintf(s->problem->s, sizeof s->problem->s,
                  "none of the disks that its shards may lie on works now");
     if (!status_is(st, STATUS_NO_SPACE))
         return st;
+    if (s->record->allow_degraded && (first == 0 || request.within != 0))
+        return plan_degraded(s, &request, disks);
     if (s->record->allow_degraded)
         return plan_on_disks(s, &request, disks);
-    const size_t at = strlen(s->problem->s);
-    if (s->view->disk_count >= request.replicas && first == 0)
-        snprintf(s->problem->s + at, sizeof s->problem->s - at,
-                 "; --allow-degraded makes it all the same, with several replicas on one node");
+    if (first == 0)
+        say_degraded(s, &request);
     return st;
 }
 
@@ -196,6 +229,24 @@ struct status volume_spread(struct volume_spread *s)
 }
 
 /* ---- What follows from it ---- */
+
+enum domain_level volume_apart(const Stored__V1__Volume *record)
+{
+    return record->apart > 0 && record->apart <= DOMAIN_LEVELS
+               ? (enum domain_level)(record->apart - 1)
+               : DOMAIN_NODE;
+}
+
+uint32_t volume_apart_default(const struct cluster_view *view, uint32_t replicas)
+{
+    struct domains domains;
+    uint32_t level = DOMAIN_LEVELS - 1;
+
+    domains_map(&view->placement, cluster_nodes(&view->placement), &domains);
+    while (level > DOMAIN_NODE && domains.count[level] < replicas)
+        level--;
+    return level + 1;
+}
 
 uint32_t volume_spread_width(const struct cluster_view *view, uint32_t replicas,
                              uint32_t stride_nodes)

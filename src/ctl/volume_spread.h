@@ -9,8 +9,9 @@
  * in another order are others: each is owned by the reactor of its first disk, so that all of a
  * node's reactors have their part in a volume.
  *
- * With allow_degraded, if there are not enough nodes, replicas lie on different disks that may be
- * of one node; they spread over as many nodes as there are.
+ * With allow_degraded, if there are not enough of the domains that they are to lie apart in, they
+ * lie in as many as there are; if there are not enough nodes, on different disks that may be of one
+ * node, spread over as many nodes as there are.
  *
  * Threading: as ctl.h.   Memory: as each says.
  */
@@ -38,6 +39,15 @@ struct volume_spread {
  * or disks.
  */
 struct status volume_spread(struct volume_spread *s) MUST_CHECK;
+
+/* The level of a record's replicas; one of before has none. */
+enum domain_level volume_apart(const Stored__V1__Volume *record);
+
+/*
+ * What a volume is given that asks for none, as a record has it: the widest level at which the
+ * cluster, nodes that are away included, has as many domains as the volume has replicas.
+ */
+uint32_t volume_apart_default(const struct cluster_view *view, uint32_t replicas);
 
 /* For a record without shards: as many as a node's disks would be counted for a default layout. */
 uint32_t volume_spread_width(const struct cluster_view *view, uint32_t replicas,

@@ -3,6 +3,7 @@
 #include "base/size.h"
 #include "ctl/ctl_internal.h"
 #include "ctl/volume_replicas.h"
+#include "ctl/volume_spread.h"
 #include "nvme/nqn.h"
 
 static Trilith__V1__VolumeSpec *spec_view(const Stored__V1__Volume *r, struct arena *arena)
@@ -20,6 +21,8 @@ static Trilith__V1__VolumeSpec *spec_view(const Stored__V1__Volume *r, struct ar
     s->min_in_sync = r->min_in_sync;
     s->stride_nodes = r->stride_nodes;
     s->allow_degraded = r->allow_degraded;
+    if (r->replicas > 1)
+        s->apart = (Trilith__V1__FailureDomain)(volume_apart(r) + 1);
     s->on_unflushed_loss = r->continue_on_unflushed_loss
                                ? TRILITH__V1__UNFLUSHED_LOSS__UNFLUSHED_LOSS_CONTINUE
                                : TRILITH__V1__UNFLUSHED_LOSS__UNFLUSHED_LOSS_ERROR;

@@ -103,6 +103,11 @@ const Trilith__V1__JoinClusterResponse *node_join(struct fixture *f, const struc
     request.name = arena_text(&f->arena, n->name);
     request.address = arena_text(&f->arena, "192.0.2.1");
     request.port = 4420;
+    request.zone = arena_text(&f->arena, n->zone != NULL ? n->zone : "");
+    request.rack = arena_text(&f->arena, n->rack != NULL ? n->rack : "");
+    request.roles = arena_alloc(&f->arena, sizeof n->roles);
+    memcpy(request.roles, n->roles, sizeof n->roles);
+    request.n_roles = n->role_count;
     return call_reply(f, CTL_SERVICE_NODE, JOIN, &request.base);
 }
 

@@ -40,6 +40,10 @@ enum { GET_GROUPS, TAKE_GROUP, COMMIT_GROUPS };
 struct fake_node {
     struct uuid uuid;
     char name[16];
+    const char *zone; /* NULL: none. */
+    const char *rack;
+    Trilith__V1__NodeRole roles[2];
+    unsigned role_count; /* 0: all, without saying so. */
     unsigned disk_count;
     uint64_t disk_bytes;
     uint64_t checksum_bytes; /* Of each disk; the budget is the double. */

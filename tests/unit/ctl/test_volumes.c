@@ -141,7 +141,7 @@ static void no_place(void **state)
 
     create_start(f, "db1", GIB, &call);
     assert_int_equal(call.code, RPC_UNAVAILABLE);
-    assert_non_null(strstr(call.text, "no node with a working disk is connected"));
+    assert_non_null(strstr(call.text, "one replica needs a node with a working disk"));
     rpc_sim_call_fini(&call);
 
     join(f);
