@@ -50,6 +50,8 @@ static json_t *value_json(const ProtobufCFieldDescriptor *field, const void *at)
         return json_integer(*(const uint32_t *)at);
     case PROTOBUF_C_TYPE_UINT64:
         return json_integer((json_int_t) * (const uint64_t *)at);
+    case PROTOBUF_C_TYPE_DOUBLE:
+        return json_real(*(const double *)at);
     case PROTOBUF_C_TYPE_BYTES:
         return bytes_json(at);
     default:
@@ -64,6 +66,7 @@ static size_t value_bytes(ProtobufCType type)
     case PROTOBUF_C_TYPE_MESSAGE:
         return sizeof(void *);
     case PROTOBUF_C_TYPE_UINT64:
+    case PROTOBUF_C_TYPE_DOUBLE:
         return sizeof(uint64_t);
     case PROTOBUF_C_TYPE_BYTES:
         return sizeof(ProtobufCBinaryData);

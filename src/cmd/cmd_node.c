@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* trilith node list | show; run is in cmd_up.c, start and stop in cmd_node_process.c */
+/* trilith node list | show; run is in cmd_up.c, start and stop in cmd_node_process.c, loss in
+ * cmd_node_loss.c */
 #include <stdio.h>
 #include <string.h>
 
@@ -12,22 +13,20 @@
 static const struct cli_option options[] = { CLI_OPTION_OUTPUT, API_OPTION };
 
 static const struct cli_column list_columns[] = {
-    { "NODE", "name", CLI_KIND_TEXT },    { "ADDRESS", "address", CLI_KIND_TEXT },
-    { "PORT", "port", CLI_KIND_COUNT },   { "CONNECTED", "connected", CLI_KIND_TEXT },
-    { "DISKS", "disks", CLI_KIND_COUNT }, { "VOLUMES", "volumes", CLI_KIND_COUNT },
-    { "UUID", "uuid", CLI_KIND_TEXT },
+    { "NODE", "name", CLI_KIND_TEXT },        { "ADDRESS", "address", CLI_KIND_TEXT },
+    { "PORT", "port", CLI_KIND_COUNT },       { "CONNECTED", "connected", CLI_KIND_TEXT },
+    { "ROLES", "roles", CLI_KIND_LIST },      { "ZONE", "zone", CLI_KIND_TEXT },
+    { "RACK", "rack", CLI_KIND_TEXT },        { "DISKS", "disks", CLI_KIND_COUNT },
+    { "VOLUMES", "volumes", CLI_KIND_COUNT }, { "UUID", "uuid", CLI_KIND_TEXT },
 };
 
 static const struct cli_column show_columns[] = {
-    { "name", "name", CLI_KIND_TEXT },
-    { "uuid", "uuid", CLI_KIND_TEXT },
-    { "address", "address", CLI_KIND_TEXT },
-    { "port", "port", CLI_KIND_COUNT },
-    { "connected", "connected", CLI_KIND_TEXT },
-    { "disks", "disks", CLI_KIND_COUNT },
-    { "volumes", "volumes", CLI_KIND_COUNT },
-    { "version", "version", CLI_KIND_TEXT },
-    { "io features", "io_features", CLI_KIND_LIST },
+    { "name", "name", CLI_KIND_TEXT },           { "uuid", "uuid", CLI_KIND_TEXT },
+    { "address", "address", CLI_KIND_TEXT },     { "port", "port", CLI_KIND_COUNT },
+    { "connected", "connected", CLI_KIND_TEXT }, { "roles", "roles", CLI_KIND_LIST },
+    { "zone", "zone", CLI_KIND_TEXT },           { "rack", "rack", CLI_KIND_TEXT },
+    { "disks", "disks", CLI_KIND_COUNT },        { "volumes", "volumes", CLI_KIND_COUNT },
+    { "version", "version", CLI_KIND_TEXT },     { "io features", "io_features", CLI_KIND_LIST },
 };
 
 /* ---- list ---- */
@@ -118,6 +117,7 @@ static const struct command node_commands[] = {
     { "stop", "end a node that runs on this machine", cmd_node_stop },
     { "list", "list all nodes", node_list },
     { "show", "show one node", node_show },
+    { "loss", "what would be lost if several nodes were lost at once", cmd_node_loss },
 };
 
 int cmd_node(int argc, char **argv)

@@ -28,6 +28,7 @@ enum {
     OPT_MIN_IN_SYNC,
     OPT_STRIDE,
     OPT_DEGRADED,
+    OPT_APART,
     OPT_SHARDS,
     OPT_UNFLUSHED_LOSS,
     OPT_WAIT,
@@ -57,6 +58,7 @@ static const struct cli_column show_columns[] = {
     { "used", "used_bytes", CLI_KIND_SIZE },
     { "replicas", "replicas", CLI_KIND_COUNT },
     { "min in sync", "min_in_sync", CLI_KIND_COUNT },
+    { "apart", "apart", CLI_KIND_TEXT },
     { "degraded", "degraded", CLI_KIND_LIST },
     { "writes wait", "writes_wait", CLI_KIND_TEXT },
     { "uuid", "uuid", CLI_KIND_TEXT },
@@ -95,6 +97,8 @@ static json_t *volume_json(const Trilith__V1__Volume *v)
     if (json_is_object(spec))
         json_object_update(volume, spec);
     json_object_del(volume, "spec");
+    if (v->spec != NULL && v->spec->replicas <= 1)
+        json_object_del(volume, "apart"); /* There is nothing that it could be apart from. */
     add_connect(volume, v);
     return volume;
 }
@@ -148,6 +152,21 @@ static bool take_loss(struct cli_args *args, struct volume_options *o)
         return false;
     }
     return true;
+}
+
+static bool take_apart(struct cli_args *args, struct volume_options *o)
+{
+    static const char *const names[] = { "node", "rack", "zone" };
+
+    for (unsigned i = 0; i < ARRAY_COUNT(names); i++) {
+        if (strcmp(args->value, names[i]) != 0)
+            continue;
+        o->spec.apart =
+            (Trilith__V1__FailureDomain)(TRILITH__V1__FAILURE_DOMAIN__FAILURE_DOMAIN_NODE + i);
+        return true;
+    }
+    (void)cli_usage(args, "--apart '%s' is none of node, rack and zone", args->value);
+    return false;
 }
 
 static bool take_block_size(struct cli_args *args, struct volume_options *o)
@@ -207,6 +226,8 @@ static bool take_option(struct cli_args *args, int id, struct volume_options *o)
     case OPT_DEGRADED:
         o->spec.allow_degraded = true;
         return true;
+    case OPT_APART:
+        return take_apart(args, o);
     case OPT_SHARDS:
         o->with_places = true;
         return true;
@@ -246,8 +267,11 @@ static const struct cli_option create_options[] = {
     { "replicas", OPT_REPLICAS, "1|2|3", "copies of its data, on different nodes (1)" },
     { "min-in-sync", OPT_MIN_IN_SYNC, "N",
       "copies that a write needs; with fewer, writes wait\n(1; of three 2)" },
+    { "apart", OPT_APART, "node|rack|zone",
+      "what no two copies share (the widest of which there\nare as many as copies)" },
     { "allow-degraded", OPT_DEGRADED, NULL,
-      "if there are not enough nodes: copies on different\ndisks of one node" },
+      "if there are not enough of these: copies in as many\nas there are, or on different disks of "
+      "one node" },
     { "stride", OPT_STRIDE, "N",
       "nodes that it may lie on, at most (twice as many as\ncopies, or as many as it takes)" },
     { "shard-size", OPT_SHARD_SIZE, "SIZE", "size of its shards, 64M to 64G (1G, or what fits)" },

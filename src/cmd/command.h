@@ -34,6 +34,7 @@ int command_dispatch(const char *prefix, const struct command *table, unsigned c
 /* The subcommands, each in cmd_NAME.c. */
 int cmd_disk(int argc, char **argv);
 int cmd_node(int argc, char **argv);
+int cmd_node_loss(int argc, char **argv);
 int cmd_node_run(int argc, char **argv);   /* cmd_up.c */
 int cmd_node_start(int argc, char **argv); /* cmd_node_process.c */
 int cmd_node_stop(int argc, char **argv);

@@ -13,14 +13,14 @@
 #include "cmd/cli.h"
 
 /* What is added to the options of `trilith up`. */
-#define ARGS_MORE 9
+#define ARGS_MORE 11
 
 /* ---- What a child is told ---- */
 
 /* Options of `trilith up` that are not a node's, or that each child has of its own. */
 static bool is_ours(const char *arg)
 {
-    static const char *const names[] = { "--nodes", "--api", "--port" };
+    static const char *const names[] = { "--nodes", "--zones", "--api", "--port" };
 
     for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
         const size_t length = strlen(names[i]);
@@ -35,7 +35,7 @@ static void child_args(char **out, int argc, char **argv, char *const own[ARGS_M
 {
     unsigned count = 0;
 
-    while (count < ARGS_MORE) {
+    while (count < ARGS_MORE && own[count] != NULL) {
         out[count] = own[count];
         count++;
     }
@@ -62,6 +62,7 @@ static struct status MUST_CHECK start_one(struct up_children *c, const struct up
 {
     char name[32];
     char port[16];
+    char zone[32];
     char *own[ARGS_MORE] = { (char *)(uintptr_t) "trilith",
                              (char *)(uintptr_t) "node",
                              (char *)(uintptr_t) "run",
@@ -70,7 +71,9 @@ static struct status MUST_CHECK start_one(struct up_children *c, const struct up
                              (char *)(uintptr_t) "--controller",
                              (char *)(uintptr_t)api,
                              (char *)(uintptr_t) "--port",
-                             port };
+                             port,
+                             options->zones > 0 ? (char *)(uintptr_t) "--zone" : NULL,
+                             zone };
     char **args = calloc((size_t)argc + ARGS_MORE + 1, sizeof *args);
 
     if (args == NULL)
@@ -78,6 +81,7 @@ static struct status MUST_CHECK start_one(struct up_children *c, const struct up
     snprintf(name, sizeof name, "node-%u", c->count + 1);
     snprintf(port, sizeof port, "%u",
              options->listen.port == 0 ? 0u : options->listen.port + c->count);
+    snprintf(zone, sizeof zone, "zone-%u", options->zones > 0 ? c->count % options->zones + 1 : 0);
     child_args(args, argc, argv, own);
     const pid_t pid = fork();
     if (pid == 0)

@@ -370,11 +370,24 @@ struct node_disk_config *up_disks_configure(struct up_disks *disks, struct up_di
     return c;
 }
 
+/* A node that does not store has no disks. */
+static struct status check_none(const struct up_dir *dir, const struct up_disks *disks)
+{
+    if (disks->known.count == 0)
+        return STATUS(OK);
+    (void)cli_fail("'%s/%s' was served with %u disks: a node that does not store has none; remove "
+                   "them with 'trilith disk remove' while it has the role 'store'",
+                   dir->path, dir->node, disks->known.count);
+    return STATUS(INVALID);
+}
+
 struct status up_disks_prepare(const struct up_options *options, const struct up_dir *dir,
                                struct up_disks *disks)
 {
     *disks = (struct up_disks) { .checksum_bytes = options->checksum_bytes };
     TRY(up_known_read(dir, &disks->known));
+    if ((options->roles & 1u << NODE_ROLE_STORE) == 0)
+        return check_none(dir, disks);
     if (options->given_count > 0)
         TRY(prepare_given(options, dir, disks));
     else if (were_given(&disks->known))

@@ -177,6 +177,9 @@ static struct status start_agent(struct up_node *n)
         .name = n->config.dir->node,
         .version = TRILITH_VERSION,
         .advertise = n->config.advertise,
+        .roles = n->config.options->roles,
+        .zone = n->config.options->zone,
+        .rack = n->config.options->rack,
         .ops = &agent_ops,
         .ctx = n,
     };

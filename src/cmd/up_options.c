@@ -25,6 +25,10 @@ enum {
     OPT_FORCE,
     OPT_LOG_LEVEL,
     OPT_NODES,
+    OPT_ZONES,
+    OPT_ROLES,
+    OPT_ZONE,
+    OPT_RACK,
     OPT_NAME,
     OPT_CONTROLLER,
     OPT_TOKEN,
@@ -51,6 +55,11 @@ enum {
         { "checksum-memory", OPT_CHECKSUM_MEMORY, "all|SIZE",                               \
           "memory for the checksums of each disk (all); where\n"                            \
           "it is short, they are read as they are needed" },                                \
+        { "roles", OPT_ROLES, "LIST",                                                       \
+          "store, target, or both (store,target): its disks take\n"                         \
+          "replicas, hosts connect to it" },                                                \
+        { "zone", OPT_ZONE, "NAME", "what it fails together with, such as room-7" },        \
+        { "rack", OPT_RACK, "NAME", "the same, within its zone" },                          \
         { "force", OPT_FORCE, NULL,                                                         \
           "format disks that hold something else; what they\n"                              \
           "hold is lost" },                                                                 \
@@ -64,6 +73,7 @@ static const struct cli_option up_option_table[] = {
     { "nodes", OPT_NODES, "N",
       "run so many nodes, each in a process of its own,\n"
       "with ports from --port on" },
+    { "zones", OPT_ZONES, "N", "with --nodes: let them take turns in so many zones" },
 };
 
 static const struct cli_option node_option_table[] = {
@@ -149,6 +159,39 @@ static bool parse_count(struct up_parse *p, const char *name, unsigned max, unsi
     return true;
 }
 
+static bool parse_roles(struct up_parse *p)
+{
+    static const struct {
+        const char *text;
+        uint32_t roles;
+    } lists[] = {
+        { "store", 1u << NODE_ROLE_STORE },
+        { "target", 1u << NODE_ROLE_TARGET },
+        { "store,target", NODE_ROLES_ALL },
+        { "target,store", NODE_ROLES_ALL },
+    };
+
+    for (size_t i = 0; i < ARRAY_COUNT(lists); i++) {
+        if (strcmp(p->args.value, lists[i].text) != 0)
+            continue;
+        p->o->roles = lists[i].roles;
+        return true;
+    }
+    (void)cli_usage(&p->args, "--roles is store, target, or store,target, not '%s'", p->args.value);
+    return false;
+}
+
+static bool parse_label(struct up_parse *p, const char *option, const char **out_label)
+{
+    if (!volume_name_is_valid(p->args.value)) {
+        (void)cli_usage(&p->args, "--%s '%s': a label has %s", option, p->args.value,
+                        VOLUME_NAME_RULE);
+        return false;
+    }
+    *out_label = p->args.value;
+    return true;
+}
+
 static bool parse_option(struct up_parse *p, int id)
 {
     struct up_options *o = p->o;
@@ -193,6 +236,14 @@ static bool parse_option(struct up_parse *p, int id)
         return parse_log_level(p);
     case OPT_NODES:
         return parse_count(p, "nodes", UP_NODES_MAX, &o->nodes);
+    case OPT_ZONES:
+        return parse_count(p, "zones", UP_NODES_MAX, &o->zones);
+    case OPT_ROLES:
+        return parse_roles(p);
+    case OPT_ZONE:
+        return parse_label(p, "zone", &o->zone);
+    case OPT_RACK:
+        return parse_label(p, "rack", &o->rack);
     case OPT_NAME:
         o->name = p->args.value;
         return true;
@@ -221,10 +272,39 @@ static bool parse_addr(struct up_parse *p, const char *option, const char *text,
     return false;
 }
 
+/* Nodes that take turns in zones are several, and have none of their own. */
+static bool check_zones(struct up_parse *p)
+{
+    if (p->o->zones == 0 || (p->o->nodes > 0 && p->o->zone == NULL))
+        return true;
+    (void)cli_usage(&p->args, p->o->nodes == 0
+                                  ? "--zones is for --nodes; --zone is that of this node"
+                                  : "either --zones, or --zone for all of them");
+    return false;
+}
+
+/* What a node without disks cannot be given. */
+static bool check_roles(struct up_parse *p)
+{
+    struct up_options *o = p->o;
+
+    if ((o->roles & 1u << NODE_ROLE_STORE) != 0)
+        return true;
+    if (o->given_count > 0 || o->disks_chosen) {
+        (void)cli_usage(&p->args, "--roles target: a node that does not store has no disks");
+        return false;
+    }
+    o->disk_count = 0;
+    return true;
+}
+
 /* What one option alone cannot tell. */
 static bool check(struct up_parse *p)
 {
     struct up_options *o = p->o;
+
+    if (!check_zones(p) || !check_roles(p))
+        return false;
 
     if (o->data == NULL || o->data[0] == '\0') {
         (void)cli_usage(&p->args, "--data DIR is missing: where shall everything be kept?");
@@ -287,6 +367,7 @@ static bool parse_all(const struct cli_syntax *syntax, int argc, char **argv,
     *out_options = (struct up_options) {
         .disk_count = UP_DISKS_DEFAULT,
         .disk_bytes = UP_DISK_BYTES,
+        .roles = NODE_ROLES_ALL,
         .spin_ns = URING_SPIN_AUTO,
         .buffer_bytes = (uint64_t)64 << 20,
         .log_level = LOG_LEVEL_INFO,

@@ -23,7 +23,11 @@
 
 struct up_options {
     const char *data;
-    unsigned nodes;         /* up: processes, each a node; 0: one node in this process. */
+    unsigned nodes;   /* up: processes, each a node; 0: one node in this process. */
+    unsigned zones;   /* ... which take turns in so many zones; 0: they have none. */
+    uint32_t roles;   /* As node_agent_config. */
+    const char *zone; /* Likewise. */
+    const char *rack;
     const char *name;       /* node run: its own; NULL: up. */
     struct io_addr control; /* node run: the API, ... */
     const char *token_path; /* ... and where its token is; NULL: under data. */

@@ -215,6 +215,20 @@ static void on_joined(struct agent_call *call)
         watch_start(a);
 }
 
+/* Where the node is, and what for. */
+static void join_labels(const struct node_agent_config *c, Trilith__V1__JoinClusterRequest *request,
+                        struct arena *arena)
+{
+    request->roles = arena_alloc(arena, (NODE_ROLE_TARGET + 1) * sizeof *request->roles);
+    for (unsigned role = NODE_ROLE_STORE; role <= NODE_ROLE_TARGET; role++)
+        if ((c->roles & 1u << role) != 0)
+            request->roles[request->n_roles++] = (Trilith__V1__NodeRole)role;
+    if (c->zone != NULL)
+        request->zone = arena_text(arena, c->zone);
+    if (c->rack != NULL)
+        request->rack = arena_text(arena, c->rack);
+}
+
 static void join_start(struct node_agent *a)
 {
     CLEANUP(arena_free) struct arena arena = { 0 };
@@ -228,6 +242,7 @@ static void join_start(struct node_agent *a)
     request.version = (char *)(uintptr_t)a->config.version;
     request.address = address.s;
     request.port = a->config.advertise.port;
+    join_labels(&a->config, &request, &arena);
     if (!uuid_is_nil(cluster))
         request.cluster_uuid = arena_uuid_bytes(&arena, cluster);
     call_start(a, &a->join, METHOD_JOIN, &request.base, CALL_TIMEOUT_MS, on_joined);

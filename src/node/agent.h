@@ -39,6 +39,10 @@ struct node_agent_ops {
     void (*fill_report)(void *ctx, struct node_report *out_report);
 };
 
+/* What the node is for: bits 1 << these, which are those of enum NodeRole. */
+enum node_role { NODE_ROLE_STORE = 1, NODE_ROLE_TARGET = 2 };
+#define NODE_ROLES_ALL ((1u << NODE_ROLE_STORE) | (1u << NODE_ROLE_TARGET))
+
 struct node_agent_config {
     struct reactor *reactor; /* The node's reactor 0. */
     struct log *log;
@@ -48,6 +52,9 @@ struct node_agent_config {
     const char *name;         /* "node-1"; copied. */
     const char *version;      /* Of the program, for people; borrowed. */
     struct io_addr advertise; /* Where hosts connect to; port 0: not known yet. */
+    uint32_t roles;           /* 0: all. */
+    const char *zone;         /* What it fails together with; NULL: nobody has said.  Borrowed. */
+    const char *rack;         /* The same. */
     struct uuid cluster;      /* That the node's disks belong to; nil: none yet. */
     const struct node_agent_ops *ops;
     void *ctx;

@@ -153,3 +153,68 @@ def test_what_is_refused(server, tmp_path):
     assert (done.returncode, "cannot read" in done.stderr) == (1, True), done.stderr
     done = trilith.cli("up", "--data", tmp_path / "other", "--nodes", "2", "--disk", "/dev/null")
     assert (done.returncode, "--disk names the disks of one node" in done.stderr) == (2, True)
+
+
+@pytest.fixture
+def in_zones(tmp_path):
+    port = free_ports()
+    server = trilith.Server(tmp_path / "data", "--nodes", NODES, "--zones", NODES, "--disks", 1,
+                            "--disk-size", "256M", "--reactors", 1, port=port)
+    server.start()
+    yield server
+    if server.running():
+        server.stop()
+
+
+def run_node(server, folder, *args):
+    """A node beside those of the cluster, which waits for SIGTERM."""
+    return subprocess.Popen(
+        [trilith.PROGRAM, "node", "run", "--data", folder, "--controller",
+         f"127.0.0.1:{server.api_port}", "--port", "0", "--reactors", "1", *args],
+        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=trilith.ENVIRONMENT)
+
+
+def test_zones_and_roles(in_zones, tmp_path):
+    """Nodes say where they are and what for; copies lie in different zones or nowhere; what losing
+    nodes would lose follows from it."""
+    server = in_zones
+    wait_for_nodes(server, names(1, 2, 3))
+    config = tmp_path / "node.conf"
+    config.write_text(f"name hut\nroles target\nzone zone-9\nrack r1\n"
+                      f"token {server.data}/token\n")
+    hut = run_node(server, tmp_path / "hut", "--config", config)
+    try:
+        nodes = {node["name"]: node for node in wait_for_nodes(server, [*names(1, 2, 3), "hut"])}
+        for number in range(1, NODES + 1):
+            node = nodes[f"node-{number}"]
+            assert (node["zone"], node["rack"]) == (f"zone-{number}", "")
+            assert node["roles"] == ["store", "target"]
+        assert (nodes["hut"]["roles"], nodes["hut"]["zone"]) == (["target"], "zone-9")
+        assert (nodes["hut"]["rack"], nodes["hut"]["disks"]) == ("r1", 0)
+        done = server.try_cli("disk", "add", tmp_path / "any", "--node", "hut")
+        assert "its node has not the role 'store'" in done.stderr
+
+        server.try_cli("volume", "create", "db1", "--size", "64M", "--replicas", 3, "--wait", 1)
+        volume = server.cli("volume", "show", "db1", "--shards")
+        assert (volume["apart"], volume["degraded"]) == ("zone", [])
+        assert {disk.split("/")[0] for disk in volume["places"][0]["disks"]} == set(names(1, 2, 3))
+        rows = server.cli("node", "loss", "--failures", 8)
+        assert [row["failures"] for row in rows] == [1, 2, 3]
+        assert [row["placed"]["probability"] for row in rows] == [0, 0, 1]
+        assert rows[2]["placed"]["shards"] == volume["shards"]
+        assert "100%" in server.try_cli("node", "loss", "--volume", "db1").stdout
+    finally:
+        hut.terminate()
+        hut.communicate(timeout=60)
+
+    os.kill(run_of(server, "node-3")["pid"], signal.SIGKILL)
+    wait_for_nodes(server, names(1, 2))
+    three = ["volume", "create", "db2", "--size", "64M", "--replicas", 3]
+    done = server.try_cli(*three)
+    assert "3 replicas in different zones need 3 zones with a working disk, and there are 2: " in \
+        done.stderr
+    done = server.try_cli(*three, "--apart", "node", "--allow-degraded")
+    assert "3 replicas need 3 working disks" in done.stderr
+    done = trilith.cli("node", "run", "--name", "node-3", "--data", server.data, "--controller",
+                       f"127.0.0.1:{server.api_port}", "--roles", "target")
+    assert "was served with 1 disks: a node that does not store has none" in done.stderr

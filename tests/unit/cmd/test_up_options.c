@@ -48,6 +48,9 @@ static void defaults(void **state)
     assert_false(o.has_advertise);
     assert_int_equal(o.spin_ns, URING_SPIN_AUTO);
     assert_int_equal(o.io_features_mask, 0);
+    assert_int_equal(o.roles, NODE_ROLES_ALL);
+    assert_null(o.zone);
+    assert_null(o.rack);
 }
 
 /* Every option reaches its field; --port is the port of what was given none. */
@@ -74,6 +77,16 @@ static void every_option(void **state)
     assert_int_equal(o.disk_bytes, 64 << 20);
     assert_true(parse("--data d --io-features=-files,-ring-fd", &o, &status));
     assert_int_equal(o.io_features_mask, URING_FEATURE_FILES | URING_FEATURE_RING_FD);
+    assert_true(parse("--data d --roles store --zone room-7 --rack r1", &o, &status));
+    assert_int_equal(o.roles, 1u << NODE_ROLE_STORE);
+    assert_int_equal(o.disk_count, 3);
+    assert_string_equal(o.zone, "room-7");
+    assert_string_equal(o.rack, "r1");
+    assert_true(parse("--data d --roles target", &o, &status));
+    assert_int_equal(o.roles, 1u << NODE_ROLE_TARGET);
+    assert_int_equal(o.disk_count, 0); /* It does not store. */
+    assert_true(parse("--data d --nodes 4 --zones 2", &o, &status));
+    assert_int_equal(o.zones, 2);
 }
 
 /* What is wrong on the command line ends the command with the usage status. */
@@ -96,6 +109,13 @@ static void wrong_options(void **state)
         "--data d --checksum-memory some",
         "--data d --unknown",
         "--data d operand",
+        "--data d --roles target --disk /dev/a",
+        "--data d --roles target --disks 1",
+        "--data d --roles store,",
+        "--data d --roles serve",
+        "--data d --zone Z",
+        "--data d --zones 2",
+        "--data d --nodes 2 --zones 2 --zone a",
     };
     for (size_t i = 0; i < ARRAY_COUNT(wrong); i++) {
         struct up_options o;
