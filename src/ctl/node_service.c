@@ -14,7 +14,7 @@ struct joining {
     const Trilith__V1__JoinClusterRequest *request;
     struct uuid node;
     uint32_t index; /* Out. */
-    bool moved;     /* Out: it was known at another address. */
+    bool moved;     /* Out: it was not known, or at another address. */
     struct problem problem;
 };
 
@@ -78,8 +78,8 @@ static struct status join_build(void *ctx, struct meta *m, struct meta_txn *txn)
     if (!status_is(st, STATUS_NOT_FOUND))
         TRY(st);
     const Stored__V1__Node *was = (const Stored__V1__Node *)(const void *)found;
-    j->moved = was != NULL &&
-               (strcmp(was->address, j->request->address) != 0 || was->port != j->request->port);
+    j->moved = was == NULL || strcmp(was->address, j->request->address) != 0 ||
+               was->port != j->request->port;
     if (was != NULL)
         j->index = was->index;
     record_free(found);
@@ -128,7 +128,8 @@ static struct status bump_build(void *ctx, struct meta *m, struct meta_txn *txn)
     return desired_bump(m, txn, *node);
 }
 
-/* The others are told where the node is now: volumes of theirs may lie on its disks. */
+/* The others are told where the node is now: volumes of theirs may lie on its disks, and its
+ * engines may use theirs. */
 static void tell_others(struct ctl *ctl, struct uuid moved)
 {
     struct records nodes;

@@ -146,6 +146,18 @@ static void part_places(struct ctl *ctl, Trilith__V1__WatchNodeResponse *reply, 
     }
 }
 
+/* ---- Who may use its stores ---- */
+
+/* Borrows from the records. */
+static void part_members(const struct records *nodes, Trilith__V1__WatchNodeResponse *reply,
+                         struct arena *arena)
+{
+    reply->members = arena_alloc(arena, nodes->count * sizeof *reply->members);
+    for (size_t i = 0; i < nodes->count; i++)
+        reply->members[reply->n_members++] =
+            ((const Stored__V1__Node *)(const void *)nodes->items[i])->uuid;
+}
+
 /* ---- All of it ---- */
 
 /* Borrows from the records. */
@@ -190,26 +202,27 @@ static void reply_part(struct ctl *ctl, struct rpc_call *call, struct uuid node,
     CLEANUP(arena_free) struct arena arena = { 0 };
     Trilith__V1__WatchNodeResponse reply = TRILITH__V1__WATCH_NODE_RESPONSE__INIT;
     Stored__V1__Desired *desired = NULL;
-    struct records volumes;
+    struct records volumes = { 0 };
+    struct records nodes = { 0 };
 
     struct status st = records_read(ctl, KEY_VOLUMES, &stored__v1__volume__descriptor, &volumes);
-    if (!status_ok(st)) {
-        ctl_fail(call, st, "the volumes could not be read");
-        return;
+    if (status_ok(st))
+        st = records_read(ctl, KEY_NODES, &stored__v1__node__descriptor, &nodes);
+    if (status_ok(st))
+        st = desired_read(ctl, node, &desired);
+    if (status_ok(st)) {
+        reply.revision = revision;
+        part_fill(&volumes, node, &reply, &arena);
+        part_places(ctl, &reply, &arena);
+        part_orders(desired, &reply, &arena);
+        part_members(&nodes, &reply, &arena);
+        rpc_reply(call, &reply.base);
+    } else {
+        ctl_fail(call, st, "the node's part could not be read");
     }
-    st = desired_read(ctl, node, &desired);
-    if (!status_ok(st)) {
-        ctl_fail(call, st, "the node's orders could not be read");
-        records_free(&volumes);
-        return;
-    }
-    reply.revision = revision;
-    part_fill(&volumes, node, &reply, &arena);
-    part_places(ctl, &reply, &arena);
-    part_orders(desired, &reply, &arena);
-    rpc_reply(call, &reply.base);
     if (desired != NULL)
         record_free(&desired->base);
+    records_free(&nodes);
     records_free(&volumes);
 }
 

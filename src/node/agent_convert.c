@@ -156,6 +156,18 @@ static bool take_places(const Trilith__V1__WatchNodeResponse *r, struct arena *a
     return true;
 }
 
+static bool take_members(const Trilith__V1__WatchNodeResponse *r, struct arena *arena,
+                         const struct uuid **out_members)
+{
+    struct uuid *members = arena_alloc(arena, r->n_members * sizeof *members);
+
+    for (size_t i = 0; i < r->n_members; i++)
+        if (!take_uuid(r->members[i], &members[i]))
+            return false;
+    *out_members = members;
+    return true;
+}
+
 struct status agent_desired(const Trilith__V1__WatchNodeResponse *response, struct arena *arena,
                             struct node_desired *out_desired, char problem[NODE_REASON_BYTES])
 {
@@ -163,6 +175,7 @@ struct status agent_desired(const Trilith__V1__WatchNodeResponse *response, stru
     struct node_desired_volume *volumes = arena_alloc(arena, response->n_volumes * sizeof *volumes);
     struct node_order *orders = arena_alloc(arena, response->n_orders * sizeof *orders);
     const struct node_desired_place *places;
+    const struct uuid *members;
 
     for (size_t i = 0; i < response->n_disk_uuids; i++) {
         if (take_uuid(response->disk_uuids[i], &disks[i]))
@@ -172,6 +185,10 @@ struct status agent_desired(const Trilith__V1__WatchNodeResponse *response, stru
     }
     if (!take_places(response, arena, &places)) {
         snprintf(problem, NODE_REASON_BYTES, "the places of its disks cannot be");
+        return STATUS(CORRUPT);
+    }
+    if (!take_members(response, arena, &members)) {
+        snprintf(problem, NODE_REASON_BYTES, "a node of the cluster has no UUID");
         return STATUS(CORRUPT);
     }
     for (size_t i = 0; i < response->n_volumes; i++) {
@@ -194,7 +211,9 @@ struct status agent_desired(const Trilith__V1__WatchNodeResponse *response, stru
                                            .volumes = volumes,
                                            .volume_count = (uint32_t)response->n_volumes,
                                            .orders = orders,
-                                           .order_count = (uint32_t)response->n_orders };
+                                           .order_count = (uint32_t)response->n_orders,
+                                           .members = members,
+                                           .member_count = (uint32_t)response->n_members };
     return STATUS(OK);
 }
 

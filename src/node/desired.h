@@ -68,6 +68,9 @@ struct node_desired {
     uint32_t volume_count;
     const struct node_order *orders; /* Not reported on yet; for whoever has the disks' paths. */
     uint32_t order_count;
+    /* All nodes of the cluster: whose engines may use this node's stores. */
+    const struct uuid *members;
+    uint32_t member_count;
 };
 
 /* ---- Reported ---- */
