@@ -623,12 +623,22 @@ uint32_t volume_get_problems(const struct volume *v, struct volume_disk_state *o
 
 /* ---- Remote legs ---- */
 
+/* 7.8 */
+static void superseded(struct volume *v)
+{
+    const struct members *const m = &v->members;
+
+    members_fence(v);
+    if (m->meta != NULL && m->meta->fenced != NULL)
+        m->meta->fenced(m->meta_ctx);
+}
+
 static void leg_on_report(struct leg *leg, struct status why)
 {
     struct volume *const v = call_of(leg)->volume;
 
     if (status_is(why, STATUS_STALE_EPOCH))
-        members_fence(v); /* 7.8 */
+        superseded(v);
     else if (leg->has_peers)
         members_report(v, leg, why);
 }

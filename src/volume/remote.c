@@ -14,7 +14,13 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define AWAY_TICKS   10 /* Of a patience. */
+#define AWAY_TICKS 10 /* Of a patience. */
+
+/* A link that is lost is made again within milliseconds where the other node lives; so a node
+ * without one for so long, of the patience, counts as gone (6.1). */
+#define DOWN_TICKS   10
+#define DOWN_TICK_NS (5 * NS_PER_MS)
+
 #define RETRY_MIN_NS (20 * NS_PER_MS)
 #define RETRY_MAX_NS (1 * NS_PER_S)
 
@@ -223,7 +229,14 @@ static void on_retry(struct io_timer *timer)
 
 static void watch_away(struct remote *r)
 {
-    io_timer_arm(&r->away_timer, home_of(r), reactor_now_ns(home_of(r)) + r->tick_ns);
+    io_timer_arm(&r->away_timer, home_of(r), reactor_now_ns(home_of(r)) + r->away_tick_ns);
+}
+
+/* One that is opened for the first time has all of the patience: its node may be starting, too. */
+static bool is_over(const struct remote *r)
+{
+    return r->away_ticks * r->away_tick_ns >= AWAY_TICKS * r->tick_ns ||
+           (!r->first && r->down_ticks >= DOWN_TICKS);
 }
 
 /*
@@ -234,7 +247,9 @@ static void on_away(struct io_timer *timer)
 {
     struct remote *const r = CONTAINER_OF(timer, struct remote, away_timer);
 
-    if (++r->away_ticks < AWAY_TICKS) {
+    r->away_ticks++;
+    r->down_ticks = link_is_up(r->link) ? 0 : r->down_ticks + 1;
+    if (!is_over(r)) {
         watch_away(r);
         return;
     }
@@ -252,6 +267,7 @@ static void go_away(struct remote *r)
     r->leg->problem = STATUS(UNAVAILABLE);
     r->view.go = false;
     r->away_ticks = 0;
+    r->down_ticks = 0;
     watch_away(r);
     ask(r);
 }
@@ -293,6 +309,7 @@ struct status remote_create(struct leg *leg, struct link *link, struct uuid disk
     r->link = link;
     link_ref(link);
     r->tick_ns = patience_ns / AWAY_TICKS;
+    r->away_tick_ns = min_u64(r->tick_ns, DOWN_TICK_NS);
     r->lane_count = count;
     r->first = true;
     r->retry_ns = RETRY_MIN_NS;

@@ -63,7 +63,8 @@ struct remote {
     struct link *link;
     struct peer_session session;
     struct store_volume volume;
-    uint64_t tick_ns; /* A tenth of the patience. */
+    uint64_t tick_ns;      /* A tenth of the patience. */
+    uint64_t away_tick_ns; /* At most that. */
     unsigned lane_count;
 
     /* Home's. */
@@ -75,6 +76,7 @@ struct remote {
     bool closing;
     struct io_timer away_timer; /* A tick of being away. */
     unsigned away_ticks;
+    unsigned down_ticks;         /* Of these, the last ones, in which there was no link. */
     struct io_timer retry_timer; /* After a refusal. */
     uint64_t retry_ns;
     struct remote_view view;    /* What is to be told, ... */

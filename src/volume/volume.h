@@ -48,6 +48,9 @@ struct volume_meta_ops {
      */
     void (*commit)(void *ctx, const struct group *was, const struct group *now,
                    void (*done)(void *done_ctx, struct status status), void *done_ctx);
+    /* 7.8: a store has told that another engine has the volume: this one completes nothing any
+     * more, and is to be closed.  NULL is allowed. */
+    void (*fenced)(void *ctx);
 };
 
 struct volume_config {

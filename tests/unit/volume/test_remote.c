@@ -13,6 +13,7 @@
 #define SOON_NS    (50 * NS_PER_MS)
 #define LEASE_OVER (300 * NS_PER_MS)
 #define PATIENCE   (1 * NS_PER_S)
+#define DOWN       (PATIENCE / 20) /* Without any link. */
 
 struct world {
     struct peer_world *w;
@@ -478,14 +479,14 @@ static void away_is_counted_in_running_time(void **state)
     begin(c, &t, 0, 0, NVME_NS_WRITE, 0, 4096);
     pw_block(c->w, 0, true);
     pw_cut(c->w, 0);
-    pw_run(c->w, PATIENCE / 2);
+    pw_run(c->w, DOWN / 2);
     assert_int_equal(c->meta.commits, 0);
     sim_process_pause(c->w->engine);
     pw_run(c->w, 20 * PATIENCE);
     sim_process_resume(c->w->engine);
-    pw_run(c->w, PATIENCE * 3 / 10);
+    pw_run(c->w, DOWN * 3 / 10);
     assert_int_equal(c->meta.commits, 0);
-    assert_int_equal(finish(c, &t, PATIENCE / 2).code, STATUS_OK);
+    assert_int_equal(finish(c, &t, DOWN / 2).code, STATUS_OK);
     assert_int_equal(c->meta.commits, 1);
     world_destroy(c);
 }
