@@ -53,6 +53,14 @@ def free_port():
                 pass
 
 
+def free_ports(count):
+    """The first of so many ports in a row."""
+    while True:
+        port = free_port()
+        if port + count < 32768:
+            return port
+
+
 class Server:
     """One `trilith up` on a directory.  The ports are free ones at the first start and the same
     ones at every later start, so that hosts find it again."""

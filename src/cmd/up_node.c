@@ -211,6 +211,8 @@ static void start_on_home(struct io_msg *msg)
         .has_advertise = o->has_advertise,
         .advertise = n->config.advertise,
         .buffer_bytes = o->buffer_bytes,
+        .replica_timeout_ns = o->replica_timeout_ns,
+        .stores = { .served = true, .node = n->config.uuid, .leases = { LEASE_NS, LEASE_WAIT_NS } },
         .disks = n->config.disks->config,
         .disk_count = n->config.disks->count,
         .log = n->config.log,

@@ -33,6 +33,7 @@ enum {
     OPT_CONTROLLER,
     OPT_TOKEN,
     OPT_CONFIG,
+    OPT_REPLICA_TIMEOUT,
 };
 
 /* Of a node, in whichever process it runs. */
@@ -60,6 +61,9 @@ enum {
           "replicas, hosts connect to it" },                                                \
         { "zone", OPT_ZONE, "NAME", "what it fails together with, such as room-7" },        \
         { "rack", OPT_RACK, "NAME", "the same, within its zone" },                          \
+        { "replica-timeout", OPT_REPLICA_TIMEOUT, "MS",                                     \
+          "how long a replica may leave writes without an answer\n"                         \
+          "before the others go on without it (1000)" },                                    \
         { "force", OPT_FORCE, NULL,                                                         \
           "format disks that hold something else; what they\n"                              \
           "hold is lost" },                                                                 \
@@ -192,6 +196,17 @@ static bool parse_label(struct up_parse *p, const char *option, const char **out
     return true;
 }
 
+static bool parse_replica_timeout(struct up_parse *p)
+{
+    uint64_t ms;
+
+    if (!cli_number(&p->args, "replica-timeout", UP_REPLICA_TIMEOUT_MS_MIN,
+                    UP_REPLICA_TIMEOUT_MS_MAX, &ms))
+        return false;
+    p->o->replica_timeout_ns = ms * NS_PER_MS;
+    return true;
+}
+
 static bool parse_option(struct up_parse *p, int id)
 {
     struct up_options *o = p->o;
@@ -229,6 +244,8 @@ static bool parse_option(struct up_parse *p, int id)
         return cli_size(&p->args, "buffers", &o->buffer_bytes);
     case OPT_CHECKSUM_MEMORY:
         return parse_checksum_memory(p);
+    case OPT_REPLICA_TIMEOUT:
+        return parse_replica_timeout(p);
     case OPT_FORCE:
         o->force = true;
         return true;

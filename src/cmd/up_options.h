@@ -14,12 +14,15 @@
 #include "io/addr.h"
 #include "node/node.h"
 
-#define UP_PORT_NVME      4420 /* NVMe/TCP's own. */
-#define UP_PORT_API       7420
-#define UP_DISKS_DEFAULT  3
-#define UP_NODES_MAX      16u /* Processes of one machine, for trying things out. */
-#define UP_DISK_BYTES     ((uint64_t)10 << 30)
-#define UP_DISK_BYTES_MIN ((uint64_t)16 << 20) /* The disk format's smallest device. */
+#define UP_PORT_NVME     4420 /* NVMe/TCP's own. */
+#define UP_PORT_API      7420
+#define UP_DISKS_DEFAULT 3
+#define UP_NODES_MAX     16u /* Processes of one machine, for trying things out. */
+/* Shorter than a disk may take now and then it would be of no use; for longer no host waits. */
+#define UP_REPLICA_TIMEOUT_MS_MIN 100u
+#define UP_REPLICA_TIMEOUT_MS_MAX 20000u
+#define UP_DISK_BYTES             ((uint64_t)10 << 30)
+#define UP_DISK_BYTES_MIN         ((uint64_t)16 << 20) /* The disk format's smallest device. */
 
 struct up_options {
     const char *data;
@@ -44,6 +47,7 @@ struct up_options {
     uint64_t spin_ns;          /* As uring_config. */
     uint64_t io_features_mask; /* Likewise. */
     uint64_t buffer_bytes;
+    uint64_t replica_timeout_ns;
     uint64_t checksum_bytes; /* Per disk; 0: for all of its checksums. */
     bool force;
     enum log_level log_level;

@@ -17,7 +17,7 @@
  *   DISKS    waits for the disks to be opened     VOLUMES  for all volumes to be gone
  *   OPEN     for node_stop()                      CLOSING  for the disks to be closed
  *   TARGET   for the target to drop its hosts     POOLS    for the pools to be freed
- *   STORES   for sessions of other nodes' engines to end
+ *   STORES   for links to other nodes, and for sessions of their engines, to end
  *
  * A node_stop() in DISKS is remembered until OPEN.  node_step(), from the loop, leaves every
  * state that has nothing to wait for any more.
@@ -111,6 +111,7 @@ struct status node_create(const struct node_config *config, struct node **out_no
     n->advertise = config->advertise;
     n->buffer_bytes = config->buffer_bytes;
     n->commands_max = config->commands_max;
+    n->replica_timeout_ns = config->replica_timeout_ns;
     n->stores = config->stores;
     n->log = config->log;
     n->ops = config->ops;
@@ -279,13 +280,12 @@ static struct status MUST_CHECK node_want(struct node *n, const struct node_desi
 
 struct status node_apply(struct node *n, const struct node_desired *desired)
 {
-    struct status first = STATUS(OK);
-
     assert(reactor_is_current(n->home));
     assert(n->sm.now != NODE_IDLE && n->sm.now != NODE_DISKS);
 
     if (n->stopping)
         return STATUS(OK);
+    struct status first = node_stores_set_members(n, desired);
     LIST_FOR_EACH (link, &n->volumes)
         CONTAINER_OF(link, struct node_volume, link)->seen = false;
     for (uint32_t i = 0; i < desired->volume_count; i++) {
@@ -339,6 +339,15 @@ static void node_stop_target(struct node *n)
         node_on_target_stopped(n);
     else
         nvme_target_stop(n->target, node_on_target_stopped, n);
+    node_wake(n);
+}
+
+/* What waits for replicas would keep the target waiting, too.  Its connections end first, so that
+ * no host sees it fail. */
+static void node_fence_volumes(struct node *n)
+{
+    LIST_FOR_EACH (link, &n->volumes)
+        node_volume_fence(CONTAINER_OF(link, struct node_volume, link));
 }
 
 void node_on_volume_gone(struct node *n)
@@ -409,6 +418,7 @@ static void node_end(struct node *n)
     void *const ctx = n->stopped_ctx;
 
     node_move(n, NODE_ENDED);
+    free(n->members);
     free(n->report);
     free(n->disks);
     free(n);
@@ -430,6 +440,7 @@ static void node_step(struct io_task *task)
             node_stop_target(n);
         return;
     case NODE_TARGET:
+        node_fence_volumes(n);
         return;
     case NODE_VOLUMES:
         if (list_empty(&n->volumes) && n->change.done == NULL)

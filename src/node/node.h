@@ -63,13 +63,14 @@ struct node_ops {
                          const struct group *now);
 };
 
-/* How engines of other nodes use this one's stores: peer/server.h. */
+/*
+ * How engines of other nodes use this one's stores (peer/server.h), and its engines theirs
+ * (peer/link.h).  Those of the nodes that node_apply() names last as members may; before, none.
+ */
 struct node_stores_config {
     bool served; /* Otherwise they do not, and the rest is not looked at. */
     struct uuid node;
     struct lease_times leases;
-    /* As server_config; with the configuration's ctx. */
-    bool (*allows)(void *ctx, struct uuid node);
 };
 
 struct node_config {
@@ -77,9 +78,10 @@ struct node_config {
     unsigned reactor_count;
     struct io_addr listen; /* Of the target. */
     bool has_advertise;
-    struct io_addr advertise; /* What discovery reports. */
-    size_t buffer_bytes;      /* For data in flight, per reactor. */
-    uint32_t commands_max;    /* As volume_config. */
+    struct io_addr advertise;    /* What discovery reports. */
+    size_t buffer_bytes;         /* For data in flight, per reactor. */
+    uint32_t commands_max;       /* As volume_config. */
+    uint64_t replica_timeout_ns; /* Likewise. */
     const struct node_disk_config *disks;
     unsigned disk_count;
     struct node_stores_config stores;

@@ -4,7 +4,7 @@
  *
  *   node.c          the node's life, and what it is told      node_change.c    disks come and go
  *   node_disk.c     one disk       node_volume.c   one volume       node_report.c   what it tells
- *   node_stores.c   its stores for engines of other nodes
+ *   node_stores.c   its stores for engines of other nodes, and its links to theirs
  */
 #ifndef NODE_NODE_INTERNAL_H
 #define NODE_NODE_INTERNAL_H
@@ -13,6 +13,7 @@
 #include "node/node.h"
 #include "node/node_disk.h"
 #include "node/node_volume.h"
+#include "peer/link.h"
 #include "peer/server.h"
 
 /* The report's arrays, kept so that they can be lent. */
@@ -50,6 +51,7 @@ struct node {
     struct io_addr advertise;
     size_t buffer_bytes;
     uint32_t commands_max;
+    uint64_t replica_timeout_ns;
     struct log *log;
     const struct node_ops *ops;
     void *ctx;
@@ -65,6 +67,11 @@ struct node {
     struct node_stores_config stores;
     struct server *server; /* NULL: its stores are not served. */
     struct nvme_subsys *stores_subsys;
+    struct links *links; /* NULL: likewise. */
+    struct uuid *members;
+    uint32_t member_count;
+    void (*stores_stopped)(void *ctx);
+    void *stores_ctx;
     struct node_membership membership;
     unsigned node_index;
     struct io_addr bound;
@@ -104,7 +111,12 @@ void node_stores_add(struct node *node, struct node_disk *disk);
 void node_stores_remove(struct node *node, struct node_disk *disk, void (*done)(void *ctx),
                         void *ctx);
 
-/* The target has stopped.  done follows, now or from the loop. */
+/* Takes over whose engines may use them; those of others are dropped.  NO_MEMORY: all is as it was.
+ */
+struct status node_stores_set_members(struct node *node,
+                                      const struct node_desired *desired) MUST_CHECK;
+
+/* The target has stopped, and no volume is left.  done follows, now or from the loop. */
 void node_stores_stop(struct node *node, void (*done)(void *ctx), void *ctx);
 
 /* The target is gone. */

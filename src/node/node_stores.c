@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A node's stores for engines of other nodes: a subsystem of the target's with the commands of the
- * store protocol, and the server behind it (docs/replication.md, section 2).
+ * store protocol, and the server behind it (docs/replication.md, section 2).  And the other
+ * direction: the links to the stores of other nodes.
  */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "node/node_internal.h"
 #include "peer/names.h"
@@ -35,6 +37,30 @@ static struct status MUST_CHECK add_subsys(struct node *n)
     return nvme_subsys_add(n->target, &config, &n->stores_subsys);
 }
 
+/* Whether it is a member of the cluster, as the controller says. */
+static bool allows(void *ctx, struct uuid engine)
+{
+    const struct node *n = ctx;
+
+    for (uint32_t i = 0; i < n->member_count; i++)
+        if (uuid_equal(n->members[i], engine))
+            return true;
+    return false;
+}
+
+static struct status MUST_CHECK open_links(struct node *n)
+{
+    const struct links_config config = {
+        .reactors = n->reactors,
+        .reactor_count = n->reactor_count,
+        .cluster = n->membership.cluster,
+        .node = n->stores.node,
+        .log = n->log,
+    };
+
+    return links_create(&config, &n->links);
+}
+
 struct status node_stores_open(struct node *n)
 {
     if (!n->stores.served)
@@ -44,9 +70,10 @@ struct status node_stores_open(struct node *n)
         .reactor_count = n->reactor_count,
         .cluster = n->membership.cluster,
         .leases = n->stores.leases,
-        .allows = n->stores.allows,
-        .ctx = n->ctx,
+        .allows = allows,
+        .ctx = n,
     };
+    TRY(open_links(n));
     TRY(server_create(&config, &n->server));
     for (unsigned i = 0; i < n->disk_count; i++) {
         if (n->disks[i].store != NULL)
@@ -70,16 +97,50 @@ void node_stores_remove(struct node *n, struct node_disk *d, void (*done)(void *
         done(ctx);
 }
 
+struct status node_stores_set_members(struct node *n, const struct node_desired *desired)
+{
+    const size_t bytes = desired->member_count * sizeof *n->members;
+
+    if (n->server == NULL)
+        return STATUS(OK);
+    struct uuid *const members = malloc(bytes + 1);
+    if (members == NULL)
+        return STATUS(NO_MEMORY);
+    if (bytes > 0)
+        memcpy(members, desired->members, bytes);
+    free(n->members);
+    n->members = members;
+    n->member_count = desired->member_count;
+    nvme_subsys_hosts_changed(n->stores_subsys);
+    return STATUS(OK);
+}
+
+/* ---- The end ---- */
+
+static void stop_server(void *ctx)
+{
+    struct node *n = ctx;
+
+    if (n->server != NULL)
+        server_stop(n->server, n->stores_stopped, n->stores_ctx);
+    else
+        n->stores_stopped(n->stores_ctx);
+}
+
 void node_stores_stop(struct node *n, void (*done)(void *ctx), void *ctx)
 {
-    if (n->server != NULL)
-        server_stop(n->server, done, ctx);
+    n->stores_stopped = done;
+    n->stores_ctx = ctx;
+    if (n->links != NULL)
+        links_stop(n->links, stop_server, n);
     else
-        done(ctx);
+        stop_server(n);
 }
 
 void node_stores_close(struct node *n)
 {
+    links_destroy(n->links);
+    n->links = NULL;
     server_destroy(n->server);
     n->server = NULL;
 }

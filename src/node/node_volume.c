@@ -9,28 +9,32 @@
 #include "node/node_internal.h"
 
 /*
- *            +----------- FAILED <-----------------+-------------+
- *            v              ^                      |             |
- *   IDLE --> EPOCH --> OPENING --> READY --> DRAINING --> DELETING --> DELETED
- *    ^         |            |                      |                      |
- *    |         v            +---> DELETING         v                      v
- *    +---------+---------------------------- CLOSING                    (IDLE)
+ *                        +----------- FAILED <-----------------+-------------+
+ *                        v              ^                      |             |
+ *   IDLE --> LINKS --> EPOCH --> OPENING --> READY --> DRAINING --> DELETING --> DELETED
+ *    ^         |         |            |                      |                      |
+ *    |         v         v            +---> DELETING         v                      v
+ *    +---------+---------+---------------------------- CLOSING                    (IDLE)
  *
- *   EPOCH     waits for the controller      DRAINING  for the hosts to be dropped
- *   OPENING   for the engine                CLOSING, DELETING  for the engine
- *   FAILED    for a timer, or news          READY, DELETED     for news
+ *   LINKS     for a timer, or all links     DRAINING  for the hosts to be dropped
+ *   EPOCH     for the controller            CLOSING, DELETING  for the engine
+ *   OPENING   for the engine                READY, DELETED     for news
+ *   FAILED    for a timer, or news
+ *
+ * Without links to other nodes that are not up LINKS is passed by.
  *
  * READY <--> GROWING, which waits for the engine, while hosts go on; after a failure READY waits
  * for a timer, too, and tries again.
  *
- * A volume of several replicas goes from IDLE to OPENING at once if it is to be deleted: there is
- * no epoch to be had any more.
+ * A volume of several replicas goes to OPENING without EPOCH if it is to be deleted: there is no
+ * epoch to be had any more.
  *
  * volume_step() acts on a state at rest (IDLE, READY, FAILED, DELETED) by what is wanted; the
  * others are left by their callbacks.  In IDLE, a volume that nobody wants is freed.
  */
 enum vol_state {
     VOL_IDLE,
+    VOL_LINKS,
     VOL_EPOCH,
     VOL_OPENING,
     VOL_READY,
@@ -43,7 +47,8 @@ enum vol_state {
 };
 
 static const struct sm_state vol_states[] = {
-    [VOL_IDLE] = { "idle", SM_TO(VOL_EPOCH) | SM_TO(VOL_OPENING) },
+    [VOL_IDLE] = { "idle", SM_TO(VOL_LINKS) | SM_TO(VOL_EPOCH) | SM_TO(VOL_OPENING) },
+    [VOL_LINKS] = { "links", SM_TO(VOL_IDLE) | SM_TO(VOL_EPOCH) | SM_TO(VOL_OPENING) },
     [VOL_EPOCH] = { "epoch", SM_TO(VOL_IDLE) | SM_TO(VOL_OPENING) | SM_TO(VOL_FAILED) },
     [VOL_OPENING] = { "opening", SM_TO(VOL_READY) | SM_TO(VOL_CLOSING) | SM_TO(VOL_DELETING) |
                                      SM_TO(VOL_FAILED) },
@@ -58,6 +63,8 @@ static const struct sm_state vol_states[] = {
 
 static void volume_step(struct node_volume *v);
 static void volume_on_retry(struct io_timer *timer);
+static void volume_on_link(void *ctx);
+static void volume_on_tell(struct io_timer *timer);
 
 static void volume_move(struct node_volume *v, enum vol_state to)
 {
@@ -82,6 +89,8 @@ struct node_volume *node_volume_create(struct node *node, struct uuid uuid)
     node->volume_count++;
     sm_init(&v->sm, vol_states, VOL_IDLE);
     io_timer_init(&v->retry, volume_on_retry);
+    io_timer_init(&v->tell, volume_on_tell);
+    volume_links_init(&v->links, volume_on_link, v);
     return v;
 }
 
@@ -105,7 +114,9 @@ static void volume_free(struct node_volume *v)
     assert(v->subsys == NULL);
     list_remove(&v->link);
     node->volume_count--;
+    io_timer_disarm(&v->tell);
     volume_free_wish(v);
+    volume_links_fini(&v->links);
     volume_group_destroy(v->group);
     free(v);
     node_on_volume_gone(node);
@@ -127,13 +138,30 @@ static void volume_fail(struct node_volume *v, const char *reason)
         volume_step(v);
 }
 
+static void volume_begin_open(struct node_volume *v);
+
 static void volume_on_retry(struct io_timer *timer)
 {
     struct node_volume *v = CONTAINER_OF(timer, struct node_volume, retry);
 
+    if (v->sm.now == VOL_LINKS) {
+        volume_begin_open(v);
+        return;
+    }
     if (v->sm.now == VOL_FAILED)
         volume_move(v, VOL_IDLE);
     volume_step(v);
+}
+
+/* Who waits for it, or has failed without it, goes on, from the loop.  An engine knows by itself.
+ */
+static void volume_on_link(void *ctx)
+{
+    struct node_volume *v = ctx;
+    const bool waits = v->sm.now == VOL_LINKS && volume_links_are_up(&v->links);
+
+    if (waits || (v->sm.now == VOL_FAILED && v->wanted))
+        io_timer_arm(&v->retry, v->node->home, reactor_now_ns(v->node->home));
 }
 
 /* ---- Deleting and closing ---- */
@@ -192,8 +220,13 @@ static void volume_on_drained(void *ctx)
 static void volume_drain(struct node_volume *v)
 {
     io_timer_disarm(&v->retry);
+    io_timer_disarm(&v->tell);
     volume_move(v, VOL_DRAINING);
     nvme_subsys_remove(v->subsys, volume_on_drained, v);
+    /* What waits for replicas would never end.  The hosts' connections end first, so that no host
+     * sees it fail. */
+    if (v->desc.replicas > 1)
+        volume_fence(v->volume);
 }
 
 /* ---- Opening ---- */
@@ -262,7 +295,7 @@ static void volume_on_opened(void *ctx, struct status status, struct volume *vol
     volume_step(v); /* It may be wanted larger by now. */
 }
 
-/* What the engine is told of the node: disks that are not there have their UUID for a name. */
+/* What the engine is told of the node: disks that nobody has named have their UUID for a name. */
 struct parts {
     struct node_disk_name *names;
     struct volume_disk *disks;
@@ -273,6 +306,20 @@ static void parts_free(struct parts *parts)
 {
     free(parts->names);
     free(parts->disks);
+}
+
+static struct volume_disk volume_disk_of(const struct node_volume *v, uint32_t disk,
+                                         const char *name)
+{
+    const struct node_disk *d = node_find_disk(v->node, v->disks[disk]);
+
+    return (struct volume_disk) {
+        .name = name,
+        .store = d == NULL ? NULL : d->store,
+        .reactor = d == NULL ? NULL : d->reactor,
+        .uuid = v->disks[disk],
+        .link = d == NULL ? v->links.of_disk[disk] : NULL,
+    };
 }
 
 static struct status MUST_CHECK parts_make(const struct node_volume *v, struct parts *out_parts)
@@ -286,12 +333,8 @@ static struct status MUST_CHECK parts_make(const struct node_volume *v, struct p
         return STATUS(NO_MEMORY);
     }
     for (uint32_t i = 0; i < v->disk_count; i++) {
-        const struct node_disk *d = node_find_disk(v->node, v->disks[i]);
         names[i] = node_volume_disk_name(v, v->disks[i]);
-        disks[i].uuid = v->disks[i];
-        disks[i].name = d == NULL ? names[i].s : d->info.identity.disk_name;
-        disks[i].store = d == NULL ? NULL : d->store;
-        disks[i].reactor = d == NULL ? NULL : d->reactor;
+        disks[i] = volume_disk_of(v, i, names[i].s);
     }
     *out_parts = (struct parts) { names, disks, { NULL } };
     for (unsigned i = 0; i < v->node->reactor_count; i++)
@@ -320,6 +363,7 @@ static struct volume_config volume_wish(const struct node_volume *v, const struc
         .shards = v->placement,
         .shard_count = v->shard_count,
         .commands_max = v->node->commands_max,
+        .replica_timeout_ns = v->node->replica_timeout_ns,
         .log = v->node->log,
     };
 }
@@ -507,6 +551,25 @@ static void volume_take_group(struct node_volume *v)
         volume_group_take(v->group, volume_on_group);
 }
 
+/* All links are up, or were waited for. */
+static void volume_begin_open(struct node_volume *v)
+{
+    if (v->desc.replicas > 1)
+        volume_take_group(v);
+    else
+        volume_take_epoch(v);
+}
+
+static void volume_wait_for_links(struct node_volume *v)
+{
+    if (volume_links_are_up(&v->links)) {
+        volume_begin_open(v);
+        return;
+    }
+    volume_move(v, VOL_LINKS);
+    io_timer_arm(&v->retry, v->node->home, reactor_now_ns(v->node->home) + NODE_VOLUME_LINKS_NS);
+}
+
 void node_volume_on_fenced(struct node_volume *v)
 {
     v->reopen = true;
@@ -524,10 +587,14 @@ static void volume_step(struct node_volume *v)
             volume_free(v);
             return;
         }
-        if (v->desc.replicas > 1)
-            volume_take_group(v);
-        else
-            volume_take_epoch(v);
+        volume_wait_for_links(v);
+        return;
+    case VOL_LINKS:
+        if (v->wanted)
+            return;
+        io_timer_disarm(&v->retry);
+        volume_move(v, VOL_IDLE);
+        volume_free(v);
         return;
     case VOL_READY:
         if (!v->wanted || v->deleting || v->reopen)
@@ -564,6 +631,43 @@ static void fill_placement(struct volume_placement *placement,
             placement[i].disk[r] = wanted->placement[i * replicas + r];
 }
 
+static struct status MUST_CHECK volume_take_links(struct node_volume *v,
+                                                  const struct node_desired_place *places,
+                                                  const struct volume_placement *placement,
+                                                  uint32_t disk_count,
+                                                  const struct node_desired_volume *wanted)
+{
+    bool *const used = calloc((size_t)disk_count + 1, sizeof *used);
+
+    if (used == NULL)
+        return STATUS(NO_MEMORY);
+    for (uint32_t i = 0; i < wanted->shard_count; i++)
+        for (uint32_t r = 0; r < wanted->volume.replicas; r++)
+            if (placement[i].disk[r] < disk_count)
+                used[placement[i].disk[r]] = true;
+    const struct status st = volume_links_take(&v->links, v->node->links, v->node->stores.node,
+                                               places, used, disk_count);
+    free(used);
+    return st;
+}
+
+/* Whether a disk of it is on another node than its engine was told. */
+static bool volume_has_moved(const struct node_volume *v, const struct node_desired *desired)
+{
+    for (uint32_t i = 0; i < desired->disk_count && desired->places != NULL; i++) {
+        const struct node_desired_place *const now = &desired->places[i];
+        if (!node_volume_uses(v, desired->disks[i]))
+            continue;
+        for (uint32_t k = 0; k < v->disk_count; k++) {
+            const struct node_desired_place *const was = &v->places[k];
+            if (uuid_equal(v->disks[k], desired->disks[i]) &&
+                (!uuid_equal(was->node, now->node) || (was->addr.port == 0 && now->addr.port != 0)))
+                return true;
+        }
+    }
+    return false;
+}
+
 /* Takes the lists over, or leaves the old ones as they are. */
 static struct status MUST_CHECK volume_take_lists(struct node_volume *v,
                                                   const struct node_desired *desired,
@@ -592,6 +696,15 @@ static struct status MUST_CHECK volume_take_lists(struct node_volume *v,
             places[i] = desired->places[i];
     }
     fill_placement(placement, wanted);
+    const struct status st = volume_take_links(v, places, placement, desired->disk_count, wanted);
+    if (!status_ok(st)) {
+        free(hosts);
+        free(disks);
+        free(places);
+        free(placement);
+        return st;
+    }
+    v->reopen |= v->sm.now != VOL_IDLE && volume_has_moved(v, desired);
     volume_free_wish(v);
     v->hosts = hosts;
     v->host_count = host_count;
@@ -638,6 +751,13 @@ struct status node_volume_want(struct node_volume *v, const struct node_desired 
     return st;
 }
 
+void node_volume_fence(struct node_volume *v)
+{
+    v->wanted = false;
+    if (v->desc.replicas > 1 && is_served(v))
+        volume_fence(v->volume);
+}
+
 void node_volume_drop(struct node_volume *v)
 {
     v->wanted = false;
@@ -666,14 +786,49 @@ struct node_disk_name node_volume_disk_name(const struct node_volume *v, struct 
     return name;
 }
 
+bool node_volume_reaches(const struct node_volume *v, uint32_t disk)
+{
+    const struct link *const link = v->links.of_disk[disk];
+
+    return node_find_disk(v->node, v->disks[disk]) != NULL || (link != NULL && link_is_up(link));
+}
+
+/* ---- Disks that come ---- */
+
+/* Tells the engine; one that is busy is told of all its disks later. */
+static void volume_tell(struct node_volume *v, uint32_t disk)
+{
+    const struct node_disk_name name = node_volume_disk_name(v, v->disks[disk]);
+    const struct volume_disk d = volume_disk_of(v, disk, name.s);
+
+    if (d.store == NULL)
+        return;
+    const struct status st = volume_leg_returned(v->volume, &d);
+    if (status_is(st, STATUS_BUSY))
+        io_timer_arm(&v->tell, v->node->home, reactor_now_ns(v->node->home) + NODE_VOLUME_TELL_NS);
+}
+
+static void volume_on_tell(struct io_timer *timer)
+{
+    struct node_volume *v = CONTAINER_OF(timer, struct node_volume, tell);
+
+    for (uint32_t i = 0; i < v->disk_count && is_served(v); i++)
+        volume_tell(v, i);
+}
+
 void node_volume_disk_came(struct node_volume *v, struct uuid disk)
 {
-    if (v->sm.now == VOL_IDLE || v->sm.now == VOL_EPOCH || !node_volume_uses(v, disk))
+    if (v->sm.now == VOL_IDLE || v->sm.now == VOL_LINKS || v->sm.now == VOL_EPOCH ||
+        !node_volume_uses(v, disk))
         return;
-    if (v->desc.replicas > 1 && is_served(v))
-        return; /* It is out of sync by now: opening anew would gain nothing. */
-    v->reopen = true;
-    volume_step(v);
+    if (v->desc.replicas == 1 || !is_served(v)) {
+        v->reopen = true;
+        volume_step(v);
+        return;
+    }
+    for (uint32_t i = 0; i < v->disk_count; i++)
+        if (uuid_equal(v->disks[i], disk))
+            volume_tell(v, i);
 }
 
 /* The disks that the engine has a problem with; returns how many. */

@@ -10,6 +10,7 @@
 #include "base/sm.h"
 #include "node/node.h"
 #include "node/volume_group.h"
+#include "node/volume_links.h"
 #include "nvme/limits.h"
 #include "nvme/target.h"
 #include "volume/volume.h"
@@ -17,6 +18,12 @@
 /* After a failure it is tried again: after 1 s, then twice as long, up to 5 s. */
 #define NODE_VOLUME_RETRY_MIN_NS NS_PER_S
 #define NODE_VOLUME_RETRY_MAX_NS (5 * NS_PER_S)
+
+/* Before it is opened, links to other nodes are waited for so long: they may be starting, too. */
+#define NODE_VOLUME_LINKS_NS (2 * NS_PER_S)
+
+/* An engine that was told of a disk and was busy is told again after this. */
+#define NODE_VOLUME_TELL_NS (100 * NS_PER_MS)
 
 /* Connected hosts that a report names; more are left out of it. */
 #define NODE_VOLUME_HOSTS_MAX 16
@@ -44,6 +51,7 @@ struct node_volume {
     uint32_t disk_count;
     struct volume_placement *placement;
     uint32_t shard_count;
+    struct volume_links links;
 
     /* What is. */
     struct volume_group *group; /* Of several replicas; made when it is first needed. */
@@ -57,6 +65,7 @@ struct node_volume {
     struct node_volume_disk problems[NODE_VOLUME_PROBLEMS_MAX]; /* Likewise. */
     struct io_timer retry;
     uint64_t retry_ns;
+    struct io_timer tell; /* The engine of disks that have come. */
 };
 
 /* Adds a volume that is not wanted yet.  NULL if memory is short. */
@@ -75,8 +84,15 @@ void node_volume_drop(struct node_volume *v);
 /* Whether a shard of it lies on the disk, as far as is wanted. */
 bool node_volume_uses(const struct node_volume *v, struct uuid disk);
 
-/* A disk has come: if the volume was opened without it, it is opened anew. */
+/* A disk has come: an engine of several replicas is told of it, and resyncs it; that of one is
+ * opened anew if it was opened without it. */
 void node_volume_disk_came(struct node_volume *v, struct uuid disk);
+
+/* Whether a disk of v->disks is here, or the node that has it can be reached. */
+bool node_volume_reaches(const struct node_volume *v, uint32_t disk);
+
+/* It is not wanted any more, and whatever waits for its replicas ends. */
+void node_volume_fence(struct node_volume *v);
 
 /* The name of one of its disks, or its UUID if nobody has said. */
 struct node_disk_name {

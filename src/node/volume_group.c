@@ -77,13 +77,14 @@ struct status volume_group_for_deletion(struct volume_group *g)
 
 /* ---- 7.0 ---- */
 
-/* The disks of the volume that are here, as if they had answered already. */
-static struct group_sessions sessions_here(const struct node_volume *v, struct group_session *items)
+/* The disks of the volume that can be reached, as if they had answered already. */
+static struct group_sessions sessions_in_reach(const struct node_volume *v,
+                                               struct group_session *items)
 {
     uint32_t count = 0;
 
     for (uint32_t i = 0; i < v->disk_count && count < GROUP_DISKS_MAX; i++)
-        if (node_find_disk(v->node, v->disks[i]) != NULL)
+        if (node_volume_reaches(v, i))
             items[count++] = (struct group_session) { .disk = v->disks[i] };
     return (struct group_sessions) { items, count };
 }
@@ -94,11 +95,11 @@ static bool reaches_enough(const struct volume_group *g, char why[NODE_REASON_BY
     const struct node_volume *v = g->volume;
     const unsigned wanted = group_members_min(v->desc.min_in_sync);
     struct group_session items[GROUP_DISKS_MAX];
-    const struct group_sessions here = sessions_here(v, items);
+    const struct group_sessions in_reach = sessions_in_reach(v, items);
 
     for (uint32_t n = 0; n < g->record.copyset_count; n++) {
         const unsigned members = group_members(&g->record, n);
-        const unsigned reached = group_reached(&g->record, n, &here);
+        const unsigned reached = group_reached(&g->record, n, &in_reach);
         const unsigned missing = members & ~reached;
         const unsigned have = (unsigned)__builtin_popcount(reached);
         if (have >= wanted)
@@ -252,7 +253,14 @@ static void group_commit(void *ctx, const struct group *was, const struct group 
     node->ops->group_commit(node->ctx, &g->commit, was, now);
 }
 
-const struct volume_meta_ops volume_group_meta_ops = { .commit = group_commit };
+static void group_fenced(void *ctx)
+{
+    const struct volume_group *g = ctx;
+
+    node_volume_on_fenced(g->volume);
+}
+
+const struct volume_meta_ops volume_group_meta_ops = { group_commit, group_fenced };
 
 /* ---- 7.4 ---- */
 

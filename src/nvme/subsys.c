@@ -180,6 +180,16 @@ static bool hosts_are(const struct nvme_subsys *subsys, const char *const *hosts
     return true;
 }
 
+static void kill_who_is_not_allowed(struct nvme_subsys *subsys)
+{
+    LIST_FOR_EACH (node, &subsys->ctrls) {
+        struct nvme_ctrl *ctrl = CONTAINER_OF(node, struct nvme_ctrl, link);
+
+        if (!subsys_allows(subsys, ctrl->host_nqn.s))
+            ctrl_kill(ctrl, "its host is not allowed any more");
+    }
+}
+
 struct status nvme_subsys_set_hosts(struct nvme_subsys *subsys, const char *const *hosts,
                                     unsigned host_count)
 {
@@ -193,15 +203,16 @@ struct status nvme_subsys_set_hosts(struct nvme_subsys *subsys, const char *cons
     const unsigned old_count = subsys->host_count;
     subsys->hosts = copy;
     subsys->host_count = host_count;
-    LIST_FOR_EACH (node, &subsys->ctrls) {
-        struct nvme_ctrl *ctrl = CONTAINER_OF(node, struct nvme_ctrl, link);
-
-        if (!subsys_allows(subsys, ctrl->host_nqn.s))
-            ctrl_kill(ctrl, "its host is not allowed any more");
-    }
+    kill_who_is_not_allowed(subsys);
     discovery_hosts_changed(subsys, old, old_count);
     free(old);
     return STATUS(OK);
+}
+
+void nvme_subsys_hosts_changed(struct nvme_subsys *subsys)
+{
+    assert(reactor_is_current(subsys->target->home) && subsys_is_vendor(subsys));
+    kill_who_is_not_allowed(subsys);
 }
 
 void nvme_subsys_ns_changed(struct nvme_subsys *subsys)

@@ -100,6 +100,9 @@ struct status nvme_subsys_add(struct nvme_target *target, const struct nvme_subs
 struct status nvme_subsys_set_hosts(struct nvme_subsys *subsys, const char *const *hosts,
                                     unsigned host_count) MUST_CHECK;
 
+/* Of a vendor: it allows other hosts than before; connected ones that it does not are dropped. */
+void nvme_subsys_hosts_changed(struct nvme_subsys *subsys);
+
 /* Of a volume: tells the hosts that the namespace has changed (its size).  Takes its new size over.
  */
 void nvme_subsys_ns_changed(struct nvme_subsys *subsys);

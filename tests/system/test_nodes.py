@@ -15,21 +15,13 @@ NODES = 3
 
 @pytest.fixture
 def server(tmp_path):
-    port = free_ports()
+    port = trilith.free_ports(NODES)
     server = trilith.Server(tmp_path / "data", "--nodes", NODES, "--disks", 1, "--disk-size",
                             "256M", "--reactors", 1, port=port)
     server.start()
     yield server
     if server.running():
         server.stop()
-
-
-def free_ports():
-    """The first of as many ports in a row as there are nodes."""
-    while True:
-        port = trilith.free_port()
-        if port + NODES < 32768:
-            return port
 
 
 def run_of(server, name):
@@ -157,7 +149,7 @@ def test_what_is_refused(server, tmp_path):
 
 @pytest.fixture
 def in_zones(tmp_path):
-    port = free_ports()
+    port = trilith.free_ports(NODES)
     server = trilith.Server(tmp_path / "data", "--nodes", NODES, "--zones", NODES, "--disks", 1,
                             "--disk-size", "256M", "--reactors", 1, port=port)
     server.start()

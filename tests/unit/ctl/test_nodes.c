@@ -98,6 +98,38 @@ static void watch(void **state)
     rpc_sim_call_fini(&create);
 }
 
+/* A node is told which nodes there are, and told again when one joins. */
+static void members(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_node one, two;
+    struct rpc_sim_call call;
+
+    node_init(&one, 1, 0, 0);
+    node_init(&two, 2, 0, 0);
+    (void)node_join(f, &one);
+    watch_start(f, &one, 0, &call);
+    const Trilith__V1__WatchNodeResponse *part = watched(&call);
+    assert_int_equal(part->n_members, 1);
+    const uint64_t revision = part->revision;
+    rpc_sim_call_fini(&call);
+    watch_start(f, &one, revision, &call);
+    assert_false(call.ended);
+    (void)node_join(f, &two);
+    part = watched(&call);
+    assert_int_equal(part->n_members, 2);
+    for (size_t i = 0; i < 2; i++)
+        assert_true(part->members[i].data[1] == one.uuid.b[1] ||
+                    part->members[i].data[1] == two.uuid.b[1]);
+    const uint64_t told = part->revision;
+    rpc_sim_call_fini(&call);
+    watch_start(f, &one, told, &call);
+    (void)node_join(f, &two); /* It is where it was. */
+    assert_false(call.ended);
+    rpc_sim_cancel(&f->sim, &call);
+    rpc_sim_call_fini(&call);
+}
+
 /* A watch that nothing happens to ends with the known revision; a newer one ends an older. */
 static void watch_ends(void **state)
 {
@@ -306,8 +338,9 @@ static void checksum_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(indexes), TEST(strangers),       TEST(watch), TEST(watch_ends),  TEST(unknown_node),
-        TEST(epochs),  TEST(status_in_words), TEST(disks), TEST(io_features), TEST(checksum_memory),
+        TEST(indexes),    TEST(strangers),    TEST(watch),           TEST(members),
+        TEST(watch_ends), TEST(unknown_node), TEST(epochs),          TEST(status_in_words),
+        TEST(disks),      TEST(io_features),  TEST(checksum_memory),
     };
     return cmocka_run_group_tests_name("nodes", tests, NULL, NULL);
 }

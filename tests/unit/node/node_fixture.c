@@ -104,9 +104,8 @@ static void log_sink(struct log *log, enum log_level level, const char *line)
         snprintf(f->last_log, sizeof f->last_log, "%s", line);
 }
 
-static void set_up_world(struct fixture *f)
+static void set_up_machine(struct fixture *f, const char *name)
 {
-    const struct sim_config config = { .seed = 1 };
     const struct sim_disk_config disk = {
         .bytes = DISK_BYTES,
         .align_bytes = 4096,
@@ -115,26 +114,41 @@ static void set_up_world(struct fixture *f)
         .volatile_cache = true,
     };
 
-    f->world = sim_world_create(&config);
-    f->machine = sim_machine_create(f->world, "node-1");
+    f->machine = sim_machine_create(f->world, name);
     for (unsigned i = 0; i < DISKS; i++) {
         snprintf(f->paths[i], sizeof f->paths[i], "/disk-%u", i + 1);
         f->disks[i] = sim_disk_create(f->machine, f->paths[i], &disk);
         f->disk_configs[i].open = open_disk;
         f->disk_configs[i].ctx = f->paths[i];
-        snprintf(f->disk_configs[i].name, sizeof f->disk_configs[i].name, "node-1/disk-%u", i + 1);
+        snprintf(f->disk_configs[i].name, sizeof f->disk_configs[i].name, "%s/disk-%u", name,
+                 i + 1);
         snprintf(f->disk_configs[i].path, sizeof f->disk_configs[i].path, "%s", f->paths[i]);
     }
     f->log = (struct log) { .level = LOG_LEVEL_INFO, .sink = log_sink, .ctx = f };
     memset(f->membership.cluster.b, 0xc1, 16);
     snprintf(f->membership.cluster_name, sizeof f->membership.cluster_name, "test");
     f->membership.node_index = 1;
+    f->port = 4420;
 }
 
 struct fixture *fixture_create(void)
 {
+    const struct sim_config config = { .seed = 1 };
     struct fixture *f = calloc(1, sizeof *f);
-    set_up_world(f);
+
+    f->world = sim_world_create(&config);
+    f->owns_world = true;
+    set_up_machine(f, "node-1");
+    return f;
+}
+
+struct fixture *fixture_create_beside(const struct fixture *first)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+
+    f->world = first->world;
+    set_up_machine(f, "node-2");
+    f->membership.node_index = 2;
     return f;
 }
 
@@ -148,7 +162,7 @@ static void program_main(struct sim_process *p, void *ctx)
     f->config = (struct node_config) {
         .reactors = f->reactors,
         .reactor_count = 2,
-        .listen = sim_machine_addr(f->machine, 4420),
+        .listen = sim_machine_addr(f->machine, f->port),
         .buffer_bytes = 8 * M,
         .commands_max = 32,
         .disks = f->disk_configs,
@@ -244,7 +258,8 @@ void stop(struct fixture *f)
 
 void fixture_destroy(struct fixture *f)
 {
-    sim_world_destroy(f->world);
+    if (f->owns_world)
+        sim_world_destroy(f->world);
     free(f);
 }
 

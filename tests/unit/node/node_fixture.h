@@ -37,6 +37,7 @@
 
 struct fixture {
     struct sim_world *world;
+    bool owns_world;
     struct sim_machine *machine;
     struct sim_disk *disks[DISKS];
     struct sim_process *process;
@@ -45,6 +46,7 @@ struct fixture {
     char last_log[LOG_LINE_BYTES];
 
     struct node *node;
+    uint16_t port;
     struct node_stores_config stores;
     unsigned later_disks; /* Of DISKS, that it does not begin with. */
     bool is_changed;      /* node_add_disk() or node_remove_disk() has ended. */
@@ -73,6 +75,8 @@ struct fixture {
 };
 
 struct fixture *fixture_create(void);
+/* Another machine with a node in the same world; it is destroyed first. */
+struct fixture *fixture_create_beside(const struct fixture *first);
 void fixture_destroy(struct fixture *f);
 
 /* Starts the node's process; start() waits until the node has opened as well. */

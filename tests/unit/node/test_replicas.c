@@ -92,6 +92,37 @@ static void one_disk_may_be_missing(void **state)
     end(f);
 }
 
+static void on_added(void *ctx, const char *problem)
+{
+    assert_string_equal(problem, "");
+    ((struct fixture *)ctx)->is_changed = true;
+}
+
+static void add_last(struct fixture *f)
+{
+    node_add_disk(f->node, &f->disk_configs[DISKS - 1], on_added, f);
+}
+
+/* The engine that serves is told of a disk that comes, and brings it up to date. */
+static void a_disk_that_comes_is_resynced(void **state)
+{
+    (void)state;
+    struct fixture *f = begin();
+    at_home(f, apply);
+    wait_for_volumes(f, 1, NODE_VOLUME_READY);
+    restart(f, 1);
+    wait_for_volumes(f, 1, NODE_VOLUME_READY);
+    assert_int_equal(out_of_sync(f), DISKS);
+    at_home(f, add_last);
+    sim_world_run(f->world, 2 * NS_PER_S);
+    assert_true(f->is_changed);
+    assert_int_equal(out_of_sync(f), 0);
+    assert_true(volumes_are(f, 1, NODE_VOLUME_READY));
+    assert_int_equal(f->group.epoch, 2);
+    assert_int_equal(f->report.volumes[0].disk_count, 0);
+    end(f);
+}
+
 /* 7.0: with too few no epoch is taken, which would only stop whoever can serve it. */
 static void without_enough_members_no_epoch_is_taken(void **state)
 {
@@ -285,6 +316,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_is_opened_with_its_group),
         cmocka_unit_test(one_disk_may_be_missing),
+        cmocka_unit_test(a_disk_that_comes_is_resynced),
         cmocka_unit_test(without_enough_members_no_epoch_is_taken),
         cmocka_unit_test(who_may_have_everything_is_waited_for),
         cmocka_unit_test(a_conflict_ends_the_engine),

@@ -192,12 +192,6 @@ static enum status_code write_zeros(struct host *h)
 
 /* ---- Tests ---- */
 
-static bool allows(void *ctx, struct uuid who)
-{
-    (void)ctx;
-    return uuid_equal(who, engine);
-}
-
 static void on_changed_disk(void *ctx, const char *problem)
 {
     struct fixture *f = ctx;
@@ -231,9 +225,11 @@ static struct fixture *fixture_with_stores(void)
         .served = true,
         .node = node,
         .leases = { LEASE_NS, LEASE_WAIT_NS },
-        .allows = allows,
     };
     start(f);
+    f->desired.members = &engine;
+    f->desired.member_count = 1;
+    at_home(f, apply);
     at_home(f, get_report);
     for (uint32_t i = 0; i < f->report.disk_count; i++)
         f->disk_uuids[i] = f->report.disks[i].uuid;
@@ -283,6 +279,27 @@ static void disks_come_and_go_for_them_too(void **state)
     fixture_destroy(f);
 }
 
+/* Nodes that the controller does not name are refused, and dropped when it names them no more. */
+static void engines_of_the_cluster_alone(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_with_stores();
+    struct host h;
+
+    host_start(&h, f);
+    assert_true(h.ready);
+    host_open_queue(&h);
+    f->desired.members = &node;
+    at_home(f, apply);
+    wait_until(f, &h.queue_ended);
+    host_end(&h);
+    host_start(&h, f);
+    assert_false(h.ready);
+    host_end(&h);
+    stop(f);
+    fixture_destroy(f);
+}
+
 static void without_being_told_a_node_serves_no_stores(void **state)
 {
     (void)state;
@@ -303,6 +320,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(engines_of_other_nodes_reach_every_disk),
         cmocka_unit_test(disks_come_and_go_for_them_too),
+        cmocka_unit_test(engines_of_the_cluster_alone),
         cmocka_unit_test(without_being_told_a_node_serves_no_stores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
