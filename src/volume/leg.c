@@ -144,6 +144,11 @@ bool leg_is_up(const struct leg *leg)
     return leg->remote != NULL ? leg->remote->up && !leg->remote->changed : leg->session != NULL;
 }
 
+bool leg_has_changed(const struct leg *leg)
+{
+    return leg->remote != NULL && leg->remote->up && leg->remote->changed;
+}
+
 void leg_keep(struct leg *leg, bool keeps)
 {
     if (leg->remote != NULL)

@@ -143,6 +143,9 @@ bool leg_is_there(const struct leg *leg);
 /* Whether its session is up now, with the incarnation that it had. */
 bool leg_is_up(const struct leg *leg);
 
+/* Whether its session is up, but with another incarnation than it had; on home. */
+bool leg_has_changed(const struct leg *leg);
+
 /*
  * Keeps a new description of the volume: done with how that went, in leg->outcome.  The leg is up.
  */

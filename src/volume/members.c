@@ -465,6 +465,37 @@ void members_change(struct volume *v, void (*then)(struct volume *v))
     m->meta->commit(m->meta_ctx, m->group, m->next, on_committed, v);
 }
 
+/* 7.0: whether another engine would serve: as far as this one can tell. */
+static bool reaches_enough(const struct volume *v, struct group_session *items)
+{
+    struct group_sessions up = { items, 0 };
+
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        const struct leg_call *const call = v->calls[i];
+        if (leg_is_up(&call->leg) || leg_has_changed(&call->leg))
+            items[up.count++] = (struct group_session) { .disk = call->uuid };
+    }
+    const int needed = (int)group_members_min(v->desc.min_in_sync);
+    for (uint32_t n = 0; n < v->members.group->copyset_count; n++) {
+        if (__builtin_popcount(group_reached(v->members.group, n, &up)) < needed)
+            return false;
+    }
+    return true;
+}
+
+/* 4.4: a member is there, may have lost what it had, and is needed: the next engine settles it. */
+static bool begin_anew(struct volume *v, struct leg_call *call, struct group_session *items)
+{
+    if (!leg_has_changed(&call->leg) || !reaches_enough(v, items))
+        return false;
+    log_warning(v->log,
+                "volume '%s': disk '%s' has lost its power, and too few would be left without it: "
+                "the volume is opened anew",
+                v->desc.name, call->disk);
+    members_fence(v);
+    return true;
+}
+
 /* 6.1, 6.3: excludes a disk if the others are enough.  False: it stays, and writes wait. */
 static bool exclude(struct volume *v, struct leg_call *call, struct group_session *items)
 {
@@ -480,6 +511,8 @@ static bool exclude(struct volume *v, struct leg_call *call, struct group_sessio
     const struct status st = group_exclude(m->group, &view, call->uuid, m->next, &reason);
 
     if (!status_ok(st)) {
+        if (begin_anew(v, call, items))
+            return true;
         if (!call->members.told)
             log_warning(v->log, "volume '%s': writes wait for disk '%s' (%s): %s", v->desc.name,
                         call->disk, status_text(call->members.why), reason.s);
@@ -652,8 +685,12 @@ static void leg_on_back(struct leg *leg)
     struct leg_call *const call = call_of(leg);
     struct members *const m = &call->volume->members;
 
-    if (atomic_load(&leg->incarnation_now) != leg->incarnation || m->leaving == call)
+    if (m->leaving == call)
         return;
+    if (leg_has_changed(leg)) {
+        members_go_on(call->volume);
+        return;
+    }
     call->members.told = false;
     if (call->members.suspect) /* Otherwise a report may be on its way. */
         forget_report(call);

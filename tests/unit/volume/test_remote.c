@@ -394,6 +394,55 @@ static void another_incarnation_is_excluded(void **state)
     }
 }
 
+/* And where it cannot be excluded, the next engine settles it: this one ends, whatever it does. */
+static void another_incarnation_that_is_needed_ends_the_engine(void **state)
+{
+    (void)state;
+    for (unsigned was_away = 0; was_away < 2; was_away++) {
+        struct world *const c = world_opened(true, 3);
+        struct task t = { 0 }, after = { 0 };
+
+        assert_int_equal(write_one(c, 0, 0, 4096, 1).code, STATUS_OK);
+        pw_block(c->w, 0, was_away > 0); /* It is reported, and waited for. */
+        paint(c, 0, 4096, 2);
+        if (was_away > 0)
+            begin(c, &t, 0, 0, NVME_NS_WRITE, 0, 4096);
+        pw_run(c->w, 10 * NS_PER_S);
+        assert_int_equal(t.busy, was_away > 0);
+        fake_peer_lose_power(peer(c, 0));
+        pw_cut(c->w, 0);
+        pw_block(c->w, 0, false);
+        pw_run(c->w, 3 * NS_PER_S);
+        if (was_away > 0)
+            assert_int_equal(finish(c, &t, SOON_NS).code, STATUS_FENCED);
+        begin(c, &after, 0, 0, NVME_NS_WRITE, 0, 4096);
+        assert_int_equal(finish(c, &after, SOON_NS).code, STATUS_FENCED);
+        assert_int_equal(c->meta.commits, 0);
+        world_destroy(c);
+    }
+}
+
+/* While too few are there for another engine, too, this one goes on waiting. */
+static void another_engine_would_not_serve_either(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(true, 3);
+    struct task t = { 0 };
+
+    assert_int_equal(write_one(c, 0, 0, 4096, 1).code, STATUS_OK);
+    pw_block(c->w, 1, true);
+    pw_cut(c->w, 1);
+    fake_peer_lose_power(peer(c, 0));
+    pw_cut(c->w, 0);
+    paint(c, 0, 4096, 2);
+    begin(c, &t, 0, 0, NVME_NS_WRITE, 0, 4096);
+    pw_run(c->w, 10 * NS_PER_S);
+    assert_true(t.busy);
+    pw_block(c->w, 1, false);
+    assert_int_equal(finish(c, &t, 3 * NS_PER_S).code, STATUS_FENCED);
+    world_destroy(c);
+}
+
 /* R6: and nothing is read from it, from the moment that it has changed. */
 static void another_incarnation_is_not_read(void **state)
 {
@@ -831,6 +880,8 @@ int main(void)
         cmocka_unit_test(what_has_no_answer_is_sent_again),
         cmocka_unit_test(a_store_that_was_restarted_gets_another_session),
         cmocka_unit_test(another_incarnation_is_excluded),
+        cmocka_unit_test(another_incarnation_that_is_needed_ends_the_engine),
+        cmocka_unit_test(another_engine_would_not_serve_either),
         cmocka_unit_test(another_incarnation_is_not_read),
         cmocka_unit_test(a_wrong_crc_is_not_handed_on),
         cmocka_unit_test(who_is_away_is_excluded),
