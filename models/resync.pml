@@ -582,16 +582,22 @@ proctype store(byte s)
 #endif
        }
 
-    /* A disk that is out of sync is replaced by an empty one (11.2). */
+    /* 9.13, 11.2  Another disk, empty, gets the slot of one that is out of sync. */
     :: d_step {
-        replaced < REPLACED && !HAS(rec_set, s) && (rs == AWAY || x != s) ->
+        replaced < REPLACED && !HAS(rec_set, s) &&
+#ifndef BUG_REPLACED_IN_RESYNC
+        (rs == AWAY || x != s) &&
+#endif
+        true ->
         replaced++;
         printf("store %d: is empty\n", s);
         st[s].mem = 0;
         st[s].medium = 0;
         st[s].list = 0;
         st[s].inc = 0;
+#ifndef BUG_REPLACED_UNMARKED
         st[s].blank = 1
+#endif
        }
     od
 }
