@@ -289,24 +289,42 @@ struct status group_reclaim(const struct group *was, uint32_t copyset, unsigned 
     return STATUS(OK);
 }
 
-struct status group_replace(const struct group *was, uint32_t copyset, unsigned slot,
-                            struct uuid disk, uint64_t now_unix_ms, struct group *out_group,
-                            struct group_reason *reason)
+static struct status MUST_CHECK check_replacement(const struct group *g,
+                                                  const struct group_replacement *r,
+                                                  struct group_reason *reason)
 {
     unsigned other;
 
+    if (r->copyset >= g->copyset_count || r->slot >= GROUP_SLOTS || uuid_is_nil(r->disk))
+        return refuse(reason, STATUS(INVALID), "copyset %u has no slot %u", r->copyset, r->slot);
+    if (HAS(group_members(g, r->copyset), r->slot))
+        return refuse(reason, STATUS(INVALID), "copyset %u: slot %u is a member", r->copyset,
+                      r->slot);
+    if (group_find(g, r->copyset, r->disk, &other))
+        return refuse(reason, STATUS(INVALID), "copyset %u: disk %s has a slot already", r->copyset,
+                      uuid_format(r->disk).s);
+    return STATUS(OK);
+}
+
+struct status group_replace(const struct group *was, const struct group_replacement *items,
+                            uint32_t count, uint64_t now_unix_ms, struct group *out_group,
+                            struct group_reason *reason)
+{
     TRY(check_sequence(was, reason));
-    if (copyset >= was->copyset_count || slot >= GROUP_SLOTS || uuid_is_nil(disk))
-        return refuse(reason, STATUS(INVALID), "copyset %u has no slot %u", copyset, slot);
-    if (HAS(group_members(was, copyset), slot))
-        return refuse(reason, STATUS(INVALID), "copyset %u: slot %u is a member", copyset, slot);
-    if (group_find(was, copyset, disk, &other))
-        return refuse(reason, STATUS(INVALID), "copyset %u: disk %s has a slot already", copyset,
-                      uuid_format(disk).s);
+    for (uint32_t i = 0; i < count; i++) {
+        TRY(check_replacement(was, &items[i], reason));
+        for (uint32_t k = 0; k < i; k++)
+            if (items[k].copyset == items[i].copyset)
+                return refuse(reason, STATUS(INVALID), "copyset %u: two slots at once",
+                              items[i].copyset);
+    }
     *out_group = *was;
-    out_group->copysets[copyset].slots[slot] = (struct group_slot) {
-        .state = GROUP_SLOT_OUT, .disk = disk, .since_unix_ms = now_unix_ms, .whole = true
-    };
+    for (uint32_t i = 0; i < count; i++)
+        out_group->copysets[items[i].copyset].slots[items[i].slot] =
+            (struct group_slot) { .state = GROUP_SLOT_OUT,
+                                  .disk = items[i].disk,
+                                  .since_unix_ms = now_unix_ms,
+                                  .whole = true };
     finish(out_group);
     return STATUS(OK);
 }

@@ -76,9 +76,19 @@ struct status group_admit(const struct group *was, const struct group_view *view
 struct status group_reclaim(const struct group *was, uint32_t copyset, unsigned slot,
                             struct group *out_group, struct group_reason *reason) MUST_CHECK;
 
-/* 9, 11.2  Another disk, empty, in a slot that is out or unused: all is to be copied to it. */
-struct status group_replace(const struct group *was, uint32_t copyset, unsigned slot,
-                            struct uuid disk, uint64_t now_unix_ms, struct group *out_group,
+/* 9.13, 11.2  Another disk in a slot. */
+struct group_replacement {
+    uint32_t copyset;
+    unsigned slot;
+    struct uuid disk;
+};
+
+/*
+ * The disks, empty, get slots that are out or unused, one of a copyset: all is to be copied to
+ * them.  One step, however many they are.
+ */
+struct status group_replace(const struct group *was, const struct group_replacement *items,
+                            uint32_t count, uint64_t now_unix_ms, struct group *out_group,
                             struct group_reason *reason) MUST_CHECK;
 
 /* 11.4  A replica that is out leaves the record: another one has taken its place. */

@@ -59,7 +59,7 @@ static void spread_deliver(struct io_msg *msg)
     reactor_post(s->volume->home, msg);
 }
 
-static void grow_spread(struct volume *v)
+void grow_spread(struct volume *v)
 {
     sm_move(&v->sm, VOL_SPREADING);
     volume_round_begin(v, v->slice_count);
@@ -74,6 +74,10 @@ void grow_on_spread(struct volume *v)
     volume_map_destroy(v->map);
     v->map = v->next_map;
     v->desc = v->next_desc;
+    if (v->on_grown == NULL) {
+        replace_on_spread(v);
+        return;
+    }
     for (uint32_t i = 0; i < v->call_count; i++) {
         if (v->calls[i]->is_new)
             leg_keep(&v->calls[i]->leg, true);
@@ -125,6 +129,20 @@ static void grow_on_recorded(struct volume *v)
         grow_spread(v);
 }
 
+/* Disks that were members nowhere, and are of the new copysets, are waited for from now on. */
+static void take_members(struct volume *v)
+{
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        struct leg_call *const call = v->calls[i];
+        if (group_has_member(v->members.group, call->uuid) ||
+            !group_has_member(v->next_group, call->uuid))
+            continue;
+        members_flush_needs(&call->leg);
+        if (!call->is_new)
+            leg_keep(&call->leg, true);
+    }
+}
+
 static void grow_record(struct volume *v)
 {
     struct members *const m = &v->members;
@@ -141,6 +159,7 @@ static void grow_record(struct volume *v)
         return;
     }
     sm_move(&v->sm, VOL_RECORDING);
+    take_members(v);
     *m->group = *v->next_group;
     members_change(v, grow_on_recorded);
 }
@@ -150,6 +169,8 @@ static void grow_record(struct volume *v)
 /* A disk that is not there, or whose session was not opened, hears of it when it is. */
 static bool grow_takes(const struct leg_call *call)
 {
+    if (call->retired)
+        return false;
     return leg_is_up(&call->leg) || (call->is_new && leg_has_store(&call->leg));
 }
 
@@ -221,11 +242,11 @@ struct status volume_grow(struct volume *v, const struct volume_config *config,
                           void (*done)(void *ctx, struct status status), void *ctx)
 {
     assert(reactor_is_current(v->home));
-    assert(v->sm.now == VOL_READY);
     assert(v->on_grown == NULL);
 
     if (v->openings > 0)
         return STATUS(BUSY); /* A disk that is there again hears of the old description. */
+    assert(v->sm.now == VOL_READY);
     if (!store_volume_is_valid(&config->volume) ||
         (!store_volume_extends(&config->volume, &v->desc) && !MUTATION(V1_GROWTH_WIDENS)))
         return STATUS(INVALID);
@@ -240,8 +261,10 @@ struct status volume_grow(struct volume *v, const struct volume_config *config,
     v->next_desc = config->volume;
     v->on_grown = done;
     v->grow_ctx = ctx;
-    for (uint32_t i = 0; i < v->call_count; i++)
+    for (uint32_t i = 0; i < v->call_count; i++) {
         v->calls[i]->outcome = STATUS(OK);
+        v->calls[i]->opened |= v->calls[i]->is_new && leg_has_store(&v->calls[i]->leg);
+    }
     sm_move(&v->sm, VOL_DESCRIBING);
     volume_round_legs(v, grow_takes, grow_deliver);
     return STATUS(OK);

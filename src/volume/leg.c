@@ -8,6 +8,7 @@
 
 static void leg_deliver(struct io_msg *msg);
 static void leg_on_clean(struct io_task *task);
+static void leg_on_gone(struct io_task *task);
 static void leg_on_store(struct store_io *store_io);
 static void leg_return(struct io_msg *msg);
 
@@ -25,6 +26,8 @@ void leg_init(struct leg *leg, struct store *store, struct reactor *reactor, boo
 
 static void leg_note_use(struct leg *leg)
 {
+    if (leg->session == NULL)
+        return; /* It was closed meanwhile (replace.h). */
     atomic_store_explicit(&leg->used_bytes, store_session_used_bytes(leg->session),
                           memory_order_relaxed);
 }
@@ -241,6 +244,11 @@ static void leg_deliver(struct io_msg *msg)
     struct leg *leg = io->leg;
     const bool clean = leg->written == leg->flushed || MUTATION(S1_FLUSH_CLEAN_LEG);
 
+    if (leg->session == NULL) { /* It was closed on the command's way: replace.h. */
+        io_task_init(&io->task, leg_on_gone);
+        reactor_defer(leg->reactor, &io->task);
+        return;
+    }
     leg_settle_loss(leg);
     if (io->store.opcode == STORE_OP_FLUSH && clean) {
         io_task_init(&io->task, leg_on_clean);
@@ -276,6 +284,14 @@ static void leg_on_clean(struct io_task *task)
     struct leg_io *io = CONTAINER_OF(task, struct leg_io, task);
 
     io->status = STATUS(OK);
+    leg_finish(io);
+}
+
+static void leg_on_gone(struct io_task *task)
+{
+    struct leg_io *io = CONTAINER_OF(task, struct leg_io, task);
+
+    io->status = STATUS(UNAVAILABLE);
     leg_finish(io);
 }
 

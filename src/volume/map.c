@@ -52,8 +52,16 @@ static struct status MUST_CHECK renew_leg(struct leg_call *call, const struct vo
     return init_leg(call, disk);
 }
 
-static struct status MUST_CHECK find_leg(struct volume *v, const struct volume_disk *disk,
-                                         uint32_t *out_index)
+struct status volume_map_renew(struct leg_call *call, const struct volume_disk *disk)
+{
+    assert(!call->opening);
+    leg_fini(&call->leg);
+    call->opened = false;
+    call->retired = false;
+    return init_leg(call, disk);
+}
+
+struct status volume_map_leg(struct volume *v, const struct volume_disk *disk, uint32_t *out_index)
 {
     for (uint32_t i = 0; i < v->call_count; i++) {
         if (!uuid_equal(v->calls[i]->uuid, disk->uuid))
@@ -72,9 +80,21 @@ static const struct group *group_of(const struct volume *v)
     return v->next_group != NULL ? v->next_group : v->members.group;
 }
 
-/* The number of a tuple of disks in the group's record; a volume of one replica has none. */
+/* Whether the legs are those of the copyset's disks. */
+static bool has_disks(const struct volume *v, const struct group_copyset *c, const uint32_t *leg)
+{
+    for (uint32_t slot = 0; slot < v->desc.replicas; slot++)
+        if (!uuid_equal(c->slots[slot].disk, v->calls[leg[slot]]->uuid))
+            return false;
+    return true;
+}
+
+/*
+ * The number of a tuple of disks in the group's record, wanted if that is not 0: one more than it;
+ * a volume of one replica has none.
+ */
 static struct status MUST_CHECK find_number(const struct volume *v, const uint32_t *leg,
-                                            uint32_t *out_number)
+                                            uint32_t wanted, uint32_t *out_number)
 {
     const struct group *const g = group_of(v);
 
@@ -82,12 +102,10 @@ static struct status MUST_CHECK find_number(const struct volume *v, const uint32
     if (v->desc.replicas == 1)
         return STATUS(OK);
     for (uint32_t n = 0; g != NULL && n < g->copyset_count; n++) {
-        bool same = true;
-        for (uint32_t slot = 0; slot < v->desc.replicas && same; slot++)
-            same = uuid_equal(g->copysets[n].slots[slot].disk, v->calls[leg[slot]]->uuid);
+        if ((wanted != 0 && n != wanted - 1) || !has_disks(v, &g->copysets[n], leg))
+            continue;
         *out_number = n;
-        if (same)
-            return STATUS(OK);
+        return STATUS(OK);
     }
     return STATUS(INVALID);
 }
@@ -103,7 +121,7 @@ static struct slice *slice_of(const struct volume *v, const uint32_t *leg)
     return &v->slices[v->calls[leg[0]]->leg.remote != NULL ? v->copyset_count % v->slice_count : 0];
 }
 
-static struct status MUST_CHECK add_copyset(struct volume *v, const uint32_t *leg,
+static struct status MUST_CHECK add_copyset(struct volume *v, const uint32_t *leg, uint32_t wanted,
                                             uint32_t *out_index)
 {
     struct copyset **const sets =
@@ -113,12 +131,13 @@ static struct status MUST_CHECK add_copyset(struct volume *v, const uint32_t *le
         return STATUS(NO_MEMORY);
     v->copysets = sets;
     uint32_t number;
-    TRY(find_number(v, leg, &number));
+    TRY(find_number(v, leg, wanted, &number));
     struct copyset *const cs = calloc(1, sizeof *cs);
     if (cs == NULL)
         return STATUS(NO_MEMORY);
     cs->number = number;
     memcpy(cs->leg, leg, sizeof cs->leg);
+    memcpy(cs->home_leg, leg, sizeof cs->home_leg);
     cs->slice = slice_of(v, leg);
     for (uint32_t slot = 0; slot < v->desc.replicas; slot++)
         if (v->calls[leg[slot]]->leg.remote != NULL)
@@ -135,16 +154,19 @@ static struct status MUST_CHECK add_copyset(struct volume *v, const uint32_t *le
     return v->desc.replicas == 1 ? STATUS(OK) : round_copyset_init(&cs->round);
 }
 
-static struct status MUST_CHECK find_copyset(struct volume *v, const uint32_t *leg,
+/* wanted as volume_placement.copyset: a disk that was replaced may make two tuples alike. */
+static struct status MUST_CHECK find_copyset(struct volume *v, const uint32_t *leg, uint32_t wanted,
                                              uint32_t *out_index)
 {
     for (uint32_t i = 0; i < v->copyset_count; i++) {
-        if (memcmp(v->copysets[i]->leg, leg, sizeof v->copysets[i]->leg) != 0)
+        const struct copyset *const cs = v->copysets[i];
+        if ((wanted != 0 && v->desc.replicas > 1 && cs->number != wanted - 1) ||
+            memcmp(cs->home_leg, leg, sizeof cs->home_leg) != 0)
             continue;
         *out_index = i;
         return STATUS(OK);
     }
-    return add_copyset(v, leg, out_index);
+    return add_copyset(v, leg, wanted, out_index);
 }
 
 /* ---- Shards ---- */
@@ -162,10 +184,10 @@ static struct status MUST_CHECK place_shard(struct volume *v, const struct volum
         if (disk >= config->disk_count)
             return STATUS(INVALID);
         if (legs[disk] == LEG_UNKNOWN)
-            TRY(find_leg(v, &config->disks[disk], &legs[disk]));
+            TRY(volume_map_leg(v, &config->disks[disk], &legs[disk]));
         leg[r] = legs[disk];
     }
-    return find_copyset(v, leg, out_copyset);
+    return find_copyset(v, leg, config->shards[shard].copyset, out_copyset);
 }
 
 static struct status MUST_CHECK place_shards(struct volume *v, const struct volume_config *config,
@@ -192,6 +214,28 @@ static bool shards_stay(const struct volume_map *map, const struct volume_map *o
 
 /* ---- The map ---- */
 
+/* The legs and copysets that there are. */
+static struct status MUST_CHECK map_take_lists(const struct volume *v, struct volume_map *map)
+{
+    map->legs = calloc(v->call_count, sizeof *map->legs);
+    map->copysets = calloc(v->copyset_count, sizeof *map->copysets);
+    if (map->legs == NULL || map->copysets == NULL)
+        return STATUS(NO_MEMORY);
+    map->leg_count = v->call_count;
+    map->copyset_count = v->copyset_count;
+    memcpy(map->copysets, v->copysets, v->copyset_count * sizeof *map->copysets);
+    /* With their CRCs they are to fit a buffer where a leg is remote, as any replica's may become
+     * while a piece is under way (replace.h). */
+    map->piece_bytes_max =
+        v->desc.replicas == 1 ? BUF_BYTES_MAX : (uint64_t)WIRE_BLOCKS_MAX * STORE_BLOCK_BYTES;
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        map->legs[i] = &v->calls[i]->leg;
+        if (map->legs[i]->remote != NULL)
+            map->piece_bytes_max = (uint64_t)WIRE_BLOCKS_MAX * STORE_BLOCK_BYTES;
+    }
+    return STATUS(OK);
+}
+
 static struct status MUST_CHECK map_fill(struct volume *v, const struct volume_config *config,
                                          struct volume_map *map)
 {
@@ -211,20 +255,7 @@ static struct status MUST_CHECK map_fill(struct volume *v, const struct volume_c
     TRY(place_shards(v, config, map));
     if (v->map != NULL && !shards_stay(map, v->map))
         return STATUS(INVALID);
-    map->legs = calloc(v->call_count, sizeof *map->legs);
-    map->copysets = calloc(v->copyset_count, sizeof *map->copysets);
-    if (map->legs == NULL || map->copysets == NULL)
-        return STATUS(NO_MEMORY);
-    map->leg_count = v->call_count;
-    map->copyset_count = v->copyset_count;
-    memcpy(map->copysets, v->copysets, v->copyset_count * sizeof *map->copysets);
-    map->piece_bytes_max = BUF_BYTES_MAX;
-    for (uint32_t i = 0; i < v->call_count; i++) {
-        map->legs[i] = &v->calls[i]->leg;
-        if (map->legs[i]->remote != NULL) /* With their CRCs they are to fit a buffer there. */
-            map->piece_bytes_max = (uint64_t)WIRE_BLOCKS_MAX * STORE_BLOCK_BYTES;
-    }
-    return STATUS(OK);
+    return map_take_lists(v, map);
 }
 
 struct status volume_map_create(struct volume *v, const struct volume_config *config,
@@ -239,6 +270,26 @@ struct status volume_map_create(struct volume *v, const struct volume_config *co
         volume_map_destroy(map);
         return st;
     }
+    *out_map = map;
+    return STATUS(OK);
+}
+
+struct status volume_map_add_legs(const struct volume *v, struct volume_map **out_map)
+{
+    const struct volume_map *const old = v->map;
+    struct volume_map *const map = calloc(1, sizeof *map);
+
+    if (map == NULL)
+        return STATUS(NO_MEMORY);
+    map->layout = old->layout;
+    map->shard_count = old->shard_count;
+    map->shards = calloc(old->shard_count, sizeof *map->shards);
+    const struct status st = map->shards == NULL ? STATUS(NO_MEMORY) : map_take_lists(v, map);
+    if (!status_ok(st)) {
+        volume_map_destroy(map);
+        return st;
+    }
+    memcpy(map->shards, old->shards, old->shard_count * sizeof *map->shards);
     *out_map = map;
     return STATUS(OK);
 }

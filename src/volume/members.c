@@ -104,8 +104,10 @@ static void spread_deliver(struct io_msg *msg)
         struct copyset *const cs = s->map->copysets[i];
         if (cs->slice != s)
             continue;
-        if (!m->fenced)
+        if (!m->fenced) {
+            replace_turn(cs);
             take_members(cs, group_members(m->next, cs->number));
+        }
         fanout_members_changed(cs);
     }
     if (!s->fenced) {
@@ -149,7 +151,8 @@ static void tell_fence(struct volume *v)
     resync_home_fence(v);
     v->members.fence_told = true;
     for (uint32_t i = 0; i < v->call_count; i++)
-        leg_let_go(&v->calls[i]->leg, STATUS(FENCED));
+        if (!v->calls[i]->retired)
+            leg_let_go(&v->calls[i]->leg, STATUS(FENCED));
     spread(v);
 }
 
@@ -229,13 +232,24 @@ static struct store_copyset set_of(const struct group_copyset *c)
     return set;
 }
 
+/* Whether a slot has got another disk. */
+static bool has_other_disks(const struct group_copyset *was, const struct group_copyset *now)
+{
+    for (unsigned slot = 0; slot < GROUP_SLOTS; slot++)
+        if (!uuid_equal(was->slots[slot].disk, now->slots[slot].disk))
+            return true;
+    return false;
+}
+
 /* Whether a copyset has changed, and the disk is one of its members. */
 static bool set_concerns(const struct members *m, uint32_t number, struct uuid disk)
 {
+    const struct group_copyset *const was = &m->group->copysets[number];
     const struct group_copyset *const now = &m->next->copysets[number];
     unsigned slot;
 
-    if (group_members(m->group, number) == group_members(m->next, number))
+    if (group_members(m->group, number) == group_members(m->next, number) &&
+        !has_other_disks(was, now))
         return false;
     return group_find(m->next, number, disk, &slot) && now->slots[slot].state == GROUP_SLOT_IN;
 }
@@ -347,6 +361,7 @@ static void take_record(struct volume *v)
         let_go_of(v, v->calls[i]);
     *m->group = *m->next;
     m->behind = !m->spread;
+    replace_changed(v, m->spread);
     members_spare_flushes(v);
     resync_home_changed(v, m->spread);
 }
@@ -444,7 +459,7 @@ void members_view(const struct volume *v, struct group_session *items, struct gr
 
     for (uint32_t i = 0; i < v->call_count; i++) {
         const struct leg_call *const call = v->calls[i];
-        if (leg_is_up(&call->leg) && !call->members.suspect)
+        if (!call->retired && leg_is_up(&call->leg) && !call->members.suspect)
             items[count++] = (struct group_session) {
                 .disk = call->uuid,
                 .incarnation = atomic_load(&call->leg.incarnation_now),
@@ -564,6 +579,8 @@ static void members_run(struct volume *v)
     }
     if (m->settled && record_settled(v, items))
         return;
+    if (replace_record(v))
+        return;
     if (resync_home_admit(v, items))
         return;
     flushes_go_on(v);
@@ -643,7 +660,7 @@ uint32_t volume_get_problems(const struct volume *v, struct volume_disk_state *o
     for (uint32_t i = 0; i < v->call_count && count < room; i++) {
         const struct leg_call *const call = v->calls[i];
         const bool has_session = leg_is_up(&call->leg);
-        if (has_session && !call->members.suspect)
+        if ((has_session && !call->members.suspect) || !replace_needs(v, call))
             continue;
         out_disks[count++] = (struct volume_disk_state) {
             .disk = call->uuid,

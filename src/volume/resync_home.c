@@ -13,7 +13,7 @@ void resync_home_init(struct resync_home *h)
 
 static struct leg_call *call_of(const struct volume *v, const struct copyset *cs, unsigned slot)
 {
-    return v->calls[cs->leg[slot]];
+    return v->calls[cs->home_leg[slot]];
 }
 
 /* ---- Beginning ---- */
@@ -26,14 +26,18 @@ static void on_start(struct io_msg *msg)
     resync_start(cs, h->slot, h->whole);
 }
 
-/* A slot that is out and whose leg has a session. */
+/*
+ * A slot that is out and whose leg has a session.  They take turns: one whose disk fails again and
+ * again does not keep back the other.
+ */
 static bool find_slot(const struct volume *v, const struct copyset *cs, unsigned *out_slot)
 {
     const struct group_copyset *const set = &v->members.group->copysets[cs->number];
 
     if (cs->number >= v->members.group->copyset_count)
         return false; /* Of a growth that came to nothing. */
-    for (unsigned slot = 0; slot < v->desc.replicas; slot++) {
+    for (unsigned i = 1; i <= v->desc.replicas; i++) {
+        const unsigned slot = (cs->home.slot + i) % v->desc.replicas;
         const struct leg_call *const call = call_of(v, cs, slot);
         if (set->slots[slot].state != GROUP_SLOT_OUT || call->opening || !leg_is_up(&call->leg) ||
             call->members.suspect)
@@ -303,12 +307,14 @@ static void returned_on_home(struct io_msg *msg)
         members_fence(v); /* The close waits for it. */
         return;
     }
+    if (!group_has_member(v->members.group, call->uuid))
+        leg_keep(&call->leg, false); /* Nobody waits for it. */
     if (!leg_is_there(&call->leg)) {
-        log_warning(v->log, "volume '%s': disk '%s' is there again, but: %s", v->desc.name,
+        log_warning(v->log, "volume '%s': disk '%s' cannot be copied to: %s", v->desc.name,
                     call->disk, status_text(call->leg.problem));
         return;
     }
-    resync_plan(v);
+    members_go_on(v);
 }
 
 static void returned_on_session(void *ctx)
@@ -328,15 +334,22 @@ static void returned_deliver(struct io_msg *msg)
     leg_open(&call->leg, &call->volume->desc, call->volume->epoch, returned_on_session, call);
 }
 
+void resync_home_open(struct volume *v, struct leg_call *call)
+{
+    assert(!call->opening);
+    call->opened = true;
+    call->opening = true;
+    v->openings++;
+    call->open_msg.deliver = returned_deliver;
+    reactor_post(call->leg.reactor, &call->open_msg);
+}
+
 static void open_again(struct volume *v, struct leg_call *call, const struct volume_disk *disk)
 {
     leg_init(&call->leg, disk->store, disk->reactor, v->desc.continue_on_unflushed_loss,
              &v->losses);
     call->leg.has_peers = true;
-    call->opening = true;
-    v->openings++;
-    call->open_msg.deliver = returned_deliver;
-    reactor_post(call->leg.reactor, &call->open_msg);
+    resync_home_open(v, call);
 }
 
 /* At once, whatever has happened before. */
@@ -361,7 +374,7 @@ struct status volume_leg_returned(struct volume *v, const struct volume_disk *di
         return STATUS(FENCED);
     for (uint32_t i = 0; i < v->call_count; i++) {
         struct leg_call *const call = v->calls[i];
-        if (!uuid_equal(call->uuid, disk->uuid))
+        if (!uuid_equal(call->uuid, disk->uuid) || call->retired)
             continue;
         if (v->sm.now != VOL_READY || call->opening)
             return STATUS(BUSY);

@@ -63,6 +63,9 @@ bool resync_home_admit(struct volume *v, struct group_session *items);
 /* A change of members has ended; spread: the slices know of it. */
 void resync_home_changed(struct volume *v, bool spread);
 
+/* Opens the leg of a disk that is out, or is to get a slot; what can be done then is done. */
+void resync_home_open(struct volume *v, struct leg_call *call);
+
 /* No more of them. */
 void resync_home_fence(struct volume *v);
 

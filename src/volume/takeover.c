@@ -156,7 +156,7 @@ static struct status MUST_CHECK take_item(struct volume *v, uint32_t leg,
     bool lists = false;
 
     for (unsigned slot = 0; slot < VOLUME_REPLICAS_MAX; slot++)
-        lists |= cs->leg[slot] == leg && (members >> slot & 1) != 0;
+        lists |= cs->home_leg[slot] == leg && (members >> slot & 1) != 0;
     if (!lists || (item->slots & members) == 0 || MUTATION(NO_SETTLE))
         return STATUS(OK);
     return settling_add(&cs->settling, item->shard, item->region, item->count);

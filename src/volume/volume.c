@@ -11,7 +11,8 @@ static const struct sm_state volume_states[] = {
     [VOL_OPENING] = { "opening", SM_TO(VOL_READY) | SM_TO(VOL_LISTING) | SM_TO(VOL_CLOSING) },
     [VOL_LISTING] = { "listing", SM_TO(VOL_DECIDING) },
     [VOL_DECIDING] = { "deciding", SM_TO(VOL_READY) | SM_TO(VOL_CLOSING) },
-    [VOL_READY] = { "ready", SM_TO(VOL_DESCRIBING) | SM_TO(VOL_DELETING) | SM_TO(VOL_CLOSING) },
+    [VOL_READY] = { "ready", SM_TO(VOL_SPREADING) | SM_TO(VOL_DESCRIBING) | SM_TO(VOL_DELETING) |
+                                 SM_TO(VOL_CLOSING) },
     [VOL_DESCRIBING] = { "describing",
                          SM_TO(VOL_RECORDING) | SM_TO(VOL_SPREADING) | SM_TO(VOL_READY) },
     [VOL_RECORDING] = { "recording", SM_TO(VOL_SPREADING) | SM_TO(VOL_READY) },
@@ -74,12 +75,12 @@ void leg_call_return(struct leg_call *call)
 
 static bool has_store(const struct leg_call *call)
 {
-    return leg_has_store(&call->leg);
+    return !call->retired && leg_has_store(&call->leg);
 }
 
 static bool is_there(const struct leg_call *call)
 {
-    return leg_is_there(&call->leg);
+    return !call->retired && leg_is_there(&call->leg);
 }
 
 /* ---- Opening ---- */
@@ -140,8 +141,10 @@ static struct status volume_alloc(struct volume *v, const struct volume_config *
         return STATUS(LIMIT);
     TRY(volume_alloc_slices(v, config));
     TRY(volume_map_create(v, config, &v->map));
-    for (uint32_t i = 0; i < v->call_count; i++)
+    for (uint32_t i = 0; i < v->call_count; i++) {
         v->calls[i]->is_new = false;
+        v->calls[i]->opened = leg_has_store(&v->calls[i]->leg);
+    }
     for (unsigned i = 0; i < v->slice_count; i++)
         v->slices[i].map = v->map;
     return STATUS(OK);
@@ -352,7 +355,7 @@ static uint64_t replicas_seen(const struct volume *v)
     for (uint32_t i = 0; i < v->map->shard_count; i++) {
         const struct copyset *const cs = v->map->copysets[v->map->shards[i]];
         for (unsigned slot = 0; slot < v->desc.replicas; slot++)
-            seen += v->calls[cs->leg[slot]]->leg.session != NULL ? 1 : 0;
+            seen += v->calls[cs->home_leg[slot]]->leg.session != NULL ? 1 : 0;
     }
     return seen;
 }

@@ -34,6 +34,9 @@ struct volume_disk {
 /* Where one shard lies.  Fixed when the volume is created or grows. */
 struct volume_placement {
     uint32_t disk[3]; /* Index into volume_config.disks, one per replica. */
+    /* One more than the number of its copyset in the group's record; 0: the first with its disks.
+     */
+    uint32_t copyset;
 };
 
 /*
@@ -121,6 +124,24 @@ struct nvme_ns *volume_ns(struct volume *volume);
  */
 struct status volume_grow(struct volume *volume, const struct volume_config *config,
                           void (*done)(void *ctx, struct status status), void *ctx) MUST_CHECK;
+
+/* Another disk for a slot that is out (docs/replication.md, 9.11). */
+struct volume_replacement {
+    uint32_t copyset;
+    unsigned slot;
+    struct uuid was; /* The disk that the record has there. */
+    uint32_t disk;   /* Index into volume_config.disks. */
+};
+
+/*
+ * What is to be replaced, all of it: what was asked for before, is not recorded, and is not in here
+ * is given up.  Of config only the disks are looked at.  Each is recorded as soon as the new disk
+ * has a session and the slot is out and not being resynced; what does not fit the record is left
+ * alone, as it may be done already.  OK: it is on its way, and the record will tell.  BUSY: the
+ * volume grows, or members change: ask again; UNSUPPORTED, FENCED, LIMIT, NO_MEMORY.  On reactor 0.
+ */
+struct status volume_replace(struct volume *volume, const struct volume_config *config,
+                             const struct volume_replacement *items, uint32_t count) MUST_CHECK;
 
 /*
  * A disk of several replicas' volume is there again: if it is out of sync, it is resynced, at once

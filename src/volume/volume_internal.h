@@ -11,6 +11,7 @@
  *   takeover.c  on home: a new engine takes over from the one before
  *   resync.c    on the slice's reactor: a replica that was away gets what it lacks
  *   resync_home.c  on home: which, and when; its admission      runs.c   the regions
+ *   replace.c   on home: another disk in a slot that is out
  *   repair.c    on the slice's reactor: blocks that are bad at one replica
  *   trail.c     changes on their way to it that nobody waits for
  *   copy.c      Copy, a chunk at a time
@@ -34,6 +35,7 @@
 #include "volume/order.h"
 #include "volume/range_copy.h"
 #include "volume/repair.h"
+#include "volume/replace.h"
 #include "volume/resync.h"
 #include "volume/resync_home.h"
 #include "volume/rounds.h"
@@ -54,9 +56,10 @@ struct slice;
  * A volume of one replica has copysets of one leg, which is the member for ever.
  */
 struct copyset {
-    uint32_t number;                   /* In the group's record. */
-    uint32_t leg[VOLUME_REPLICAS_MAX]; /* Index into the map's legs; COPYSET_NO_LEG. */
-    uint8_t remote;                    /* Slots on other nodes. */
+    uint32_t number; /* In the group's record. */
+    /* Index into the map's legs; COPYSET_NO_LEG.  The slice's: replace_turn(). */
+    uint32_t leg[VOLUME_REPLICAS_MAX];
+    uint8_t remote; /* Slots on other nodes. */
     struct slice *slice;
 
     /* The slice's. */
@@ -78,6 +81,8 @@ struct copyset {
     uint32_t flowing;        /* Changes on their way to a slot that was no member ... */
     uint32_t trailing;       /* ... and of these, those that have been acknowledged. */
     struct resync_home home; /* Home's, but for what it says otherwise. */
+    uint32_t home_leg[VOLUME_REPLICAS_MAX]; /* Home's leg: as the record says. */
+    struct replace replace;                 /* Home's, but for what it says otherwise. */
 };
 
 #define COPYSET_NO_LEG UINT32_MAX
@@ -242,7 +247,9 @@ struct leg_call {
     struct leg_remote_io remote_io;
     struct members_leg members;
     struct status outcome; /* Of what a growth asked of it. */
-    bool opening;          /* It was away, and its session is being opened. */
+    bool opened;           /* It has been told to open. */
+    bool opening;          /* It was away, and its session is being opened; or it is closed. */
+    bool retired;          /* No slot is its any more: its session is closed, or about to be. */
     struct io_msg open_msg;
 };
 
@@ -345,6 +352,16 @@ void leg_call_return(struct leg_call *call);
 struct status volume_map_create(struct volume *v, const struct volume_config *config,
                                 struct volume_map **out_map) MUST_CHECK;
 
+/* The leg of a disk among the volume's calls, where one is added if there is none.  LIMIT. */
+struct status volume_map_leg(struct volume *v, const struct volume_disk *disk,
+                             uint32_t *out_index) MUST_CHECK;
+
+/* A leg without a session takes what is there of its disk now. */
+struct status volume_map_renew(struct leg_call *call, const struct volume_disk *disk) MUST_CHECK;
+
+/* The volume's map with all legs that there are. */
+struct status volume_map_add_legs(const struct volume *v, struct volume_map **out_map) MUST_CHECK;
+
 /* NULL is allowed. */
 void volume_map_destroy(struct volume_map *map);
 
@@ -369,6 +386,9 @@ void volume_taken_over(struct volume *v);
 /* ---- grow.c ---- */
 
 /* Its rounds have ended. */
+/* Tells the slices of v->next_map; grow_on_spread() follows. */
+void grow_spread(struct volume *v);
+
 void grow_on_described(struct volume *v);
 void grow_on_spread(struct volume *v);
 

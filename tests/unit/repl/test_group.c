@@ -397,6 +397,12 @@ static void exclude_not_blindly(void **state)
 
 /* ---- Replicas that are out ---- */
 
+static struct status replace_with(uint32_t copyset, unsigned number, unsigned with)
+{
+    const struct group_replacement r = { copyset, number, disk(with) };
+    return group_replace(&was, &r, 1, NOW, &now, &reason);
+}
+
 static struct group_admission admission_of(unsigned copyset, unsigned number, uint64_t incarnation)
 {
     return (
@@ -438,7 +444,7 @@ static void admit_instead(void **state)
     (void)state;
     view.min_in_sync = 2;
     sessions[3] = (struct group_session) { disk(9), 109 }; /* Disk 4 is dead. */
-    ok(group_replace(&was, 1, 2, disk(9), NOW, &now, &reason));
+    ok(replace_with(1, 2, 9));
     is_out(1, 2, true);
     was = now;
     a.replaces = true;
@@ -483,14 +489,20 @@ static void reclaim(void **state)
 static void replace(void **state)
 {
     (void)state;
-    refused(group_replace(&was, 0, 1, disk(9), NOW, &now, &reason), STATUS_INVALID, "is a member");
-    refused(group_replace(&was, 1, 2, disk(4), NOW, &now, &reason), STATUS_INVALID,
-            "has a slot already");
+    refused(replace_with(0, 1, 9), STATUS_INVALID, "is a member");
+    refused(replace_with(1, 2, 4), STATUS_INVALID, "has a slot already");
     set_out(0, 1);
-    is_next(group_replace(&was, 0, 1, disk(9), NOW, &now, &reason));
+    is_next(replace_with(0, 1, 9));
     is_out(0, 1, true);
     assert_true(uuid_equal(slot(&now, 0, 1)->disk, disk(9)));
+    const struct group_replacement both[] = { { 0, 1, disk(9) }, { 1, 2, disk(9) } };
+    is_next(group_replace(&was, both, 2, NOW, &now, &reason)); /* One step. */
+    is_out(0, 1, true);
+    is_out(1, 2, true);
     now.sequence = 12345;
+    set_out(0, 2);
+    const struct group_replacement twice[] = { { 0, 1, disk(9) }, { 0, 2, disk(8) } };
+    refused(group_replace(&was, twice, 2, NOW, &now, &reason), STATUS_INVALID, "two slots");
     refused(group_drop(&was, 0, 0, &now, &reason), STATUS_INVALID, "is not out");
 }
 

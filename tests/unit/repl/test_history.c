@@ -324,8 +324,9 @@ static void resync(unsigned copyset, unsigned slot)
 
 static void replace(unsigned copyset, unsigned slot, unsigned disk)
 {
-    if (!status_ok(
-            group_replace(&w.record, copyset, slot, disk_uuid(disk), 1, &next_record, &reason)))
+    const struct group_replacement r = { copyset, slot, disk_uuid(disk) };
+
+    if (!status_ok(group_replace(&w.record, &r, 1, 1, &next_record, &reason)))
         return;
     commit(false);
     w.blocks[copyset].at[disk] = (struct replica) { 0 };

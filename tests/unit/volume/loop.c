@@ -92,14 +92,18 @@ static bool loop_turn(struct loop_reactor *l)
     return busy;
 }
 
+bool loop_step(struct loop *loop)
+{
+    bool busy = false;
+
+    for (unsigned i = 0; i < loop->count; i++)
+        busy = loop_turn(&loop->members[i]) || busy;
+    return busy;
+}
+
 void loop_run(struct loop *loop)
 {
-    bool busy = true;
-
-    while (busy) {
-        busy = false;
-        for (unsigned i = 0; i < loop->count; i++)
-            busy = loop_turn(&loop->members[i]) || busy;
+    while (loop_step(loop)) {
     }
 }
 

@@ -30,6 +30,9 @@ void loop_init(struct loop *loop, unsigned count, struct log *log);
 /* Runs turns until nothing is left to do but to wait for timers. */
 void loop_run(struct loop *loop);
 
+/* One turn of each reactor; whether anything was done. */
+bool loop_step(struct loop *loop);
+
 /* Lets time pass, then runs what is due, and what follows. */
 void loop_pass(struct loop *loop, uint64_t ns);
 
