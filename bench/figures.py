@@ -20,6 +20,7 @@ import sys
 import typing
 
 import attached
+import cluster
 import servers
 
 SOURCE = pathlib.Path(__file__).resolve().parent.parent
@@ -54,7 +55,7 @@ class Figure(typing.NamedTuple):
 def print_figure(figure):
     sign = ">=" if figure.at_least else "<="
     goal = f"goal {figure.goal:g}" if figure.goal else ""
-    print(f"  {figure.name:54}{figure.value:9.3f}  {sign} {figure.limit:<8.3g}{goal:10}"
+    print(f"  {figure.name:66}{figure.value:9.3f}  {sign} {figure.limit:<8.3g}{goal:10}"
           f"{figure.verdict():14}{figure.note}", flush=True)
 
 
@@ -205,6 +206,15 @@ class Bench:
         yield Figure("a connected queue of depth 128: KiB resident, 128 reads",
                      found["busy_kib"], 512, note="with the data in flight")
 
+    # ---- Replicas ----
+
+    def replicas(self):
+        scale = self.echo_us / ECHO_REFERENCE_US
+        away_s = 60 if self.args.long else 5
+        for figure in cluster.measure(self.build, self.args.rounds, self.args.seconds, scale,
+                                      away_s):
+            yield Figure(*figure)
+
     # ---- Steady state ----
 
     def steady(self):
@@ -227,7 +237,8 @@ class Bench:
                       note=f"and {result['server_device_flushes']:.5f} flushes")
 
     def all(self):
-        for part in (self.connection, self.files, self.reactors, self.attached, self.steady):
+        for part in (self.connection, self.files, self.reactors, self.attached, self.replicas,
+                     self.steady):
             if self.args.only in part.__name__:
                 yield from part()
 
@@ -237,7 +248,7 @@ def add_arguments(parser):
     parser.add_argument("--folder", default="/var/tmp", help="where disks in files are made")
     parser.add_argument("--long", action="store_true", help="the steady state in full length")
     parser.add_argument("--only", default="",
-                        help="connection, files, reactors, attached or steady")
+                        help="connection, files, reactors, attached, replicas or steady")
 
 
 def measure(args, show):

@@ -32,15 +32,15 @@ def start(command, cpu=None, **options):
                             preexec_fn=lambda: one_cpu(cpu), **options)
 
 
-def wait_for(what, attempt):
+def wait_for(what, attempt, seconds=START_SECONDS_MAX):
     """The first true answer of attempt()."""
-    end = time.monotonic() + START_SECONDS_MAX
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         answer = attempt()
         if answer:
             return answer
         time.sleep(0.05)
-    raise BenchError(f"{what} did not start within {START_SECONDS_MAX} s")
+    raise BenchError(f"{what} is not there after {seconds} s")
 
 
 def cpu_us(pid):
@@ -115,14 +115,14 @@ class Up:
 
     name = "up"
 
-    def __init__(self, build, spin="auto", disk_size="2G"):
+    def __init__(self, build, spin="auto", disk_size="2G", options=("--disks", 3)):
         self.trilith = str(build / "trilith")
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="trilith-bench-", dir="/dev/shm"))
         self.log = open(self.folder / "log", "w", encoding="utf-8")
         self.process = start(
-            [self.trilith, "up", "--data", self.folder / "data", "--disks", "3",
-             "--disk-size", disk_size, "--listen", "127.0.0.1", "--port", "0",
-             "--api", "127.0.0.1:0", "--spin", spin],
+            [self.trilith, "up", "--data", self.folder / "data", "--disk-size", disk_size,
+             "--listen", "127.0.0.1", "--port", "0", "--api", "127.0.0.1:0", "--spin", spin,
+             *options],
             stdout=self.log, stderr=self.log)
         try:
             run_json = self.folder / "data" / "run.json"
@@ -193,6 +193,7 @@ def host(trilith, workload, seconds, spin="off", cpu=None):
             "ios": part["ios"],
             "iops": part["iops"],
             "mb_per_s": part["mb_per_s"],
+            "mean_us": part["latency_mean_us"],
             "p50_us": part["latency_p50_us"],
             "p99_us": part["latency_p99_us"],
             "p999_us": part["latency_p999_us"],

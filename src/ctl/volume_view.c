@@ -43,6 +43,8 @@ static void state_view(Trilith__V1__Volume *v, const Trilith__V1__VolumeReport *
     }
     v->used_bytes = report->used_bytes;
     v->served_bytes = report->bytes;
+    v->resync_compared_bytes = report->resync_compared_bytes;
+    v->resync_copied_bytes = report->resync_copied_bytes;
     v->n_connected_hosts = report->n_connected_hosts;
     v->connected_hosts = arena_alloc(arena, v->n_connected_hosts * sizeof *v->connected_hosts);
     for (size_t i = 0; i < report->n_connected_hosts; i++)

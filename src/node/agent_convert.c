@@ -287,6 +287,8 @@ static Trilith__V1__VolumeReport *volume_message(const struct node_volume_report
     m->epoch = v->epoch;
     m->used_bytes = v->used_bytes;
     m->bytes = v->bytes;
+    m->resync_compared_bytes = v->resync_compared_bytes;
+    m->resync_copied_bytes = v->resync_copied_bytes;
     m->n_connected_hosts = v->connected_host_count;
     m->connected_hosts = arena_alloc(arena, m->n_connected_hosts * sizeof *m->connected_hosts);
     for (size_t i = 0; i < m->n_connected_hosts; i++)

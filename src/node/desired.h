@@ -95,7 +95,9 @@ struct node_volume_report {
     char reason[NODE_REASON_BYTES]; /* FAILED: why.  READY: why it cannot grow. */
     uint64_t epoch;
     uint64_t used_bytes;
-    uint64_t bytes;                         /* READY: that hosts see. */
+    uint64_t bytes;                 /* READY: that hosts see. */
+    uint64_t resync_compared_bytes; /* READY: since it was opened. */
+    uint64_t resync_copied_bytes;
     const struct nqn_text *connected_hosts; /* Borrowed until fill_report() is called again. */
     uint32_t connected_host_count;
     const struct node_volume_disk *disks; /* Likewise. */

@@ -857,10 +857,14 @@ void node_volume_report(struct node_volume *v, struct node_volume_report *out_re
     };
     if (is_served(v)) {
         struct nvme_ns_info info;
+        struct volume_resync resync;
         volume_ns(v->volume)->ops->info(volume_ns(v->volume), &info);
+        volume_get_resync(v->volume, &resync);
         out_report->state = NODE_VOLUME_READY;
         out_report->used_bytes = info.used_bytes;
         out_report->bytes = info.bytes;
+        out_report->resync_compared_bytes = resync.compared_bytes;
+        out_report->resync_copied_bytes = resync.copied_bytes;
         snprintf(out_report->reason, sizeof out_report->reason, "%s", v->reason);
         out_report->connected_hosts = v->connected;
         out_report->connected_host_count =
