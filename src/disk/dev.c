@@ -11,6 +11,32 @@ static bool dev_contains(const struct dev *dev, uint64_t offset, uint64_t bytes)
     return offset <= dev->info.bytes && bytes <= dev->info.bytes - offset;
 }
 
+/* What flushes and FUA writes take differs too much between healthy devices. */
+static bool counts(const struct dev_io *io)
+{
+    return io->kind == DEV_KIND_READ || (io->kind == DEV_KIND_WRITE && !io->fua);
+}
+
+/* A file system that is full, or a request that was taken back, says nothing of the device. */
+static bool is_the_devices(const struct dev_io *io, struct status st)
+{
+    return !status_ok(st) && !status_is(st, STATUS_NO_SPACE) && !status_is(st, STATUS_CANCELED) &&
+           io->kind != DEV_KIND_DISCARD && io->kind != DEV_KIND_ALLOCATE;
+}
+
+static void load_end(struct dev_io *io, struct status st)
+{
+    struct dev *const dev = io->dev;
+    const struct dev_load_end end = { reactor_now_ns(dev->reactor), io->data.bytes,
+                                      io->kind == DEV_KIND_READ, dev->info.is_rotational };
+
+    if (dev != io->timed)
+        return; /* A wrapping backend ends it once more. */
+    dev_load_end(&dev->load, &io->began, &end);
+    if (is_the_devices(io, st))
+        dev_load_error(&dev->load, io->kind == DEV_KIND_READ, io->offset);
+}
+
 /* Fields are set one by one: a request is large, and most of it is the backend's. */
 static void dev_io_start(struct dev *dev, struct dev_io *io, uint64_t offset, uint64_t bytes,
                          dev_io_fn *done)
@@ -25,6 +51,8 @@ static void dev_io_start(struct dev *dev, struct dev_io *io, uint64_t offset, ui
     io->done = done;
     io->offset = offset;
     list_node_init(&io->link);
+    io->timed = dev;
+    dev_load_begin(&dev->load, counts(io), reactor_now_ns(dev->reactor), &io->began);
     dev->ops->start(dev, io);
 }
 
@@ -94,6 +122,7 @@ void dev_io_finish(struct dev_io *io, struct status st)
 {
     if (!status_ok(st))
         io->dev->stats.errors++;
+    load_end(io, st);
     io->status = st;
     io->done(io);
 }

@@ -9,6 +9,7 @@
 #ifndef DISK_DEV_H
 #define DISK_DEV_H
 
+#include "disk/dev_load.h"
 #include "io/op.h"
 #include "io/reactor.h"
 
@@ -39,6 +40,8 @@ struct dev_io {
     struct io_op op;
     struct io_timer timer;
     struct list_node link;
+    struct dev *timed; /* In whose load it is counted: the one that the owner knows. */
+    struct dev_load_start began;
     dev_io_fn *outer_done; /* The owner's done while a wrapping backend has put in its own. */
     struct dev *outer_dev;
 };
@@ -75,6 +78,7 @@ struct dev {
     struct reactor *reactor;
     struct dev_info info;
     struct dev_stats stats;
+    struct dev_load load;
 };
 
 /*

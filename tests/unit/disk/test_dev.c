@@ -203,6 +203,9 @@ static void write_flush_read(void **state)
     assert_int_equal(dev->stats.flushes, 1);
     assert_int_equal(dev->stats.discards, 1);
     assert_int_equal(dev->stats.errors, 0);
+    assert_int_equal(dev->load.ops, 2); /* Not the FUA write, the flush and the discard. */
+    assert_int_equal(dev->load.in_flight, 0);
+    assert_int_equal(dev->load.read_errors + dev->load.write_errors, 0);
 }
 
 /* A file is found again with its content, is locked while open, and is not created unasked. */
@@ -281,6 +284,7 @@ static void file_error(void **state)
     assert_true(status_ok(dev_file_open(r, path, 0, false, &dev)));
     assert_int_not_equal(write_blocks(0, BLOCK, 1, false), STATUS_OK);
     assert_int_equal(dev->stats.errors, 1);
+    assert_int_equal(dev->load.write_errors, 1);
 }
 
 /* A block device tells its size, sectors and kind, and gives discarded space back. */
@@ -374,6 +378,9 @@ static void fault_error(void **state)
     assert_int_equal(in_block[0], 1); /* The failed write did not reach the device. */
     assert_int_equal(dev_fault_hits(dev), 1);
     assert_int_equal(dev->stats.errors, 1);
+    assert_int_equal(dev->load.ops, 5); /* Once each, though two devices see them. */
+    assert_int_equal(dev->load.in_flight, 0);
+    assert_int_equal(dev->load.write_errors, 1);
 }
 
 /* A range limits a fault to the requests that touch it; flushes touch every range. */
