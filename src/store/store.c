@@ -238,6 +238,16 @@ void store_get_info(const struct store *store, struct store_info *out_info)
     memcpy(out_info->identity.disk_name, store->sb.disk_name, STORE_NAME_BYTES);
 }
 
+void store_set_suspect(struct store *store, bool suspect)
+{
+    atomic_store_explicit(&store->is_suspect, suspect, memory_order_relaxed);
+}
+
+bool store_is_suspect(const struct store *store)
+{
+    return atomic_load_explicit(&store->is_suspect, memory_order_relaxed);
+}
+
 uint64_t store_incarnation(const struct store *store)
 {
     return store->incarnation;

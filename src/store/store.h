@@ -159,6 +159,10 @@ struct store_info {
 
 void store_get_info(const struct store *store, struct store_info *out_info);
 
+/* Whether it had better be read elsewhere, if that is possible (docs/health.md).  Any thread. */
+void store_set_suspect(struct store *store, bool suspect);
+bool store_is_suspect(const struct store *store);
+
 /* Of the disk, now. */
 uint64_t store_incarnation(const struct store *store);
 

@@ -29,6 +29,8 @@
 #ifndef STORE_STORE_INTERNAL_H
 #define STORE_STORE_INTERNAL_H
 
+#include <stdatomic.h>
+
 #include "base/mutation.h"
 #include "base/sm.h"
 #include "disk/disk_format.h"
@@ -194,6 +196,7 @@ struct store {
     struct io_timer lease_timer;
     struct list descriptions; /* describe.c */
     uint64_t incarnation;
+    _Atomic bool is_suspect; /* Read on any thread. */
     bool failed;
     bool failure_recorded;
     bool serving;

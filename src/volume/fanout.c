@@ -226,14 +226,27 @@ static unsigned least_loaded(const struct copyset *cs, unsigned slots)
     return chosen & slots;
 }
 
+/* Those of the slots whose disks are well, or all if none is. */
+static unsigned prefer_well(const struct copyset *cs, unsigned slots)
+{
+    unsigned well = 0;
+
+    for (unsigned slot = 0; slots >> slot != 0; slot++) {
+        if ((slots >> slot & 1) != 0 && !leg_is_suspect(leg_at(cs, slot)))
+            well |= 1u << slot;
+    }
+    return well != 0 ? well : slots;
+}
+
 /*
- * 8.1  One of these slots: on this reactor, if there is one; else on this node; else who has least
- * to do.  Where there is a choice, they take turns by address, so that what is read in a row comes
- * from one disk.
+ * 8.1  One of these slots: of a disk that is well, if there is one; on this reactor, if there is
+ * one; else on this node; else who has least to do.  Where there is a choice, they take turns by
+ * address, so that what is read in a row comes from one disk.
  */
-static unsigned choose_source(const struct piece *p, unsigned slots)
+static unsigned choose_source(const struct piece *p, unsigned among)
 {
     const struct copyset *const cs = p->copyset;
+    unsigned slots = prefer_well(cs, among);
     const uint64_t turn = p->legs[0].store.offset / STORE_REGION_BYTES + p->legs[0].store.shard;
     const unsigned local = slots & ~(unsigned)cs->remote;
 

@@ -170,6 +170,11 @@ void leg_let_go(struct leg *leg, struct status why)
         remote_let_go(leg->remote, why);
 }
 
+bool leg_is_suspect(const struct leg *leg)
+{
+    return leg->store != NULL && store_is_suspect(leg->store);
+}
+
 uint32_t leg_load(const struct leg *leg, const struct reactor *reactor)
 {
     const struct remote_lane *const lane = &leg->remote->lanes[reactor->index];

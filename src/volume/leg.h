@@ -180,6 +180,9 @@ void leg_decide_loss(struct leg *leg, bool lost);
  */
 void leg_close(struct leg *leg, void (*done)(void *ctx), void *ctx);
 
+/* Whether its disk is suspect, so far as this node knows: better read another.  Any reactor. */
+bool leg_is_suspect(const struct leg *leg);
+
 /* Commands of this reactor that a remote leg has not answered; most of all, if it is away. */
 uint32_t leg_load(const struct leg *leg, const struct reactor *reactor);
 

@@ -22,6 +22,16 @@ void fake_store_fini(struct store *s)
         free(s->shards[i]);
 }
 
+void store_set_suspect(struct store *s, bool suspect)
+{
+    s->suspect = suspect;
+}
+
+bool store_is_suspect(const struct store *s)
+{
+    return s->suspect;
+}
+
 void store_get_info(const struct store *s, struct store_info *out_info)
 {
     *out_info = (struct store_info) { .incarnation = s->incarnation };

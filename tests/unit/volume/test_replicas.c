@@ -96,6 +96,42 @@ static void a_bad_block_is_read_elsewhere(void **state)
     case_destroy(c);
 }
 
+static unsigned read_of(struct fixture *f, unsigned disk, unsigned count)
+{
+    const unsigned before = f->stores[disk].reads;
+
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(run(f, NVME_NS_READ, false, i * BLOCK, BLOCK).code, STATUS_OK);
+    return f->stores[disk].reads - before;
+}
+
+/* A disk that is suspect is written as the others are, and read only if all of them are, or if
+ * what the others have is bad. */
+static void a_suspect_disk_is_read_last(void **state)
+{
+    (void)state;
+    struct case_ *c = case_opened(2);
+    struct fixture *f = c->f;
+    fill(f, 0, 8 * BLOCK, 0x45);
+    assert_int_equal(run(f, NVME_NS_WRITE, false, 0, 8 * BLOCK).code, STATUS_OK);
+    unsigned usual = 0;
+    while (read_of(f, usual, 1) == 0)
+        usual++;
+    store_set_suspect(&f->stores[usual], true);
+    assert_int_equal(read_of(f, usual, 8), 0);
+    const unsigned writes = f->stores[usual].writes;
+    assert_int_equal(run(f, NVME_NS_WRITE, false, 0, BLOCK).code, STATUS_OK);
+    assert_int_equal(f->stores[usual].writes, writes + 1);
+    for (unsigned i = 0; i < DISKS; i++)
+        store_set_suspect(&f->stores[i], true);
+    assert_true(read_of(f, usual, 8) > 0);
+    for (unsigned i = 0; i < DISKS; i++)
+        f->stores[i].bad_to = i == usual ? 0 : BLOCK;
+    store_set_suspect(&f->stores[(usual + 1) % DISKS], false);
+    assert_true(read_of(f, usual, 1) > 0); /* Perhaps twice: the others are repaired. */
+    case_destroy(c);
+}
+
 /* ---- Exclusion ---- */
 
 /* R2, 6.4, 6.5: a write that one has not executed is answered only when it is excluded. */
@@ -512,6 +548,7 @@ int main(void)
         cmocka_unit_test(a_write_waits_for_all),
         cmocka_unit_test(replicas_are_alike),
         cmocka_unit_test(a_bad_block_is_read_elsewhere),
+        cmocka_unit_test(a_suspect_disk_is_read_last),
         cmocka_unit_test(exclusion_is_committed_first),
         cmocka_unit_test(who_does_not_keep_its_set_goes_too),
         cmocka_unit_test(who_is_out_is_left_alone),
