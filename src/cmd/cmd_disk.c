@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* trilith disk list | show | add | grow | remove | check */
 #include <stdint.h>
+#include <time.h>
 
 #include "cmd/api.h"
 #include "cmd/command.h"
@@ -22,10 +23,15 @@ static const struct cli_syntax list_syntax = {
 };
 
 static const struct cli_column list_columns[] = {
-    { "NAME", "name", CLI_KIND_TEXT },       { "NODE", "node", CLI_KIND_TEXT },
-    { "STATE", "state", CLI_KIND_TEXT },     { "SIZE", "bytes", CLI_KIND_SIZE },
-    { "FREE", "free_bytes", CLI_KIND_SIZE }, { "PLANNED", "planned_bytes", CLI_KIND_SIZE },
-    { "SHARDS", "shards", CLI_KIND_COUNT },  { "PATH", "path", CLI_KIND_TEXT },
+    { "NAME", "name", CLI_KIND_TEXT },
+    { "NODE", "node", CLI_KIND_TEXT },
+    { "STATE", "state", CLI_KIND_TEXT },
+    { "HEALTH", "health", CLI_KIND_TEXT },
+    { "SIZE", "bytes", CLI_KIND_SIZE },
+    { "FREE", "free_bytes", CLI_KIND_SIZE },
+    { "PLANNED", "planned_bytes", CLI_KIND_SIZE },
+    { "SHARDS", "shards", CLI_KIND_COUNT },
+    { "PATH", "path", CLI_KIND_TEXT },
 };
 
 static int print_disks(enum cli_format format, const ProtobufCMessage *request,
@@ -72,6 +78,12 @@ static const struct cli_column show_columns[] = {
     { "serial", "serial", CLI_KIND_TEXT },
     { "state", "state", CLI_KIND_TEXT },
     { "reason", "reason", CLI_KIND_TEXT },
+    { "health", "health", CLI_KIND_TEXT },
+    { "health reason", "health_reason", CLI_KIND_TEXT },
+    { "health since", "health_since", CLI_KIND_TEXT },
+    { "read latency", "read_latency", CLI_KIND_TEXT },
+    { "write latency", "write_latency", CLI_KIND_TEXT },
+    { "device log", "device_log", CLI_KIND_TEXT },
     { "size", "bytes", CLI_KIND_SIZE },
     { "free", "free_bytes", CLI_KIND_SIZE },
     { "planned", "planned_bytes", CLI_KIND_SIZE },
@@ -82,12 +94,41 @@ static const struct cli_column show_columns[] = {
     { "checksum budget", "checksum_budget_bytes", CLI_KIND_SIZE },
 };
 
+/* For the table: as people read it. */
+static void add_latency(json_t *disk, const char *key, const char *median, const char *most)
+{
+    const json_t *latency = json_object_get(disk, "latency");
+    const json_int_t median_ns = json_integer_value(json_object_get(latency, median));
+    const json_int_t most_ns = json_integer_value(json_object_get(latency, most));
+
+    if (most_ns != 0)
+        json_object_set_new(disk, key,
+                            json_sprintf("%.3g ms, 99 of 100 below %.3g ms",
+                                         (double)median_ns / 1e6, (double)most_ns / 1e6));
+}
+
+static void add_health(json_t *disk)
+{
+    const json_int_t ms = json_integer_value(json_object_get(disk, "health_since_unix_ms"));
+    const time_t since_s = (time_t)(ms / 1000);
+    char since[32] = "";
+    struct tm tm;
+
+    if (since_s != 0 && localtime_r(&since_s, &tm) != NULL)
+        (void)strftime(since, sizeof since, "%Y-%m-%d %H:%M:%S", &tm);
+    json_object_set_new(disk, "health_since", json_string(since));
+    add_latency(disk, "read_latency", "read_median_ns", "read_99_ns");
+    add_latency(disk, "write_latency", "write_median_ns", "write_99_ns");
+}
+
 static int print_disk(enum cli_format format, const ProtobufCMessage *request,
                       const ProtobufCMessage *reply)
 {
     json_t *all = api_json(reply);
 
     (void)request;
+    if (format == CLI_FORMAT_TABLE)
+        add_health(json_object_get(all, "disk"));
     cli_print_record(format, json_object_get(all, "disk"), show_columns, ARRAY_COUNT(show_columns));
     json_decref(all);
     return COMMAND_OK;

@@ -8,6 +8,7 @@
 
 #include "cmd/cli.h"
 #include "cmd/version.h"
+#include "disk/device_logs.h"
 #include "io/uring.h"
 #include "node/group_client.h"
 
@@ -155,6 +156,21 @@ static void node_commits_group(void *ctx, struct group_op *op, const struct grou
     group_client_commit(n->groups, op, was, now);
 }
 
+static struct status node_asks_device(void *ctx, struct uuid disk, const char *path)
+{
+    struct up_node *n = ctx;
+
+    return device_logs_ask(n->logs, disk, path);
+}
+
+static void on_device_log(void *ctx, struct uuid disk, const struct device_log *log)
+{
+    struct up_node *n = ctx;
+
+    if (n->node != NULL)
+        node_take_device_log(n->node, disk, log);
+}
+
 static const struct node_ops node_ops = {
     .opened = node_opened,
     .changed = node_has_changed,
@@ -162,6 +178,7 @@ static const struct node_ops node_ops = {
     .group_get = node_gets_group,
     .group_take = node_takes_group,
     .group_commit = node_commits_group,
+    .ask_device = node_asks_device,
 };
 
 /* ---- Starting ---- */
@@ -224,8 +241,10 @@ static void start_on_home(struct io_msg *msg)
     if (status_ok(st)) {
         n->orders.home = n->reactors[0];
         n->orders.node = n->node;
-        st = start_groups(n);
+        st = device_logs_start(n->reactors[0], on_device_log, n, &n->logs);
     }
+    if (status_ok(st))
+        st = start_groups(n);
     if (status_ok(st))
         st = start_agent(n);
     if (!status_ok(st))
@@ -330,6 +349,8 @@ static void on_groups_stopped(void *ctx)
 /* The node first: from then on it asks for no group, and what it has asked for is canceled. */
 static void stop_node(struct up_node *n)
 {
+    device_logs_stop(n->logs); /* The node asks no more: its timer stops in the same turn. */
+    n->logs = NULL;
     if (n->node != NULL)
         node_stop(n->node, on_node_stopped, n);
     if (n->groups != NULL)

@@ -46,6 +46,7 @@ struct up_node {
     struct node *node;
     struct node_agent *agent;
     struct group_client *groups;
+    struct device_logs *logs;
     bool stopping;
     char problem[NODE_REASON_BYTES];
     bool served[NODE_DISKS_MAX]; /* Written before UP is told. */

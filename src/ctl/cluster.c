@@ -19,7 +19,7 @@ static struct status MUST_CHECK add_disks(struct ctl *ctl, struct cluster_view *
     TRY(leaving_read(ctl, n->uuid, &leaving));
     for (size_t i = 0; i < o->report->n_disks && view->disk_count < CTL_DISKS_MAX; i++) {
         const Trilith__V1__DiskReport *d = o->report->disks[i];
-        if (d->failure[0] != '\0' || d->bytes == 0 || leaving_has(&leaving, field_uuid(d->uuid)))
+        if (!disk_takes_shards(d, &leaving, view->with_suspect))
             continue;
         view->disk_uuids[view->disk_count] = field_uuid(d->uuid);
         view->disk_nodes[view->disk_count] = (uint8_t)node;
@@ -133,10 +133,11 @@ static void view_init(struct cluster_view *view, struct uuid cluster)
     view->placement.disks = view->disks;
 }
 
-struct status cluster_view_read(struct ctl *ctl, struct uuid without, struct arena *arena,
-                                struct cluster_view *out_view)
+struct status cluster_view_read(struct ctl *ctl, struct uuid without, bool with_suspect,
+                                struct arena *arena, struct cluster_view *out_view)
 {
     view_init(out_view, ctl->cluster);
+    out_view->with_suspect = with_suspect;
     TRY(add_nodes(ctl, out_view, arena));
     TRY(add_capacity(ctl, out_view));
     return add_volumes(ctl, out_view, without);

@@ -25,14 +25,16 @@ struct cluster_view {
     uint64_t targets;               /* Connected nodes that may serve volumes. */
     uint32_t serves[CTL_NODES_MAX]; /* Volumes of each node. */
     uint32_t volume_count;
+    bool with_suspect;
 };
 
 /*
  * Reads all of it.  planned_bytes is of all volumes as they are recorded, but for without, which
- * may be nil.  LIMIT: more nodes or disks than there can be.
+ * may be nil.  with_suspect: also with the disks that are suspect (docs/health.md), which others
+ * are to be used before.  LIMIT: more nodes or disks than there can be.
  */
-struct status cluster_view_read(struct ctl *ctl, struct uuid without, struct arena *arena,
-                                struct cluster_view *out_view) MUST_CHECK;
+struct status cluster_view_read(struct ctl *ctl, struct uuid without, bool with_suspect,
+                                struct arena *arena, struct cluster_view *out_view) MUST_CHECK;
 
 /* Adds what a volume has planned. */
 void cluster_view_count(struct cluster_view *view, const Stored__V1__Volume *volume);

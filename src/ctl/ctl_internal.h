@@ -173,6 +173,13 @@ struct status leaving_read(struct ctl *ctl, struct uuid node,
 bool leaving_has(const struct leaving *leaving, struct uuid disk);
 void leaving_free(struct leaving *leaving);
 
+/*
+ * Whether a disk of a node that reports may get new shards: it works, is not to leave, and will not
+ * fail; with_suspect: it may be suspect.
+ */
+bool disk_takes_shards(const Trilith__V1__DiskReport *disk, const struct leaving *leaving,
+                       bool with_suspect);
+
 /* Ends every held watch of a node, or of all nodes. */
 void node_watches_answer(struct ctl *ctl, struct uuid node);
 void node_watches_end(struct ctl *ctl);

@@ -18,6 +18,23 @@ static void plan_fill(Trilith__V1__Disk *d, const struct records *volumes, struc
     }
 }
 
+static void health_fill(Trilith__V1__Disk *d, const Trilith__V1__DiskReport *report,
+                        struct arena *arena)
+{
+    d->health = report->health;
+    d->health_reason = arena_text(arena, report->health_reason);
+    d->health_since_unix_ms = report->health_since_unix_ms;
+    d->device_log = arena_text(arena, report->device_log);
+    d->latency = arena_alloc(arena, sizeof *d->latency);
+    trilith__v1__disk_latency__init(d->latency);
+    if (report->latency == NULL)
+        return;
+    d->latency->read_median_ns = report->latency->read_median_ns;
+    d->latency->read_99_ns = report->latency->read_99_ns;
+    d->latency->write_median_ns = report->latency->write_median_ns;
+    d->latency->write_99_ns = report->latency->write_99_ns;
+}
+
 static void observed_fill(struct ctl *ctl, Trilith__V1__Disk *d, struct uuid node, struct uuid disk,
                           struct arena *arena)
 {
@@ -38,6 +55,7 @@ static void observed_fill(struct ctl *ctl, Trilith__V1__Disk *d, struct uuid nod
     d->checksum_bytes = report->checksum_bytes;
     d->checksum_budget_bytes = report->checksum_budget_bytes;
     d->reason = arena_text(arena, report->failure);
+    health_fill(d, report, arena);
     d->state = report->failure[0] == '\0' ? TRILITH__V1__DISK_STATE__DISK_STATE_READY
                                           : TRILITH__V1__DISK_STATE__DISK_STATE_FAILED;
 }

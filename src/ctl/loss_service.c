@@ -89,7 +89,7 @@ static struct status MUST_CHECK count(struct counting *c, const Stored__V1__Volu
 {
     c->view = arena_alloc(c->arena, sizeof *c->view);
     c->map = arena_alloc(c->arena, sizeof *c->map);
-    TRY(cluster_view_read(c->ctl, (struct uuid) { { 0 } }, c->arena, c->view));
+    TRY(cluster_view_read(c->ctl, (struct uuid) { { 0 } }, true, c->arena, c->view));
     TRY(locate(c));
     loss_map_init(c->map, &c->view->placement);
     if (only != NULL) {

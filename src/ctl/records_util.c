@@ -69,6 +69,17 @@ struct status node_roles_read(struct ctl *ctl, struct uuid node, uint32_t *out_r
     return STATUS(OK);
 }
 
+bool disk_takes_shards(const Trilith__V1__DiskReport *d, const struct leaving *leaving,
+                       bool with_suspect)
+{
+    const Trilith__V1__DiskHealth worst = with_suspect
+                                              ? TRILITH__V1__DISK_HEALTH__DISK_HEALTH_SUSPECT
+                                              : TRILITH__V1__DISK_HEALTH__DISK_HEALTH_HEALTHY;
+
+    return d->failure[0] == '\0' && d->bytes > 0 && d->health <= worst &&
+           !leaving_has(leaving, field_uuid(d->uuid));
+}
+
 struct uuid field_uuid(ProtobufCBinaryData field)
 {
     struct uuid uuid;

@@ -95,6 +95,13 @@ static void disk_problems(struct summary *s, const Trilith__V1__Disk *d)
         add_problem(s, "disk '%s': %s", d->name, d->reason);
         return;
     }
+    if (d->health == TRILITH__V1__DISK_HEALTH__DISK_HEALTH_SUSPECT)
+        add_problem(s, "disk '%s': suspect: %s", d->name, d->health_reason);
+    if (d->health == TRILITH__V1__DISK_HEALTH__DISK_HEALTH_FAILING)
+        add_problem(s,
+                    "disk '%s': failing: %s; it takes no new shards, and what it has should be "
+                    "had elsewhere",
+                    d->name, d->health_reason);
     if (d->media_errors > 0)
         add_problem(s, "disk '%s': %llu blocks failed their checksum", d->name,
                     (unsigned long long)d->media_errors);

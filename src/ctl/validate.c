@@ -218,6 +218,10 @@ static struct status check_disk(const Trilith__V1__DiskReport *d, struct problem
     TRY(check_text(d->model, "disks.model", CTL_NAME_BYTES_MAX, problem));
     TRY(check_text(d->serial, "disks.serial", CTL_NAME_BYTES_MAX, problem));
     TRY(check_text(d->failure, "disks.failure", CTL_TEXT_BYTES_MAX, problem));
+    TRY(check_text(d->health_reason, "disks.health_reason", CTL_TEXT_BYTES_MAX, problem));
+    TRY(check_text(d->device_log, "disks.device_log", CTL_TEXT_BYTES_MAX, problem));
+    if (d->health > TRILITH__V1__DISK_HEALTH__DISK_HEALTH_FAILED)
+        return wrong(problem, "disk '%s': health %d is none", d->name, (int)d->health);
     /* Sizes are added up: 1,024 disks of less than 2^53 bytes (8 PiB) stay below 2^63. */
     if (d->bytes >> 53 != 0 || d->free_bytes > d->bytes)
         return wrong(problem, "disk '%s': %llu bytes with %llu free cannot be", d->name,

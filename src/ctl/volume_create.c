@@ -37,12 +37,12 @@ struct creation {
 /* ---- What is there ---- */
 
 static void candidate_fill(struct candidate *c, const struct observed *o,
-                           const struct leaving *leaving)
+                           const struct leaving *leaving, bool with_suspect)
 {
     c->node = o->node;
     for (size_t i = 0; i < o->report->n_disks; i++) {
         const Trilith__V1__DiskReport *d = o->report->disks[i];
-        if (d->failure[0] != '\0' || d->bytes == 0 || leaving_has(leaving, field_uuid(d->uuid)))
+        if (!disk_takes_shards(d, leaving, with_suspect))
             continue;
         c->uuids[c->disk_count] = field_uuid(d->uuid);
         c->disks[c->disk_count++].bytes = d->bytes;
@@ -73,7 +73,7 @@ static void candidate_count(struct candidate *c, const Stored__V1__Volume *v)
 }
 
 static struct status MUST_CHECK candidate_take(struct ctl *ctl, const struct observed *o,
-                                               const struct records *volumes,
+                                               const struct records *volumes, bool with_suspect,
                                                struct candidate *best)
 {
     uint32_t roles;
@@ -90,7 +90,7 @@ static struct status MUST_CHECK candidate_take(struct ctl *ctl, const struct obs
         leaving_free(&leaving);
         return STATUS(NO_MEMORY);
     }
-    candidate_fill(c, o, &leaving);
+    candidate_fill(c, o, &leaving, with_suspect);
     leaving_free(&leaving);
     for (size_t i = 0; i < volumes->count; i++)
         candidate_count(c, (const Stored__V1__Volume *)(const void *)volumes->items[i]);
@@ -111,7 +111,8 @@ static struct status MUST_CHECK check_count(const struct creation *c, size_t cou
     return STATUS(LIMIT);
 }
 
-/* The connected node with the most space that is not planned yet. */
+/* The connected node with the most space that is not planned yet: of disks that are not suspect, if
+ * any node has such. */
 static struct status choose_node(struct creation *c, struct candidate *best)
 {
     struct records volumes;
@@ -119,9 +120,12 @@ static struct status choose_node(struct creation *c, struct candidate *best)
     TRY(records_read(c->ctl, KEY_VOLUMES, &stored__v1__volume__descriptor, &volumes));
     const size_t count = volumes.count;
     struct status st = STATUS(OK);
-    LIST_FOR_EACH (n, &c->ctl->observed) {
-        if (status_ok(st))
-            st = candidate_take(c->ctl, CONTAINER_OF(n, struct observed, link), &volumes, best);
+    for (unsigned suspects = 0; suspects < 2 && best->disk_count == 0; suspects++) {
+        LIST_FOR_EACH (n, &c->ctl->observed) {
+            if (status_ok(st))
+                st = candidate_take(c->ctl, CONTAINER_OF(n, struct observed, link), &volumes,
+                                    suspects > 0, best);
+        }
     }
     records_free(&volumes);
     TRY(st);
@@ -280,20 +284,38 @@ static struct status MUST_CHECK keep_nodes(struct meta *m, struct meta_txn *txn,
     return desired_bump(m, txn, view->nodes[server].uuid);
 }
 
+/* Places the shards: without what is suspect, if that is possible. */
+static struct status MUST_CHECK spread_volume(struct creation *c, Stored__V1__Volume *r,
+                                              struct cluster_view *view, struct group *group,
+                                              bool with_suspect, struct arena *arena)
+{
+    struct problem why = { "" };
+
+    TRY(cluster_view_read(c->ctl, c->uuid, with_suspect, arena, view));
+    TRY(check_count(c, view->volume_count));
+    *r = (Stored__V1__Volume)STORED__V1__VOLUME__INIT;
+    record_fill(r, c, volume_spread_width(view, c->spec->replicas, c->spec->stride_nodes));
+    r->apart = or_default(r->apart, volume_apart_default(view, r->replicas));
+    r->allow_degraded = c->spec->allow_degraded && with_suspect;
+    *group = (struct group) { 0 };
+    struct volume_spread spread = { c->ctl, arena, view, r, shards_of(r), group, &why };
+    const struct status st = volume_spread(&spread);
+    r->allow_degraded = c->spec->allow_degraded;
+    return say_spread(c, &why, st);
+}
+
 static struct status MUST_CHECK build_spread(struct creation *c, struct meta *m,
                                              struct meta_txn *txn, struct arena *arena)
 {
     struct cluster_view *view = arena_alloc(arena, sizeof *view);
     struct group *group = arena_alloc(arena, sizeof *group);
-    Stored__V1__Volume r = STORED__V1__VOLUME__INIT;
-    struct problem why = { "" };
+    Stored__V1__Volume r;
 
-    TRY(cluster_view_read(c->ctl, c->uuid, arena, view));
-    TRY(check_count(c, view->volume_count));
-    record_fill(&r, c, volume_spread_width(view, c->spec->replicas, c->spec->stride_nodes));
-    r.apart = or_default(r.apart, volume_apart_default(view, r.replicas));
-    struct volume_spread spread = { c->ctl, arena, view, &r, shards_of(&r), group, &why };
-    TRY(say_spread(c, &why, volume_spread(&spread)));
+    struct status st = spread_volume(c, &r, view, group, false, arena);
+    if (status_is(st, STATUS_UNAVAILABLE))
+        st = spread_volume(c, &r, view, group, true, arena);
+    TRY(st);
+    c->problem->s[0] = '\0';
     const uint64_t nodes = cluster_view_nodes_of(view, &r);
     uint32_t server;
     TRY(choose_server(c, view, nodes, &server));

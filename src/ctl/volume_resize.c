@@ -22,12 +22,24 @@ struct resizing {
     char *warning; /* RPC_TEXT_BYTES. */
 };
 
-/* The disks of the stride that work. */
+/* The disks of the stride that work; those that are suspect only if there are no others. */
 struct stride {
     uint32_t count;
     uint32_t index[CTL_DISKS_MAX]; /* In the record's list. */
     struct placement_disk disks[CTL_DISKS_MAX];
 };
+
+static void stride_take(const Stored__V1__Volume *r, const struct observed *o,
+                        const struct leaving *leaving, bool with_suspect, struct stride *stride)
+{
+    for (size_t i = 0; i < r->n_disks && stride->count < CTL_DISKS_MAX; i++) {
+        const Trilith__V1__DiskReport *d = observed_disk(o, field_uuid(r->disks[i]));
+        if (d == NULL || !disk_takes_shards(d, leaving, with_suspect))
+            continue;
+        stride->index[stride->count] = (uint32_t)i;
+        stride->disks[stride->count++] = (struct placement_disk) { .bytes = d->bytes };
+    }
+}
 
 static struct status MUST_CHECK stride_fill(struct ctl *ctl, const Stored__V1__Volume *r,
                                             struct stride *stride)
@@ -38,14 +50,9 @@ static struct status MUST_CHECK stride_fill(struct ctl *ctl, const Stored__V1__V
     if (!observed_connected(ctl, o))
         return STATUS(OK);
     TRY(leaving_read(ctl, o->node, &leaving));
-    for (size_t i = 0; i < r->n_disks && stride->count < CTL_DISKS_MAX; i++) {
-        const Trilith__V1__DiskReport *d = observed_disk(o, field_uuid(r->disks[i]));
-        if (d == NULL || d->failure[0] != '\0' || d->bytes == 0 ||
-            leaving_has(&leaving, field_uuid(d->uuid)))
-            continue;
-        stride->index[stride->count] = (uint32_t)i;
-        stride->disks[stride->count++] = (struct placement_disk) { .bytes = d->bytes };
-    }
+    stride_take(r, o, &leaving, false, stride);
+    if (stride->count == 0)
+        stride_take(r, o, &leaving, true, stride);
     leaving_free(&leaving);
     return STATUS(OK);
 }
@@ -153,22 +160,30 @@ static struct status MUST_CHECK grow_single(struct resizing *z, Stored__V1__Volu
 
 /* ---- Several replicas ---- */
 
+/* Not on what is suspect, if that is possible; nor degraded, unless that is needed too. */
 static struct status MUST_CHECK spread_shards_on(struct resizing *z, struct volume_spread *spread,
-                                                 struct meta *m, struct meta_txn *txn)
+                                                 bool with_suspect, struct meta *m,
+                                                 struct meta_txn *txn)
 {
+    const protobuf_c_boolean allow_degraded = spread->record->allow_degraded;
     struct problem why = { "" };
     uint64_t revision;
 
+    TRY(cluster_view_read(z->ctl, (struct uuid) { { 0 } }, with_suspect, spread->arena,
+                          spread->view));
     TRY(group_record_get(m, z->uuid, 0, spread->group, &revision));
     const uint32_t before = spread->group->copyset_count;
     spread->problem = &why;
+    spread->record->allow_degraded = allow_degraded && with_suspect;
     const struct status st = volume_spread(spread);
+    spread->record->allow_degraded = allow_degraded;
     if (status_is(st, STATUS_NO_SPACE)) {
         snprintf(z->problem->s, sizeof z->problem->s, "volume '%s': %.400s", spread->record->name,
                  why.s);
         return STATUS(UNAVAILABLE);
     }
     TRY(st);
+    z->problem->s[0] = '\0';
     if (spread->group->copyset_count > before)
         group_record_put(txn, z->uuid, 0, spread->group, revision);
     return STATUS(OK);
@@ -187,12 +202,15 @@ static struct status MUST_CHECK grow_spread(struct resizing *z, Stored__V1__Volu
                                     .shard_count = (uint32_t)g->shard_count,
                                     .group = group };
 
-    TRY(cluster_view_read(z->ctl, (struct uuid) { { 0 } }, arena, view));
-    if (g->shard_count > r->n_placement / r->replicas)
-        TRY(spread_shards_on(z, &spread, m, txn));
+    if (g->shard_count > r->n_placement / r->replicas) {
+        struct status st = spread_shards_on(z, &spread, false, m, txn);
+        if (status_is(st, STATUS_UNAVAILABLE))
+            st = spread_shards_on(z, &spread, true, m, txn);
+        TRY(st);
+    }
     r->bytes = z->bytes;
     r->first_run_shards = g->first_run_shards;
-    TRY(cluster_view_read(z->ctl, z->uuid, arena, view));
+    TRY(cluster_view_read(z->ctl, z->uuid, true, arena, view));
     cluster_view_count(view, r);
     warn_overcommit(z, cluster_view_overcommit(view, r));
     return STATUS(OK);

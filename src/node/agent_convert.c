@@ -231,6 +231,21 @@ static char *text_message(const char *text, struct arena *arena)
     return copy;
 }
 
+static void health_message(const struct node_disk_report *d, Trilith__V1__DiskReport *m,
+                           struct arena *arena)
+{
+    m->health = (Trilith__V1__DiskHealth)d->health;
+    m->health_reason = text_message(d->health_reason, arena);
+    m->health_since_unix_ms = d->health_since_unix_ms;
+    m->device_log = text_message(d->device_log, arena);
+    m->latency = arena_alloc(arena, sizeof *m->latency);
+    trilith__v1__disk_latency__init(m->latency);
+    m->latency->read_median_ns = d->read_ns[0];
+    m->latency->read_99_ns = d->read_ns[1];
+    m->latency->write_median_ns = d->write_ns[0];
+    m->latency->write_99_ns = d->write_ns[1];
+}
+
 static Trilith__V1__DiskReport *disk_message(const struct node_disk_report *d, struct arena *arena)
 {
     Trilith__V1__DiskReport *m = arena_alloc(arena, sizeof *m);
@@ -249,6 +264,7 @@ static Trilith__V1__DiskReport *disk_message(const struct node_disk_report *d, s
     m->checksum_bytes = d->checksum_bytes;
     m->checksum_budget_bytes = d->checksum_budget_bytes;
     m->failure = text_message(d->failure, arena);
+    health_message(d, m, arena);
     return m;
 }
 

@@ -12,6 +12,7 @@
 
 #include "base/uuid.h"
 #include "io/addr.h"
+#include "node/health.h"
 #include "nvme/nqn.h"
 #include "store/store.h"
 
@@ -118,6 +119,12 @@ struct node_disk_report {
     uint64_t checksum_bytes; /* Of memory that checksums take, and may take. */
     uint64_t checksum_budget_bytes;
     char failure[NODE_REASON_BYTES]; /* Empty: it works. */
+    enum health_state health;
+    char health_reason[HEALTH_REASON_BYTES];
+    uint64_t health_since_unix_ms;
+    uint64_t read_ns[2]; /* As struct health_window. */
+    uint64_t write_ns[2];
+    char device_log[DEVICE_LOG_TEXT_BYTES]; /* As device_log.summary; empty: not read yet. */
 };
 
 /* A disk that could not be used, whose UUID may be unknown. */

@@ -238,6 +238,7 @@ static void node_on_disks_opened(struct node *n)
             snprintf(problem, sizeof problem, "NVMe/TCP at %s: %s", io_addr_format(&n->listen).s,
                      status_text(st));
     }
+    node_health_start(n);
     n->ops->opened(n->ctx, st, problem);
     if (n->stopping)
         node_wake(n);
@@ -314,6 +315,7 @@ void node_stop(struct node *n, void (*stopped)(void *ctx), void *ctx)
     assert(!n->stopping);
 
     n->stopping = true;
+    node_health_stop(n);
     n->stopped = stopped;
     n->stopped_ctx = ctx;
     /* From now on no volume starts anything new; once the target has stopped they are closed. */

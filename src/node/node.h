@@ -61,6 +61,11 @@ struct node_ops {
     void (*group_take)(void *ctx, struct group_op *op, uint64_t known_epoch);
     void (*group_commit)(void *ctx, struct group_op *op, const struct group *was,
                          const struct group *now);
+    /*
+     * Asks the device at the path for its log (docs/health.md); node_take_device_log() follows if
+     * it can be asked now.  NULL: none is asked.
+     */
+    struct status (*ask_device)(void *ctx, struct uuid disk, const char *path);
 };
 
 /*
@@ -129,6 +134,9 @@ void node_remove_disk(struct node *node, struct uuid disk, const char *path,
  * on meanwhile.  If it has not become larger, or cannot be taken in, the disk is served as it was.
  */
 void node_grow_disk(struct node *node, struct uuid disk, node_disk_done_fn *done, void *ctx);
+
+/* What ask_device() has found; NULL: nothing new. */
+void node_take_device_log(struct node *node, struct uuid disk, const struct device_log *log);
 
 /* What is; lent until the next call. */
 void node_fill_report(struct node *node, struct node_report *out_report);

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "node/node_internal.h"
+
 /*
  *   CLOSED --> BUSY --> STORE ---------------------------------> OPEN --> CLOSING --> CLOSED
  *     ^         |       |  ^ \ (no superblock)                    ^
@@ -238,6 +240,14 @@ void node_disk_open(struct node_disk *d)
 
     sm_init(&d->sm, disk_states, DISK_CLOSED);
     io_timer_init(&d->retry, disk_on_retry);
+    health_init(&d->health);
+    d->health_told = d->health.state;
+    d->load_ns = 0;
+    d->last_window = (struct health_window) { 0 };
+    d->health_since_ns = reactor_wall_ns(d->home);
+    d->log_read = false;
+    d->log_asked = false;
+    d->log_window = 0;
     d->busy_until_ns = 0;
     d->checked_bytes = 0;
     d->formatted = false;
@@ -255,7 +265,10 @@ static void refresh_on_home(struct io_msg *msg)
     struct node_disk *d = CONTAINER_OF(msg, struct node_disk, refresh_msg);
 
     d->info = d->fresh_info;
+    d->load = d->fresh_load;
+    d->load_ns = d->fresh_load_ns;
     d->refreshing = false;
+    node_health_on_refreshed(d);
 }
 
 static void refresh_deliver(struct io_msg *msg)
@@ -264,6 +277,8 @@ static void refresh_deliver(struct io_msg *msg)
 
     /* Closing was posted later than this, so the store is still there. */
     store_get_info(d->opened_store, &d->fresh_info);
+    d->fresh_load_ns = reactor_now_ns(d->reactor);
+    dev_load_copy(&d->dev->load, d->fresh_load_ns, &d->fresh_load);
     d->refresh_msg.deliver = refresh_on_home;
     reactor_post(d->home, &d->refresh_msg);
 }

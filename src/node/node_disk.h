@@ -13,6 +13,7 @@
 #define NODE_NODE_DISK_H
 
 #include "base/sm.h"
+#include "node/health.h"
 #include "node/node.h"
 #include "store/store.h"
 
@@ -23,6 +24,7 @@
  */
 #define NODE_DISK_BUSY_NS     (10 * NS_PER_S)
 #define NODE_DISK_RETRY_NS    (20 * NS_PER_MS)
+#define NODE_DISK_FAILURE     "a device error: it takes no more writes until the node is restarted"
 #define NODE_DISK_CHECK_BYTES ((size_t)64 << 10) /* Read at a time, while it is checked. */
 
 struct node_disk {
@@ -42,6 +44,18 @@ struct node_disk {
     struct store_info info; /* As of the last refresh. */
     struct dev_info dev_info;
     bool refreshing;
+    struct dev_load load; /* Of the last refresh, and ... */
+    uint64_t load_ns;     /* ... when, by its reactor's clock. */
+    bool health_due;      /* node_health.c waits for the refresh. */
+    struct health health;
+    enum health_state health_told;
+    char kind[80];                    /* Disks of the same are its peers. */
+    struct health_window last_window; /* With I/O. */
+    uint64_t health_since_ns;         /* Wall-clock time. */
+    struct device_log device_log;
+    bool log_read;       /* It is known. */
+    bool log_asked;      /* It is on its way. */
+    unsigned log_window; /* In how many windows it is asked for again. */
 
     /* Private to node_disk.c: the disk's reactor's. */
     struct sm sm;
@@ -56,6 +70,8 @@ struct node_disk {
     bool only_empty; /* It is closed if it holds nothing. */
     char found[NODE_REASON_BYTES];
     struct store_info fresh_info;
+    struct dev_load fresh_load;
+    uint64_t fresh_load_ns;
     struct store_info grown_info;
     struct io_msg msg;
     struct io_msg refresh_msg;

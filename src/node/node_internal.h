@@ -5,6 +5,7 @@
  *   node.c          the node's life, and what it is told      node_change.c    disks come and go
  *   node_disk.c     one disk       node_volume.c   one volume       node_report.c   what it tells
  *   node_stores.c   its stores for engines of other nodes, and its links to theirs
+ *   node_health.c   its disks' health
  */
 #ifndef NODE_NODE_INTERNAL_H
 #define NODE_NODE_INTERNAL_H
@@ -80,6 +81,8 @@ struct node {
     bool told; /* node_apply() has said what the node serves. */
     uint64_t revision;
     struct node_report_memory *report;
+    struct io_timer health_timer;
+    unsigned health_due; /* Disks whose load is waited for. */
     void (*stopped)(void *ctx);
     void *stopped_ctx;
 };
@@ -121,6 +124,15 @@ void node_stores_stop(struct node *node, void (*done)(void *ctx), void *ctx);
 
 /* The target is gone. */
 void node_stores_close(struct node *node);
+
+/* ---- node_health.c ---- */
+
+/* The disks are open: they are judged every window, until the end. */
+void node_health_start(struct node *node);
+void node_health_stop(struct node *node);
+
+/* What node_disk_refresh() has brought. */
+void node_health_on_refreshed(struct node_disk *disk);
 
 /* Says in the log what became of a disk. */
 void node_log_disk(const struct node *node, const struct node_disk *disk);

@@ -1,8 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "node/node_internal.h"
+
+static void report_health(const struct node_disk *d, struct node_disk_report *out)
+{
+    const struct health *h = &d->health;
+
+    out->health = out->failure[0] != '\0' ? HEALTH_FAILED : h->state;
+    snprintf(out->health_reason, sizeof out->health_reason, "%s",
+             out->failure[0] != '\0' ? out->failure : h->reason);
+    out->health_since_unix_ms = d->health_since_ns / NS_PER_MS;
+    memcpy(out->read_ns, d->last_window.read_ns, sizeof out->read_ns);
+    memcpy(out->write_ns, d->last_window.write_ns, sizeof out->write_ns);
+    snprintf(out->device_log, sizeof out->device_log, "%s",
+             d->log_read ? d->device_log.summary : "");
+}
 
 static void report_disk(const struct node_disk *d, struct node_disk_report *out)
 {
@@ -21,8 +36,8 @@ static void report_disk(const struct node_disk *d, struct node_disk_report *out)
     snprintf(out->model, sizeof out->model, "%s", d->dev_info.model);
     snprintf(out->serial, sizeof out->serial, "%s", d->dev_info.serial);
     if (d->info.failed)
-        snprintf(out->failure, sizeof out->failure,
-                 "a device error: it takes no more writes until the node is restarted");
+        snprintf(out->failure, sizeof out->failure, "%s", NODE_DISK_FAILURE);
+    report_health(d, out);
 }
 
 static void report_problem(const struct node_disk *d, struct node_disk_problem *out)

@@ -98,6 +98,21 @@ def wait_until_reported(server, disk):
         time.sleep(0.2)
 
 
+def wait_for_health(server, disk, health, reason, timeout_s=40):
+    """Disks are judged every ten seconds; `disk show` says what and why, `status` fails."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        shown = server.cli("disk", "show", disk)
+        if shown["health"] == health:
+            break
+        assert time.monotonic() < deadline, shown
+        time.sleep(0.5)
+    assert reason in shown["health_reason"]
+    assert shown["health_since_unix_ms"] > 0
+    if health != "healthy":
+        wait_until_reported(server, disk)
+
+
 def test_writes_that_fail(start):
     """Write Fault from then on for all that changes something; what was written can be read, also
     after a restart on the disk when it works again."""
@@ -111,6 +126,7 @@ def test_writes_that_fail(start):
     host.check_all()
     neighbour.works()
     wait_until_reported(server, "node-1/disk-2")
+    wait_for_health(server, "node-1/disk-2", "failed", "it takes no more writes")
     neighbour.works()
     assert "'node-1/disk-2'" in server.log()
     written = host.written
@@ -145,6 +161,12 @@ def test_reads_that_fail(start):
     assert failed == [READ_ERROR]
     host.check_all()
     neighbour.works()
+    wait_for_health(server, "node-1/disk-2", "suspect", "reads have failed in 1 place of its")
+    wait_for_health(server, "node-1/disk-1", "healthy", "")
+    assert "disk 'node-1/disk-2': suspect, was healthy: reads have failed" in server.log()
+    shown = server.try_cli("disk", "show", "node-1/disk-2").stdout
+    assert "ms, 99 of 100 below" in shown
+    assert "none: it is a file" in shown
     host.close()
     neighbour.close()
     server.stop()

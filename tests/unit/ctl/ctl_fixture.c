@@ -124,6 +124,8 @@ static Trilith__V1__DiskReport *disk_report(struct fixture *f, const struct fake
     d->free_bytes = n->disk_bytes;
     d->checksum_bytes = n->checksum_bytes;
     d->checksum_budget_bytes = 2 * n->checksum_bytes;
+    d->health = n->disk_health[i];
+    d->health_reason = arena_text(&f->arena, n->disk_health[i] > 1 ? "it clicks" : "");
     d->failure = arena_text(&f->arena, n->disk_failed[i] ? "it smokes" : "");
     return d;
 }

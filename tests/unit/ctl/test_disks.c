@@ -222,12 +222,194 @@ static void a_disk_grows_when_its_node_says_so(void **state)
     assert_failed(&call, RPC_UNAVAILABLE, "does not report");
 }
 
+/* ---- Health ---- */
+
+#define SUSPECT TRILITH__V1__DISK_HEALTH__DISK_HEALTH_SUSPECT
+#define FAILING TRILITH__V1__DISK_HEALTH__DISK_HEALTH_FAILING
+
+static const char *last_problem(struct fixture *f)
+{
+    Trilith__V1__GetStatusRequest request = TRILITH__V1__GET_STATUS_REQUEST__INIT;
+    const Trilith__V1__GetStatusResponse *s = call_reply(f, CTL_SERVICE_STATUS, 0, &request.base);
+
+    return s->n_problems > 0 ? s->problems[s->n_problems - 1] : "";
+}
+
+static uint64_t get_disk_shards(struct fixture *f, const char *name)
+{
+    Trilith__V1__GetDiskRequest get = TRILITH__V1__GET_DISK_REQUEST__INIT;
+
+    get.name = arena_text(&f->arena, name);
+    const Trilith__V1__GetDiskResponse *r = call_reply(f, CTL_SERVICE_DISK, 1, &get.base);
+    return r->disk->shards;
+}
+
+/* A creation: NULL, or why not; the volume waits for its node. */
+static const char *create(struct fixture *f, const char *name, uint32_t replicas, bool degraded)
+{
+    Trilith__V1__CreateVolumeRequest request = TRILITH__V1__CREATE_VOLUME_REQUEST__INIT;
+    Trilith__V1__VolumeSpec spec = TRILITH__V1__VOLUME_SPEC__INIT;
+    const char *text = NULL;
+    struct rpc_sim_call call;
+
+    spec.name = arena_text(&f->arena, name);
+    spec.bytes = 8 * GIB;
+    spec.replicas = replicas;
+    spec.allow_degraded = degraded;
+    request.spec = &spec;
+    call_start(f, CTL_SERVICE_VOLUME, CREATE, &request.base, &call);
+    if (call.ended)
+        text = arena_text(&f->arena, call.text);
+    else
+        rpc_sim_cancel(&f->sim, &call);
+    rpc_sim_call_fini(&call);
+    return text;
+}
+
+/* Whether a shard of the volume lies on the disk. */
+static bool lies_on(struct fixture *f, const char *name, const char *disk)
+{
+    const Trilith__V1__Volume *v = get_volume(f, name);
+
+    for (size_t i = 0; i < v->n_disks; i++)
+        if (strcmp(v->disks[i], disk) == 0)
+            return true;
+    return false;
+}
+
+/* What is thought of a disk, and why, is shown while its node reports it. */
+static void health_is_shown(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__GetDiskRequest get = TRILITH__V1__GET_DISK_REQUEST__INIT;
+
+    join(f);
+    assert_string_equal(last_problem(f), "");
+    node.disk_health[1] = SUSPECT;
+    node_report(f, &node);
+    assert_string_equal(last_problem(f), "disk 'node-1/disk-2': suspect: it clicks");
+    get.name = arena_text(&f->arena, "node-1/disk-2");
+    const Trilith__V1__GetDiskResponse *r = call_reply(f, CTL_SERVICE_DISK, 1, &get.base);
+    assert_int_equal(r->disk->health, SUSPECT);
+    assert_string_equal(r->disk->health_reason, "it clicks");
+    node.disk_health[1] = FAILING;
+    node_report(f, &node);
+    assert_string_equal(last_problem(f),
+                        "disk 'node-1/disk-2': failing: it clicks; it takes no new shards, and "
+                        "what it has should be had elsewhere");
+    rpc_sim_advance(&f->sim, 12000 * MS);
+    r = call_reply(f, CTL_SERVICE_DISK, 1, &get.base);
+    assert_int_equal(r->disk->health, TRILITH__V1__DISK_HEALTH__DISK_HEALTH_UNSPECIFIED);
+}
+
+/* A suspect disk gets no shards of one replica where another suffices, a failing one never. */
+static void suspects_are_used_last(void **state)
+{
+    struct fixture *f = *state;
+
+    join(f);
+    node.disk_health[0] = SUSPECT;
+    node_report(f, &node);
+    assert_null(create(f, "db1", 1, false));
+    assert_false(lies_on(f, "db1", "node-1/disk-1"));
+    assert_true(lies_on(f, "db1", "node-1/disk-2"));
+    node.disk_health[1] = FAILING;
+    node_report(f, &node);
+    assert_null(create(f, "db2", 1, false));
+    assert_true(lies_on(f, "db2", "node-1/disk-1"));
+    assert_false(lies_on(f, "db2", "node-1/disk-2"));
+    node.disk_health[0] = FAILING;
+    node_report(f, &node);
+    assert_non_null(strstr(create(f, "db3", 1, false), "needs a node with a working disk"));
+}
+
+/* The same of several replicas: a suspect disk is better than one node less. */
+static void suspects_of_several_nodes(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_node others[3];
+
+    join(f);
+    for (unsigned i = 0; i < 3; i++) {
+        node_init(&others[i], 2 + i, 1, 100 * GIB);
+        (void)node_join(f, &others[i]);
+        node_report(f, &others[i]);
+    }
+    others[2].disk_health[0] = SUSPECT;
+    node_report(f, &others[2]);
+    assert_null(create(f, "db1", 3, true));
+    assert_false(lies_on(f, "db1", "node-4/disk-1"));
+    others[1].disk_health[0] = FAILING;
+    node_report(f, &others[1]);
+    assert_null(create(f, "db2", 3, true));
+    assert_true(lies_on(f, "db2", "node-4/disk-1"));
+    assert_false(lies_on(f, "db2", "node-3/disk-1"));
+    assert_int_equal(get_volume(f, "db2")->n_degraded, 0);
+    others[2].disk_health[0] = FAILING;
+    node_report(f, &others[2]);
+    assert_non_null(strstr(create(f, "db3", 3, false), "3 replicas need 3 nodes"));
+    assert_null(create(f, "db3", 3, true));
+    assert_int_equal(get_volume(f, "db3")->n_degraded, 1);
+}
+
+/* What grows does so on disks that are well, if there are such. */
+static void growth_avoids_suspects(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__ResizeVolumeRequest request = TRILITH__V1__RESIZE_VOLUME_REQUEST__INIT;
+    struct rpc_sim_call call;
+
+    join(f);
+    assert_null(create(f, "db1", 1, false));
+    const uint64_t shards[2] = { get_disk_shards(f, "node-1/disk-1"),
+                                 get_disk_shards(f, "node-1/disk-2") };
+    node.disk_health[0] = SUSPECT;
+    node_report(f, &node);
+    request.name = arena_text(&f->arena, "db1");
+    request.bytes = 16 * GIB;
+    call_start(f, CTL_SERVICE_VOLUME, RESIZE, &request.base, &call);
+    assert_false(call.ended);
+    rpc_sim_cancel(&f->sim, &call);
+    rpc_sim_call_fini(&call);
+    assert_int_equal(get_disk_shards(f, "node-1/disk-1"), shards[0]);
+    assert_true(get_disk_shards(f, "node-1/disk-2") >= shards[1] + 8);
+}
+
+/* A report of a health that there is not is refused. */
+static void health_is_checked(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__ReportStatusRequest report = TRILITH__V1__REPORT_STATUS_REQUEST__INIT;
+    Trilith__V1__DiskReport disk = TRILITH__V1__DISK_REPORT__INIT;
+    Trilith__V1__DiskReport *reported[1] = { &disk };
+
+    join(f);
+    report.node_uuid = arena_uuid_bytes(&f->arena, node.uuid);
+    report.disks = reported;
+    report.n_disks = 1;
+    disk.uuid = report.node_uuid;
+    disk.health = 5;
+    const char *text = call_text(f, CTL_SERVICE_NODE, REPORT, &report.base, RPC_INVALID_ARGUMENT);
+    assert_non_null(strstr(text, "health 5 is none"));
+    disk.health = SUSPECT;
+    disk.device_log = arena_printf(&f->arena, "%0600d", 0);
+    text = call_text(f, CTL_SERVICE_NODE, REPORT, &report.base, RPC_INVALID_ARGUMENT);
+    assert_string_equal(text, "disks.device_log is longer than 511 bytes");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(a_disk_is_added_when_its_node_has_it), TEST(a_disk_that_cannot_be_used_is_an_answer),
-        TEST(only_an_empty_disk_is_removed),        TEST(a_disk_that_leaves_takes_no_shards),
+        TEST(health_is_shown),
+        TEST(suspects_are_used_last),
+        TEST(suspects_of_several_nodes),
+        TEST(growth_avoids_suspects),
+        TEST(health_is_checked),
+        TEST(a_disk_is_added_when_its_node_has_it),
+        TEST(a_disk_that_cannot_be_used_is_an_answer),
+        TEST(only_an_empty_disk_is_removed),
+        TEST(a_disk_that_leaves_takes_no_shards),
         TEST(a_disk_grows_when_its_node_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
