@@ -13,13 +13,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/span.h"
 #include "cmd/cli.h"
 #include "cmd/command.h"
+#include "cmd/node_holder.h"
 #include "nvme/nqn.h"
 
 #define WAIT_S   30
@@ -78,19 +78,12 @@ static bool parse(const struct cli_syntax *syntax, int argc, char **argv, struct
 /* The number of the process that holds the lock; 0: none does, -1: that was said already. */
 static long holder(const struct process *p)
 {
-    char path[PATH_MAX];
-    char text[32] = "";
+    const long pid = node_holder(p->data, p->name);
 
-    path_of(p, "lock", path);
-    CLEANUP(fd_close) const int fd = open(path, O_RDWR | O_CLOEXEC);
-    if (fd < 0) {
+    if (pid < 0)
         (void)cli_fail("node '%s': no node of this name has run in '%s': %s", p->name, p->data,
                        strerror(errno));
-        return -1;
-    }
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-        return 0;
-    return pread(fd, text, sizeof text - 1, 0) > 0 ? strtol(text, NULL, 10) : 0;
+    return pid;
 }
 
 /* ---- stop ---- */

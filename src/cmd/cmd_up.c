@@ -360,13 +360,19 @@ static int run_node(struct up *up, const sigset_t *signals)
     return exit_status;
 }
 
-/* Waits for a signal to end, or until no child is left if they were told to end. */
+/* Of processes that are no children no signal tells. */
+static bool has_others(const struct up *up)
+{
+    return up_children_others(&up->children, up->options.data) > 0;
+}
+
+/* Waits for a signal to end, or until no node is left if they were told to end. */
 static bool wait_for_children(struct up *up, const sigset_t *signals, bool ending)
 {
-    while (!ending || up->children.running > 0) {
-        int signal_number = 0;
-        if (sigwait(signals, &signal_number) != 0)
-            continue;
+    const struct timespec pause = { .tv_nsec = 50 * 1000 * 1000 };
+
+    while (!ending || up->children.running > 0 || has_others(up)) {
+        const int signal_number = sigtimedwait(signals, NULL, ending ? &pause : NULL);
         if (signal_number == SIGTERM || signal_number == SIGINT)
             return true;
         up_children_reap(&up->children, &up->log);
@@ -384,7 +390,7 @@ static int run_children(struct up *up, const sigset_t *signals)
     print_cluster(up);
     (void)wait_for_children(up, signals, false);
     log_info(&up->log, "stopping");
-    up_children_stop(&up->children);
+    up_children_stop(&up->children, up->options.data);
     if (wait_for_children(up, signals, true))
         _exit(COMMAND_FAILED);
     return COMMAND_OK;

@@ -415,12 +415,24 @@ static const struct cli_column place_columns[] = {
     { "DISKS", "disks", CLI_KIND_LIST },
 };
 
+static void replica_state(const Trilith__V1__VolumeReplica *m, char *out, size_t bytes)
+{
+    if (m->in_sync)
+        (void)snprintf(out, bytes, "in sync");
+    else if (m->resync_bytes > 0)
+        (void)snprintf(out, bytes, "resync %llu%%",
+                       (unsigned long long)(m->resynced_bytes * 100 / m->resync_bytes));
+    else
+        (void)snprintf(out, bytes, m->whole ? "out, whole" : "out");
+}
+
 /* A row of the table of replicas. */
 static json_t *replica_row(const Trilith__V1__VolumeCopyset *c, const Trilith__V1__VolumeReplica *m)
 {
     json_t *row = api_json(&m->base);
     const time_t since_s = (time_t)(m->out_since_unix_ms / 1000);
     char since[32] = "";
+    char state[32];
     struct tm tm;
 
     if (!m->in_sync && localtime_r(&since_s, &tm) != NULL)
@@ -428,10 +440,8 @@ static json_t *replica_row(const Trilith__V1__VolumeCopyset *c, const Trilith__V
     json_object_set_new(row, "copyset", json_integer(c->number));
     json_object_set_new(row, "shards", json_integer(c->shards));
     json_object_set_new(row, "since", json_string(since));
-    json_object_set_new(row, "state",
-                        json_string(m->in_sync ? "in sync"
-                                    : m->whole ? "out, whole"
-                                               : "out"));
+    replica_state(m, state, sizeof state);
+    json_object_set_new(row, "state", json_string(state));
     if (m->resync_bytes > m->resynced_bytes)
         json_object_set_new(row, "left_bytes",
                             json_integer((json_int_t)(m->resync_bytes - m->resynced_bytes)));

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cmd/cli.h"
+#include "cmd/node_holder.h"
 
 /* What is added to the options of `trilith up`. */
 #define ARGS_MORE 11
@@ -105,7 +106,7 @@ struct status up_children_start(struct up_children *c, const struct up_options *
         const struct status st = start_one(c, options, argc, argv, api);
         if (status_ok(st))
             continue;
-        up_children_stop(c);
+        up_children_stop(c, options->data);
         return st;
     }
     return STATUS(OK);
@@ -137,9 +138,34 @@ void up_children_reap(struct up_children *c, struct log *log)
     }
 }
 
-void up_children_stop(struct up_children *c)
+/* The process that runs a node whose child has ended; 0: none. */
+static pid_t other_holder(const struct up_children *c, unsigned child, const char *data)
 {
+    char name[32];
+
+    if (c->pid[child] != 0)
+        return 0;
+    snprintf(name, sizeof name, "node-%u", child + 1);
+    const long pid = node_holder(data, name);
+    return pid > 0 ? (pid_t)pid : 0;
+}
+
+unsigned up_children_others(const struct up_children *c, const char *data)
+{
+    unsigned count = 0;
+
     for (unsigned i = 0; i < c->count; i++)
+        count += other_holder(c, i, data) != 0 ? 1 : 0;
+    return count;
+}
+
+void up_children_stop(const struct up_children *c, const char *data)
+{
+    for (unsigned i = 0; i < c->count; i++) {
+        const pid_t other = other_holder(c, i, data);
         if (c->pid[i] != 0)
             (void)kill(c->pid[i], SIGTERM);
+        else if (other != 0)
+            (void)kill(other, SIGTERM);
+    }
 }

@@ -6,7 +6,8 @@
  *   node-1 on --port, node-2 on the next one, and so on; all keep their files in DIR/NAME
  *
  * One that ends is not started again: `trilith node start` does that, or the next `trilith up`.
- * When the process that has started them dies, the kernel tells them to end.
+ * When the process that has started them dies, the kernel tells them to end.  In an orderly end
+ * those of the same names that `trilith node start` has started end, too.
  *
  * Threading: the main thread.   Memory: values.
  */
@@ -34,7 +35,11 @@ struct status up_children_start(struct up_children *c, const struct up_options *
 /* Upon SIGCHLD: says which have ended. */
 void up_children_reap(struct up_children *c, struct log *log);
 
-/* Asks all to end; then they are reaped until running is 0. */
-void up_children_stop(struct up_children *c);
+/* Asks all to end, and whoever runs a node of theirs in data; then they are reaped until
+ * running is 0, and up_children_others() is. */
+void up_children_stop(const struct up_children *c, const char *data);
+
+/* How many of their nodes in data are run by other processes. */
+unsigned up_children_others(const struct up_children *c, const char *data);
 
 #endif
