@@ -178,10 +178,16 @@ static void on_join(void *ctx, struct rpc_call *call, const ProtobufCMessage *me
 
 /* ---- ReportStatus ---- */
 
+struct keeping {
+    const Stored__V1__Disk *now;
+    bool moved; /* Out: it was another node's. */
+};
+
 /* Keeps what a disk is, for when its node is away; free space and health are not kept. */
 static struct status disk_build(void *ctx, struct meta *m, struct meta_txn *txn)
 {
-    const Stored__V1__Disk *now = ctx;
+    struct keeping *k = ctx;
+    const Stored__V1__Disk *now = k->now;
     const struct meta_key key = key_disk(field_uuid(now->uuid));
     ProtobufCMessage *found = NULL;
     uint64_t revision = 0;
@@ -194,6 +200,7 @@ static struct status disk_build(void *ctx, struct meta *m, struct meta_txn *txn)
                       strcmp(was->path, now->path) == 0 && was->bytes == now->bytes &&
                       was->atomic_bytes == now->atomic_bytes &&
                       uuid_equal(field_uuid(was->node), field_uuid(now->node));
+    k->moved = was != NULL && !uuid_equal(field_uuid(was->node), field_uuid(now->node));
     record_free(found);
     if (same)
         return STATUS(EXISTS);
@@ -215,7 +222,10 @@ static void keep_disk(struct ctl *ctl, const struct observed *o, const Trilith__
     record.serial = d->serial;
     record.bytes = d->bytes;
     record.atomic_bytes = d->atomic_bytes;
-    const struct status st = meta_transact(ctl->meta, disk_build, &record, NULL);
+    struct keeping k = { .now = &record };
+    const struct status st = meta_transact(ctl->meta, disk_build, &k, NULL);
+    if (status_ok(st) && k.moved)
+        tell_others(ctl, (struct uuid) { { 0 } }); /* All: it may be one's own now. */
     if (!status_ok(st) && !status_is(st, STATUS_EXISTS))
         log_error(ctl->log, "disk '%s': its record could not be written: %s", d->name,
                   status_text(st));
