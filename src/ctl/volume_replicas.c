@@ -235,6 +235,21 @@ static char *since_text(const struct view *w, uint64_t since_ms)
     return arena_printf(w->arena, "%llu h", (unsigned long long)(s / 3600));
 }
 
+/* What keeps it out, or how far its resync is. */
+static const char *repair_text(const struct view *w, struct uuid disk)
+{
+    const Trilith__V1__VolumeDiskReport *r = report_of(w, disk);
+
+    if (r == NULL)
+        return "";
+    if (r->problem[0] != '\0')
+        return arena_printf(w->arena, ": %s", r->problem);
+    if (r->resync_bytes == 0)
+        return "";
+    return arena_printf(w->arena, ", and is being resynced: %llu%%",
+                        (unsigned long long)(r->resynced_bytes * 100 / r->resync_bytes));
+}
+
 /* A disk that is out of sync in some copysets: in how many, and since when at the longest. */
 static void disk_out_view(const struct view *w, struct uuid disk)
 {
@@ -250,9 +265,10 @@ static void disk_out_view(const struct view *w, struct uuid disk)
         since_ms = min_u64(since_ms, g->copysets[n].slots[slot].since_unix_ms);
     }
     if (count > 0)
-        add_degraded(
-            w, arena_printf(w->arena, "disk '%s' is out of sync in %u of %u copysets, for %s",
-                            disk_name(w, disk), count, g->copyset_count, since_text(w, since_ms)));
+        add_degraded(w, arena_printf(w->arena,
+                                     "disk '%s' is out of sync in %u of %u copysets, for %s%s",
+                                     disk_name(w, disk), count, g->copyset_count,
+                                     since_text(w, since_ms), repair_text(w, disk)));
 }
 
 static void writes_view(const struct view *w)

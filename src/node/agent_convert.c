@@ -288,6 +288,8 @@ static Trilith__V1__VolumeDiskReport *volume_disk_message(const struct node_volu
     m->uuid = arena_uuid_bytes(arena, d->uuid);
     m->problem = text_message(d->problem, arena);
     m->holds_writes = d->holds_writes;
+    m->resync_bytes = d->resync_bytes;
+    m->resynced_bytes = d->resynced_bytes;
     return m;
 }
 

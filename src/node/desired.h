@@ -86,8 +86,10 @@ enum node_volume_state {
 /* A disk of a volume of several replicas that is not as it should be. */
 struct node_volume_disk {
     struct uuid uuid;
-    char problem[NODE_REASON_BYTES];
-    bool holds_writes; /* They wait for it: it cannot be set out of sync. */
+    char problem[NODE_REASON_BYTES]; /* Empty: it is being resynced. */
+    bool holds_writes;               /* They wait for it: it cannot be set out of sync. */
+    uint64_t resync_bytes;           /* To be compared with the others, ... */
+    uint64_t resynced_bytes;         /* ... and of these, so many have been. */
 };
 
 struct node_volume_report {

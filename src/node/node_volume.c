@@ -166,14 +166,30 @@ static void volume_on_link(void *ctx)
 
 /* ---- Deleting and closing ---- */
 
+/* A disk of another node that cannot be reached; v->disk_count if there is none. */
+static uint32_t volume_find_unreached(const struct node_volume *v)
+{
+    uint32_t i = 0;
+
+    while (i < v->disk_count && (v->links.of_disk[i] == NULL || node_volume_reaches(v, i)))
+        i++;
+    return i;
+}
+
 static void volume_on_deleted(void *ctx, struct status status)
 {
     struct node_volume *v = ctx;
 
     v->volume = NULL;
     if (!status_ok(status)) {
+        const uint32_t unreached = volume_find_unreached(v);
         char reason[NODE_REASON_BYTES];
         snprintf(reason, sizeof reason, "cannot be deleted: %s", status_text(status));
+        if (unreached < v->disk_count)
+            snprintf(reason, sizeof reason,
+                     "disk '%s' has a part of it, and its node cannot be reached: it is deleted "
+                     "there when that is back",
+                     node_volume_disk_name(v, v->disks[unreached]).s);
         volume_fail(v, reason);
         return;
     }
@@ -843,7 +859,12 @@ static uint32_t volume_fill_problems(struct node_volume *v)
         struct node_volume_disk *d = &v->problems[i];
         d->uuid = states[i].disk;
         d->holds_writes = states[i].holds_writes;
-        snprintf(d->problem, sizeof d->problem, "%s", status_text(states[i].problem));
+        d->resync_bytes = states[i].resync_bytes;
+        d->resynced_bytes = states[i].resynced_bytes;
+        const bool waits = states[i].waits && states[i].resync_bytes == 0;
+        snprintf(d->problem, sizeof d->problem, "%s",
+                 states[i].text[0] == '\0' && waits ? "its turn to be resynced is to come"
+                                                    : states[i].text);
     }
     return count;
 }

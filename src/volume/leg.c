@@ -152,6 +152,22 @@ bool leg_has_changed(const struct leg *leg)
     return leg->remote != NULL && leg->remote->up && leg->remote->changed;
 }
 
+const char *leg_why(const struct leg *leg, struct status why)
+{
+    if (status_is(why, STATUS_UNAVAILABLE) && (leg->remote == NULL || leg->remote->link == NULL))
+        return "it is not there";
+    if (status_is(why, STATUS_UNAVAILABLE))
+        return link_is_up(leg->remote->link) ? "its node has not opened it yet"
+                                             : "its node cannot be reached";
+    if (status_is(why, STATUS_TIMED_OUT))
+        return "it does not answer";
+    if (status_is(why, STATUS_STALE_INCARNATION))
+        return "it may have lost writes, as after a loss of power";
+    if (status_is(why, STATUS_FOREIGN))
+        return "its node does not have it";
+    return status_ok(why) ? "" : status_text(why);
+}
+
 void leg_keep(struct leg *leg, bool keeps)
 {
     if (leg->remote != NULL)

@@ -140,6 +140,9 @@ void leg_open(struct leg *leg, const struct store_volume *volume, uint64_t epoch
 /* Whether commands may be submitted: it has, or had, a session.  On any reactor. */
 bool leg_is_there(const struct leg *leg);
 
+/* Why it is not used, in words that follow its name: "its node cannot be reached".  On home. */
+const char *leg_why(const struct leg *leg, struct status why);
+
 /* Whether its session is up now, with the incarnation that it had. */
 bool leg_is_up(const struct leg *leg);
 

@@ -348,6 +348,7 @@ static void let_go_of(struct volume *v, struct leg_call *call)
     if (!group_has_member(m->group, call->uuid) || group_has_member(m->next, call->uuid))
         return;
     forget_report(call);
+    call->members.regions_resynced = 0;
     leg_exclude(&call->leg);
 }
 
@@ -442,7 +443,7 @@ static void on_committed(void *ctx, struct status status)
             m->admitting->home.committed = true;
         if (m->leaving != NULL)
             log_warning(v->log, "volume '%s': disk '%s' is out of sync: %s", v->desc.name,
-                        m->leaving->disk, status_text(m->leaving->members.why));
+                        m->leaving->disk, leg_why(&m->leaving->leg, m->leaving->members.why));
         set_all(v);
         return;
     }
@@ -480,6 +481,16 @@ void members_change(struct volume *v, void (*then)(struct volume *v))
     m->meta->commit(m->meta_ctx, m->group, m->next, on_committed, v);
 }
 
+/* 7.8: the node opens the volume anew. */
+static void fence_and_tell(struct volume *v)
+{
+    const struct members *const m = &v->members;
+
+    members_fence(v);
+    if (m->meta != NULL && m->meta->fenced != NULL)
+        m->meta->fenced(m->meta_ctx);
+}
+
 /* 7.0: whether another engine would serve: as far as this one can tell. */
 static bool reaches_enough(const struct volume *v, struct group_session *items)
 {
@@ -507,7 +518,7 @@ static bool begin_anew(struct volume *v, struct leg_call *call, struct group_ses
                 "volume '%s': disk '%s' has lost its power, and too few would be left without it: "
                 "the volume is opened anew",
                 v->desc.name, call->disk);
-    members_fence(v);
+    fence_and_tell(v);
     return true;
 }
 
@@ -530,7 +541,7 @@ static bool exclude(struct volume *v, struct leg_call *call, struct group_sessio
             return true;
         if (!call->members.told)
             log_warning(v->log, "volume '%s': writes wait for disk '%s' (%s): %s", v->desc.name,
-                        call->disk, status_text(call->members.why), reason.s);
+                        call->disk, leg_why(&call->leg, call->members.why), reason.s);
         call->members.told = true;
         if (status_is(call->members.why, STATUS_TIMED_OUT))
             forget_report(call); /* It may answer yet; if not, it is reported again. */
@@ -651,44 +662,14 @@ void members_report(struct volume *v, struct leg *leg, struct status why)
     reactor_post(v->home, &call->members.report_msg);
 }
 
-uint32_t volume_get_problems(const struct volume *v, struct volume_disk_state *out_disks,
-                             uint32_t room)
-{
-    uint32_t count = 0;
-
-    assert(reactor_is_current(v->home));
-    for (uint32_t i = 0; i < v->call_count && count < room; i++) {
-        const struct leg_call *const call = v->calls[i];
-        const bool has_session = leg_is_up(&call->leg);
-        if ((has_session && !call->members.suspect) || !replace_needs(v, call))
-            continue;
-        out_disks[count++] = (struct volume_disk_state) {
-            .disk = call->uuid,
-            .problem = has_session ? call->members.why : call->leg.problem,
-            .holds_writes = call->members.suspect && call->members.told,
-        };
-    }
-    return count;
-}
-
 /* ---- Remote legs ---- */
-
-/* 7.8 */
-static void superseded(struct volume *v)
-{
-    const struct members *const m = &v->members;
-
-    members_fence(v);
-    if (m->meta != NULL && m->meta->fenced != NULL)
-        m->meta->fenced(m->meta_ctx);
-}
 
 static void leg_on_report(struct leg *leg, struct status why)
 {
     struct volume *const v = call_of(leg)->volume;
 
     if (status_is(why, STATUS_STALE_EPOCH))
-        superseded(v);
+        fence_and_tell(v);
     else if (leg->has_peers)
         members_report(v, leg, why);
 }

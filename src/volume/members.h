@@ -61,9 +61,10 @@ struct members_leg {
     atomic_bool reported;
     struct io_msg report_msg;
     struct status why;
-    bool suspect;       /* It is to be excluded, when that is possible. */
-    bool told;          /* Why it cannot be was logged. */
-    atomic_bool spared; /* It is in sync nowhere: no Flush waits for it. */
+    bool suspect;              /* It is to be excluded, when that is possible. */
+    bool told;                 /* Why it cannot be was logged. */
+    atomic_bool spared;        /* It is in sync nowhere: no Flush waits for it. */
+    uint64_t regions_resynced; /* Since it was excluded, where it is in sync again. */
     /* SET */
     struct leg_io io;
     struct leg_remote_io remote_io;

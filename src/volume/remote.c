@@ -187,6 +187,7 @@ static void on_refused(struct remote *r, struct status why)
 {
     const bool opens_volume = r->first && r->on_open != NULL; /* Then it hears so. */
 
+    r->leg->problem = why;
     if (status_is(why, STATUS_STALE_EPOCH)) {
         r->refused = true;
         if (!opens_volume)

@@ -100,6 +100,8 @@ static void forget_work(struct copyset *cs)
     struct resync *const r = &cs->resync;
 
     atomic_fetch_sub(&cs->slice->volume->resync.regions_left, r->left);
+    atomic_store(&cs->home.regions, 0);
+    atomic_store(&cs->home.regions_done, 0);
     r->left = 0;
     runs_fini(&r->todo);
     runs_fini(&r->others);
@@ -110,6 +112,7 @@ static void forget_work(struct copyset *cs)
 
 static void resync_end(struct copyset *cs, struct status status)
 {
+    cs->home.regions_ended = status_ok(status) ? atomic_load(&cs->home.regions_done) : 0;
     forget_work(cs);
     sm_move(&cs->resync.sm, RESYNC_IDLE);
     resync_home_on_end(cs, status);
@@ -283,6 +286,7 @@ static void begin_copying(struct copyset *cs)
     r->at = (struct runs_at) { 0 };
     r->left = runs_regions(&r->todo);
     atomic_fetch_add(&cs->slice->volume->resync.regions_left, r->left);
+    atomic_store(&cs->home.regions, r->left);
     r->bad = 0;
     sm_move(&r->sm, RESYNC_COPYING);
     cs->followed = (uint8_t)own_bit(cs);
@@ -356,6 +360,7 @@ static void count_region(struct copyset *cs)
     atomic_fetch_add(&counters->compared_bytes, cs->resync.copy.compared_bytes);
     atomic_fetch_add(&counters->copied_bytes, cs->resync.copy.copied_bytes);
     atomic_fetch_add(&counters->regions_done, 1);
+    atomic_fetch_add(&cs->home.regions_done, 1);
     atomic_fetch_sub(&counters->regions_left, 1);
     cs->resync.left--;
 }

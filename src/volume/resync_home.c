@@ -273,6 +273,7 @@ static void on_end(struct io_msg *msg)
     assert(!list_node_linked(&h->link));
     h->busy = false;
     h->committed = false;
+    call_of(v, cs, h->slot)->members.regions_resynced += h->regions_ended;
     if (status_ok(h->outcome)) {
         log_info(v->log, "volume '%s': disk '%s': copyset %u is in sync again", v->desc.name, disk,
                  cs->number);

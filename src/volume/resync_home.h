@@ -41,6 +41,10 @@ struct resync_home {
     uint64_t failed_ns;
     struct io_msg start_msg, stop_msg, wish_msg, end_msg;
     atomic_bool stopping; /* stop_msg is on its way. */
+    /* The slice's: of the resync under way, as soon as it is known what is to be done; or 0. */
+    _Atomic uint64_t regions;
+    _Atomic uint64_t regions_done;
+    uint64_t regions_ended; /* That were done when it was admitted; in end_msg. */
 };
 
 void resync_home_init(struct resync_home *h);

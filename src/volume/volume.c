@@ -298,7 +298,10 @@ static struct status delete_outcome(const struct volume *v)
 
     for (uint32_t i = 0; i < v->call_count; i++) {
         const struct leg_call *call = v->calls[i];
-        const struct status st = call->io.status; /* OK where no call was made. */
+        /* OK where no call was made: but what is on another node is waited for (11.7). */
+        const bool away =
+            call->leg.remote != NULL && !leg_is_there(&call->leg) && replace_needs(v, call);
+        const struct status st = away ? STATUS(UNAVAILABLE) : call->io.status;
         /* A disk that never took a write of the volume does not know it. */
         if (status_ok(st) || status_is(st, STATUS_UNKNOWN_SHARD) || status_is(st, STATUS_NOT_FOUND))
             continue;

@@ -165,7 +165,8 @@ void volume_close(struct volume *volume, void (*done)(void *ctx), void *ctx);
 
 /*
  * Deletes the shards on all disks that are there, then closes.  done tells the first failure;
- * the volume is closed and freed even then.
+ * the volume is closed and freed even then.  UNAVAILABLE if a disk of another node is not there: it
+ * would keep them.
  */
 void volume_delete(struct volume *volume, void (*done)(void *ctx, struct status status), void *ctx);
 
@@ -179,11 +180,15 @@ struct volume_stats {
 /* A disk of a volume of several replicas, as its engine sees it. */
 struct volume_disk_state {
     struct uuid disk;
-    struct status problem; /* OK: it is used. */
-    bool holds_writes;     /* It is a member, cannot be excluded, and writes wait for it. */
+    struct status problem;   /* OK: it is used. */
+    const char *text;        /* The same in words; "" if there is none. */
+    bool holds_writes;       /* It is a member, cannot be excluded, and writes wait for it. */
+    bool waits;              /* It is out of sync, and its turn to be resynced is to come. */
+    uint64_t resync_bytes;   /* Of the resyncs under way: to be compared, ... */
+    uint64_t resynced_bytes; /* ... and of these, so many have been. */
 };
 
-/* Fills in up to room disks that have a problem, and returns how many.  On reactor 0. */
+/* Fills in up to room disks that are not as they should be, and returns how many.  On reactor 0. */
 uint32_t volume_get_problems(const struct volume *volume, struct volume_disk_state *out_disks,
                              uint32_t room);
 

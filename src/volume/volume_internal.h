@@ -5,7 +5,7 @@
  *   command.c   front end, on the host's reactor: host command -> pieces, and back
  *   slice.c     on the slice's reactor: piece -> overlap order
  *   fanout.c    there: piece -> replicas of its copyset, and back      confirm.c  leases
- *   members.c   on home: which replicas are in sync
+ *   members.c   on home: which replicas are in sync      disk_state.c  what is told of them
  *   rounds.c    on the slice's reactor: closing regions
  *   range_copy.c  there: making replicas equal in a range      settling.c  ... in listed regions
  *   takeover.c  on home: a new engine takes over from the one before

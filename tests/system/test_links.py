@@ -4,6 +4,7 @@ outlives any of them, hosts are served while one is missing, and it catches up w
 
 import json
 import os
+import random
 import signal
 import threading
 import time
@@ -13,6 +14,7 @@ import trilith
 
 NODES = 3
 PAUSE_US = 200_000  # While the replica of a node whose connections have closed is given up.
+HANG_US = 1_200_000  # While that of one that does not answer is: --replica-timeout and 200 ms.
 
 
 @pytest.fixture
@@ -137,3 +139,72 @@ def test_nodes_that_are_killed(server, tmp_path, replicas):
     wait_until_in_sync(server)
     verify(server, state)
     server.delete("db")
+
+
+def signal_node(server, node, number):
+    os.kill(pid_of(server, node), number)
+
+
+def test_a_node_that_hangs(server, tmp_path):
+    """It is given up after the timeout, not before; the one that serves may hang, too."""
+    target, stores = create(server, 3)
+    state = tmp_path / "state"
+    join = load(server, state, 8)
+    time.sleep(2)
+    signal_node(server, stores[0], signal.SIGSTOP)
+    time.sleep(3)
+    signal_node(server, stores[0], signal.SIGCONT)
+    pause = longest(join())
+    assert 200_000 < pause <= HANG_US, pause
+    wait_until_in_sync(server)
+    verify(server, state)
+
+    join = load(server, state, 6, "--reconnect", "30")
+    time.sleep(1)
+    signal_node(server, target, signal.SIGSTOP)
+    time.sleep(3)
+    signal_node(server, target, signal.SIGCONT)
+    join()
+    wait_until_in_sync(server)
+    verify(server, state)
+
+
+def test_nodes_that_are_killed_again_and_again(server, tmp_path):
+    """Whichever it is, and whatever it was doing: nothing that was acknowledged is lost."""
+    target, stores = create(server, 3)
+    state = tmp_path / "state"
+    join = load(server, state, 40, "--reconnect", "60")
+    for number in range(8):
+        node = random.choice([target, *stores])
+        time.sleep(random.uniform(0.1, 3))
+        kill(server, node)
+        time.sleep(random.uniform(0, 1))
+        start(server, node)
+        print(number, node)
+    join()
+    wait_until_in_sync(server)
+    verify(server, state)
+
+
+def test_an_end_while_writes_wait(server, tmp_path):
+    """Too few replicas: writes wait, and that is said; the processes end all the same, those too
+    that were started later."""
+    _, stores = create(server, 3)
+    kill(server, *stores)
+    start(server, stores[0])
+    server.wait_for("db", lambda v: stores[1] in out_of_sync(v))
+    kill(server, stores[0])
+    volume = server.volume("db")
+    worker = threading.Thread(target=lambda: server.try_cli(
+        "perf", "--to", f"127.0.0.1:{volume['targets'][0]['port']}", "--volume", "db", "--rw",
+        "randwrite", "--time", "60"))
+    worker.start()
+    server.wait_for("db", lambda v: "its node cannot be reached" in v["writes_wait"])
+    assert "volume 'db': writes wait: for disk" in server.try_cli("status").stdout
+    start(server, stores[1])
+    later = pid_of(server, stores[1])
+    begin = time.monotonic()
+    server.stop()
+    assert time.monotonic() - begin < 15
+    assert not is_running(later)
+    worker.join()

@@ -547,6 +547,41 @@ static void why_writes_wait(void **state)
     assert_string_equal(get_volume(f, "db1")->writes_wait, "");
 }
 
+/* What keeps a disk out, or how far its resync is, is shown with it. */
+static void how_far_a_resync_is(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__VolumeSpec spec = spec_of(2);
+    Trilith__V1__VolumeDiskReport report = TRILITH__V1__VOLUME_DISK_REPORT__INIT;
+    Trilith__V1__VolumeDiskReport *reports[1] = { &report };
+    const Trilith__V1__WatchNodeResponse *part;
+    struct uuid volume, disk;
+
+    join(f, 1, 2);
+    spec.allow_degraded = true;
+    create_held(f, &spec);
+    const Trilith__V1__DesiredVolume *v = part_of(f, 1, &part);
+    memcpy(volume.b, v->uuid.data, 16);
+    memcpy(disk.b, part->disk_uuids[1].data, 16);
+    Trilith__V1__VolumeReport *said = node_says(f, &nodes[0], v->uuid, READY);
+    exclude(f, volume, disk);
+    report.uuid = part->disk_uuids[1];
+    report.problem = arena_text(&f->arena, "its node cannot be reached");
+    said->disks = reports;
+    said->n_disks = 1;
+    node_report(f, &nodes[0]);
+    assert_non_null(strstr(all_problems(f), " copysets, for 90 s: its node cannot be reached\n"));
+    report.problem = arena_text(&f->arena, "");
+    report.resync_bytes = 30 << 20;
+    report.resynced_bytes = 10 << 20;
+    node_report(f, &nodes[0]);
+    assert_non_null(strstr(all_problems(f), " for 90 s, and is being resynced: 33%\n"));
+    const Trilith__V1__Volume *shown = get_volume(f, "db1");
+    for (size_t i = 0; i < 2; i++)
+        if (!shown->copysets[0]->replicas[i]->in_sync)
+            assert_int_equal(shown->copysets[0]->replicas[i]->resynced_bytes, 10 << 20);
+}
+
 /* The same again is the same volume; other numbers are another one. */
 static void what_differs_is_named(void **state)
 {
@@ -586,6 +621,7 @@ int main(void)
         TEST(deletion_takes_the_group_first),
         TEST(replicas_are_shown),
         TEST(why_writes_wait),
+        TEST(how_far_a_resync_is),
         TEST(what_differs_is_named),
     };
     return cmocka_run_group_tests_name("replicas", tests, NULL, NULL);

@@ -156,12 +156,17 @@ static void a_node_that_was_away_is_resynced(void **state)
     wait_until_b_is(p, false, NS_PER_S);
     at_home(p->a, get_report);
     assert_int_equal(p->a->report.volumes[0].disk_count, 1);
+    assert_string_equal(p->a->report.volumes[0].disks[0].problem, "its node cannot be reached");
     p->b->port = 4421;
     start_b(p);
-    sim_world_run(p->a->world, 20 * NS_PER_S);
+    sim_world_run(p->a->world, 5 * NS_PER_S);
     assert_false(b_is_in(p)); /* Nobody has said where it is. */
     place(p, AT_B, p->b);
     at_home(p->a, apply);
+    sim_world_run(p->a->world, 2 * NS_PER_S);
+    at_home(p->a, get_report);
+    assert_string_equal(p->a->report.volumes[0].disks[0].problem,
+                        "its turn to be resynced is to come");
     wait_until_b_is(p, true, 20 * NS_PER_S);
     assert_true(volumes_are(p->a, 1, NODE_VOLUME_READY));
     assert_int_equal(p->a->group.epoch, 1);
@@ -186,6 +191,36 @@ static void it_is_deleted_on_both(void **state)
     sim_world_run(p->a->world, NS_PER_S);
     assert_null(strstr(p->a->last_log, "link to the stores")); /* Nobody misses it. */
     end(p);
+}
+
+/* What is on a node that is away is deleted when it is back; until then that is said. */
+static void a_part_that_is_away_is_deleted_later(void **state)
+{
+    (void)state;
+    for (unsigned opened = 0; opened < 2; opened++) {
+        struct pair *p = begin(1);
+        serve(p);
+        if (opened == 0) {
+            stop(p->b);
+            wait_until_b_is(p, false, NS_PER_S);
+        }
+        p->a->volumes[0].deleting = true;
+        p->a->volumes[0].delete_epoch = 2;
+        if (opened == 1) {
+            stop(p->b);
+            stop(p->a);
+            start(p->a);
+        }
+        at_home(p->a, apply);
+        wait_for_volumes(p->a, 1, NODE_VOLUME_FAILED);
+        assert_string_equal(p->a->report.volumes[0].reason,
+                            "disk 'node-2/disk-1' has a part of it, and its node cannot be "
+                            "reached: it is deleted there when that is back");
+        sim_world_run(p->a->world, 10 * NS_PER_S);
+        start_b(p);
+        wait_for_volumes(p->a, 1, NODE_VOLUME_DELETED);
+        end(p);
+    }
 }
 
 /* A disk that is on another node than before is reached there: the volume is opened anew. */
@@ -214,6 +249,7 @@ int main(void)
         cmocka_unit_test(it_waits_for_the_other_node),
         cmocka_unit_test(a_node_that_was_away_is_resynced),
         cmocka_unit_test(it_is_deleted_on_both),
+        cmocka_unit_test(a_part_that_is_away_is_deleted_later),
         cmocka_unit_test(a_disk_may_move),
     };
     return cmocka_run_group_tests_name("links", tests, NULL, NULL);

@@ -19,6 +19,7 @@ struct meta {
     struct group record;
     struct group next;
     unsigned commits;
+    unsigned fences; /* That the engine has told. */
     bool hold;
     bool conflict;
     void (*done)(void *ctx, struct status status);
@@ -72,7 +73,12 @@ static inline void meta_commit(void *ctx, const struct group *was, const struct 
         meta_release(m);
 }
 
-static const struct volume_meta_ops meta_ops = { .commit = meta_commit };
+static inline void meta_fenced(void *ctx)
+{
+    ((struct meta *)ctx)->fences++;
+}
+
+static const struct volume_meta_ops meta_ops = { meta_commit, meta_fenced };
 
 /* Three copysets: each disk is slot 0 of one of them. */
 static inline struct case_ *case_create(unsigned min_in_sync)

@@ -93,6 +93,18 @@ static struct volume_resync progress(const struct fixture *f)
     return r;
 }
 
+/* What is told of the disk; all 0: nothing is. */
+static void assert_progress(const struct fixture *f, uint64_t done, uint64_t all)
+{
+    struct volume_disk_state state = { 0 };
+
+    assert_int_equal(volume_get_problems(f->volume, &state, 1), all > 0 ? 1 : 0);
+    assert_int_equal(state.resynced_bytes, done);
+    assert_int_equal(state.resync_bytes, all);
+    assert_int_equal(state.problem.code, STATUS_OK);
+    assert_true(all == 0 || uuid_equal(state.disk, f->disks[AWAY].uuid));
+}
+
 /* ---- What is copied (9.3) ---- */
 
 /* It gets what it missed, and is in sync again, known to the record and to all disks. */
@@ -802,6 +814,7 @@ static void it_is_not_faster_than_allowed(void **state)
     for (unsigned i = 1; i <= 3; i++) {
         assert_int_equal(progress(f).regions_done, i);
         assert_int_equal(progress(f).regions_left, 3 - i);
+        assert_progress(f, i % 3 * M, i == 3 ? 0 : 3 * M); /* Then it is in sync. */
         loop_pass(&f->loop, NS_PER_S);
     }
     assert_true(is_in_all(c, AWAY));
