@@ -847,6 +847,17 @@ void node_volume_disk_came(struct node_volume *v, struct uuid disk)
             volume_tell(v, i);
 }
 
+static void fill_problem(const struct volume_disk_state *state, char out[NODE_REASON_BYTES])
+{
+    const bool waits = state->waits && state->resync_bytes == 0;
+
+    if (state->text[0] == '\0')
+        snprintf(out, NODE_REASON_BYTES, "%s", waits ? "its turn to be resynced is to come" : "");
+    else
+        snprintf(out, NODE_REASON_BYTES, "%s%s", state->text,
+                 state->holds_reads ? "; reads wait for it, too" : "");
+}
+
 /* The disks that the engine has a problem with; returns how many. */
 static uint32_t volume_fill_problems(struct node_volume *v)
 {
@@ -861,10 +872,7 @@ static uint32_t volume_fill_problems(struct node_volume *v)
         d->holds_writes = states[i].holds_writes;
         d->resync_bytes = states[i].resync_bytes;
         d->resynced_bytes = states[i].resynced_bytes;
-        const bool waits = states[i].waits && states[i].resync_bytes == 0;
-        snprintf(d->problem, sizeof d->problem, "%s",
-                 states[i].text[0] == '\0' && waits ? "its turn to be resynced is to come"
-                                                    : states[i].text);
+        fill_problem(&states[i], d->problem);
     }
     return count;
 }

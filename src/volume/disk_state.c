@@ -41,6 +41,7 @@ static struct volume_disk_state disk_state(const struct volume *v, const struct 
                    : suspect    ? call->members.why
                                 : STATUS(OK),
         .holds_writes = suspect && call->members.told,
+        .holds_reads = suspect && call->members.told && call->leg.remote != NULL,
     };
 
     state.text = leg_why(&call->leg, state.problem);

@@ -183,6 +183,7 @@ struct volume_disk_state {
     struct status problem;   /* OK: it is used. */
     const char *text;        /* The same in words; "" if there is none. */
     bool holds_writes;       /* It is a member, cannot be excluded, and writes wait for it. */
+    bool holds_reads;        /* Reads, too: it is on another node, and gives no lease (R7). */
     bool waits;              /* It is out of sync, and its turn to be resynced is to come. */
     uint64_t resync_bytes;   /* Of the resyncs under way: to be compared, ... */
     uint64_t resynced_bytes; /* ... and of these, so many have been. */

@@ -199,7 +199,7 @@ def test_an_end_while_writes_wait(server, tmp_path):
         "perf", "--to", f"127.0.0.1:{volume['targets'][0]['port']}", "--volume", "db", "--rw",
         "randwrite", "--time", "60"))
     worker.start()
-    server.wait_for("db", lambda v: "its node cannot be reached" in v["writes_wait"])
+    server.wait_for("db", lambda v: "reached; reads wait for it, too" in v["writes_wait"])
     assert "volume 'db': writes wait: for disk" in server.try_cli("status").stdout
     start(server, stores[1])
     later = pid_of(server, stores[1])
@@ -208,3 +208,41 @@ def test_an_end_while_writes_wait(server, tmp_path):
     assert time.monotonic() - begin < 15
     assert not is_running(later)
     worker.join()
+
+
+def test_a_disk_that_is_destroyed(server, tmp_path):
+    """Its node says so, and serves on; the volume stays degraded, and says why."""
+    _, stores = create(server, 3)
+    state = tmp_path / "state"
+    load(server, state, 2)()
+    kill(server, stores[0])
+    with open(server.data / stores[0] / "disk-1", "r+b") as disk:
+        disk.write(bytes(64 << 20))
+    start(server, stores[0])
+    load(server, state, 2)()
+    server.wait_for("db", lambda v: any("its node does not have it" in text
+                                        for text in v["degraded"]))
+    status = server.try_cli("status")
+    assert (status.returncode, "superblocks are gone" in status.stdout) == (1, True), status.stdout
+    verify(server, state)
+    join = load(server, state, 3)
+    kill(server, stores[1])  # With it too few are left: all waits for it.
+    time.sleep(3)
+    start(server, stores[1])
+    join()
+    verify(server, state)
+
+
+def test_another_port(server, tmp_path):
+    """A node that comes back elsewhere is found there."""
+    _, stores = create(server, 2)
+    state = tmp_path / "state"
+    load(server, state, 1)()
+    kill(server, stores[0])
+    load(server, state, 1)()
+    args = server.data / stores[0] / "args"
+    port = str(json.loads((server.data / stores[0] / "run.json").read_text())["port"])
+    args.write_text(args.read_text().replace(port, str(trilith.free_port())))
+    start(server, stores[0])
+    wait_until_in_sync(server)
+    verify(server, state)
