@@ -42,14 +42,14 @@ static void note_errors(struct health *h, const struct dev_load *load, uint64_t 
     h->error_ns = now_ns;
 }
 
-void health_window(struct health *h, const struct dev_load *load, uint64_t now_ns)
+void health_window(struct health *h, const struct dev_load *load, uint64_t now_ns, bool paused)
 {
     const bool was_taken = h->taken_ns != 0;
     const uint64_t cost_ops = load->cost_ops - h->load.cost_ops;
     struct health_window w = { .ops = load->ops - h->load.ops };
 
     if (was_taken) {
-        w.is_valid = now_ns - h->taken_ns <= HEALTH_WINDOW_NS_MAX;
+        w.is_valid = !paused && now_ns - h->taken_ns <= HEALTH_WINDOW_NS_MAX;
         w.slow_ops = load->slow_ops - h->load.slow_ops;
         w.stands_still = load->in_flight > 0 && h->load.in_flight > 0 &&
                          load->progress_ns == h->load.progress_ns;

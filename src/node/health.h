@@ -19,9 +19,11 @@
 #include "io/reactor.h"
 
 #define HEALTH_WINDOW_NS     (10 * NS_PER_S)
-#define HEALTH_WINDOW_NS_MAX (20 * NS_PER_S) /* One that took longer was a pause. */
-#define HEALTH_LOG_WINDOWS   60u             /* Between two readings of a device's log. */
-#define HEALTH_OPS_MIN       64u             /* Fewer have no cost. */
+#define HEALTH_TICK_NS       NS_PER_S
+#define HEALTH_LATE_NS       (250 * NS_PER_MS) /* A tick that comes later was kept from it. */
+#define HEALTH_WINDOW_NS_MAX (20 * NS_PER_S)   /* One that took longer was a pause. */
+#define HEALTH_LOG_WINDOWS   60u               /* Between two readings of a device's log. */
+#define HEALTH_OPS_MIN       64u               /* Fewer have no cost. */
 
 /* A window is slow above these, and above so many times what is compared. */
 #define HEALTH_COST_NS           (5 * NS_PER_MS)
@@ -95,8 +97,8 @@ struct health {
 
 void health_init(struct health *h);
 
-/* Ends a window of the disk, and begins the next. */
-void health_window(struct health *h, const struct dev_load *load, uint64_t now_ns);
+/* Ends a window of the disk, and begins the next.  paused: the process did not run all the time. */
+void health_window(struct health *h, const struct dev_load *load, uint64_t now_ns, bool paused);
 
 struct health_subject {
     struct health *health;

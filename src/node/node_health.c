@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The health of a node's disks: every window the load of each is brought from its reactor, and when
- * all are there, they are judged together (health.h).
+ * all are there, they are judged together (health.h).  A clock that ticks more often tells whether
+ * the process ran all the time.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -57,10 +58,11 @@ static void judge(struct node *n)
         struct node_disk *d = &n->disks[i];
         if (d->store == NULL || d->load_ns == 0)
             continue;
-        health_window(&d->health, &d->load, d->load_ns);
+        health_window(&d->health, &d->load, d->load_ns, n->health_paused);
         subjects[count] = (struct health_subject) { &d->health, facts_of(d) };
         disks[count++] = d;
     }
+    n->health_paused = false;
     health_judge(subjects, count, reactor_now_ns(n->home));
     for (unsigned i = 0; i < count; i++)
         take_judgement(n, disks[i]);
@@ -76,11 +78,6 @@ void node_health_on_refreshed(struct node_disk *d)
     assert(n->health_due > 0);
     if (--n->health_due == 0 && !n->stopping)
         judge(n);
-}
-
-static void arm(struct node *n)
-{
-    io_timer_arm(&n->health_timer, n->home, reactor_now_ns(n->home) + HEALTH_WINDOW_NS);
 }
 
 /* ---- Devices' own logs ---- */
@@ -113,12 +110,15 @@ void node_take_device_log(struct node *n, struct uuid disk, const struct device_
 
 /* ---- The clock ---- */
 
-/* One that does not answer is waited for: then nothing is judged, as its reactor does not run. */
-static void on_timer(struct io_timer *timer)
+static void arm(struct node *n)
 {
-    struct node *n = CONTAINER_OF(timer, struct node, health_timer);
+    n->health_tick_ns = reactor_now_ns(n->home) + HEALTH_TICK_NS;
+    io_timer_arm(&n->health_timer, n->home, n->health_tick_ns);
+}
 
-    arm(n);
+/* One that does not answer is waited for: then nothing is judged, as its reactor does not run. */
+static void end_window(struct node *n)
+{
     for (unsigned i = 0; i < n->disk_count; i++)
         ask_device(n, &n->disks[i]);
     if (n->health_due > 0)
@@ -130,6 +130,19 @@ static void on_timer(struct io_timer *timer)
         d->health_due = d->store != NULL;
         node_disk_refresh(d); /* Or one is under way. */
     }
+}
+
+static void on_timer(struct io_timer *timer)
+{
+    struct node *n = CONTAINER_OF(timer, struct node, health_timer);
+
+    if (reactor_now_ns(n->home) > n->health_tick_ns + HEALTH_LATE_NS)
+        n->health_paused = true;
+    arm(n);
+    if (++n->health_ticks < HEALTH_WINDOW_NS / HEALTH_TICK_NS)
+        return;
+    n->health_ticks = 0;
+    end_window(n);
 }
 
 void node_health_start(struct node *n)

@@ -82,7 +82,10 @@ struct node {
     uint64_t revision;
     struct node_report_memory *report;
     struct io_timer health_timer;
-    unsigned health_due; /* Disks whose load is waited for. */
+    uint64_t health_tick_ns; /* When the timer should fire. */
+    unsigned health_ticks;   /* Of this window. */
+    bool health_paused;      /* One of them came late. */
+    unsigned health_due;     /* Disks whose load is waited for. */
     void (*stopped)(void *ctx);
     void *stopped_ctx;
 };

@@ -210,3 +210,29 @@ def test_zones_and_roles(in_zones, tmp_path):
     done = trilith.cli("node", "run", "--name", "node-3", "--data", server.data, "--controller",
                        f"127.0.0.1:{server.api_port}", "--roles", "target")
     assert "was served with 1 disks: a node that does not store has none" in done.stderr
+
+
+def test_those_that_serve_and_those_that_store(tmp_path):
+    """A node without disks serves what lies on nodes that hosts do not connect to."""
+    server = trilith.Server(tmp_path / "data", "--nodes", NODES, "--roles", "store", "--disks", 1,
+                            "--disk-size", "256M", "--reactors", 1, port=trilith.free_ports(NODES))
+    server.start()
+    wait_for_nodes(server, names(1, 2, 3))
+    two = ["volume", "create", "db1", "--size", "64M", "--replicas", 2]
+    assert "no node with the role 'target'" in server.try_cli(*two).stderr
+    front = run_node(server, tmp_path / "front", "--name", "front", "--roles", "target", "--token",
+                     server.data / "token")
+    try:
+        wait_for_nodes(server, [*names(1, 2, 3), "front"])
+        done = server.try_cli("volume", "create", "one", "--size", "64M")
+        assert "the roles 'store' and 'target'" in done.stderr
+        volume = server.create("db1", "64M", "--replicas", 2)
+        assert (volume["targets"][0]["node"], volume["state"]) == ("front", "ready")
+        for mode in ["randwrite", "read"]:
+            perf(server, volume, "--rw", mode, "--time", "1", "--verify", "--verify-state",
+                 tmp_path / "state")
+        server.delete("db1")
+    finally:
+        front.terminate()
+        front.communicate(timeout=60)
+        server.stop()

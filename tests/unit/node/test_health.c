@@ -29,10 +29,12 @@ struct disk {
 static struct disk disks[DISKS_MAX];
 static unsigned disk_count;
 static uint64_t now_ns;
+static bool paused;
 
 static void begin(unsigned count, bool is_rotational)
 {
     now_ns = 1000 * NS_PER_S;
+    paused = false;
     disk_count = count;
     for (unsigned i = 0; i < DISKS_MAX; i++) {
         struct disk *d = &disks[i];
@@ -60,7 +62,7 @@ static void window_of(uint64_t ns)
             d->load.progress_ns = now_ns;
         }
         d->load.in_flight = d->stuck ? 1 : 0;
-        health_window(&d->health, &d->load, now_ns);
+        health_window(&d->health, &d->load, now_ns, paused);
         subjects[i] = (struct health_subject) { &d->health, d->facts };
     }
     health_judge(subjects, disk_count, now_ns);
@@ -255,7 +257,8 @@ static void a_pause(void **state)
         disks[0].cost_ns = NS_PER_S;
         disks[0].slow_ops = 900;
         disks[0].stuck = i % 2 == 1;
-        window_of(HEALTH_WINDOW_NS_MAX + 1);
+        paused = i >= 10;
+        window_of(paused ? HEALTH_WINDOW_NS : HEALTH_WINDOW_NS_MAX + 1);
     }
     expect_all_healthy();
 }
