@@ -53,11 +53,20 @@ def free_port():
                 pass
 
 
+def is_free(port):
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::", port))
+            return True
+        except OSError:
+            return False
+
+
 def free_ports(count):
-    """The first of so many ports in a row."""
+    """The first of so many free ports in a row."""
     while True:
         port = free_port()
-        if port + count < 32768:
+        if all(is_free(port + i) for i in range(1, count)):
             return port
 
 

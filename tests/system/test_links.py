@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import threading
 import time
 
@@ -23,13 +24,22 @@ HANG_US = 1_000_000 + PAUSE_US
 
 @pytest.fixture
 def server(tmp_path):
-    port = trilith.free_ports(NODES)
+    port = trilith.free_ports(NODES + 1)
     server = trilith.Server(tmp_path / "data", "--nodes", NODES, "--disks", 1, "--disk-size",
-                            "256M", "--reactors", 1, port=port)
+                            "256M", "--reactors", 1, port=port, api_port=port + NODES)
     server.start()
+    wait_for_nodes(server, NODES)
     yield server
     if server.running():
         server.stop()
+
+
+def wait_for_nodes(server, count):
+    """Until so many have reported their disks."""
+    deadline = time.monotonic() + 60
+    while sum(node["disks"] > 0 for node in server.cli("node", "list")) < count:
+        assert time.monotonic() < deadline, server.log()
+        time.sleep(0.1)
 
 
 def pid_of(server, node):
@@ -99,7 +109,7 @@ def create(server, replicas):
     target = volume["targets"][0]["node"]
     stores = [replica["node"] for copyset in volume["copysets"]
               for replica in copyset["replicas"] if replica["node"] != target]
-    assert len(stores) == replicas - 1
+    assert len(stores) in (replicas - 1, replicas)
     return target, stores
 
 
@@ -250,3 +260,41 @@ def test_another_port(server, tmp_path):
     start(server, stores[0])
     wait_until_in_sync(server)
     verify(server, state)
+
+
+def test_a_node_that_serves_without_disks(tmp_path):
+    """All its volume's replicas are on other nodes."""
+    port = trilith.free_ports(NODES + 2)
+    server = trilith.Server(tmp_path / "data", "--nodes", NODES, "--disks", 1, "--disk-size",
+                            "256M", "--reactors", 1, "--roles", "store", port=port,
+                            api_port=port + NODES)
+    state = tmp_path / "state"
+    with server:
+        node = subprocess.Popen(
+            [trilith.PROGRAM, "node", "run", "--name", "node-9", "--controller",
+             f"127.0.0.1:{server.api_port}", "--data", server.data, "--roles", "target", "--port",
+             str(port + NODES + 1), "--reactors", "2"], env=trilith.ENVIRONMENT)
+        try:
+            wait_for_nodes(server, NODES)
+            wait_for_node(server, "node-9")
+            target, stores = create(server, 3)
+            assert (target, len(stores)) == ("node-9", 3)
+            join = load(server, state, 4)
+            time.sleep(1)
+            kill(server, stores[0])
+            join()
+            start(server, stores[0])
+            kill(server, target)
+            node.wait()
+            start(server, target)
+            wait_until_in_sync(server)
+            verify(server, state)
+        finally:
+            kill(server, "node-9")
+
+
+def wait_for_node(server, name):
+    deadline = time.monotonic() + 60
+    while not [n for n in server.cli("node", "list") if n["name"] == name and n["connected"]]:
+        assert time.monotonic() < deadline, server.log()
+        time.sleep(0.1)

@@ -15,9 +15,9 @@ NODES = 3
 
 @pytest.fixture
 def server(tmp_path):
-    port = trilith.free_ports(NODES)
+    port = trilith.free_ports(NODES + 1)
     server = trilith.Server(tmp_path / "data", "--nodes", NODES, "--disks", 1, "--disk-size",
-                            "256M", "--reactors", 1, port=port)
+                            "256M", "--reactors", 1, port=port, api_port=port + NODES)
     server.start()
     yield server
     if server.running():
@@ -149,9 +149,10 @@ def test_what_is_refused(server, tmp_path):
 
 @pytest.fixture
 def in_zones(tmp_path):
-    port = trilith.free_ports(NODES)
+    port = trilith.free_ports(NODES + 1)
     server = trilith.Server(tmp_path / "data", "--nodes", NODES, "--zones", NODES, "--disks", 1,
-                            "--disk-size", "256M", "--reactors", 1, port=port)
+                            "--disk-size", "256M", "--reactors", 1, port=port,
+                            api_port=port + NODES)
     server.start()
     yield server
     if server.running():
