@@ -60,12 +60,14 @@
 #define VOLUME_RESYNCS_MAX 4u
 
 /*
- * When a resync that has failed is tried again: a disk that fails again and again is left alone for
- * longer and longer.  After an hour without a failure that is forgotten.
+ * When a replica that was excluded, or whose resync has failed, is resynced: one that fails again
+ * and again is left alone for longer and longer.  One that was merely away comes back sooner: its
+ * node may have been started again.  After twenty minutes without a failure that is forgotten.
  */
+#define VOLUME_RESYNC_AWAY_NS      (2 * NS_PER_S)
 #define VOLUME_RESYNC_AGAIN_NS     (10 * NS_PER_S)
 #define VOLUME_RESYNC_AGAIN_MAX_NS (600 * NS_PER_S)
-#define VOLUME_RESYNC_FORGET_NS    (3600 * NS_PER_S)
+#define VOLUME_RESYNC_FORGET_NS    (1200 * NS_PER_S)
 
 /*
  * Changes of one slice that are on their way to a replica that is being resynced and have been
@@ -94,6 +96,7 @@
 #define VOLUME_PATIENCE_NS (UINT64_C(1) * 1000000000)
 
 static_assert(VOLUME_SCRATCH_PIECE_BYTES <= BUF_BYTES_MAX, "a piece is one buffer");
+static_assert(VOLUME_RESYNC_AGAIN_MAX_NS < VOLUME_RESYNC_FORGET_NS, "the next failure counts");
 static_assert(VOLUME_ZERO_BYTES_MAX % STORE_BLOCK_BYTES == 0, "whole blocks");
 static_assert(VOLUME_LANES_MAX - VOLUME_LANES_KEPT >= 1024, "many pieces must fit, and the widest");
 static_assert(VOLUME_COPY_PLACES <= VOLUME_PIECES_MAX, "a Copy's places are its pieces");

@@ -96,7 +96,7 @@ void resync_home_on_timer(struct io_timer *timer)
 }
 
 /* Later, and later with each failure that follows soon after the one before. */
-static void put_off(const struct volume *v, struct resync_home *h)
+static void put_off(const struct volume *v, struct resync_home *h, uint64_t first_ns)
 {
     const uint64_t now_ns = reactor_now_ns(v->home);
 
@@ -104,21 +104,29 @@ static void put_off(const struct volume *v, struct resync_home *h)
         return; /* The same failure, in another form. */
     const bool seldom = h->delay_ns == 0 || now_ns - h->failed_ns > VOLUME_RESYNC_FORGET_NS;
 
-    h->delay_ns =
-        seldom ? VOLUME_RESYNC_AGAIN_NS : min_u64(h->delay_ns * 2, VOLUME_RESYNC_AGAIN_MAX_NS);
+    h->delay_ns = seldom ? first_ns : min_u64(h->delay_ns * 2, VOLUME_RESYNC_AGAIN_MAX_NS);
     h->failed_ns = now_ns;
     h->again_ns = now_ns + h->delay_ns;
+}
+
+/* Who leaves by the next change was merely not to be reached. */
+static bool is_away(const struct leg_call *leaving)
+{
+    return leaving != NULL && leaving->leg.remote != NULL &&
+           (status_is(leaving->members.why, STATUS_UNAVAILABLE) ||
+            status_is(leaving->members.why, STATUS_TIMED_OUT));
 }
 
 void resync_home_excluded(struct volume *v)
 {
     const struct members *const m = &v->members;
+    const uint64_t first_ns = is_away(m->leaving) ? VOLUME_RESYNC_AWAY_NS : VOLUME_RESYNC_AGAIN_NS;
 
     for (uint32_t i = 0; i < v->copyset_count && v->sm.now == VOL_READY; i++) {
         const uint32_t number = v->copysets[i]->number;
         if (number < m->group->copyset_count &&
             (group_members(m->group, number) & ~group_members(m->next, number)) != 0)
-            put_off(v, &v->copysets[i]->home);
+            put_off(v, &v->copysets[i]->home, first_ns);
     }
 }
 
@@ -278,7 +286,7 @@ static void on_end(struct io_msg *msg)
         log_info(v->log, "volume '%s': disk '%s': copyset %u is in sync again", v->desc.name, disk,
                  cs->number);
     } else if (!v->members.fenced) {
-        put_off(v, h);
+        put_off(v, h, VOLUME_RESYNC_AGAIN_NS);
         log_warning(v->log,
                     "volume '%s': disk '%s': copyset %u stays out of sync: %s; again in "
                     "%llu s",

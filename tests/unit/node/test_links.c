@@ -163,13 +163,26 @@ static void a_node_that_was_away_is_resynced(void **state)
     assert_false(b_is_in(p)); /* Nobody has said where it is. */
     place(p, AT_B, p->b);
     at_home(p->a, apply);
-    sim_world_run(p->a->world, 2 * NS_PER_S);
-    at_home(p->a, get_report);
-    assert_string_equal(p->a->report.volumes[0].disks[0].problem,
-                        "its turn to be resynced is to come");
     wait_until_b_is(p, true, 20 * NS_PER_S);
     assert_true(volumes_are(p->a, 1, NODE_VOLUME_READY));
     assert_int_equal(p->a->group.epoch, 1);
+    end(p);
+}
+
+/* One that was away only just now is not resynced at once: it may go again. */
+static void a_resync_has_its_turn(void **state)
+{
+    (void)state;
+    struct pair *p = begin(1);
+    serve(p);
+    stop(p->b);
+    wait_until_b_is(p, false, NS_PER_S);
+    start_b(p);
+    sim_world_run(p->a->world, NS_PER_S); /* Longer than a link waits between attempts. */
+    at_home(p->a, get_report);
+    assert_string_equal(p->a->report.volumes[0].disks[0].problem,
+                        "its turn to be resynced is to come");
+    wait_until_b_is(p, true, 5 * NS_PER_S);
     end(p);
 }
 
@@ -248,6 +261,7 @@ int main(void)
         cmocka_unit_test(a_volume_lies_on_two_nodes),
         cmocka_unit_test(it_waits_for_the_other_node),
         cmocka_unit_test(a_node_that_was_away_is_resynced),
+        cmocka_unit_test(a_resync_has_its_turn),
         cmocka_unit_test(it_is_deleted_on_both),
         cmocka_unit_test(a_part_that_is_away_is_deleted_later),
         cmocka_unit_test(a_disk_may_move),
