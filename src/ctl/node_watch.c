@@ -118,6 +118,7 @@ static uint32_t node_index(struct ctl *ctl, Trilith__V1__WatchNodeResponse *repl
         const Stored__V1__Node *r = (const Stored__V1__Node *)(const void *)found;
         n->address = arena_text(arena, r->address);
         n->port = r->port;
+        n->name = arena_text(arena, r->name);
     }
     record_free(found);
     reply->nodes = arena_grow(arena, reply->nodes, reply->n_nodes, sizeof(void *));

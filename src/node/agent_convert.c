@@ -131,6 +131,7 @@ static bool take_place(const Trilith__V1__WatchNodeResponse *r, const Trilith__V
     const Trilith__V1__NodePlace *n = r->nodes[p->node];
     *out_place = (struct node_desired_place) { 0 };
     snprintf(out_place->name, sizeof out_place->name, "%s", p->name);
+    snprintf(out_place->node_name, sizeof out_place->node_name, "%s", n->name);
     if (n->uuid.len != 0 && !take_uuid(n->uuid, &out_place->node))
         return false;
     if (n->address[0] == '\0' || n->port == 0)

@@ -42,9 +42,10 @@ struct node_desired_volume {
 
 /* Where a disk is that volumes of this node lie on. */
 struct node_desired_place {
-    char name[STORE_NAME_BYTES]; /* Such as "node-2/disk-1"; empty: it is not known. */
-    struct uuid node;            /* nil: it is not known. */
-    struct io_addr addr;         /* Of that node's target; port 0: it is not known. */
+    char name[STORE_NAME_BYTES];      /* Such as "node-2/disk-1"; empty: it is not known. */
+    struct uuid node;                 /* nil: it is not known. */
+    char node_name[STORE_NAME_BYTES]; /* Such as "node-2"; empty: it is not known. */
+    struct io_addr addr;              /* Of that node's target; port 0: it is not known. */
 };
 
 enum node_order_kind { NODE_ORDER_ADD, NODE_ORDER_REMOVE, NODE_ORDER_GROW };

@@ -49,6 +49,7 @@ static struct status MUST_CHECK take_one(struct volume_links *l, struct links *l
     struct volume_link *const item = &l->items[l->count];
 
     TRY(link_get(links, place->node, &place->addr, out_link));
+    link_set_name(*out_link, place->node_name);
     if (has_node(l, place->node)) {
         link_put(*out_link);
         return STATUS(OK);

@@ -11,6 +11,9 @@
 #include "io/reactor.h"
 #include "nvme/limits.h"
 
+/* The name of a node in messages: as long as a UUID in text at least. */
+#define LINK_NAME_BYTES 64
+
 /* Entries of a link's queue: a megabyte of blocks on the way between two reactors; more wait. */
 #define LINK_QUEUE_ENTRIES 256
 

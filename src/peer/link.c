@@ -2,6 +2,7 @@
 #include "peer/link.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "peer/link_internal.h"
@@ -84,9 +85,8 @@ static void tell(struct link *link, bool was_up)
     if (link->refs == 0 || (link->told && !was_up))
         return;
     link->told = true;
-    log_warning(link->links->config.log, "link to the stores of node %s at %s: %s; retrying",
-                uuid_format(link->node_uuid).s, io_addr_format(&link->addr).s,
-                status_text(link->why));
+    log_warning(link->links->config.log, "link to the stores of node '%s' at %s: %s; retrying",
+                link->name, io_addr_format(&link->addr).s, status_text(link->why));
 }
 
 static void tell_users_down(struct link *link)
@@ -142,8 +142,8 @@ void link_on_end_ready(struct link *link)
     link->ups++;
     link->retry_ns = LINK_RETRY_MIN_NS;
     link->told = false;
-    log_info(link->links->config.log, "link to the stores of node %s at %s is up",
-             uuid_format(link->node_uuid).s, io_addr_format(&link->addr).s);
+    log_info(link->links->config.log, "link to the stores of node '%s' at %s is up", link->name,
+             io_addr_format(&link->addr).s);
     LIST_FOR_EACH (n, &link->users) {
         struct link_user *const user = CONTAINER_OF(n, struct link_user, node);
         user->up(user);
@@ -269,6 +269,7 @@ struct status link_get(struct links *links, struct uuid node, const struct io_ad
         link->links = links;
         link->node_uuid = node;
         link->addr = *addr;
+        link_set_name(link, "");
         link->retry_ns = LINK_RETRY_MIN_NS;
         list_init(&link->users);
         list_node_init(&link->node);
@@ -283,6 +284,12 @@ struct status link_get(struct links *links, struct uuid node, const struct io_ad
     link->refs++;
     *out_link = link;
     return STATUS(OK);
+}
+
+void link_set_name(struct link *link, const char *name)
+{
+    snprintf(link->name, sizeof link->name, "%s",
+             name[0] != '\0' ? name : uuid_format(link->node_uuid).s);
 }
 
 void link_ref(struct link *link)

@@ -60,6 +60,8 @@ void links_destroy(struct links *links);
  */
 struct status link_get(struct links *links, struct uuid node, const struct io_addr *addr,
                        struct link **out_link) MUST_CHECK;
+/* What messages call the other node; without it, or with "", its UUID.  A longer name is cut. */
+void link_set_name(struct link *link, const char *name);
 /* One more of the caller's. */
 void link_ref(struct link *link);
 void link_put(struct link *link);

@@ -36,6 +36,7 @@ struct link_plan {
 struct link {
     struct links *links;
     struct uuid node_uuid;
+    char name[LINK_NAME_BYTES]; /* The node's, for messages. */
     struct io_addr addr;
     struct list_node node; /* links.all */
     unsigned refs;

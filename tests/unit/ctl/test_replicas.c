@@ -175,6 +175,8 @@ static void places_of_disks(void **state)
         assert_string_equal(part->places[i]->name, arena_printf(&f->arena, "node-%u/disk-1", node));
         assert_int_equal(part->nodes[part->places[i]->node]->uuid.data[1], node);
         assert_string_equal(part->nodes[i]->address, "192.0.2.1");
+        assert_string_equal(part->nodes[i]->name,
+                            arena_printf(&f->arena, "node-%u", part->nodes[i]->uuid.data[1]));
         assert_int_equal(part->nodes[i]->port, 4420);
     }
     for (unsigned i = 0; i < 2; i++) { /* Whichever serves it hears of the other. */

@@ -36,6 +36,7 @@ static void places_init(struct part *p)
         p->nodes[i] = &p->node[i];
     }
     p->node[1].address = arena_text(&p->arena, "192.0.2.7");
+    p->node[1].name = arena_text(&p->arena, "node-2");
     p->node[1].port = 4420;
     for (uint32_t i = 0; i < DISKS; i++) {
         trilith__v1__disk_place__init(&p->place[i]);
@@ -95,6 +96,7 @@ static void tuples_and_places(void **state)
     assert_int_equal(d.volumes[0].delete_epoch, 9);
     assert_string_equal(d.places[1].name, "node-2/disk-1");
     assert_int_equal(d.places[1].node.b[1], 1);
+    assert_string_equal(d.places[1].node_name, "node-2");
     assert_int_equal(d.places[1].addr.port, 4420);
     assert_string_equal(d.places[2].name, "");
     assert_int_equal(d.places[0].addr.port, 0);

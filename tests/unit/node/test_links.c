@@ -61,6 +61,7 @@ static void want(struct pair *p)
     place(p, AT_A, p->a);
     place(p, AT_B, p->b);
     snprintf(p->places[AT_B].name, sizeof p->places[AT_B].name, "node-2/disk-1");
+    snprintf(p->places[AT_B].node_name, sizeof p->places[AT_B].node_name, "node-2");
     f->desired.disks = p->disks;
     f->desired.places = p->places;
     f->desired.disk_count = 2;
