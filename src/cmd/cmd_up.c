@@ -206,6 +206,7 @@ static struct status start_controller(struct up *up)
         .version = TRILITH_VERSION,
         .token = up->token,
         .log = &up->log,
+        .rebuild_after_ns = up->options.rebuild_after_ns,
     };
 
     TRY(up_dir_path(&up->dir, "meta.db", meta));

@@ -21,7 +21,8 @@
 /* Options of `trilith up` that are not a node's, or that each child has of its own. */
 static bool is_ours(const char *arg)
 {
-    static const char *const names[] = { "--nodes", "--zones", "--api", "--port" };
+    static const char *const names[] = { "--nodes", "--zones", "--api", "--port",
+                                         "--rebuild-after" };
 
     for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
         const size_t length = strlen(names[i]);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/up_options.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "cmd/cli.h"
 #include "cmd/command.h"
+#include "ctl/ctl.h"
 #include "io/uring.h"
 #include "nvme/nqn.h"
 
@@ -34,6 +36,7 @@ enum {
     OPT_TOKEN,
     OPT_CONFIG,
     OPT_REPLICA_TIMEOUT,
+    OPT_REBUILD_AFTER,
 };
 
 /* Of a node, in whichever process it runs. */
@@ -78,6 +81,10 @@ static const struct cli_option up_option_table[] = {
       "run so many nodes, each in a process of its own,\n"
       "with ports from --port on" },
     { "zones", OPT_ZONES, "N", "with --nodes: let them take turns in so many zones" },
+    { "rebuild-after", OPT_REBUILD_AFTER, "DURATION",
+      "when a disk has been away for so long (10m), its\n"
+      "replicas are made anew on others; such as 90s or 2h;\n"
+      "0: at once, off: never" },
 };
 
 static const struct cli_option node_option_table[] = {
@@ -140,6 +147,32 @@ static bool parse_log_level(struct up_parse *p)
     }
     (void)cli_usage(&p->args, "--log-level is error, warning, info or debug, not '%s'",
                     p->args.value);
+    return false;
+}
+
+/* A number and s, m or h; a dead disk is not waited for, whatever it is, unless it is off. */
+static bool parse_rebuild_after(struct up_parse *p)
+{
+    static const struct {
+        char unit;
+        uint64_t seconds;
+    } units[] = { { 's', 1 }, { 'm', 60 }, { 'h', 3600 } };
+    const char *const text = p->args.value;
+    char *end;
+
+    if (strcmp(text, "off") == 0 || strcmp(text, "0") == 0) {
+        p->o->rebuild_after_ns = text[0] == '0' ? 0 : CTL_REBUILD_NEVER;
+        return true;
+    }
+    const unsigned long number = text[0] >= '0' && text[0] <= '9' ? strtoul(text, &end, 10) : 0;
+    for (size_t i = 0; i < ARRAY_COUNT(units) && number > 0 && number <= 1000000; i++) {
+        if (end[0] != units[i].unit || end[1] != '\0')
+            continue;
+        p->o->rebuild_after_ns = number * units[i].seconds * NS_PER_S;
+        return true;
+    }
+    (void)cli_usage(
+        &p->args, "--rebuild-after is a time such as 90s, 10m or 2h, or 0, or off, not '%s'", text);
     return false;
 }
 
@@ -246,6 +279,8 @@ static bool parse_option(struct up_parse *p, int id)
         return parse_checksum_memory(p);
     case OPT_REPLICA_TIMEOUT:
         return parse_replica_timeout(p);
+    case OPT_REBUILD_AFTER:
+        return parse_rebuild_after(p);
     case OPT_FORCE:
         o->force = true;
         return true;
@@ -387,6 +422,7 @@ static bool parse_all(const struct cli_syntax *syntax, int argc, char **argv,
         .roles = NODE_ROLES_ALL,
         .spin_ns = URING_SPIN_AUTO,
         .buffer_bytes = (uint64_t)64 << 20,
+        .rebuild_after_ns = UP_REBUILD_AFTER_NS,
         .log_level = LOG_LEVEL_INFO,
     };
     cli_begin(&p.args, syntax, argc, argv);

@@ -22,6 +22,7 @@
 #define UP_REPLICA_TIMEOUT_MS_MIN 100u
 #define UP_REPLICA_TIMEOUT_MS_MAX 20000u
 #define UP_DISK_BYTES             ((uint64_t)10 << 30)
+#define UP_REBUILD_AFTER_NS       (600 * NS_PER_S)
 #define UP_DISK_BYTES_MIN         ((uint64_t)16 << 20) /* The disk format's smallest device. */
 
 struct up_options {
@@ -48,7 +49,8 @@ struct up_options {
     uint64_t io_features_mask; /* Likewise. */
     uint64_t buffer_bytes;
     uint64_t replica_timeout_ns;
-    uint64_t checksum_bytes; /* Per disk; 0: for all of its checksums. */
+    uint64_t checksum_bytes;   /* Per disk; 0: for all of its checksums. */
+    uint64_t rebuild_after_ns; /* up: as controller_config. */
     bool force;
     enum log_level log_level;
 };

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "ctl/share.h"
+#include "ctl/volume_copysets.h"
 
 /* ---- Nodes and their disks ---- */
 
@@ -90,6 +91,22 @@ static uint32_t find_disk(const struct cluster_view *view, struct uuid disk)
     return i;
 }
 
+/* What is to be rebuilt on other disks, beside what it is planned on. */
+static void count_replacements(struct cluster_view *view, const Stored__V1__Volume *v)
+{
+    CLEANUP(arena_free) struct arena arena = { 0 };
+
+    if (v->n_replacements == 0)
+        return;
+    const uint32_t *const numbers = volume_copysets(v, &arena);
+    for (size_t i = 0; i < v->n_replacements; i++) {
+        const uint32_t disk = find_disk(view, field_uuid(v->replacements[i]->disk));
+        if (disk < view->disk_count)
+            view->disks[disk].planned_bytes +=
+                volume_copyset_bytes(v, numbers, v->replacements[i]->copyset);
+    }
+}
+
 void cluster_view_count(struct cluster_view *view, const Stored__V1__Volume *v)
 {
     const size_t replicas = max_u64(v->replicas, 1);
@@ -104,6 +121,7 @@ void cluster_view_count(struct cluster_view *view, const Stored__V1__Volume *v)
         view->disks[of[v->placement[p]]].planned_bytes +=
             volume_planned_bytes(v, (uint32_t)(p / replicas));
     }
+    count_replacements(view, v);
 }
 
 static struct status MUST_CHECK add_volumes(struct ctl *ctl, struct cluster_view *view,

@@ -55,7 +55,8 @@ static struct status open_all(struct controller *c, const struct controller_conf
                                            .loop = rpc_server_loop(c->server),
                                            .log = config->log,
                                            .cluster_name = config->cluster_name,
-                                           .version = config->version };
+                                           .version = config->version,
+                                           .rebuild_after_ns = config->rebuild_after_ns };
     st = ctl_create(&ctl_config, &c->ctl);
     if (!status_ok(st)) {
         snprintf(problem, CONTROLLER_PROBLEM_BYTES, "meta store '%.120s': %s", config->meta_path,

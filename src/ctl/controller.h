@@ -23,7 +23,8 @@ struct controller_config {
     const char *cluster_name; /* Of a new cluster. */
     const char *version;
     struct log *log;
-    const char *token; /* That nodes must name; NULL: none. */
+    const char *token;         /* That nodes must name; NULL: none. */
+    uint64_t rebuild_after_ns; /* As in ctl.h. */
 };
 
 /* On failure problem says what, why and what to do. */

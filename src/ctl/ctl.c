@@ -208,6 +208,7 @@ struct status ctl_create(const struct ctl_config *config, struct ctl **out_ctl)
     meta_watch_add(ctl->meta, &ctl->desired_watch);
     ctl->loop->turn_end = on_turn_end;
     ctl->loop->turn_ctx = ctl;
+    rebuild_init(&ctl->rebuild, ctl, config->rebuild_after_ns);
     *out_ctl = ctl;
     return STATUS(OK);
 }
@@ -247,6 +248,7 @@ void ctl_destroy(struct ctl *ctl)
     ctl->loop->turn_end = NULL;
     meta_watch_remove(&ctl->desired_watch);
     rpc_timer_disarm(&ctl->lease_timer);
+    rebuild_fini(&ctl->rebuild);
     while ((n = list_pop_front(&ctl->observed)) != NULL)
         observed_free(CONTAINER_OF(n, struct observed, link));
     free(ctl);

@@ -9,6 +9,7 @@
 
 #include "ctl/ctl.h"
 #include "ctl/limits.h"
+#include "ctl/rebuild.h"
 #include "ctl/validate.h"
 #include "meta/records.h"
 #include "rpc/arena.h"
@@ -79,6 +80,7 @@ struct ctl {
     struct list order_waits; /* disk_orders.c */
     struct meta_watch desired_watch;
     struct rpc_timer lease_timer;
+    struct rebuild rebuild;
     struct rpc_service services[CTL_SERVICE_COUNT];
 };
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "ctl/ctl_internal.h"
+#include "ctl/rebuild_commit.h"
 #include "meta/groups.h"
 #include "rpc/group_message.h"
 
@@ -212,6 +213,12 @@ static void commit_batch(struct ctl *ctl, const Trilith__V1__CommitGroupsRequest
     for (size_t i = 0; i < request->n_changes; i++) {
         results[i] = result_new(&b->arena);
         const char *problem = take_change(request->changes[i], b, &changes[count]);
+        if (problem == NULL && rebuild_is_change(&changes[count])) {
+            rebuild_commit(ctl, &changes[count]); /* A transaction of its own. */
+            fill_result(&changes[count], results[i], &b->arena);
+            log_change(ctl, &changes[count]);
+            continue;
+        }
         if (problem == NULL) {
             of[count++] = results[i];
             continue;

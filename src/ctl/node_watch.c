@@ -3,8 +3,8 @@
 
 #include <assert.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "ctl/volume_copysets.h"
 #include "nvme/nqn.h"
 
 /* ---- The node's part ---- */
@@ -26,36 +26,38 @@ static uint32_t disk_index(struct disk_table *t, ProtobufCBinaryData uuid, struc
     return (uint32_t)t->count++;
 }
 
-/* Tuples of so many disks each. */
-static uint32_t tuple_index(Trilith__V1__DesiredVolume *v, const uint32_t *disks, uint32_t replicas)
-{
-    const size_t bytes = replicas * sizeof *disks;
-    size_t at = 0;
-
-    while (at < v->n_tuples && memcmp(&v->tuples[at], disks, bytes) != 0)
-        at += replicas;
-    if (at == v->n_tuples) {
-        memcpy(&v->tuples[at], disks, bytes);
-        v->n_tuples += replicas;
-    }
-    return (uint32_t)(at / replicas);
-}
-
-/* A tuple is named once: there are at most CTL_TUPLES_MAX of them. */
+/* A tuple is named once, by the number of its copyset: there are at most CTL_TUPLES_MAX of them. */
 static void part_tuples(const Stored__V1__Volume *r, const uint32_t *indexes,
                         Trilith__V1__DesiredVolume *v, struct arena *arena)
 {
-    uint32_t disks[CTL_REPLICAS_MAX];
+    const size_t shards = r->n_placement / r->replicas;
+    const uint32_t *const numbers = volume_copysets(r, arena);
 
-    assert(r->replicas <= CTL_REPLICAS_MAX);
-    v->tuples = arena_alloc(arena, (size_t)CTL_TUPLES_MAX * r->replicas * sizeof *v->tuples);
-    for (size_t i = 0; i + r->replicas <= r->n_placement; i += r->replicas) {
+    v->n_tuples = (size_t)volume_copyset_count(numbers, shards) * r->replicas;
+    v->tuples = arena_alloc(arena, v->n_tuples * sizeof *v->tuples);
+    for (size_t i = 0; i < shards; i++) {
         for (uint32_t slot = 0; slot < r->replicas; slot++) {
-            assert(r->placement[i + slot] < r->n_disks); /* We wrote it so. */
-            disks[slot] = indexes[r->placement[i + slot]];
+            const uint32_t disk = r->placement[i * r->replicas + slot];
+            assert(disk < r->n_disks); /* We wrote it so. */
+            v->tuples[numbers[i] * r->replicas + slot] = indexes[disk];
         }
-        v->placement[v->n_placement++] = tuple_index(v, disks, r->replicas);
-        assert(v->n_tuples <= (size_t)CTL_TUPLES_MAX * r->replicas);
+        v->placement[v->n_placement++] = numbers[i];
+    }
+}
+
+static void part_replacements(const Stored__V1__Volume *r, struct disk_table *t,
+                              Trilith__V1__DesiredVolume *v, struct arena *arena)
+{
+    v->replacements = arena_alloc(arena, r->n_replacements * sizeof *v->replacements);
+    for (size_t i = 0; i < r->n_replacements; i++) {
+        const Stored__V1__Replacement *from = r->replacements[i];
+        Trilith__V1__DesiredReplacement *m = arena_alloc(arena, sizeof *m);
+        trilith__v1__desired_replacement__init(m);
+        m->copyset = from->copyset;
+        m->slot = from->slot;
+        m->was = disk_index(t, from->was, arena);
+        m->disk = disk_index(t, from->disk, arena);
+        v->replacements[v->n_replacements++] = m;
     }
 }
 
@@ -89,6 +91,7 @@ static Trilith__V1__DesiredVolume *part_volume(const Stored__V1__Volume *r, stru
     v->placement = arena_alloc(arena, r->n_placement * sizeof *v->placement);
     if (r->replicas > 1) {
         part_tuples(r, indexes, v, arena);
+        part_replacements(r, t, v, arena);
         return v;
     }
     v->n_placement = r->n_placement;

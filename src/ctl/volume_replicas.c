@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "ctl/volume_copysets.h"
 #include "ctl/volume_spread.h"
 #include "meta/groups.h"
 
@@ -131,6 +132,19 @@ static const char *disk_name(const struct view *w, struct uuid disk)
     return i < w->record->n_disks ? w->places[i].name : arena_uuid(w->arena, disk);
 }
 
+/* Of a disk that the volume may not lie on yet. */
+static const char *disk_of_record(const struct view *w, struct uuid disk)
+{
+    ProtobufCMessage *found = NULL;
+    const char *name = arena_uuid(w->arena, disk);
+
+    if (status_ok(record_get(w->ctl->meta, key_disk(disk).s, &stored__v1__disk__descriptor, &found,
+                             NULL)))
+        name = arena_text(w->arena, ((const Stored__V1__Disk *)(const void *)found)->name);
+    record_free(found);
+    return name;
+}
+
 static char *node_name(const struct view *w, struct uuid disk)
 {
     const size_t i = disk_index(w, disk);
@@ -174,22 +188,6 @@ static Trilith__V1__VolumeReplica *replica_view(const struct view *w, const stru
     return m;
 }
 
-/* The number of the copyset of one of the record's shards; copyset_count if it has none. */
-static uint32_t number_of(const struct view *w, const uint32_t *tuple)
-{
-    uint32_t n = 0;
-
-    for (; n < w->group->copyset_count; n++) {
-        bool same = true;
-        for (uint32_t slot = 0; slot < w->record->replicas; slot++)
-            same &= uuid_equal(w->group->copysets[n].slots[slot].disk,
-                               field_uuid(w->record->disks[tuple[slot]]));
-        if (same)
-            break;
-    }
-    return n;
-}
-
 static void copysets_view(const struct view *w)
 {
     const struct group *g = w->group;
@@ -205,12 +203,10 @@ static void copysets_view(const struct view *w)
                 c->replicas[c->n_replicas++] = replica_view(w, &g->copysets[n].slots[slot]);
         w->v->copysets[w->v->n_copysets++] = c;
     }
-    for (size_t p = 0; p + w->record->replicas <= w->record->n_placement;
-         p += w->record->replicas) {
-        const uint32_t n = number_of(w, &w->record->placement[p]);
-        if (n < g->copyset_count)
-            w->v->copysets[n]->shards++;
-    }
+    const uint32_t *const numbers = volume_copysets(w->record, w->arena);
+    for (size_t i = 0; i < w->record->n_placement / w->record->replicas; i++)
+        if (numbers[i] < g->copyset_count)
+            w->v->copysets[numbers[i]]->shards++;
 }
 
 /* ---- What it lacks ---- */
@@ -271,6 +267,27 @@ static void disk_out_view(const struct view *w, struct uuid disk)
                                      since_text(w, since_ms), repair_text(w, disk)));
 }
 
+/* A disk whose replicas are to be made anew on others: in how many copysets, and on which disks. */
+static void rebuild_view(const struct view *w, struct uuid disk)
+{
+    const char *on = "";
+    uint32_t count = 0;
+
+    for (size_t i = 0; i < w->record->n_replacements; i++) {
+        const Stored__V1__Replacement *d = w->record->replacements[i];
+        if (!uuid_equal(field_uuid(d->was), disk))
+            continue;
+        const char *const name = disk_of_record(w, field_uuid(d->disk));
+        if (strstr(on, arena_printf(w->arena, "'%s'", name)) == NULL)
+            on = arena_printf(w->arena, "%s%s'%s'", on, on[0] == '\0' ? "" : ", ", name);
+        count++;
+    }
+    if (count > 0)
+        add_degraded(w, arena_printf(w->arena,
+                                     "disk '%s' is to be rebuilt in %u of %u copysets, on %s",
+                                     disk_name(w, disk), count, w->group->copyset_count, on));
+}
+
 static void writes_view(const struct view *w)
 {
     const unsigned wanted = group_members_min(w->record->min_in_sync);
@@ -322,6 +339,11 @@ void volume_replicas_view(struct ctl *ctl, const Stored__V1__Volume *record,
         add_degraded(&w, arena_text(arena, crowded));
     for (size_t i = 0; i < record->n_disks; i++)
         disk_out_view(&w, field_uuid(record->disks[i]));
+    for (size_t i = 0; i < record->n_disks; i++)
+        rebuild_view(&w, field_uuid(record->disks[i]));
+    const char *const problem = rebuild_problem(&ctl->rebuild, field_uuid(record->uuid));
+    if (problem != NULL)
+        add_degraded(&w, arena_text(arena, problem));
     writes_view(&w);
 }
 
@@ -330,15 +352,14 @@ void volume_places_view(struct ctl *ctl, const Stored__V1__Volume *record, Trili
 {
     const struct volume_place *places = volume_places(ctl, record, arena);
     const size_t replicas = max_u64(record->replicas, 1);
-    struct view w;
+    const uint32_t *const numbers = replicas > 1 ? volume_copysets(record, arena) : NULL;
 
-    view_init(&w, ctl, record, v, arena);
     v->places = arena_alloc(arena, record->n_placement / replicas * sizeof *v->places);
     for (size_t p = 0; p + replicas <= record->n_placement; p += replicas) {
         Trilith__V1__VolumeShard *s = arena_alloc(arena, sizeof *s);
         trilith__v1__volume_shard__init(s);
         s->shard = (uint32_t)v->n_places;
-        s->copyset = replicas > 1 ? number_of(&w, &record->placement[p]) : 0;
+        s->copyset = replicas > 1 ? numbers[v->n_places] : 0;
         s->disks = arena_alloc(arena, replicas * sizeof *s->disks);
         for (size_t slot = 0; slot < replicas; slot++)
             s->disks[s->n_disks++] = arena_text(arena, places[record->placement[p + slot]].name);

@@ -148,23 +148,44 @@ static void record_shards(struct volume_spread *s, uint32_t first, const uint32_
     r->n_placement = total;
 }
 
+/* The first copyset with these disks; copyset_count if there is none. */
+static uint32_t group_number(const struct group *g, const struct uuid *tuple, uint32_t replicas)
+{
+    uint32_t n = 0;
+
+    for (; n < g->copyset_count; n++) {
+        bool same = true;
+        for (uint32_t slot = 0; slot < replicas; slot++)
+            same &= uuid_equal(g->copysets[n].slots[slot].disk, tuple[slot]);
+        if (same)
+            break;
+    }
+    return n;
+}
+
+/* Where the record has numbers of copysets, also those of its new shards. */
+static void record_numbers(struct volume_spread *s, uint32_t first)
+{
+    Stored__V1__Volume *r = s->record;
+    uint32_t *numbers = arena_alloc(s->arena, s->shard_count * sizeof *numbers);
+
+    if (r->n_copysets == 0)
+        return;
+    for (uint32_t i = 0; i < s->shard_count; i++) {
+        struct uuid tuple[GROUP_SLOTS] = { 0 };
+        for (uint32_t slot = 0; slot < r->replicas; slot++)
+            tuple[slot] = field_uuid(r->disks[r->placement[i * r->replicas + slot]]);
+        numbers[i] = i < first ? r->copysets[i] : group_number(s->group, tuple, r->replicas);
+    }
+    r->copysets = numbers;
+    r->n_copysets = s->shard_count;
+}
+
 /* Copysets that are not in the group's record yet. */
 struct tuples {
     uint32_t count;
     struct uuid disks[GROUP_COPYSETS_MAX][GROUP_SLOTS];
 };
-
-static bool group_has(const struct group *g, const struct uuid *tuple, uint32_t replicas)
-{
-    for (uint32_t n = 0; n < g->copyset_count; n++) {
-        bool same = true;
-        for (uint32_t slot = 0; slot < replicas; slot++)
-            same &= uuid_equal(g->copysets[n].slots[slot].disk, tuple[slot]);
-        if (same)
-            return true;
-    }
-    return false;
-}
 
 static bool tuples_have(const struct tuples *t, const struct uuid *tuple)
 {
@@ -185,7 +206,8 @@ static struct status MUST_CHECK add_copysets(struct volume_spread *s, const uint
         struct uuid tuple[GROUP_SLOTS] = { 0 };
         for (uint32_t slot = 0; slot < replicas; slot++)
             tuple[slot] = s->view->disk_uuids[disks[(size_t)i * replicas + slot]];
-        if (group_has(s->group, tuple, replicas) || tuples_have(t, tuple))
+        if (group_number(s->group, tuple, replicas) < s->group->copyset_count ||
+            tuples_have(t, tuple))
             continue;
         assert(s->group->copyset_count + t->count < GROUP_COPYSETS_MAX); /* tuples_max */
         memcpy(t->disks[t->count++], tuple, sizeof tuple);
@@ -207,6 +229,7 @@ static void repeat_tuples(struct volume_spread *s, uint32_t first)
         placement[i] = i < before ? r->placement[i] : placement[i - before];
     r->placement = placement;
     r->n_placement = total;
+    record_numbers(s, first);
 }
 
 struct status volume_spread(struct volume_spread *s)
@@ -225,6 +248,7 @@ struct status volume_spread(struct volume_spread *s)
     TRY(plan(s, first, disks));
     TRY(add_copysets(s, disks, shards));
     record_shards(s, first, disks);
+    record_numbers(s, first);
     return STATUS(OK);
 }
 

@@ -64,6 +64,23 @@ static bool take_tuples(const Trilith__V1__DesiredVolume *v, uint32_t disk_count
                replicas * sizeof *placement);
     }
     out_volume->placement = placement;
+    out_volume->copysets = v->placement;
+    return true;
+}
+
+static bool take_replacements(const Trilith__V1__DesiredVolume *v, uint32_t disk_count,
+                              struct arena *arena, struct node_desired_volume *out_volume)
+{
+    struct node_desired_replacement *all = arena_alloc(arena, v->n_replacements * sizeof *all);
+
+    for (size_t i = 0; i < v->n_replacements; i++) {
+        const Trilith__V1__DesiredReplacement *r = v->replacements[i];
+        if (r->slot >= v->replicas || r->was >= disk_count || r->disk >= disk_count)
+            return false;
+        all[i] = (struct node_desired_replacement) { r->copyset, r->slot, r->was, r->disk };
+    }
+    out_volume->replacements = all;
+    out_volume->replacement_count = (uint32_t)v->n_replacements;
     return true;
 }
 
@@ -106,7 +123,7 @@ static bool take_volume(const Trilith__V1__DesiredVolume *v, uint32_t disk_count
            take_text(v->name, out_volume->volume.name, sizeof out_volume->volume.name) &&
            take_text(v->nqn, out_volume->nqn.s, sizeof out_volume->nqn.s) &&
            take_sizes(v, &out_volume->volume) && take_placement(v, disk_count, arena, out_volume) &&
-           take_hosts(v, arena, out_volume);
+           take_hosts(v, arena, out_volume) && take_replacements(v, disk_count, arena, out_volume);
 }
 
 static bool take_order(const Trilith__V1__DiskOrder *o, struct node_order *out_order)
@@ -288,6 +305,7 @@ static Trilith__V1__VolumeDiskReport *volume_disk_message(const struct node_volu
     trilith__v1__volume_disk_report__init(m);
     m->uuid = arena_uuid_bytes(arena, d->uuid);
     m->problem = text_message(d->problem, arena);
+    m->unusable = d->unusable;
     m->holds_writes = d->holds_writes;
     m->resync_bytes = d->resync_bytes;
     m->resynced_bytes = d->resynced_bytes;

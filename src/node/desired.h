@@ -28,6 +28,13 @@ struct node_membership {
 
 /* ---- Desired ---- */
 
+/* Another disk for the slot of a copyset that is out. */
+struct node_desired_replacement {
+    uint32_t copyset;
+    uint32_t slot;
+    uint32_t was, disk; /* Indexes into node_desired.disks. */
+};
+
 struct node_desired_volume {
     struct store_volume volume;
     struct nqn_text nqn;   /* Of its subsystem. */
@@ -38,6 +45,10 @@ struct node_desired_volume {
     uint32_t shard_count;
     /* volume.replicas numbers per shard: each an index into node_desired.disks. */
     const uint32_t *placement;
+    /* Of several replicas, per shard the number of its copyset; NULL: that of its disks. */
+    const uint32_t *copysets;
+    const struct node_desired_replacement *replacements;
+    uint32_t replacement_count;
 };
 
 /* Where a disk is that volumes of this node lie on. */
@@ -88,6 +99,7 @@ enum node_volume_state {
 struct node_volume_disk {
     struct uuid uuid;
     char problem[NODE_REASON_BYTES]; /* Empty: it is being resynced. */
+    bool unusable;                   /* The engine has no session with it, or it fails commands. */
     bool holds_writes;               /* They wait for it: it cannot be set out of sync. */
     uint64_t resync_bytes;           /* To be compared with the others, ... */
     uint64_t resynced_bytes;         /* ... and of these, so many have been. */

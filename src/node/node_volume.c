@@ -65,6 +65,7 @@ static void volume_step(struct node_volume *v);
 static void volume_on_retry(struct io_timer *timer);
 static void volume_on_link(void *ctx);
 static void volume_on_tell(struct io_timer *timer);
+static void volume_on_replace_timer(struct io_timer *timer);
 
 static void volume_move(struct node_volume *v, enum vol_state to)
 {
@@ -91,6 +92,7 @@ struct node_volume *node_volume_create(struct node *node, struct uuid uuid)
     io_timer_init(&v->retry, volume_on_retry);
     io_timer_init(&v->tell, volume_on_tell);
     volume_links_init(&v->links, volume_on_link, v);
+    io_timer_init(&v->replace_timer, volume_on_replace_timer);
     return v;
 }
 
@@ -100,10 +102,12 @@ static void volume_free_wish(struct node_volume *v)
     free(v->disks);
     free(v->places);
     free(v->placement);
+    free(v->replacements);
     v->hosts = NULL;
     v->disks = NULL;
     v->places = NULL;
     v->placement = NULL;
+    v->replacements = NULL;
 }
 
 static void volume_free(struct node_volume *v)
@@ -237,6 +241,7 @@ static void volume_drain(struct node_volume *v)
 {
     io_timer_disarm(&v->retry);
     io_timer_disarm(&v->tell);
+    io_timer_disarm(&v->replace_timer);
     volume_move(v, VOL_DRAINING);
     nvme_subsys_remove(v->subsys, volume_on_drained, v);
     /* What waits for replicas would never end.  The hosts' connections end first, so that no host
@@ -305,6 +310,8 @@ static void volume_on_opened(void *ctx, struct status status, struct volume *vol
     }
     v->reason[0] = '\0';
     v->retry_ns = NODE_VOLUME_RETRY_MIN_NS;
+    v->replace_news = true;
+    v->replace_asked = false;
     volume_move(v, VOL_READY);
     log_info(v->node->log, "volume '%s': serving %s, epoch %llu", v->desc.name, v->nqn.s,
              (unsigned long long)v->epoch);
@@ -491,6 +498,46 @@ static void volume_start_grow(struct node_volume *v)
         volume_grow_now(v);
 }
 
+/* ---- Other disks ---- */
+
+static struct status MUST_CHECK volume_try_replace(const struct node_volume *v)
+{
+    struct parts parts;
+
+    TRY(parts_make(v, &parts));
+    const struct volume_config config = volume_wish(v, &parts);
+    const struct status st =
+        volume_replace(v->volume, &config, v->replacements, v->replacement_count);
+    parts_free(&parts);
+    return st;
+}
+
+/* Tells the engine which slots are to get another disk (docs/replication.md, 9.12). */
+static void volume_replace_disks(struct node_volume *v)
+{
+    v->replace_news = false;
+    if (v->desc.replicas == 1 || (v->replacement_count == 0 && !v->replace_asked))
+        return;
+    const struct status st = volume_try_replace(v);
+    v->replace_asked = v->replacement_count > 0 || !status_ok(st);
+    if (!status_ok(st) && !status_is(st, STATUS_BUSY) && !status_is(st, STATUS_FENCED))
+        log_warning(v->node->log, "volume '%s': no disk can be replaced: %s", v->desc.name,
+                    status_text(st));
+    if (v->replace_asked)
+        io_timer_arm(&v->replace_timer, v->node->home,
+                     reactor_now_ns(v->node->home) + (status_is(st, STATUS_BUSY)
+                                                          ? NODE_VOLUME_REPLACE_BUSY_NS
+                                                          : NODE_VOLUME_REPLACE_NS));
+}
+
+static void volume_on_replace_timer(struct io_timer *timer)
+{
+    struct node_volume *v = CONTAINER_OF(timer, struct node_volume, replace_timer);
+
+    v->replace_news = true;
+    volume_step(v);
+}
+
 /* ---- Epochs ---- */
 
 static void volume_on_epoch(void *ctx, struct status status, uint64_t epoch)
@@ -617,6 +664,8 @@ static void volume_step(struct node_volume *v)
             volume_drain(v);
         else if (v->desc.bytes != v->served_bytes && !io_timer_armed(&v->retry))
             volume_start_grow(v);
+        else if (v->replace_news)
+            volume_replace_disks(v);
         return;
     case VOL_DELETED:
     case VOL_FAILED:
@@ -645,6 +694,19 @@ static void fill_placement(struct volume_placement *placement,
     for (uint32_t i = 0; i < wanted->shard_count; i++)
         for (uint32_t r = 0; r < replicas && r < ARRAY_COUNT(placement[i].disk); r++)
             placement[i].disk[r] = wanted->placement[i * replicas + r];
+    for (uint32_t i = 0; i < wanted->shard_count && wanted->copysets != NULL; i++)
+        placement[i].copyset = wanted->copysets[i] + 1;
+}
+
+static void fill_replacements(struct volume_replacement *replacements,
+                              const struct node_desired *desired,
+                              const struct node_desired_volume *wanted)
+{
+    for (uint32_t i = 0; i < wanted->replacement_count; i++) {
+        const struct node_desired_replacement *r = &wanted->replacements[i];
+        replacements[i] =
+            (struct volume_replacement) { r->copyset, r->slot, desired->disks[r->was], r->disk };
+    }
 }
 
 static struct status MUST_CHECK volume_take_links(struct node_volume *v,
@@ -661,6 +723,8 @@ static struct status MUST_CHECK volume_take_links(struct node_volume *v,
         for (uint32_t r = 0; r < wanted->volume.replicas; r++)
             if (placement[i].disk[r] < disk_count)
                 used[placement[i].disk[r]] = true;
+    for (uint32_t i = 0; i < wanted->replacement_count; i++)
+        used[wanted->replacements[i].disk] = true;
     const struct status st = volume_links_take(&v->links, v->node->links, v->node->stores.node,
                                                places, used, disk_count);
     free(used);
@@ -696,12 +760,16 @@ static struct status MUST_CHECK volume_take_lists(struct node_volume *v,
     struct uuid *disks = calloc((size_t)desired->disk_count + 1, sizeof *disks);
     struct node_desired_place *places = calloc((size_t)desired->disk_count + 1, sizeof *places);
     struct volume_placement *placement = calloc((size_t)wanted->shard_count + 1, sizeof *placement);
+    struct volume_replacement *replacements =
+        calloc((size_t)wanted->replacement_count + 1, sizeof *replacements);
 
-    if (hosts == NULL || disks == NULL || places == NULL || placement == NULL) {
+    if (hosts == NULL || disks == NULL || places == NULL || placement == NULL ||
+        replacements == NULL) {
         free(hosts);
         free(disks);
         free(places);
         free(placement);
+        free(replacements);
         return STATUS(NO_MEMORY);
     }
     for (uint32_t i = 0; i < host_count; i++)
@@ -718,9 +786,11 @@ static struct status MUST_CHECK volume_take_lists(struct node_volume *v,
         free(disks);
         free(places);
         free(placement);
+        free(replacements);
         return st;
     }
     v->reopen |= v->sm.now != VOL_IDLE && volume_has_moved(v, desired);
+    fill_replacements(replacements, desired, wanted);
     volume_free_wish(v);
     v->hosts = hosts;
     v->host_count = host_count;
@@ -729,6 +799,9 @@ static struct status MUST_CHECK volume_take_lists(struct node_volume *v,
     v->disk_count = desired->disk_count;
     v->placement = placement;
     v->shard_count = wanted->shard_count;
+    v->replacements = replacements;
+    v->replacement_count = wanted->replacement_count;
+    v->replace_news = true;
     return STATUS(OK);
 }
 
@@ -869,6 +942,7 @@ static uint32_t volume_fill_problems(struct node_volume *v)
     for (uint32_t i = 0; i < count; i++) {
         struct node_volume_disk *d = &v->problems[i];
         d->uuid = states[i].disk;
+        d->unusable = !status_ok(states[i].problem);
         d->holds_writes = states[i].holds_writes;
         d->resync_bytes = states[i].resync_bytes;
         d->resynced_bytes = states[i].resynced_bytes;

@@ -15,6 +15,10 @@
 #include "nvme/target.h"
 #include "volume/volume.h"
 
+/* What is to be replaced is told to the engine again and again: a disk may have come. */
+#define NODE_VOLUME_REPLACE_NS      (5 * NS_PER_S)
+#define NODE_VOLUME_REPLACE_BUSY_NS (NS_PER_S / 5)
+
 /* After a failure it is tried again: after 1 s, then twice as long, up to 5 s. */
 #define NODE_VOLUME_RETRY_MIN_NS NS_PER_S
 #define NODE_VOLUME_RETRY_MAX_NS (5 * NS_PER_S)
@@ -52,6 +56,8 @@ struct node_volume {
     struct volume_placement *placement;
     uint32_t shard_count;
     struct volume_links links;
+    struct volume_replacement *replacements; /* Disks are indexes as in the placement. */
+    uint32_t replacement_count;
 
     /* What is. */
     struct volume_group *group; /* Of several replicas; made when it is first needed. */
@@ -66,6 +72,9 @@ struct node_volume {
     struct io_timer retry;
     uint64_t retry_ns;
     struct io_timer tell; /* The engine of disks that have come. */
+    bool replace_news;    /* The engine has not been told what is to be replaced now. */
+    bool replace_asked;   /* It has been told something. */
+    struct io_timer replace_timer;
 };
 
 /* Adds a volume that is not wanted yet.  NULL if memory is short. */

@@ -37,15 +37,25 @@ static bool tuple_is(const struct group_copyset *c, const struct node_volume *v,
     return true;
 }
 
+/* The copyset of a shard, which has its disks; copyset_count if there is none. */
+static uint32_t copyset_of(const struct group *g, const struct node_volume *v, uint32_t shard)
+{
+    const uint32_t wanted = v->placement[shard].copyset;
+    uint32_t n = wanted != 0 ? wanted - 1 : 0;
+    const uint32_t end = wanted != 0 && wanted < g->copyset_count ? wanted : g->copyset_count;
+
+    while (n < end && !tuple_is(&g->copysets[n], v, shard))
+        n++;
+    return n < end ? n : g->copyset_count;
+}
+
 bool volume_group_fits(const struct volume_group *g)
 {
     bool used[GROUP_COPYSETS_MAX] = { false };
     uint32_t count = 0;
 
     for (uint32_t shard = 0; shard < g->volume->shard_count; shard++) {
-        uint32_t n = 0;
-        while (n < g->record.copyset_count && !tuple_is(&g->record.copysets[n], g->volume, shard))
-            n++;
+        const uint32_t n = copyset_of(&g->record, g->volume, shard);
         if (n == g->record.copyset_count)
             return false;
         count += used[n] ? 0 : 1;
@@ -54,23 +64,28 @@ bool volume_group_fits(const struct volume_group *g)
     return count == g->record.copyset_count;
 }
 
+/* Copysets are added in the order of their numbers: a shard with the next one, or without any. */
+static struct status MUST_CHECK add_copyset(struct group *g, const struct node_volume *v,
+                                            uint32_t shard)
+{
+    struct uuid tuple[1][GROUP_SLOTS] = { 0 };
+    struct group_reason reason;
+
+    for (uint32_t slot = 0; slot < v->desc.replicas; slot++)
+        tuple[0][slot] = v->disks[v->placement[shard].disk[slot]];
+    return group_extend(g, (const struct uuid(*)[GROUP_SLOTS])tuple, 1, g, &reason);
+}
+
 struct status volume_group_for_deletion(struct volume_group *g)
 {
     const struct node_volume *v = g->volume;
-    struct group_reason reason;
 
     g->record = (struct group) { 0 };
     for (uint32_t shard = 0; shard < v->shard_count; shard++) {
-        struct uuid tuple[1][GROUP_SLOTS] = { 0 };
-        uint32_t n = 0;
-        while (n < g->record.copyset_count && !tuple_is(&g->record.copysets[n], v, shard))
-            n++;
-        if (n < g->record.copyset_count)
-            continue;
-        for (uint32_t slot = 0; slot < v->desc.replicas; slot++)
-            tuple[0][slot] = v->disks[v->placement[shard].disk[slot]];
-        TRY(group_extend(&g->record, (const struct uuid(*)[GROUP_SLOTS])tuple, 1, &g->record,
-                         &reason));
+        const uint32_t wanted = v->placement[shard].copyset;
+        const bool is_next = wanted == 0 || wanted > g->record.copyset_count;
+        if (is_next && copyset_of(&g->record, v, shard) == g->record.copyset_count)
+            TRY(add_copyset(&g->record, v, shard));
     }
     return STATUS(OK);
 }

@@ -134,6 +134,14 @@ struct status group_check_next(const struct group *was, const struct group *now,
     return STATUS(INVALID);
 }
 
+bool group_disks_differ(const struct group *was, const struct group *now, uint32_t copyset)
+{
+    for (unsigned i = 0; i < GROUP_SLOTS; i++)
+        if (!uuid_equal(slot_of(was, copyset, i)->disk, slot_of(now, copyset, i)->disk))
+            return true;
+    return false;
+}
+
 /* ---- What it says ---- */
 
 bool group_find(const struct group *g, uint32_t copyset, struct uuid disk, unsigned *out_slot)

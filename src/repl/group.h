@@ -103,6 +103,9 @@ bool group_equal(const struct group *a, const struct group *b);
 struct status group_check_next(const struct group *was, const struct group *now,
                                struct group_reason *reason) MUST_CHECK;
 
+/* Whether a slot of the copyset has another disk (9.13); both have the copyset. */
+bool group_disks_differ(const struct group *was, const struct group *now, uint32_t copyset);
+
 /* ---- What it says.  Sets of slots are bit masks, slot 0 the lowest. ---- */
 
 /* The slot of the disk in the copyset; false if it has none. */

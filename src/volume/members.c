@@ -232,24 +232,14 @@ static struct store_copyset set_of(const struct group_copyset *c)
     return set;
 }
 
-/* Whether a slot has got another disk. */
-static bool has_other_disks(const struct group_copyset *was, const struct group_copyset *now)
-{
-    for (unsigned slot = 0; slot < GROUP_SLOTS; slot++)
-        if (!uuid_equal(was->slots[slot].disk, now->slots[slot].disk))
-            return true;
-    return false;
-}
-
 /* Whether a copyset has changed, and the disk is one of its members. */
 static bool set_concerns(const struct members *m, uint32_t number, struct uuid disk)
 {
-    const struct group_copyset *const was = &m->group->copysets[number];
     const struct group_copyset *const now = &m->next->copysets[number];
     unsigned slot;
 
     if (group_members(m->group, number) == group_members(m->next, number) &&
-        !has_other_disks(was, now))
+        !group_disks_differ(m->group, m->next, number))
         return false;
     return group_find(m->next, number, disk, &slot) && now->slots[slot].state == GROUP_SLOT_IN;
 }

@@ -511,7 +511,7 @@ static enum rpc_code show(void)
 
 static struct status make_ctl(void)
 {
-    const struct ctl_config config = { meta, &sim.loop, &quiet, "test", "0.0" };
+    const struct ctl_config config = { meta, &sim.loop, &quiet, "test", "0.0", CTL_REBUILD_NEVER };
 
     return ctl_create(&config, &ctl);
 }

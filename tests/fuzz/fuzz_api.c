@@ -97,7 +97,8 @@ static void world_open(struct world *w)
     w->log = (struct log) { .level = LOG_LEVEL_DEBUG, .sink = drop_line };
     struct status st = meta_sim_open(&w->meta);
     assert(status_ok(st));
-    const struct ctl_config config = { w->meta, &w->sim.loop, &w->log, "fuzz", "0" };
+    const struct ctl_config config = { w->meta, &w->sim.loop, &w->log,
+                                       "fuzz",  "0",          CTL_REBUILD_NEVER };
     st = ctl_create(&config, &w->ctl);
     assert(status_ok(st));
     join(w);

@@ -7,7 +7,8 @@
 
 static void start(struct fixture *f)
 {
-    const struct ctl_config config = { f->meta, &f->sim.loop, &f->log, "test", "0.0" };
+    const struct ctl_config config = { f->meta, &f->sim.loop, &f->log,
+                                       "test",  "0.0",        f->rebuild_after_ns };
     assert_true(status_ok(ctl_create(&config, &f->ctl)));
     ctl_set_address(f->ctl, "127.0.0.1:7420");
 }
@@ -18,6 +19,7 @@ int fixture_setup(void **state)
     rpc_sim_init(&f->sim, 1);
     f->log = (struct log) { .level = LOG_LEVEL_ERROR, .sink = no_log };
     assert_true(status_ok(meta_sim_open(&f->meta)));
+    f->rebuild_after_ns = CTL_REBUILD_NEVER;
     start(f);
     *state = f;
     return 0;

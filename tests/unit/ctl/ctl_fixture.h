@@ -61,7 +61,8 @@ struct fixture {
     struct meta *meta;
     struct log log;
     struct ctl *ctl;
-    struct arena arena; /* Of the test: requests and what it keeps of replies. */
+    uint64_t rebuild_after_ns; /* From fixture_restart() on; CTL_REBUILD_NEVER before. */
+    struct arena arena;        /* Of the test: requests and what it keeps of replies. */
 };
 
 int fixture_setup(void **state);

@@ -14,6 +14,7 @@
 
 #include "common/no_log.h"
 #include "ctl/controller.h"
+#include "ctl/ctl.h"
 #include "io/uring.h"
 #include "rpc/client.h"
 #include "trilith/v1/volume.pb-c.h"
@@ -197,7 +198,8 @@ static void start_controller(const char *listen)
     char path[80];
     char problem[CONTROLLER_PROBLEM_BYTES];
     snprintf(path, sizeof path, "%s/meta.db", dir);
-    const struct controller_config config = { path, listen, "test", "0", &test_log };
+    const struct controller_config config = { path,      listen, "test",           "0",
+                                              &test_log, NULL,   CTL_REBUILD_NEVER };
     assert_true(status_ok(controller_start(&config, problem, &controller)));
     snprintf(address, sizeof address, "127.0.0.1:%u", controller_port(controller));
 }

@@ -70,7 +70,8 @@ static void serve(const char *listen)
     uint16_t port;
 
     assert_true(status_ok(rpc_server_create(&server)));
-    const struct ctl_config config = { meta, rpc_server_loop(server), &test_log, "test", "0" };
+    const struct ctl_config config = { meta, rpc_server_loop(server), &test_log, "test",
+                                       "0",  CTL_REBUILD_NEVER };
     assert_true(status_ok(ctl_create(&config, &ctl)));
     for (unsigned i = 0; i < CTL_SERVICE_COUNT; i++)
         rpc_server_add(server, ctl_service(ctl, (enum ctl_service)i));

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ctl/rebuild.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctl/rebuild_plan.h"
+
+/* ---- Disks that are not as they should be ---- */
+
+struct rebuild_disk *rebuild_find_disk(struct rebuild *r, struct uuid disk)
+{
+    for (uint32_t i = 0; i < r->disk_count; i++)
+        if (uuid_equal(r->disks[i].disk, disk))
+            return &r->disks[i];
+    return NULL;
+}
+
+/* A node that has not reported yet is given the time that one may be silent. */
+static uint64_t noticed_ns(const struct rebuild *r, const struct observed *o)
+{
+    const uint64_t now_ns = rpc_now_ns(r->ctl->loop);
+
+    if (o != NULL && o->report != NULL)
+        return now_ns;
+    return max_u64(now_ns, r->began_ns + CTL_SILENT_MS * NS_PER_MS);
+}
+
+static void note_disk(struct rebuild *r, struct uuid disk, bool dead, uint64_t since_ns)
+{
+    struct rebuild_disk *d = rebuild_find_disk(r, disk);
+
+    if (d == NULL && r->disk_count == CTL_DISKS_MAX)
+        return;
+    if (d == NULL) {
+        d = &r->disks[r->disk_count++];
+        *d = (struct rebuild_disk) { .disk = disk, .since_ns = since_ns };
+    }
+    d->dead = dead;
+    d->seen = true;
+}
+
+/* 9.11: what nodes say of a disk. */
+static void look_at_disk(struct rebuild *r, const Stored__V1__Disk *record)
+{
+    struct ctl *ctl = r->ctl;
+    const struct uuid disk = field_uuid(record->uuid);
+    const struct observed *o = observed_find(ctl, field_uuid(record->node));
+    const Trilith__V1__DiskReport *report =
+        observed_connected(ctl, o) ? observed_disk(o, disk) : NULL;
+
+    if (report == NULL)
+        note_disk(r, disk, false, noticed_ns(r, o));
+    else if (report->failure[0] != '\0')
+        note_disk(r, disk, true, rpc_now_ns(ctl->loop));
+}
+
+/* What engines say: they have no session with it, or it fails their commands. */
+static void look_at_volumes(struct rebuild *r, const struct observed *o)
+{
+    if (!observed_connected(r->ctl, o))
+        return;
+    for (size_t i = 0; i < o->report->n_volumes; i++) {
+        const Trilith__V1__VolumeReport *v = o->report->volumes[i];
+        for (size_t k = 0; k < v->n_disks; k++) {
+            const struct rebuild_disk *d = rebuild_find_disk(r, field_uuid(v->disks[k]->uuid));
+            if (v->disks[k]->unusable)
+                note_disk(r, field_uuid(v->disks[k]->uuid), d != NULL && d->seen && d->dead,
+                          rpc_now_ns(r->ctl->loop));
+        }
+    }
+}
+
+static void forget_fine_disks(struct rebuild *r)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < r->disk_count; i++)
+        if (r->disks[i].seen)
+            r->disks[count++] = r->disks[i];
+    r->disk_count = count;
+}
+
+static struct status MUST_CHECK look(struct rebuild *r)
+{
+    struct records disks;
+
+    for (uint32_t i = 0; i < r->disk_count; i++)
+        r->disks[i].seen = false;
+    TRY(records_read(r->ctl, KEY_DISKS, &stored__v1__disk__descriptor, &disks));
+    for (size_t i = 0; i < disks.count; i++)
+        look_at_disk(r, (const Stored__V1__Disk *)(const void *)disks.items[i]);
+    records_free(&disks);
+    LIST_FOR_EACH (n, &r->ctl->observed) {
+        look_at_volumes(r, CONTAINER_OF(n, struct observed, link));
+    }
+    forget_fine_disks(r);
+    return STATUS(OK);
+}
+
+/* Whether what is on it is to be rebuilt elsewhere. */
+bool rebuild_is_gone(struct rebuild *r, struct uuid disk)
+{
+    const struct rebuild_disk *d = rebuild_find_disk(r, disk);
+
+    if (d == NULL || r->after_ns == CTL_REBUILD_NEVER)
+        return false;
+    const uint64_t now_ns = rpc_now_ns(r->ctl->loop);
+    return d->dead || (now_ns >= d->since_ns && now_ns - d->since_ns >= r->after_ns);
+}
+
+/* ---- What cannot be done ---- */
+
+static struct rebuild_problem *find_problem(const struct rebuild *r, struct uuid volume)
+{
+    LIST_FOR_EACH (n, &r->problems) {
+        struct rebuild_problem *p = CONTAINER_OF(n, struct rebuild_problem, link);
+        if (uuid_equal(p->volume, volume))
+            return p;
+    }
+    return NULL;
+}
+
+const char *rebuild_problem(const struct rebuild *r, struct uuid volume)
+{
+    const struct rebuild_problem *p = find_problem(r, volume);
+
+    return p != NULL ? p->text : NULL;
+}
+
+/* Logged when it is new; an empty text is none. */
+void rebuild_say_problem(struct rebuild *r, const Stored__V1__Volume *v, const char *text)
+{
+    struct rebuild_problem *p = find_problem(r, field_uuid(v->uuid));
+
+    if (p != NULL && text[0] == '\0') {
+        list_remove(&p->link);
+        free(p);
+    }
+    if (text[0] == '\0' || (p != NULL && strcmp(p->text, text) == 0))
+        return;
+    if (p == NULL) {
+        p = calloc(1, sizeof *p);
+        if (p == NULL)
+            return;
+        p->volume = field_uuid(v->uuid);
+        list_node_init(&p->link);
+        list_push_back(&r->problems, &p->link);
+    }
+    snprintf(p->text, sizeof p->text, "%s", text);
+    log_warning(r->ctl->log, "volume '%s': %s", v->name, text);
+}
+
+static void forget_problems(struct rebuild *r)
+{
+    struct list_node *n;
+
+    while ((n = list_pop_front(&r->problems)) != NULL)
+        free(CONTAINER_OF(n, struct rebuild_problem, link));
+}
+
+/* ---- The timer ---- */
+
+static bool has_shard_on(const Stored__V1__Volume *v, size_t disk)
+{
+    for (size_t i = 0; i < v->n_placement; i++)
+        if (v->placement[i] == disk)
+            return true;
+    return false;
+}
+
+/* Whether it has anything to do with what is missing; without reading its group. */
+static bool concerns(struct rebuild *r, const Stored__V1__Volume *v)
+{
+    if (v->replicas <= 1 || v->deleting)
+        return false;
+    if (v->n_replacements > 0)
+        return true;
+    for (size_t i = 0; i < v->n_disks; i++)
+        if (rebuild_is_gone(r, field_uuid(v->disks[i])) && has_shard_on(v, i))
+            return true;
+    return false;
+}
+
+static struct status MUST_CHECK plan_all(struct rebuild *r)
+{
+    struct rebuild_scope scope = { .view = NULL };
+    struct records volumes;
+
+    TRY(records_read(r->ctl, KEY_VOLUMES, &stored__v1__volume__descriptor, &volumes));
+    r->pending = false;
+    for (size_t i = 0; i < volumes.count; i++) {
+        const Stored__V1__Volume *v = (const Stored__V1__Volume *)(const void *)volumes.items[i];
+        if (!concerns(r, v))
+            continue;
+        r->pending = true;
+        rebuild_plan_volume(r, &scope, v);
+    }
+    arena_free(&scope.arena);
+    records_free(&volumes);
+    return STATUS(OK);
+}
+
+static bool any_is_gone(struct rebuild *r)
+{
+    for (uint32_t i = 0; i < r->disk_count; i++)
+        if (rebuild_is_gone(r, r->disks[i].disk))
+            return true;
+    return false;
+}
+
+static void on_timer(struct rpc_timer *timer)
+{
+    struct rebuild *r = CONTAINER_OF(timer, struct rebuild, timer);
+    struct status st = look(r);
+
+    if (status_ok(st) && (r->pending || any_is_gone(r)))
+        st = plan_all(r);
+    if (status_ok(st) && !r->pending)
+        forget_problems(r);
+    if (!status_ok(st))
+        log_error(r->ctl->log, "rebuilds cannot be planned now: %s", status_text(st));
+    rpc_timer_arm(r->ctl->loop, timer, rpc_now_ns(r->ctl->loop) + CTL_REBUILD_MS * NS_PER_MS);
+}
+
+void rebuild_init(struct rebuild *r, struct ctl *ctl, uint64_t after_ns)
+{
+    *r = (struct rebuild) { .ctl = ctl, .after_ns = after_ns, .pending = true };
+    r->began_ns = rpc_now_ns(ctl->loop);
+    list_init(&r->problems);
+    rpc_timer_init(&r->timer, on_timer);
+    rpc_timer_arm(ctl->loop, &r->timer, r->began_ns + CTL_REBUILD_MS * NS_PER_MS);
+}
+
+void rebuild_fini(struct rebuild *r)
+{
+    rpc_timer_disarm(&r->timer);
+    forget_problems(r);
+}

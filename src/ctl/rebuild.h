@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The planner of rebuilds: a replica whose disk is gone for good gets another disk
+ * (docs/replication.md, 9.11 to 9.17).
+ *
+ *   a disk is dead, or away for --rebuild-after        what nodes and engines report
+ *     --> each volume with a slot that is out there: rebuild_place.h chooses a disk
+ *     --> the decision, in the volume's record and in what its node is told, one transaction
+ *   the engine commits it: rebuild_commit.h changes the placement with the group's record
+ *
+ * It looks every CTL_REBUILD_MS.  What it has decided it takes back as long as the engine has not
+ * recorded it, if the old disk returns or the new one is not usable any more.
+ *
+ * Threading: as ctl.h.   Memory: embedded in struct ctl; why something cannot be rebuilt, on the
+ * heap.
+ */
+#ifndef CTL_REBUILD_H
+#define CTL_REBUILD_H
+
+#include "base/list.h"
+#include "base/uuid.h"
+#include "ctl/limits.h"
+#include "repl/group.h"
+#include "rpc/loop.h"
+
+struct arena;
+struct ctl;
+
+#define CTL_REBUILD_MS 1000u
+
+/* An engine that has no session with a new disk for so long gets another one. */
+#define CTL_REBUILD_TRY_MS 10000u
+
+/* A disk that is not as it should be. */
+struct rebuild_disk {
+    struct uuid disk;
+    uint64_t since_ns; /* That we have seen it so. */
+    bool dead;
+    bool seen; /* By the look that is under way. */
+};
+
+/* What cannot be rebuilt, and why; for people. */
+struct rebuild_problem {
+    struct list_node link; /* rebuild.problems */
+    struct uuid volume;
+    char text[512];
+};
+
+struct rebuild {
+    struct ctl *ctl;
+    uint64_t after_ns; /* CTL_REBUILD_NEVER, or. */
+    uint64_t began_ns;
+    struct rpc_timer timer;
+    struct rebuild_disk disks[CTL_DISKS_MAX];
+    uint32_t disk_count;
+    bool pending; /* Something is decided, and perhaps not recorded yet. */
+    struct list problems;
+};
+
+void rebuild_init(struct rebuild *r, struct ctl *ctl, uint64_t after_ns);
+void rebuild_fini(struct rebuild *r);
+
+/* Why something of the volume cannot be rebuilt; NULL: nothing is in the way. */
+const char *rebuild_problem(const struct rebuild *r, struct uuid volume);
+
+#endif

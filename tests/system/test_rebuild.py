@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A replica whose disk is gone for good is made anew on another disk, while hosts use the volume;
+what was acknowledged is there whatever else happens, and no placement differs from its record."""
+
+import os
+import threading
+import time
+
+import pytest
+import trilith
+from test_links import kill, out_of_sync, perf, pid_of, start, verify
+
+DISKS = 5
+
+
+def load(server, state, seconds):
+    """Starts verified reads and writes; join() ends when all of them were right."""
+    results = []
+    worker = threading.Thread(target=lambda: results.append(
+        perf(server, "--rw", "randrw", "--depth", "8", "--time", seconds, "--flush-every", "40",
+             "--verify", "--verify-state", state)))
+    worker.start()
+
+    def join():
+        worker.join()
+        assert results, server.log()[-4000:]
+    return join
+
+
+def disks(volume):
+    return {replica["disk"] for copyset in volume["copysets"] for replica in copyset["replicas"]}
+
+
+def check_places(volume):
+    """Each shard lies where the record of its copyset says."""
+    for place in volume["places"]:
+        copyset = volume["copysets"][place["copyset"]]
+        assert place["disks"] == [replica["disk"] for replica in copyset["replicas"]]
+
+
+def wait_until_rebuilt(server, without):
+    """All in sync, and nothing of it on this disk."""
+    server.wait_for("db", lambda v: v["state"] == "ready" and not out_of_sync(v)
+                    and without not in disks(v), timeout_s=90)
+
+
+@pytest.fixture
+def one_node(tmp_path):
+    """A function that starts a node of five disks, the second perhaps with a fault."""
+    servers = []
+    paths = [tmp_path / f"d{number}" for number in range(1, DISKS + 1)]
+    for path in paths:
+        with open(path, "wb") as file:
+            os.truncate(file.fileno(), 256 << 20)
+
+    def run(fault=None, without=(), after="1s"):
+        (tmp_path / "data" / "node-1" / "disks").unlink(missing_ok=True)
+        options = []
+        for number, path in enumerate(paths, 1):
+            if number not in without:
+                options += ["--disk", f"fault:{fault}:{path}" if fault and number == 2 else path]
+        server = trilith.Server(tmp_path / "data", *options, "--rebuild-after", after)
+        servers.append(server)
+        return server.start(healthy=False)
+
+    yield run
+    for server in servers:
+        if server.running():
+            server.kill()
+
+
+def test_a_disk_that_fails_under_load(one_node, tmp_path):
+    """It is dead, and not waited for; two of the others take its place."""
+    server = one_node("error,writes,skip=2500", after="10m")
+    server.create("db", "64M", "--replicas", "3", "--allow-degraded")
+    state = tmp_path / "state"
+    join = load(server, state, 8)
+    join()
+    load(server, state, 4)()
+    wait_until_rebuilt(server, "node-1/disk-2")
+    check_places(server.volume("db"))
+    verify(server, state)
+    log = server.log()
+    assert "disk 'node-1/disk-2' is to be rebuilt on disk 'node-1/disk-" in log
+    assert "takes the place of disk 'node-1/disk-2'" in log
+    assert log.count("serving nqn.") == 1  # One engine all the while.
+
+    server.kill()
+    server = one_node(without=(2,))
+    wait_until_rebuilt(server, "node-1/disk-2")
+    verify(server, state)
+    load(server, state, 2)()
+    server.cli("volume", "resize", "db", "--size", "160M")
+    check_places(server.volume("db"))
+    load(server, state, 2)()
+    server.delete("db")
+    server.stop()
+
+
+def test_killed_while_it_is_rebuilt(one_node, tmp_path):
+    """The engine dies again and again, before and after the record has the new disk."""
+    server = one_node("error,writes,skip=1500", after="10m")
+    server.create("db", "64M", "--replicas", "3", "--allow-degraded", "--min-in-sync", "1")
+    state = tmp_path / "state"
+    for pause in (0.0, 0.4, 0.8, 1.2):
+        load(server, state, 2)()
+        time.sleep(pause)
+        server.kill()
+        server = one_node("error,writes,skip=300", after="10m")
+        server.wait_for("db", lambda v: v["state"] == "ready")
+        verify(server, state)
+    load(server, state, 3)()
+    wait_until_rebuilt(server, "node-1/disk-2")
+    check_places(server.volume("db"))
+    verify(server, state)
+    server.kill()
+
+
+def test_a_node_that_stays_away(tmp_path):
+    """After --rebuild-after its replicas are made anew on a node that had none; when it returns,
+    it is none of the volume's any more."""
+    port = trilith.free_ports(4)
+    server = trilith.Server(tmp_path / "data", "--nodes", 4, "--disks", 1, "--disk-size", "256M",
+                            "--reactors", 1, "--rebuild-after", "4s", port=port)
+    server.start()
+    try:
+        volume = server.create("db", "48M", "--replicas", "3")
+        target = volume["targets"][0]["node"]
+        away = sorted(out for out in {replica["node"] for copyset in volume["copysets"]
+                                      for replica in copyset["replicas"]} if out != target)[0]
+        state = tmp_path / "state"
+        join = load(server, state, 4)
+        time.sleep(1)
+        kill(server, away)
+        join()
+        assert out_of_sync(server.volume("db")) == {away}
+        join = load(server, state, 25)
+        wait_until_rebuilt(server, f"{away}/disk-1")
+        join()
+        check_places(server.volume("db"))
+        verify(server, state)
+        start(server, away)
+        server.wait_for("db", lambda v: v["degraded"] == [])
+        load(server, state, 2)()
+        assert f"{away}/disk-1" not in disks(server.volume("db"))
+        others = {replica["node"] for copyset in server.volume("db")["copysets"]
+                  for replica in copyset["replicas"]} - {target}
+        kill(server, *others)  # What the target has alone is not what counts: then all of it.
+        start(server, *others)
+        server.wait_for("db", lambda v: v["state"] == "ready" and not out_of_sync(v),
+                        timeout_s=60)
+        verify(server, state)
+        assert pid_of(server, away)
+    finally:
+        server.stop()

@@ -1,0 +1,614 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The planner of rebuilds, and the commit that changes a placement: docs/replication.md, 9.11 on.
+ */
+#include <string.h>
+
+#include "ctl_fixture.h"
+#include "meta/groups.h"
+#include "repl/group_steps.h"
+#include "rpc/group_message.h"
+
+#define READY      TRILITH__V1__VOLUME_REPORT_STATE__VOLUME_REPORT_STATE_READY
+#define COMMITTED  TRILITH__V1__GROUP_OUTCOME__GROUP_OUTCOME_COMMITTED
+#define NODES_MAX  6
+#define NS_PER_S   (1000 * MS)
+#define AFTER_NS   (60 * NS_PER_S)
+#define DISK_BYTES (100 * GIB)
+
+static struct fake_node nodes[NODES_MAX];
+static unsigned node_count;
+static struct uuid volume, server;
+static struct group group;
+static bool away[NODES_MAX]; /* Nodes that do not report. */
+
+/* ---- The cluster ---- */
+
+/* Disks of the fixture have their node's number in byte 1, and their own in byte 2. */
+static unsigned node_of(struct uuid disk)
+{
+    return disk.b[1] - 1u;
+}
+
+static void report_all(struct fixture *f)
+{
+    for (unsigned i = 0; i < node_count; i++)
+        if (!away[i])
+            node_report(f, &nodes[i]);
+}
+
+/* Time passes while the nodes report. */
+static void pass(struct fixture *f, unsigned seconds)
+{
+    for (unsigned i = 0; i < seconds; i++) {
+        report_all(f);
+        rpc_sim_advance(&f->sim, NS_PER_S);
+    }
+}
+
+static void cluster(struct fixture *f, unsigned count, unsigned disks, uint64_t after_ns)
+{
+    f->rebuild_after_ns = after_ns;
+    fixture_restart(f);
+    node_count = count;
+    for (unsigned i = 0; i < count; i++) {
+        away[i] = false;
+        node_init(&nodes[i], i + 1, disks, DISK_BYTES);
+        (void)node_join(f, &nodes[i]);
+        node_report(f, &nodes[i]);
+    }
+}
+
+static const Trilith__V1__DesiredVolume *part_of(struct fixture *f,
+                                                 const Trilith__V1__WatchNodeResponse **out_part)
+{
+    for (unsigned i = 0; i < node_count; i++) {
+        *out_part = node_part(f, &nodes[i]);
+        if ((*out_part)->n_volumes > 0) {
+            server = nodes[i].uuid;
+            return (*out_part)->volumes[0];
+        }
+    }
+    fail_msg("nobody serves the volume");
+    return NULL;
+}
+
+/* ---- The group ---- */
+
+static void read_group(struct fixture *f)
+{
+    assert_true(status_ok(group_record_get(f->meta, volume, 0, &group, NULL)));
+}
+
+static Trilith__V1__GroupName *name_of(struct fixture *f)
+{
+    Trilith__V1__GroupName *m = arena_alloc(&f->arena, sizeof *m);
+
+    trilith__v1__group_name__init(m);
+    m->volume_uuid = arena_uuid_bytes(&f->arena, volume);
+    return m;
+}
+
+static const Trilith__V1__GroupResult *commit_result(struct fixture *f, const struct group *was,
+                                                     const struct group *now)
+{
+    Trilith__V1__CommitGroupsRequest r = TRILITH__V1__COMMIT_GROUPS_REQUEST__INIT;
+    Trilith__V1__GroupChange change = TRILITH__V1__GROUP_CHANGE__INIT;
+    Trilith__V1__GroupChange *changes[] = { &change };
+
+    change.group = name_of(f);
+    change.was = group_to_message(was, &f->arena);
+    change.now = group_to_message(now, &f->arena);
+    r.node_uuid = arena_uuid_bytes(&f->arena, server);
+    r.changes = changes;
+    r.n_changes = 1;
+    const Trilith__V1__CommitGroupsResponse *reply =
+        call_reply(f, CTL_SERVICE_GROUP, COMMIT_GROUPS, &r.base);
+    return reply->results[0];
+}
+
+static void commit(struct fixture *f, const struct group *now)
+{
+    assert_int_equal(commit_result(f, &group, now)->outcome, COMMITTED);
+    read_group(f);
+    assert_true(group_equal(&group, now));
+}
+
+static void take(struct fixture *f)
+{
+    Trilith__V1__TakeGroupRequest r = TRILITH__V1__TAKE_GROUP_REQUEST__INIT;
+
+    read_group(f);
+    r.node_uuid = arena_uuid_bytes(&f->arena, server);
+    r.group = name_of(f);
+    r.known_epoch = group.epoch;
+    (void)call_reply(f, CTL_SERVICE_GROUP, TAKE_GROUP, &r.base);
+    read_group(f);
+}
+
+/* What the engine would do: who is not to be in is set out, everywhere. */
+static void set_out(struct fixture *f, struct uuid disk)
+{
+    static struct group now;
+
+    now = group;
+    now.sequence++;
+    for (uint32_t n = 0; n < now.copyset_count; n++)
+        for (unsigned slot = 0; slot < GROUP_SLOTS; slot++) {
+            struct group_slot *s = &now.copysets[n].slots[slot];
+            if (s->state == GROUP_SLOT_IN && uuid_equal(s->disk, disk))
+                *s = (struct group_slot) { .state = GROUP_SLOT_OUT,
+                                           .disk = disk,
+                                           .since_unix_ms = 5 };
+        }
+    commit(f, &now);
+}
+
+/* A volume that its first engine serves. */
+static void create(struct fixture *f, uint32_t replicas, bool crowded)
+{
+    Trilith__V1__CreateVolumeRequest request = TRILITH__V1__CREATE_VOLUME_REQUEST__INIT;
+    Trilith__V1__VolumeSpec spec = TRILITH__V1__VOLUME_SPEC__INIT;
+    const Trilith__V1__WatchNodeResponse *part;
+    struct rpc_sim_call call;
+
+    spec.name = (char *)(uintptr_t) "db1";
+    spec.bytes = 10 * GIB;
+    spec.replicas = replicas;
+    spec.allow_degraded = crowded;
+    request.spec = &spec;
+    call_start(f, CTL_SERVICE_VOLUME, CREATE, &request.base, &call);
+    assert_string_equal(call.ended ? call.text : "", "");
+    rpc_sim_cancel(&f->sim, &call);
+    rpc_sim_call_fini(&call);
+    memcpy(volume.b, part_of(f, &part)->uuid.data, 16);
+    take(f);
+    for (unsigned i = 0; i < node_count; i++)
+        if (uuid_equal(nodes[i].uuid, server))
+            (void)node_says(f, &nodes[i], arena_uuid_bytes(&f->arena, volume), READY);
+    report_all(f);
+}
+
+/* ---- What is asked ---- */
+
+/* Every decision makes sense: a slot that is out, and a disk that the copyset does not have. */
+static size_t check_decisions(struct fixture *f, bool crowded)
+{
+    const Trilith__V1__WatchNodeResponse *part;
+    const Trilith__V1__DesiredVolume *v = part_of(f, &part);
+    bool seen[GROUP_COPYSETS_MAX] = { false };
+    unsigned other;
+
+    for (size_t i = 0; i < v->n_replacements; i++) {
+        const Trilith__V1__DesiredReplacement *r = v->replacements[i];
+        struct uuid was, disk;
+        memcpy(was.b, part->disk_uuids[r->was].data, 16);
+        memcpy(disk.b, part->disk_uuids[r->disk].data, 16);
+        const struct group_copyset *c = &group.copysets[r->copyset];
+        assert_false(seen[r->copyset]); /* One slot of a copyset at a time. */
+        seen[r->copyset] = true;
+        assert_int_equal(c->slots[r->slot].state, GROUP_SLOT_OUT);
+        assert_true(uuid_equal(c->slots[r->slot].disk, was));
+        assert_false(group_find(&group, r->copyset, disk, &other));
+        for (unsigned slot = 0; slot < v->replicas && !crowded; slot++)
+            if (slot != r->slot)
+                assert_int_not_equal(node_of(c->slots[slot].disk), node_of(disk));
+    }
+    return v->n_replacements;
+}
+
+/* The engine records all that is decided, in one change. */
+static void record_decisions(struct fixture *f)
+{
+    const Trilith__V1__WatchNodeResponse *part;
+    const Trilith__V1__DesiredVolume *v = part_of(f, &part);
+    struct group_replacement items[GROUP_COPYSETS_MAX];
+    static struct group now;
+    struct group_reason reason;
+
+    for (size_t i = 0; i < v->n_replacements; i++) {
+        items[i] = (struct group_replacement) { v->replacements[i]->copyset,
+                                                v->replacements[i]->slot,
+                                                { { 0 } } };
+        memcpy(items[i].disk.b, part->disk_uuids[v->replacements[i]->disk].data, 16);
+    }
+    assert_int_equal(
+        group_replace(&group, items, (uint32_t)v->n_replacements, 7, &now, &reason).code,
+        STATUS_OK);
+    commit(f, &now);
+}
+
+/* 9.13: the placement is the record's, shard by shard. */
+static void check_placement(struct fixture *f)
+{
+    const Trilith__V1__WatchNodeResponse *part;
+    const Trilith__V1__DesiredVolume *v = part_of(f, &part);
+
+    read_group(f);
+    assert_int_equal(v->n_tuples, (size_t)group.copyset_count * v->replicas);
+    for (size_t i = 0; i < v->n_placement; i++)
+        for (uint32_t slot = 0; slot < v->replicas; slot++) {
+            const uint32_t n = v->placement[i];
+            const uint32_t disk = v->tuples[n * v->replicas + slot];
+            assert_memory_equal(part->disk_uuids[disk].data, group.copysets[n].slots[slot].disk.b,
+                                16);
+        }
+}
+
+static Stored__V1__Volume *stored(struct fixture *f)
+{
+    ProtobufCMessage *found;
+
+    assert_true(status_ok(
+        record_get(f->meta, key_volume(volume).s, &stored__v1__volume__descriptor, &found, NULL)));
+    return (Stored__V1__Volume *)(void *)found;
+}
+
+static bool is_left_over(struct fixture *f, struct uuid disk)
+{
+    Stored__V1__Volume *r = stored(f);
+    bool found = false;
+
+    for (size_t i = 0; i < r->n_leftovers; i++)
+        found |= memcmp(r->leftovers[i].data, disk.b, 16) == 0;
+    record_free(&r->base);
+    return found;
+}
+
+static bool says(struct fixture *f, const char *text)
+{
+    const Trilith__V1__Volume *v = get_volume(f, "db1");
+
+    for (size_t i = 0; i < v->n_degraded; i++)
+        if (strstr(v->degraded[i], text) != NULL)
+            return true;
+    return false;
+}
+
+static struct uuid disk_in(uint32_t copyset, unsigned slot)
+{
+    return group.copysets[copyset].slots[slot].disk;
+}
+
+/* ---- Tests ---- */
+
+/* A dead disk is not waited for: another one gets its slots, and the placement follows the record.
+ */
+static void a_dead_disk_is_replaced_at_once(void **state)
+{
+    struct fixture *f = *state;
+
+    cluster(f, 5, 2, AFTER_NS);
+    create(f, 3, false);
+    const struct uuid dead = disk_in(0, 1);
+    nodes[node_of(dead)].disk_failed[dead.b[2]] = true;
+    pass(f, 2);
+    assert_int_equal(check_decisions(f, false), 0); /* It is a member still. */
+    set_out(f, dead);
+    pass(f, 2);
+    assert_true(check_decisions(f, false) > 0);
+    assert_true(says(f, "is to be rebuilt in"));
+    check_placement(f); /* Nothing has moved yet. */
+    const Trilith__V1__WatchNodeResponse *part;
+    (void)part_of(f, &part);
+    const uint64_t revision = part->revision;
+    record_decisions(f);
+    (void)part_of(f, &part);
+    assert_true(part->revision > revision); /* The node hears of it. */
+    check_placement(f);
+    assert_int_equal(check_decisions(f, false), 0);
+    assert_true(is_left_over(f, dead));
+    for (uint32_t n = 0; n < group.copyset_count; n++)
+        for (unsigned slot = 0; slot < 3; slot++)
+            assert_false(uuid_equal(disk_in(n, slot), dead));
+    pass(f, 70);
+    assert_int_equal(check_decisions(f, false), 0);
+}
+
+/* One that is away is, after its time; if it returns before the engine has recorded it, not. */
+static void a_disk_that_is_away_has_its_time(void **state)
+{
+    struct fixture *f = *state;
+
+    cluster(f, 5, 1, AFTER_NS);
+    create(f, 3, false);
+    const struct uuid gone =
+        disk_in(0, uuid_equal(nodes[node_of(disk_in(0, 1))].uuid, server) ? 2 : 1);
+    set_out(f, gone);
+    away[node_of(gone)] = true;
+    pass(f, 55);
+    assert_int_equal(check_decisions(f, false), 0);
+    pass(f, 25); /* It was noticed after ten seconds of silence. */
+    assert_true(check_decisions(f, false) > 0);
+    away[node_of(gone)] = false;
+    pass(f, 3);
+    assert_int_equal(check_decisions(f, false), 0);
+    away[node_of(gone)] = true;
+    pass(f, 60);
+    assert_int_equal(check_decisions(f, false), 0); /* Time begins anew. */
+    fixture_restart(f);                             /* A controller has seen nobody at first. */
+    pass(f, 66);
+    assert_int_equal(check_decisions(f, false), 0);
+    pass(f, 9);
+    assert_true(check_decisions(f, false) > 0);
+    record_decisions(f);
+    check_placement(f);
+}
+
+/* An engine that has no session with a disk says so: it is away, whatever its node says. */
+static void an_engine_may_miss_a_disk(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__VolumeDiskReport disk = TRILITH__V1__VOLUME_DISK_REPORT__INIT;
+    Trilith__V1__VolumeDiskReport *disks[] = { &disk };
+
+    cluster(f, 5, 1, AFTER_NS);
+    create(f, 3, false);
+    const struct uuid missed = disk_in(0, 2);
+    set_out(f, missed);
+    disk.uuid = arena_uuid_bytes(&f->arena, missed);
+    disk.problem = (char *)(uintptr_t) "its turn is to come"; /* Which is none of its fault. */
+    for (unsigned i = 0; i < node_count; i++)
+        if (nodes[i].volume_count > 0) {
+            nodes[i].volumes[0].disks = disks;
+            nodes[i].volumes[0].n_disks = 1;
+        }
+    pass(f, 100);
+    assert_int_equal(check_decisions(f, false), 0);
+    disk.unusable = true;
+    pass(f, 58);
+    assert_int_equal(check_decisions(f, false), 0);
+    pass(f, 6);
+    assert_true(check_decisions(f, false) > 0);
+}
+
+/* The new disk dies, or is missed by the engine, before it is recorded: another one is taken. */
+static void a_new_disk_that_dies_is_not_kept(void **state)
+{
+    struct fixture *f = *state;
+    const Trilith__V1__WatchNodeResponse *part;
+    struct uuid first, second;
+
+    cluster(f, 6, 1, 0);
+    create(f, 3, false);
+    const struct uuid dead = disk_in(0, 1);
+    nodes[node_of(dead)].disk_failed[0] = true;
+    set_out(f, dead);
+    pass(f, 2);
+    assert_true(check_decisions(f, false) > 0);
+    const Trilith__V1__DesiredVolume *v = part_of(f, &part);
+    memcpy(first.b, part->disk_uuids[v->replacements[0]->disk].data, 16);
+    nodes[node_of(first)].disk_failed[0] = true;
+    pass(f, 2);
+    assert_true(check_decisions(f, false) > 0);
+    v = part_of(f, &part);
+    memcpy(second.b, part->disk_uuids[v->replacements[0]->disk].data, 16);
+    assert_false(uuid_equal(first, second));
+}
+
+/* "off": whatever is dead. */
+static void never_is_never(void **state)
+{
+    struct fixture *f = *state;
+
+    cluster(f, 5, 1, CTL_REBUILD_NEVER);
+    create(f, 3, false);
+    const struct uuid dead = disk_in(0, 1);
+    nodes[node_of(dead)].disk_failed[0] = true;
+    set_out(f, dead);
+    pass(f, 100);
+    assert_int_equal(check_decisions(f, false), 0);
+}
+
+/* No disk suffices: it is said which and why, and what to add; and then it is done. */
+static void what_is_missing_is_said(void **state)
+{
+    struct fixture *f = *state;
+
+    cluster(f, 3, 2, 0);
+    create(f, 3, false);
+    const struct uuid dead = disk_in(0, 1);
+    for (unsigned i = 0; i < 2; i++)
+        nodes[node_of(dead)].disk_failed[i] = true;
+    set_out(f, dead);
+    pass(f, 2);
+    assert_int_equal(check_decisions(f, false), 0);
+    assert_true(says(f,
+                     "cannot be rebuilt elsewhere: of 4 working disks, 2 have or had it already, "
+                     "2 are of a node that has another replica of it; add a disk to another "
+                     "node, or a node"));
+    node_count = 4;
+    node_init(&nodes[3], 4, 1, 1 * GIB);
+    (void)node_join(f, &nodes[3]);
+    pass(f, 2);
+    assert_true(says(f, "1 have too little room ("));
+    nodes[3].disk_bytes = DISK_BYTES;
+    pass(f, 2);
+    assert_true(check_decisions(f, false) > 0);
+    assert_false(says(f, "cannot be rebuilt"));
+    record_decisions(f);
+    check_placement(f);
+}
+
+/* --allow-degraded: on another disk of the same node, where there is no other node. */
+static void disks_of_one_node_serve_if_that_was_wanted(void **state)
+{
+    struct fixture *f = *state;
+
+    cluster(f, 1, 4, 0);
+    create(f, 3, true);
+    for (unsigned i = 0; i < 2; i++) { /* Tuples become alike (9.13): four disks, then... */
+        const struct uuid dead = disk_in(0, 0);
+        set_out(f, dead);
+        nodes[0].disk_failed[dead.b[2]] = true;
+        pass(f, 2);
+        if (i == 1) { /* ... two that remain are not enough. */
+            assert_true(says(f, "add a disk"));
+            break;
+        }
+        assert_true(check_decisions(f, true) > 0);
+        record_decisions(f);
+        check_placement(f);
+    }
+}
+
+/* A slot of the copyset is out, gets this disk, and is in again. */
+static void move_slot(struct fixture *f, uint32_t copyset, unsigned slot, struct uuid disk)
+{
+    const struct group_replacement r = { copyset, slot, disk };
+    struct group_reason reason;
+    static struct group now;
+
+    now = group;
+    now.sequence++;
+    now.copysets[copyset].slots[slot] = (struct group_slot) { .state = GROUP_SLOT_OUT,
+                                                              .disk = disk_in(copyset, slot),
+                                                              .since_unix_ms = 5 };
+    commit(f, &now);
+    assert_int_equal(group_replace(&group, &r, 1, 7, &now, &reason).code, STATUS_OK);
+    commit(f, &now);
+    now.sequence++;
+    now.copysets[copyset].slots[slot] =
+        (struct group_slot) { .state = GROUP_SLOT_IN, .disk = disk };
+    commit(f, &now);
+    check_placement(f);
+}
+
+/* 9.13: two copysets whose disks become alike stay two, for their shards and when it grows. */
+static void alike_copysets_stay_two(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__ResizeVolumeRequest request = TRILITH__V1__RESIZE_VOLUME_REQUEST__INIT;
+    struct rpc_sim_call call;
+    unsigned other;
+
+    cluster(f, 1, 4, CTL_REBUILD_NEVER);
+    create(f, 3, true);
+    assert_true(group.copyset_count > 1);
+    for (unsigned slot = 0; slot < 3; slot++) {
+        struct uuid spare = { { 0xd0, 1, 0 } };
+        while (group_find(&group, 1, spare, &other))
+            spare.b[2]++;
+        if (uuid_equal(disk_in(0, slot), disk_in(1, slot)))
+            continue;
+        if (group_find(&group, 1, disk_in(0, slot), &other))
+            move_slot(f, 1, other, spare);
+        move_slot(f, 1, slot, disk_in(0, slot));
+    }
+    for (unsigned slot = 0; slot < 3; slot++)
+        assert_true(uuid_equal(disk_in(0, slot), disk_in(1, slot)));
+    check_placement(f);
+    request.name = (char *)(uintptr_t) "db1";
+    request.bytes = 40 * GIB;
+    call_start(f, CTL_SERVICE_VOLUME, RESIZE, &request.base, &call);
+    assert_string_equal(call.ended ? call.text : "", "");
+    rpc_sim_cancel(&f->sim, &call);
+    rpc_sim_call_fini(&call);
+    check_placement(f);
+}
+
+/* 9.16: the record decides, also where nothing was; a disk that nobody knows is refused. */
+static void the_record_decides(void **state)
+{
+    struct fixture *f = *state;
+    struct group_reason reason;
+    static struct group now, before;
+
+    cluster(f, 5, 1, AFTER_NS);
+    create(f, 3, false);
+    const struct uuid old = disk_in(0, 1);
+    set_out(f, old);
+    struct group_replacement r = { 0, 1, { { 0xd0, 77, 0 } } };
+    assert_true(status_ok(group_replace(&group, &r, 1, 7, &now, &reason)));
+    assert_int_equal(commit_result(f, &group, &now)->outcome,
+                     TRILITH__V1__GROUP_OUTCOME__GROUP_OUTCOME_INVALID);
+    for (unsigned i = 0; i < 5; i++) {
+        unsigned other;
+        r.disk.b[1] = (uint8_t)(i + 1);
+        if (!group_find(&group, 0, r.disk, &other))
+            break;
+    }
+    assert_true(status_ok(group_replace(&group, &r, 1, 7, &now, &reason)));
+    before = group;
+    meta_sim_fault_next(f->meta, META_SIM_FAULT_REFUSE);
+    assert_int_not_equal(commit_result(f, &group, &now)->outcome, COMMITTED);
+    meta_sim_fault_next(f->meta, META_SIM_FAULT_LOSE);
+    assert_int_not_equal(commit_result(f, &group, &now)->outcome, COMMITTED);
+    commit(f, &now); /* Sent again as it is (6.3): it was done. */
+    check_placement(f);
+    assert_int_equal(commit_result(f, &before, &now)->outcome, COMMITTED);
+    for (r.disk.b[1] = 1; r.disk.b[1] <= 5; r.disk.b[1]++) {
+        unsigned other;
+        if (!group_find(&before, 0, r.disk, &other) && !group_find(&now, 0, r.disk, &other))
+            break;
+    }
+    assert_true(status_ok(group_replace(&before, &r, 1, 7, &now, &reason))); /* Comes late. */
+    assert_int_equal(commit_result(f, &before, &now)->outcome,
+                     TRILITH__V1__GROUP_OUTCOME__GROUP_OUTCOME_CONFLICT);
+    check_placement(f);
+}
+
+/* A volume whose disk was replaced grows: its new shards have copysets of the record. */
+static void growth_follows(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__ResizeVolumeRequest request = TRILITH__V1__RESIZE_VOLUME_REQUEST__INIT;
+    struct rpc_sim_call call;
+
+    cluster(f, 1, 4, 0);
+    create(f, 3, true);
+    const struct uuid dead = disk_in(0, 0);
+    set_out(f, dead);
+    nodes[0].disk_failed[dead.b[2]] = true;
+    pass(f, 2);
+    record_decisions(f);
+    request.name = (char *)(uintptr_t) "db1";
+    request.bytes = 40 * GIB;
+    call_start(f, CTL_SERVICE_VOLUME, RESIZE, &request.base, &call);
+    assert_string_equal(call.ended ? call.text : "", "");
+    rpc_sim_cancel(&f->sim, &call);
+    rpc_sim_call_fini(&call);
+    check_placement(f);
+}
+
+/* A disk that is to get a slot, or had one, is not given away, or given another of the volume. */
+static void a_disk_that_had_it_is_not_chosen(void **state)
+{
+    struct fixture *f = *state;
+
+    cluster(f, 4, 1, 0);
+    create(f, 3, false);
+    const struct uuid dead = disk_in(0, 1);
+    for (unsigned i = 0; i < 2; i++) {
+        const struct uuid gone = i == 0 ? dead : disk_in(0, 1);
+        set_out(f, gone);
+        nodes[node_of(gone)].disk_failed[0] = true;
+        nodes[node_of(dead)].disk_failed[0] = i == 0; /* The first one is back, with what it has. */
+        pass(f, 2);
+        if (i == 1)
+            break;
+        assert_true(check_decisions(f, false) > 0);
+        record_decisions(f);
+        assert_true(is_left_over(f, dead));
+    }
+    assert_true(says(f, "have or had it already"));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_dead_disk_is_replaced_at_once),
+        TEST(a_disk_that_is_away_has_its_time),
+        TEST(an_engine_may_miss_a_disk),
+        TEST(a_new_disk_that_dies_is_not_kept),
+        TEST(never_is_never),
+        TEST(what_is_missing_is_said),
+        TEST(disks_of_one_node_serve_if_that_was_wanted),
+        TEST(alike_copysets_stay_two),
+        TEST(the_record_decides),
+        TEST(growth_follows),
+        TEST(a_disk_that_had_it_is_not_chosen),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
