@@ -156,6 +156,9 @@ void volume_waits_check(struct ctl *ctl);
 /* Removes the records of a volume whose node has deleted it. */
 void volumes_finish_deleting(struct ctl *ctl, const struct observed *o);
 
+/* Disks that have nothing of a volume any more are none of its leftovers: rebuild_forgotten.c. */
+void rebuild_take_forgotten(struct ctl *ctl, const struct observed *o);
+
 /* ---- Orders to nodes: disk_orders.c ---- */
 
 void on_add_disk(void *ctx, struct rpc_call *call, const ProtobufCMessage *message);

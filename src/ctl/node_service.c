@@ -262,6 +262,7 @@ static void report_take(struct ctl *ctl, struct observed *o,
         keep_disk(ctl, o, report->disks[i]);
     orders_take_results(ctl, o);
     volumes_finish_deleting(ctl, o);
+    rebuild_take_forgotten(ctl, o);
     volume_waits_check(ctl);
 }
 

@@ -92,6 +92,9 @@ static Trilith__V1__DesiredVolume *part_volume(const Stored__V1__Volume *r, stru
     if (r->replicas > 1) {
         part_tuples(r, indexes, v, arena);
         part_replacements(r, t, v, arena);
+        v->leftovers = arena_alloc(arena, r->n_leftovers * sizeof *v->leftovers);
+        for (size_t i = 0; i < r->n_leftovers; i++)
+            v->leftovers[v->n_leftovers++] = disk_index(t, r->leftovers[i], arena);
         return v;
     }
     v->n_placement = r->n_placement;

@@ -246,6 +246,8 @@ static struct status check_volume(const Trilith__V1__VolumeReport *v, struct pro
         return wrong(problem, "more than %u connected hosts", CTL_CONNECTED_MAX);
     for (size_t i = 0; i < v->n_connected_hosts; i++)
         TRY(check_text(v->connected_hosts[i], "volumes.connected_hosts", NQN_BYTES_MAX, problem));
+    if (v->n_forgotten > CTL_DISKS_MAX)
+        return wrong(problem, "a volume with more than %u forgotten disks", CTL_DISKS_MAX);
     if (v->n_disks > CTL_DISKS_MAX)
         return wrong(problem, "more than %u disks of a volume", CTL_DISKS_MAX);
     for (size_t i = 0; i < v->n_disks; i++) {

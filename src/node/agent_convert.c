@@ -79,6 +79,11 @@ static bool take_replacements(const Trilith__V1__DesiredVolume *v, uint32_t disk
             return false;
         all[i] = (struct node_desired_replacement) { r->copyset, r->slot, r->was, r->disk };
     }
+    for (size_t i = 0; i < v->n_leftovers; i++)
+        if (v->leftovers[i] >= disk_count)
+            return false;
+    out_volume->leftovers = v->leftovers;
+    out_volume->leftover_count = (uint32_t)v->n_leftovers;
     out_volume->replacements = all;
     out_volume->replacement_count = (uint32_t)v->n_replacements;
     return true;
@@ -334,6 +339,10 @@ static Trilith__V1__VolumeReport *volume_message(const struct node_volume_report
     m->disks = arena_alloc(arena, m->n_disks * sizeof *m->disks);
     for (size_t i = 0; i < m->n_disks; i++)
         m->disks[i] = volume_disk_message(&v->disks[i], arena);
+    m->n_forgotten = v->forgotten_count;
+    m->forgotten = arena_alloc(arena, m->n_forgotten * sizeof *m->forgotten);
+    for (size_t i = 0; i < m->n_forgotten; i++)
+        m->forgotten[i] = arena_uuid_bytes(arena, v->forgotten[i]);
     return m;
 }
 

@@ -49,6 +49,8 @@ struct node_desired_volume {
     const uint32_t *copysets;
     const struct node_desired_replacement *replacements;
     uint32_t replacement_count;
+    const uint32_t *leftovers; /* Disks to be rid of it, likewise. */
+    uint32_t leftover_count;
 };
 
 /* Where a disk is that volumes of this node lie on. */
@@ -118,6 +120,8 @@ struct node_volume_report {
     uint32_t connected_host_count;
     const struct node_volume_disk *disks; /* Likewise. */
     uint32_t disk_count;
+    const struct uuid *forgotten; /* Likewise.  Leftovers that have nothing of it any more. */
+    uint32_t forgotten_count;
 };
 
 struct node_disk_report {

@@ -168,7 +168,7 @@ static const struct node_volume *volume_on(const struct node *n, struct uuid dis
 {
     LIST_FOR_EACH (link, &n->volumes) {
         const struct node_volume *v = CONTAINER_OF(link, struct node_volume, link);
-        if (node_volume_uses(v, disk))
+        if (node_volume_needs(v, disk))
             return v;
     }
     return NULL;

@@ -103,11 +103,13 @@ static void volume_free_wish(struct node_volume *v)
     free(v->places);
     free(v->placement);
     free(v->replacements);
+    free(v->leftovers);
     v->hosts = NULL;
     v->disks = NULL;
     v->places = NULL;
     v->placement = NULL;
     v->replacements = NULL;
+    v->leftovers = NULL;
 }
 
 static void volume_free(struct node_volume *v)
@@ -512,6 +514,13 @@ static struct status MUST_CHECK volume_try_replace(const struct node_volume *v)
     return st;
 }
 
+static void volume_look_later(struct node_volume *v, bool busy)
+{
+    io_timer_arm(&v->replace_timer, v->node->home,
+                 reactor_now_ns(v->node->home) +
+                     (busy ? NODE_VOLUME_REPLACE_BUSY_NS : NODE_VOLUME_REPLACE_NS));
+}
+
 /* Tells the engine which slots are to get another disk (docs/replication.md, 9.12). */
 static void volume_replace_disks(struct node_volume *v)
 {
@@ -524,10 +533,62 @@ static void volume_replace_disks(struct node_volume *v)
         log_warning(v->node->log, "volume '%s': no disk can be replaced: %s", v->desc.name,
                     status_text(st));
     if (v->replace_asked)
-        io_timer_arm(&v->replace_timer, v->node->home,
-                     reactor_now_ns(v->node->home) + (status_is(st, STATUS_BUSY)
-                                                          ? NODE_VOLUME_REPLACE_BUSY_NS
-                                                          : NODE_VOLUME_REPLACE_NS));
+        volume_look_later(v, status_is(st, STATUS_BUSY));
+}
+
+/* ---- What replaced disks have ---- */
+
+static bool is_forgotten(const struct node_volume *v, struct uuid disk)
+{
+    for (uint32_t i = 0; i < v->forgotten_count; i++)
+        if (uuid_equal(v->forgotten[i], disk))
+            return true;
+    return false;
+}
+
+static void volume_on_forgotten(void *ctx, struct status status)
+{
+    struct node_volume *v = ctx;
+
+    v->forgetting = false;
+    if (status_ok(status) && v->forgotten_count < NODE_VOLUME_FORGOTTEN_MAX) {
+        log_info(v->node->log, "volume '%s': disk '%s': what it had of it is deleted", v->desc.name,
+                 node_volume_disk_name(v, v->forget_disk).s);
+        v->forgotten[v->forgotten_count++] = v->forget_disk;
+        node_changed(v->node);
+    }
+}
+
+/* Has the engine delete it on the next disk that can be reached (docs/replication.md, 9.17). */
+static void volume_forget_disks(struct node_volume *v)
+{
+    for (uint32_t i = 0; i < v->leftover_count && !v->forgetting; i++) {
+        const uint32_t disk = v->leftovers[v->forget_next++ % v->leftover_count];
+        const struct node_disk_name name = node_volume_disk_name(v, v->disks[disk]);
+        const struct volume_disk d = volume_disk_of(v, disk, name.s);
+        if (is_forgotten(v, d.uuid) || !node_volume_reaches(v, disk) ||
+            v->forgotten_count == NODE_VOLUME_FORGOTTEN_MAX)
+            continue;
+        v->forget_disk = d.uuid;
+        v->forgetting = status_ok(volume_forget(v->volume, &d, volume_on_forgotten, v));
+    }
+    if (v->leftover_count > 0 && !io_timer_armed(&v->replace_timer))
+        volume_look_later(v, false);
+}
+
+/* Those that are none any more are not reported. */
+static void volume_drop_forgotten(struct node_volume *v)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < v->forgotten_count; i++) {
+        bool still = false;
+        for (uint32_t k = 0; k < v->leftover_count; k++)
+            still |= uuid_equal(v->disks[v->leftovers[k]], v->forgotten[i]);
+        if (still)
+            v->forgotten[count++] = v->forgotten[i];
+    }
+    v->forgotten_count = count;
 }
 
 static void volume_on_replace_timer(struct io_timer *timer)
@@ -664,8 +725,10 @@ static void volume_step(struct node_volume *v)
             volume_drain(v);
         else if (v->desc.bytes != v->served_bytes && !io_timer_armed(&v->retry))
             volume_start_grow(v);
-        else if (v->replace_news)
+        else if (v->replace_news) {
             volume_replace_disks(v);
+            volume_forget_disks(v);
+        }
         return;
     case VOL_DELETED:
     case VOL_FAILED:
@@ -725,6 +788,8 @@ static struct status MUST_CHECK volume_take_links(struct node_volume *v,
                 used[placement[i].disk[r]] = true;
     for (uint32_t i = 0; i < wanted->replacement_count; i++)
         used[wanted->replacements[i].disk] = true;
+    for (uint32_t i = 0; i < wanted->leftover_count; i++)
+        used[wanted->leftovers[i]] = true;
     const struct status st = volume_links_take(&v->links, v->node->links, v->node->stores.node,
                                                places, used, disk_count);
     free(used);
@@ -762,14 +827,16 @@ static struct status MUST_CHECK volume_take_lists(struct node_volume *v,
     struct volume_placement *placement = calloc((size_t)wanted->shard_count + 1, sizeof *placement);
     struct volume_replacement *replacements =
         calloc((size_t)wanted->replacement_count + 1, sizeof *replacements);
+    uint32_t *leftovers = calloc((size_t)wanted->leftover_count + 1, sizeof *leftovers);
 
     if (hosts == NULL || disks == NULL || places == NULL || placement == NULL ||
-        replacements == NULL) {
+        replacements == NULL || leftovers == NULL) {
         free(hosts);
         free(disks);
         free(places);
         free(placement);
         free(replacements);
+        free(leftovers);
         return STATUS(NO_MEMORY);
     }
     for (uint32_t i = 0; i < host_count; i++)
@@ -787,6 +854,7 @@ static struct status MUST_CHECK volume_take_lists(struct node_volume *v,
         free(places);
         free(placement);
         free(replacements);
+        free(leftovers);
         return st;
     }
     v->reopen |= v->sm.now != VOL_IDLE && volume_has_moved(v, desired);
@@ -801,6 +869,11 @@ static struct status MUST_CHECK volume_take_lists(struct node_volume *v,
     v->shard_count = wanted->shard_count;
     v->replacements = replacements;
     v->replacement_count = wanted->replacement_count;
+    for (uint32_t i = 0; i < wanted->leftover_count; i++)
+        leftovers[i] = wanted->leftovers[i];
+    v->leftovers = leftovers;
+    v->leftover_count = wanted->leftover_count;
+    volume_drop_forgotten(v);
     v->replace_news = true;
     return STATUS(OK);
 }
@@ -860,6 +933,14 @@ bool node_volume_uses(const struct node_volume *v, struct uuid disk)
             if (uuid_equal(v->disks[v->placement[i].disk[r]], disk))
                 return true;
     return false;
+}
+
+bool node_volume_needs(const struct node_volume *v, struct uuid disk)
+{
+    for (uint32_t i = 0; i < v->replacement_count; i++)
+        if (uuid_equal(v->disks[v->replacements[i].disk], disk))
+            return true;
+    return node_volume_uses(v, disk) || (v->forgetting && uuid_equal(v->forget_disk, disk));
 }
 
 struct node_disk_name node_volume_disk_name(const struct node_volume *v, struct uuid disk)
@@ -974,6 +1055,8 @@ void node_volume_report(struct node_volume *v, struct node_volume_report *out_re
             nvme_subsys_connected_hosts(v->subsys, v->connected, NODE_VOLUME_HOSTS_MAX);
         out_report->disks = v->problems;
         out_report->disk_count = volume_fill_problems(v);
+        out_report->forgotten = v->forgotten;
+        out_report->forgotten_count = v->forgotten_count;
     }
     if (v->sm.now == VOL_DELETED)
         out_report->state = NODE_VOLUME_DELETED;

@@ -15,6 +15,9 @@
 #include "nvme/target.h"
 #include "volume/volume.h"
 
+/* Leftovers that a report names; more are deleted when these are over. */
+#define NODE_VOLUME_FORGOTTEN_MAX 16u
+
 /* What is to be replaced is told to the engine again and again: a disk may have come. */
 #define NODE_VOLUME_REPLACE_NS      (5 * NS_PER_S)
 #define NODE_VOLUME_REPLACE_BUSY_NS (NS_PER_S / 5)
@@ -58,6 +61,8 @@ struct node_volume {
     struct volume_links links;
     struct volume_replacement *replacements; /* Disks are indexes as in the placement. */
     uint32_t replacement_count;
+    uint32_t *leftovers; /* Likewise. */
+    uint32_t leftover_count;
 
     /* What is. */
     struct volume_group *group; /* Of several replicas; made when it is first needed. */
@@ -75,6 +80,11 @@ struct node_volume {
     bool replace_news;    /* The engine has not been told what is to be replaced now. */
     bool replace_asked;   /* It has been told something. */
     struct io_timer replace_timer;
+    struct uuid forgotten[NODE_VOLUME_FORGOTTEN_MAX]; /* Leftovers that have nothing any more. */
+    uint32_t forgotten_count;
+    bool forgetting; /* The engine deletes what this one has: */
+    struct uuid forget_disk;
+    uint32_t forget_next; /* They take turns: one that fails does not keep back the others. */
 };
 
 /* Adds a volume that is not wanted yet.  NULL if memory is short. */
@@ -92,6 +102,9 @@ void node_volume_drop(struct node_volume *v);
 
 /* Whether a shard of it lies on the disk, as far as is wanted. */
 bool node_volume_uses(const struct node_volume *v, struct uuid disk);
+
+/* The same, or its engine has a session there for another reason. */
+bool node_volume_needs(const struct node_volume *v, struct uuid disk);
 
 /* A disk has come: an engine of several replicas is told of it, and resyncs it; that of one is
  * opened anew if it was opened without it. */

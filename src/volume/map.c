@@ -44,20 +44,33 @@ static struct status MUST_CHECK add_leg(struct volume *v, const struct volume_di
     return init_leg(call, disk);
 }
 
-/* A new leg that came to nothing, because its disk was not there, takes what is there now. */
-static struct status MUST_CHECK renew_leg(struct leg_call *call, const struct volume_disk *disk)
-{
-    if (!call->is_new || call->leg.session != NULL || call->leg.remote != NULL)
-        return STATUS(OK);
-    return init_leg(call, disk);
-}
-
 struct status volume_map_renew(struct leg_call *call, const struct volume_disk *disk)
 {
     assert(!call->opening);
     leg_fini(&call->leg);
     call->opened = false;
     call->retired = false;
+    if (call->members.suspect) { /* That was another session. */
+        call->members.suspect = false;
+        atomic_store(&call->members.reported, false);
+    }
+    return init_leg(call, disk);
+}
+
+/*
+ * A new leg that came to nothing, because its disk was not there, takes what is there now; one that
+ * was let go of is a new one (replace.h).
+ */
+static struct status MUST_CHECK renew_leg(struct leg_call *call, const struct volume_disk *disk)
+{
+    if (call->retired && call->opening)
+        return STATUS(BUSY);
+    if (call->retired) {
+        call->is_new = true;
+        return volume_map_renew(call, disk);
+    }
+    if (!call->is_new || call->leg.session != NULL || call->leg.remote != NULL)
+        return STATUS(OK);
     return init_leg(call, disk);
 }
 

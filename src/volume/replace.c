@@ -54,7 +54,7 @@ static struct status MUST_CHECK take_leg(struct volume *v, const struct volume_d
     TRY(volume_map_leg(v, disk, out_index));
     struct leg_call *const call = v->calls[*out_index];
     if (call->opening)
-        return call->retired ? STATUS(BUSY) : STATUS(OK);
+        return call->on_forgotten != NULL ? STATUS(BUSY) : STATUS(OK);
     call->is_new = false;
     if (group_has_member(v->members.group, call->uuid))
         return STATUS(OK);

@@ -144,6 +144,16 @@ struct status volume_replace(struct volume *volume, const struct volume_config *
                              const struct volume_replacement *items, uint32_t count) MUST_CHECK;
 
 /*
+ * Deletes what a disk has of the volume, that has no slot of it any more (docs/replication.md,
+ * 9.17).  done, on reactor 0, is called with how that went, before a close ends; after a failure it
+ * may be asked again.  INVALID: the record has a slot for it; BUSY: as volume_replace(), or its
+ * session is about to be closed; UNAVAILABLE, FENCED, UNSUPPORTED, LIMIT, NO_MEMORY: then done is
+ * never called.
+ */
+struct status volume_forget(struct volume *volume, const struct volume_disk *disk,
+                            void (*done)(void *ctx, struct status status), void *ctx) MUST_CHECK;
+
+/*
  * A disk of several replicas' volume is there again: if it is out of sync, it is resynced, at once
  * whatever has happened to it before.  One that has a session is only hurried up.  NOT_FOUND if the
  * volume has no such disk, UNAVAILABLE without a store, FENCED; BUSY while the volume grows or the

@@ -12,6 +12,7 @@
  *   resync.c    on the slice's reactor: a replica that was away gets what it lacks
  *   resync_home.c  on home: which, and when; its admission      runs.c   the regions
  *   replace.c   on home: another disk in a slot that is out
+ *   forget.c    on home: what a disk has that was replaced
  *   repair.c    on the slice's reactor: blocks that are bad at one replica
  *   trail.c     changes on their way to it that nobody waits for
  *   copy.c      Copy, a chunk at a time
@@ -251,6 +252,8 @@ struct leg_call {
     bool opening;          /* It was away, and its session is being opened; or it is closed. */
     bool retired;          /* No slot is its any more: its session is closed, or about to be. */
     struct io_msg open_msg;
+    void (*on_forgotten)(void *ctx, struct status status); /* forget.c */
+    void *forget_ctx;
 };
 
 struct volume {

@@ -44,6 +44,16 @@ def wait_until_rebuilt(server, without):
                     and without not in disks(v), timeout_s=90)
 
 
+def wait_until_empty(server, name):
+    deadline = time.monotonic() + 60
+    while True:
+        disk = [disk for disk in server.cli("disk", "list") if disk["name"] == name][0]
+        if disk["state"] == "ready" and disk["bytes"] - disk["free_bytes"] < 8 << 20:
+            return
+        assert time.monotonic() < deadline, (disk, server.log()[-3000:])
+        time.sleep(0.3)
+
+
 @pytest.fixture
 def one_node(tmp_path):
     """A function that starts a node of five disks, the second perhaps with a fault."""
@@ -51,7 +61,7 @@ def one_node(tmp_path):
     paths = [tmp_path / f"d{number}" for number in range(1, DISKS + 1)]
     for path in paths:
         with open(path, "wb") as file:
-            os.truncate(file.fileno(), 256 << 20)
+            os.truncate(file.fileno(), 512 << 20)
 
     def run(fault=None, without=(), after="1s"):
         (tmp_path / "data" / "node-1" / "disks").unlink(missing_ok=True)
@@ -72,7 +82,7 @@ def one_node(tmp_path):
 def test_a_disk_that_fails_under_load(one_node, tmp_path):
     """It is dead, and not waited for; two of the others take its place."""
     server = one_node("error,writes,skip=2500", after="10m")
-    server.create("db", "64M", "--replicas", "3", "--allow-degraded")
+    server.create("db", "320M", "--replicas", "3", "--allow-degraded")
     state = tmp_path / "state"
     join = load(server, state, 8)
     join()
@@ -90,9 +100,16 @@ def test_a_disk_that_fails_under_load(one_node, tmp_path):
     wait_until_rebuilt(server, "node-1/disk-2")
     verify(server, state)
     load(server, state, 2)()
-    server.cli("volume", "resize", "db", "--size", "160M")
+    server.cli("volume", "resize", "db", "--size", "512M")
     check_places(server.volume("db"))
     load(server, state, 2)()
+    server.stop()
+
+    server = one_node()  # The disk is back, and what it has of the volume is deleted.
+    wait_until_empty(server, "node-1/disk-2")
+    assert "node-1/disk-2" not in disks(server.volume("db"))
+    verify(server, state)
+    server.cli("disk", "remove", "node-1/disk-2")
     server.delete("db")
     server.stop()
 
@@ -100,7 +117,7 @@ def test_a_disk_that_fails_under_load(one_node, tmp_path):
 def test_killed_while_it_is_rebuilt(one_node, tmp_path):
     """The engine dies again and again, before and after the record has the new disk."""
     server = one_node("error,writes,skip=1500", after="10m")
-    server.create("db", "64M", "--replicas", "3", "--allow-degraded", "--min-in-sync", "1")
+    server.create("db", "320M", "--replicas", "3", "--allow-degraded", "--min-in-sync", "1")
     state = tmp_path / "state"
     for pause in (0.0, 0.4, 0.8, 1.2):
         load(server, state, 2)()
@@ -140,6 +157,7 @@ def test_a_node_that_stays_away(tmp_path):
         check_places(server.volume("db"))
         verify(server, state)
         start(server, away)
+        wait_until_empty(server, f"{away}/disk-1")
         server.wait_for("db", lambda v: v["degraded"] == [])
         load(server, state, 2)()
         assert f"{away}/disk-1" not in disks(server.volume("db"))

@@ -591,6 +591,33 @@ static void a_disk_that_had_it_is_not_chosen(void **state)
         assert_true(is_left_over(f, dead));
     }
     assert_true(says(f, "have or had it already"));
+
+    /* 9.17: until the node says that what it had is deleted; not any node. */
+    for (unsigned i = 0; i < node_count; i++) {
+        ProtobufCBinaryData uuid = arena_uuid_bytes(&f->arena, dead);
+        Trilith__V1__VolumeReport *v =
+            node_says(f, &nodes[i], arena_uuid_bytes(&f->arena, volume), READY);
+        if (uuid_equal(nodes[i].uuid, server))
+            continue;
+        v->forgotten = &uuid;
+        v->n_forgotten = 1;
+        node_report(f, &nodes[i]);
+        v->n_forgotten = 0;
+    }
+    assert_true(is_left_over(f, dead));
+    for (unsigned i = 0; i < node_count; i++) {
+        ProtobufCBinaryData uuid = arena_uuid_bytes(&f->arena, dead);
+        if (!uuid_equal(nodes[i].uuid, server))
+            continue;
+        nodes[i].volumes[0].forgotten = &uuid;
+        nodes[i].volumes[0].n_forgotten = 1;
+        node_report(f, &nodes[i]);
+        node_report(f, &nodes[i]);
+        nodes[i].volumes[0].n_forgotten = 0;
+    }
+    assert_false(is_left_over(f, dead));
+    pass(f, 2);
+    assert_true(check_decisions(f, false) > 0);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)

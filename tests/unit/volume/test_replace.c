@@ -352,6 +352,77 @@ static void what_does_not_fit_is_left_alone(void **state)
     rebuild_destroy(r);
 }
 
+/* ---- What the old disk has (9.17) ---- */
+
+static void on_forgotten(void *ctx, struct status status)
+{
+    *(struct status *)ctx = status;
+}
+
+static struct status forget(struct rebuild *r, unsigned disk)
+{
+    struct status outcome = STATUS(TIMED_OUT);
+    const struct status st = volume_forget(r->f->volume, &r->disks[disk], on_forgotten, &outcome);
+
+    loop_run(&r->f->loop);
+    return status_ok(st) ? outcome : st;
+}
+
+/* It is deleted when the disk is there again, and not while a slot is the disk's. */
+static void what_the_old_disk_has_is_deleted(void **state)
+{
+    (void)state;
+    struct rebuild *r = rebuild_without(2);
+    struct store *const old = &r->f->stores[AWAY];
+
+    r->disks[AWAY].store = old;
+    assert_int_equal(forget(r, AWAY).code, STATUS_INVALID);
+    assert_int_equal(forget(r, 0).code, STATUS_INVALID);
+    replace_all(r);
+    r->disks[AWAY].store = NULL;
+    assert_int_equal(forget(r, AWAY).code, STATUS_UNAVAILABLE);
+    r->disks[AWAY].store = old;
+    old->open_status = STATUS(NO_SPACE);
+    assert_int_equal(forget(r, AWAY).code, STATUS_NO_SPACE);
+    old->open_status = STATUS(OK);
+    assert_int_equal(forget(r, AWAY).code, STATUS_OK);
+    assert_int_equal(old->deletes, 1);
+    assert_false(old->session_open);
+    write_everywhere(r->f, 0xc1);
+    assert_int_equal(run(r->f, NVME_NS_FLUSH, false, 0, 0).code, STATUS_OK);
+    assert_rebuilt(r);
+    assert_int_equal(old->writes + r->spare.deletes, 0);
+    for (unsigned n = 0; n < DISKS; n++) { /* And it may be the next one's. */
+        r->items[n].was = disk_uuid(NEW);
+        r->items[n].disk = AWAY;
+    }
+    r->spare.write_status = STATUS(MEDIA_WRITE);
+    write_everywhere(r->f, 0xc2);
+    replace_all(r);
+    assert_true(is_member(r->c, AWAY));
+    rebuild_destroy(r);
+}
+
+/* A close waits for it, whenever it comes. */
+static void a_close_waits_for_a_deletion(void **state)
+{
+    (void)state;
+    for (unsigned steps = 0; steps < 12; steps++) {
+        struct rebuild *r = rebuild_without(2);
+        struct status outcome = STATUS(TIMED_OUT);
+        replace_all(r);
+        r->disks[AWAY].store = &r->f->stores[AWAY];
+        assert_int_equal(volume_forget(r->f->volume, &r->disks[AWAY], on_forgotten, &outcome).code,
+                         STATUS_OK);
+        for (unsigned i = 0; i < steps; i++)
+            loop_step(&r->f->loop);
+        fixture_close(r->f);
+        assert_int_equal(outcome.code, STATUS_OK);
+        assert_false(r->f->stores[AWAY].session_open);
+        rebuild_destroy(r);
+    }
+}
+
 /* ---- What comes between ---- */
 
 /* 9.15: the new disk fails while it is copied to; it stays out, and is replaced in turn. */
@@ -510,6 +581,8 @@ int main(void)
         cmocka_unit_test(a_new_disk_has_to_be_there),
         cmocka_unit_test(what_is_taken_back_is_not_done),
         cmocka_unit_test(what_does_not_fit_is_left_alone),
+        cmocka_unit_test(what_the_old_disk_has_is_deleted),
+        cmocka_unit_test(a_close_waits_for_a_deletion),
         cmocka_unit_test(the_new_disk_fails),
         cmocka_unit_test(a_conflict_fences),
         cmocka_unit_test(it_may_be_closed_at_any_time),
