@@ -3,6 +3,7 @@
 
 #include <assert.h>
 
+#include "base/crc32c.h"
 #include "base/mutation.h"
 #include "volume/remote.h"
 
@@ -341,10 +342,21 @@ static bool is_zeroing(enum store_opcode opcode)
     return opcode == STORE_OP_WRITE_ZEROES || opcode == STORE_OP_DEALLOCATE;
 }
 
+/* As a store does where nothing was written. */
+static void fill_zeros(const struct store_io *s)
+{
+    memset(s->data.at, 0, s->data.bytes);
+    if (s->crcs == NULL)
+        return;
+    const uint32_t crc = crc32c(s->data.at, STORE_BLOCK_BYTES);
+    for (size_t i = 0; i < s->data.bytes / STORE_BLOCK_BYTES; i++)
+        s->crcs[i] = crc;
+}
+
 struct status leg_unknown_shard(const struct store_io *s)
 {
     if (s->opcode == STORE_OP_READ)
-        memset(s->data.at, 0, s->data.bytes);
+        fill_zeros(s);
     if (s->opcode == STORE_OP_READ || is_zeroing(s->opcode))
         return STATUS(OK);
     return s->status;

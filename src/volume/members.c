@@ -149,6 +149,7 @@ static void spread(struct volume *v)
 static void tell_fence(struct volume *v)
 {
     resync_home_fence(v);
+    verify_fence(v);
     v->members.fence_told = true;
     for (uint32_t i = 0; i < v->call_count; i++)
         if (!v->calls[i]->retired)

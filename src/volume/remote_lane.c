@@ -147,8 +147,10 @@ static struct status outcome(struct leg_io *io)
 
     if (io->confirm)
         return io->remote->peer.status;
-    if (status_is(io->remote->peer.status, STATUS_UNKNOWN_SHARD))
+    if (status_is(io->remote->peer.status, STATUS_UNKNOWN_SHARD)) {
+        io->store.status = STATUS(UNKNOWN_SHARD); /* As of a local leg. */
         return leg_unknown_shard(&io->store);
+    }
     if (status_is(io->remote->peer.status, STATUS_BAD_DIGEST) && io->store.opcode == STORE_OP_READ)
         return STATUS(MEDIA_READ); /* Another member may have it. */
     if (!status_ok(io->remote->peer.status))

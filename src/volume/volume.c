@@ -243,14 +243,21 @@ static void volume_start_closing(struct volume *v)
     volume_round_legs(v, has_store, close_deliver);
 }
 
+static void stop_verifying(struct volume *v)
+{
+    v->after_fence = NULL;
+    verify_close(v, v->after_stop);
+}
+
 /* Where there are replicas, their rounds and changes of members end first. */
 static void volume_stop(struct volume *v, void (*then)(struct volume *v))
 {
+    v->after_stop = then;
     if (v->desc.replicas == 1) {
-        then(v);
+        stop_verifying(v);
         return;
     }
-    v->after_fence = then;
+    v->after_fence = stop_verifying;
     members_fence(v);
 }
 

@@ -14,6 +14,7 @@
  *   replace.c   on home: another disk in a slot that is out
  *   forget.c    on home: what a disk has that was replaced
  *   repair.c    on the slice's reactor: blocks that are bad at one replica
+ *   verify.c    on home: every block is read, and hashed      verify_reader.c  on the slice's
  *   trail.c     changes on their way to it that nobody waits for
  *   copy.c      Copy, a chunk at a time
  *   volume.c    opening, closing, deleting      grow.c      growing
@@ -272,6 +273,7 @@ struct volume {
     struct resync_counters resync;
     struct io_timer resync_timer; /* When the next one may be begun. */
     uint32_t openings;            /* leg_call.opening */
+    struct verify *verify;        /* One under way; or NULL. */
     struct leg_losses losses;
     struct members members;
     struct copyset **copysets; /* Of all maps. */
@@ -281,6 +283,7 @@ struct volume {
     /* Opening, growing, closing, deleting: on home. */
     struct sm sm;
     void (*after_fence)(struct volume *v); /* When nothing is under way any more. */
+    void (*after_stop)(struct volume *v);  /* Nor a verification. */
     struct volume_map *map;
     struct leg_call **calls; /* One per leg of the map, and perhaps of one that came to nothing. */
     uint32_t call_count;
@@ -459,6 +462,14 @@ void confirm_begin(struct piece *p);
  * are asked, those that can be, and fanout_confirmed() follows if p->pending is not 0.
  */
 bool confirm_admits(struct piece *p);
+
+/* ---- verify.c ---- */
+
+/* The engine is fenced: a verification ends. */
+void verify_fence(struct volume *v);
+
+/* The volume is closed: then is called when no verification is under way any more. */
+void verify_close(struct volume *v, void (*then)(struct volume *v));
 
 /* ---- slice.c ---- */
 

@@ -256,6 +256,14 @@ static void fake_list_regions(const struct store *s, struct store_io *io)
     io->bytes = count * sizeof *items;
 }
 
+/* Those of what is read, if somebody wants them. */
+static void fake_crcs(const struct store *s, const struct store_io *io)
+{
+    for (uint64_t at = 0; at < io->bytes && io->crcs != NULL; at += STORE_BLOCK_BYTES)
+        io->crcs[at / STORE_BLOCK_BYTES] =
+            crc32c(io->data.at + at, STORE_BLOCK_BYTES) + (s->wrong_crcs ? 1 : 0);
+}
+
 static struct status fake_execute(struct store *s, struct store_io *io)
 {
     const bool stale = io->incarnation != s->incarnation;
@@ -276,6 +284,7 @@ static struct status fake_execute(struct store *s, struct store_io *io)
         if (s->shards[io->shard] == NULL)
             return STATUS(UNKNOWN_SHARD);
         memcpy(io->data.at, s->shards[io->shard] + io->offset, io->bytes);
+        fake_crcs(s, io);
         return STATUS(OK);
     case STORE_OP_WRITE:
         s->writes++;

@@ -34,7 +34,8 @@ struct store {
     struct status fail_next;    /* The outcome of the next command that is let go. */
     uint64_t bad_from, bad_to;  /* Reads of these bytes of any shard fail until they are written. */
     bool suspect;
-    bool hold; /* Commands wait for fake_store_release(). */
+    bool wrong_crcs; /* Of what is read. */
+    bool hold;       /* Commands wait for fake_store_release(). */
 
     /* What the test asks. */
     unsigned opens, describes;
