@@ -196,6 +196,7 @@ struct status ctl_create(const struct ctl_config *config, struct ctl **out_ctl)
     list_init(&ctl->waits);
     list_init(&ctl->node_watches);
     list_init(&ctl->order_waits);
+    list_init(&ctl->verifications);
     rpc_timer_init(&ctl->lease_timer, on_lease_timer);
     services_init(ctl);
     const struct status st = cluster_open(ctl, config->cluster_name);
@@ -234,6 +235,7 @@ void ctl_stop(struct ctl *ctl)
     volume_waits_end(ctl);
     node_watches_end(ctl);
     order_waits_end(ctl);
+    verifications_end(ctl);
 }
 
 void ctl_destroy(struct ctl *ctl)
@@ -245,6 +247,7 @@ void ctl_destroy(struct ctl *ctl)
     assert(list_empty(&ctl->waits));
     assert(list_empty(&ctl->node_watches));
     assert(list_empty(&ctl->order_waits));
+    assert(list_empty(&ctl->verifications));
     ctl->loop->turn_end = NULL;
     meta_watch_remove(&ctl->desired_watch);
     rpc_timer_disarm(&ctl->lease_timer);

@@ -77,7 +77,8 @@ struct ctl {
     struct list observed;
     struct list waits;
     struct list node_watches;
-    struct list order_waits; /* disk_orders.c */
+    struct list order_waits;   /* disk_orders.c */
+    struct list verifications; /* verify_service.c */
     struct meta_watch desired_watch;
     struct rpc_timer lease_timer;
     struct rebuild rebuild;
@@ -184,6 +185,19 @@ void leaving_free(struct leaving *leaving);
  */
 bool disk_takes_shards(const Trilith__V1__DiskReport *disk, const struct leaving *leaving,
                        bool with_suspect);
+
+/* ---- Verifications: verify_service.c ---- */
+
+void on_start_verification(void *ctx, struct rpc_call *call, const ProtobufCMessage *message);
+void on_get_verification(void *ctx, struct rpc_call *call, const ProtobufCMessage *message);
+void on_stop_verification(void *ctx, struct rpc_call *call, const ProtobufCMessage *message);
+
+/* Puts those of its volumes into a node's part. */
+void verifications_fill(struct ctl *ctl, Trilith__V1__WatchNodeResponse *part);
+void verifications_end(struct ctl *ctl);
+
+/* Fails the call: why volume_find() has not found the volume. */
+void volume_fail_find(struct rpc_call *call, struct status st, const char *name);
 
 /* Ends every held watch of a node, or of all nodes. */
 void node_watches_answer(struct ctl *ctl, struct uuid node);

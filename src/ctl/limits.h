@@ -64,6 +64,14 @@
 #define CTL_WAIT_MS_DEF 30000u
 #define CTL_WAIT_MS_MAX 300000u
 
+/* Verifications of volumes under way: each takes a megabyte of its node's memory. */
+#define CTL_VERIFICATIONS_MAX            8u
+#define CTL_VERIFICATION_BYTES_PER_S_DEF (UINT64_C(256) << 20)
+#define CTL_VERIFICATION_FINDINGS_MAX    64u /* That a node reports of each. */
+
+/* A verification for which nobody asks is ended after so long. */
+#define CTL_VERIFICATION_MS 30000u
+
 /* A node that says nothing for so long counts as gone; it reports every two seconds. */
 #define CTL_SILENT_MS 10000u
 

@@ -220,6 +220,7 @@ static void reply_part(struct ctl *ctl, struct rpc_call *call, struct uuid node,
     if (status_ok(st)) {
         reply.revision = revision;
         part_fill(&volumes, node, &reply, &arena);
+        verifications_fill(ctl, &reply);
         part_places(ctl, &reply, &arena);
         part_orders(desired, &reply, &arena);
         part_members(&nodes, &reply, &arena);

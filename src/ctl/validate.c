@@ -233,6 +233,31 @@ static struct status check_disk(const Trilith__V1__DiskReport *d, struct problem
     return STATUS(OK);
 }
 
+static struct status check_verification(const Trilith__V1__VerificationReport *v,
+                                        struct problem *problem)
+{
+    struct uuid uuid;
+
+    TRY(check_text(v->failure, "verification.failure", CTL_TEXT_BYTES_MAX, problem));
+    if (v->n_replicas > CTL_REPLICAS_MAX || v->n_findings > CTL_VERIFICATION_FINDINGS_MAX)
+        return wrong(problem, "a verification of %zu replicas, with %zu findings, cannot be",
+                     v->n_replicas, v->n_findings);
+    for (size_t i = 0; i < v->n_replicas; i++)
+        if (v->replicas[i]->sha256.len != (v->replicas[i]->whole ? 32 : 0))
+            return wrong(problem, "a digest of %zu bytes is none", v->replicas[i]->sha256.len);
+    for (size_t i = 0; i < v->n_findings; i++) {
+        const Trilith__V1__VerificationFindingReport *f = v->findings[i];
+        TRY(validate_uuid(f->disk_uuid, "verification.findings.disk_uuid", &uuid, problem));
+        TRY(check_text(f->reason, "verification.findings.reason", CTL_TEXT_BYTES_MAX, problem));
+        if (f->problem < TRILITH__V1__VERIFICATION_PROBLEM__VERIFICATION_PROBLEM_BAD ||
+            f->problem > TRILITH__V1__VERIFICATION_PROBLEM__VERIFICATION_PROBLEM_UNREAD ||
+            f->replica < 1 || f->replica > CTL_REPLICAS_MAX)
+            return wrong(problem, "a finding of kind %u in replica %u is none", f->problem,
+                         f->replica);
+    }
+    return STATUS(OK);
+}
+
 static struct status check_volume(const Trilith__V1__VolumeReport *v, struct problem *problem)
 {
     struct uuid uuid;
@@ -254,7 +279,7 @@ static struct status check_volume(const Trilith__V1__VolumeReport *v, struct pro
         TRY(validate_uuid(v->disks[i]->uuid, "volumes.disks.uuid", &uuid, problem));
         TRY(check_text(v->disks[i]->problem, "volumes.disks.problem", CTL_TEXT_BYTES_MAX, problem));
     }
-    return STATUS(OK);
+    return v->verification != NULL ? check_verification(v->verification, problem) : STATUS(OK);
 }
 
 struct status validate_report(const Trilith__V1__ReportStatusRequest *r, struct problem *problem)

@@ -350,6 +350,12 @@ void volumes_finish_deleting(struct ctl *ctl, const struct observed *o)
 }
 
 const struct rpc_method volume_methods[] = {
-    { "CreateVolume", on_create }, { "ListVolumes", on_list },    { "GetVolume", on_get },
-    { "DeleteVolume", on_delete }, { "ResizeVolume", on_resize },
+    { "CreateVolume", on_create },
+    { "ListVolumes", on_list },
+    { "GetVolume", on_get },
+    { "DeleteVolume", on_delete },
+    { "ResizeVolume", on_resize },
+    { "StartVerification", on_start_verification },
+    { "GetVerification", on_get_verification },
+    { "StopVerification", on_stop_verification },
 };

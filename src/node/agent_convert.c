@@ -124,6 +124,8 @@ static bool take_volume(const Trilith__V1__DesiredVolume *v, uint32_t disk_count
 {
     out_volume->deleting = v->deleting;
     out_volume->delete_epoch = v->delete_epoch;
+    out_volume->verification = v->verification;
+    out_volume->verification_bytes_per_s = v->verification_bytes_per_s;
     return take_uuid(v->uuid, &out_volume->volume.uuid) &&
            take_text(v->name, out_volume->volume.name, sizeof out_volume->volume.name) &&
            take_text(v->nqn, out_volume->nqn.s, sizeof out_volume->nqn.s) &&
@@ -317,6 +319,66 @@ static Trilith__V1__VolumeDiskReport *volume_disk_message(const struct node_volu
     return m;
 }
 
+static Trilith__V1__VerifiedReplicaReport *verified_message(const struct volume_verify_replica *r,
+                                                            struct arena *arena)
+{
+    Trilith__V1__VerifiedReplicaReport *m = arena_alloc(arena, sizeof *m);
+
+    trilith__v1__verified_replica_report__init(m);
+    m->whole = r->whole;
+    m->bad_blocks = r->bad_blocks;
+    m->differing_blocks = r->differing_blocks;
+    m->unread_bytes = r->unread_bytes;
+    if (r->whole) {
+        m->sha256.len = sizeof r->sha256;
+        m->sha256.data = arena_alloc(arena, sizeof r->sha256);
+        memcpy(m->sha256.data, r->sha256, sizeof r->sha256);
+    }
+    return m;
+}
+
+static Trilith__V1__VerificationFindingReport *finding_message(
+    const struct volume_verify_finding *f, struct arena *arena)
+{
+    Trilith__V1__VerificationFindingReport *m = arena_alloc(arena, sizeof *m);
+
+    trilith__v1__verification_finding_report__init(m);
+    m->problem = (uint32_t)f->kind;
+    m->replica = f->replica + 1;
+    m->disk_uuid = arena_uuid_bytes(arena, f->disk);
+    m->offset = f->at;
+    m->bytes = f->bytes;
+    if (f->kind == VOLUME_VERIFY_UNREAD)
+        m->reason = arena_text(arena, status_text(f->why));
+    return m;
+}
+
+static Trilith__V1__VerificationReport *verification_message(const struct node_verification *v,
+                                                             struct arena *arena)
+{
+    Trilith__V1__VerificationReport *m = arena_alloc(arena, sizeof *m);
+    const struct volume_verify *const r = &v->result;
+
+    trilith__v1__verification_report__init(m);
+    m->id = v->id;
+    m->ended = v->ended;
+    if (v->ended && !status_ok(v->status))
+        m->failure = arena_text(arena, status_text(v->status));
+    m->bytes = r->bytes;
+    m->done_bytes = r->done_bytes;
+    m->good = v->ended && status_ok(v->status) && volume_verify_is_good(r);
+    m->n_replicas = r->replica_count;
+    m->replicas = arena_alloc(arena, m->n_replicas * sizeof *m->replicas);
+    for (size_t i = 0; i < m->n_replicas; i++)
+        m->replicas[i] = verified_message(&r->replicas[i], arena);
+    m->n_findings = r->finding_count;
+    m->findings = arena_alloc(arena, m->n_findings * sizeof *m->findings);
+    for (size_t i = 0; i < m->n_findings; i++)
+        m->findings[i] = finding_message(&r->findings[i], arena);
+    m->findings_left = r->findings_left;
+    return m;
+}
+
 static Trilith__V1__VolumeReport *volume_message(const struct node_volume_report *v,
                                                  struct arena *arena)
 {
@@ -343,6 +405,8 @@ static Trilith__V1__VolumeReport *volume_message(const struct node_volume_report
     m->forgotten = arena_alloc(arena, m->n_forgotten * sizeof *m->forgotten);
     for (size_t i = 0; i < m->n_forgotten; i++)
         m->forgotten[i] = arena_uuid_bytes(arena, v->forgotten[i]);
+    if (v->verification != NULL)
+        m->verification = verification_message(v->verification, arena);
     return m;
 }
 

@@ -15,6 +15,7 @@
 #include "node/health.h"
 #include "nvme/nqn.h"
 #include "store/store.h"
+#include "volume/verify.h"
 
 #define NODE_REASON_BYTES 256
 
@@ -51,6 +52,8 @@ struct node_desired_volume {
     uint32_t replacement_count;
     const uint32_t *leftovers; /* Disks to be rid of it, likewise. */
     uint32_t leftover_count;
+    uint64_t verification; /* Verify it, once for each number; 0: none is wanted. */
+    uint64_t verification_bytes_per_s;
 };
 
 /* Where a disk is that volumes of this node lie on. */
@@ -107,6 +110,14 @@ struct node_volume_disk {
     uint64_t resynced_bytes;         /* ... and of these, so many have been. */
 };
 
+/* What is known of the verification that is wanted. */
+struct node_verification {
+    uint64_t id;
+    bool ended;
+    struct status status; /* Ended: OK, or why before the end. */
+    struct volume_verify result;
+};
+
 struct node_volume_report {
     struct uuid uuid;
     enum node_volume_state state;
@@ -122,6 +133,7 @@ struct node_volume_report {
     uint32_t disk_count;
     const struct uuid *forgotten; /* Likewise.  Leftovers that have nothing of it any more. */
     uint32_t forgotten_count;
+    const struct node_verification *verification; /* Likewise; NULL: none was begun. */
 };
 
 struct node_disk_report {

@@ -4,6 +4,7 @@
  *
  *   node.c          the node's life, and what it is told      node_change.c    disks come and go
  *   node_disk.c     one disk       node_volume.c   one volume       node_report.c   what it tells
+ *   node_verify.c   one volume's verification
  *   node_stores.c   its stores for engines of other nodes, and its links to theirs
  *   node_health.c   its disks' health
  */

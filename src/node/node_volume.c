@@ -123,6 +123,7 @@ static void volume_free(struct node_volume *v)
     io_timer_disarm(&v->tell);
     volume_free_wish(v);
     volume_links_fini(&v->links);
+    node_verify_fini(&v->verify);
     volume_group_destroy(v->group);
     free(v);
     node_on_volume_gone(node);
@@ -729,6 +730,8 @@ static void volume_step(struct node_volume *v)
             volume_replace_disks(v);
             volume_forget_disks(v);
         }
+        if (node_volume_is_served(v))
+            node_verify_run(v);
         return;
     case VOL_DELETED:
     case VOL_FAILED:
@@ -878,8 +881,7 @@ static struct status MUST_CHECK volume_take_lists(struct node_volume *v,
     return STATUS(OK);
 }
 
-/* Whether hosts may be connected. */
-static bool is_served(const struct node_volume *v)
+bool node_volume_is_served(const struct node_volume *v)
 {
     return v->sm.now == VOL_READY || v->sm.now == VOL_GROWING;
 }
@@ -906,7 +908,8 @@ struct status node_volume_want(struct node_volume *v, const struct node_desired 
         v->delete_epoch = wanted->delete_epoch;
         v->desc = wanted->volume;
         v->nqn = wanted->nqn;
-        if (is_served(v) && !v->deleting)
+        node_verify_want(v, wanted->verification, wanted->verification_bytes_per_s);
+        if (node_volume_is_served(v) && !v->deleting)
             volume_update_hosts(v);
     }
     volume_step(v);
@@ -916,7 +919,7 @@ struct status node_volume_want(struct node_volume *v, const struct node_desired 
 void node_volume_fence(struct node_volume *v)
 {
     v->wanted = false;
-    if (v->desc.replicas > 1 && is_served(v))
+    if (v->desc.replicas > 1 && node_volume_is_served(v))
         volume_fence(v->volume);
 }
 
@@ -982,7 +985,7 @@ static void volume_on_tell(struct io_timer *timer)
 {
     struct node_volume *v = CONTAINER_OF(timer, struct node_volume, tell);
 
-    for (uint32_t i = 0; i < v->disk_count && is_served(v); i++)
+    for (uint32_t i = 0; i < v->disk_count && node_volume_is_served(v); i++)
         volume_tell(v, i);
 }
 
@@ -991,7 +994,7 @@ void node_volume_disk_came(struct node_volume *v, struct uuid disk)
     if (v->sm.now == VOL_IDLE || v->sm.now == VOL_LINKS || v->sm.now == VOL_EPOCH ||
         !node_volume_uses(v, disk))
         return;
-    if (v->desc.replicas == 1 || !is_served(v)) {
+    if (v->desc.replicas == 1 || !node_volume_is_served(v)) {
         v->reopen = true;
         volume_step(v);
         return;
@@ -1039,7 +1042,7 @@ void node_volume_report(struct node_volume *v, struct node_volume_report *out_re
         .state = NODE_VOLUME_OPENING,
         .epoch = v->epoch,
     };
-    if (is_served(v)) {
+    if (node_volume_is_served(v)) {
         struct nvme_ns_info info;
         struct volume_resync resync;
         volume_ns(v->volume)->ops->info(volume_ns(v->volume), &info);
@@ -1058,9 +1061,10 @@ void node_volume_report(struct node_volume *v, struct node_volume_report *out_re
         out_report->forgotten = v->forgotten;
         out_report->forgotten_count = v->forgotten_count;
     }
+    out_report->verification = node_verify_report(v);
     if (v->sm.now == VOL_DELETED)
         out_report->state = NODE_VOLUME_DELETED;
-    if (v->sm.now == VOL_FAILED || (v->reason[0] != '\0' && !is_served(v))) {
+    if (v->sm.now == VOL_FAILED || (v->reason[0] != '\0' && !node_volume_is_served(v))) {
         out_report->state = NODE_VOLUME_FAILED;
         snprintf(out_report->reason, sizeof out_report->reason, "%s", v->reason);
     }

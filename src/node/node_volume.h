@@ -9,6 +9,7 @@
 
 #include "base/sm.h"
 #include "node/node.h"
+#include "node/node_verify.h"
 #include "node/volume_group.h"
 #include "node/volume_links.h"
 #include "nvme/limits.h"
@@ -74,6 +75,7 @@ struct node_volume {
     char reason[NODE_REASON_BYTES];
     struct nqn_text connected[NODE_VOLUME_HOSTS_MAX];           /* As of the last report. */
     struct node_volume_disk problems[NODE_VOLUME_PROBLEMS_MAX]; /* Likewise. */
+    struct node_verify verify;
     struct io_timer retry;
     uint64_t retry_ns;
     struct io_timer tell; /* The engine of disks that have come. */
@@ -124,6 +126,9 @@ struct node_disk_name node_volume_disk_name(const struct node_volume *v, struct 
 
 /* 7.8: its engine completes nothing any more: it is opened anew, with the next epoch. */
 void node_volume_on_fenced(struct node_volume *v);
+
+/* Whether its engine is open, and hosts may be connected. */
+bool node_volume_is_served(const struct node_volume *v);
 
 /* What to tell the controller; the hosts are kept in the volume until it is asked again. */
 void node_volume_report(struct node_volume *v, struct node_volume_report *out_report);
