@@ -121,24 +121,51 @@ static int call_failed(const struct api *api, const struct rpc_error *error, uns
     return error->code == RPC_INVALID_ARGUMENT ? COMMAND_USAGE : COMMAND_FAILED;
 }
 
-/* The exit status; COMMAND_OK: there is a reply, for rpc_message_free(). */
-static int call(const char *address, const ProtobufCServiceDescriptor *service, const char *method,
-                const ProtobufCMessage *request, unsigned timeout_ms, ProtobufCMessage **out_reply)
+int api_session_call(struct api *api, const ProtobufCServiceDescriptor *service, const char *method,
+                     const ProtobufCMessage *request, unsigned timeout_ms,
+                     ProtobufCMessage **out_reply)
 {
     struct rpc_error error;
-    struct api api;
     unsigned index = 0;
 
     while (index < service->n_methods && strcmp(service->methods[index].name, method) != 0)
         index++;
     assert(index < service->n_methods);
+    const struct status st =
+        rpc_client_call(api->client, service, index, request, timeout_ms, out_reply, &error);
+    return status_ok(st) ? COMMAND_OK : call_failed(api, &error, timeout_ms);
+}
+
+/* The same over a connection of its own. */
+static int call(const char *address, const ProtobufCServiceDescriptor *service, const char *method,
+                const ProtobufCMessage *request, unsigned timeout_ms, ProtobufCMessage **out_reply)
+{
+    struct api api;
+
     if (!api_open(&api, address))
         return COMMAND_FAILED;
-    const struct status st =
-        rpc_client_call(api.client, service, index, request, timeout_ms, out_reply, &error);
-    const int status = status_ok(st) ? COMMAND_OK : call_failed(&api, &error, timeout_ms);
+    const int status = api_session_call(&api, service, method, request, timeout_ms, out_reply);
     api_close(&api);
     return status;
+}
+
+struct api *api_session_open(const struct api_options *o)
+{
+    struct api *const api = malloc(sizeof *api);
+
+    if (api == NULL)
+        (void)cli_fail("%s", status_text(STATUS(NO_MEMORY)));
+    if (api == NULL || !api_open(api, o->api)) {
+        free(api);
+        return NULL;
+    }
+    return api;
+}
+
+void api_session_close(struct api *api)
+{
+    api_close(api);
+    free(api);
 }
 
 int api_run(const struct api_options *o, const ProtobufCServiceDescriptor *service,

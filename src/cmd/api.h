@@ -52,6 +52,20 @@ int api_run(const struct api_options *o, const ProtobufCServiceDescriptor *servi
             const char *method, const ProtobufCMessage *request, unsigned wait_ms,
             api_report_fn *report) MUST_CHECK;
 
+/* ---- Several calls over one connection ---- */
+
+struct api;
+
+/* Nothing is connected before the first call.  NULL: it has said why. */
+struct api *api_session_open(const struct api_options *o);
+void api_session_close(struct api *api);
+
+/* The exit status, when it was said why there is no reply; COMMAND_OK: *out_reply is one, for
+ * rpc_message_free(). */
+int api_session_call(struct api *api, const ProtobufCServiceDescriptor *service, const char *method,
+                     const ProtobufCMessage *request, unsigned timeout_ms,
+                     ProtobufCMessage **out_reply) MUST_CHECK;
+
 /* Where a host finds a volume. */
 struct api_volume {
     struct io_addr address;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* trilith volume create | list | show | resize | delete */
+/* trilith volume create | list | show | resize | delete; verify is in cmd_volume_verify.c. */
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -614,6 +614,7 @@ static const struct command volume_commands[] = {
     { "show", "show one volume, and how to connect to it", volume_show },
     { "resize", "make a volume larger", volume_resize },
     { "delete", "delete a volume with its data", volume_delete },
+    { "verify", "read all of a volume from its disks, and compare", cmd_volume_verify },
 };
 
 int cmd_volume(int argc, char **argv)

@@ -43,5 +43,6 @@ int cmd_status(int argc, char **argv);
 int cmd_up(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 int cmd_volume(int argc, char **argv);
+int cmd_volume_verify(int argc, char **argv);
 
 #endif
