@@ -83,7 +83,7 @@ static struct volume_verify_finding finding_of(const struct verify *vf,
     return (struct volume_verify_finding) {
         .kind = kind,
         .replica = replica,
-        .disk = vf->volume->calls[r->copyset->leg[replica]]->uuid,
+        .disk = vf->volume->calls[r->copyset->home_leg[replica]]->uuid,
         .at = r->at,
         .bytes = r->bytes,
     };
