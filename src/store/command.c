@@ -298,6 +298,7 @@ void store_on_kick(struct io_task *task)
     listing_run(store);
     settle_run(store);
     hash_run(store);
+    scrub_run(store);
     sums_loader_run(&store->sums_loader);
     drops_run(store);
     sessions_run(store);

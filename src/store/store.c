@@ -325,7 +325,7 @@ static bool store_is_idle(const struct store *store)
         if (store->settlers[i].intent != NULL)
             return false;
     }
-    return store->commands == 0 && list_empty(&store->session_opens) &&
+    return store->commands == 0 && store->scrub == NULL && list_empty(&store->session_opens) &&
            list_empty(&store->descriptions) && !store->opening_busy && !store->listing_busy &&
            store->busy_waits == 0 && !checkpoint_is_busy(store) && !grow_is_busy(store) &&
            store->sb_writer.done == NULL && !journal_is_busy(store->journal) &&

@@ -190,6 +190,7 @@ struct store {
     struct grow grow;
     struct settler settlers[SETTLERS];
     struct hasher hashers[HASHERS];
+    struct scrub *scrub; /* NULL: none is under way. */
 
     struct list session_opens;
     struct store_leases *leases; /* NULL: nobody waits for any. */
@@ -385,6 +386,11 @@ bool busy_is_marked(const struct store *store, const struct catalog_volume *volu
 bool range_is_settled(struct store *store, struct shard *shard, uint64_t offset, uint64_t bytes);
 
 void settle_run(struct store *store);
+
+/* ---- scrub.c ---- */
+
+/* What it waits for may have come; and a store that is closed ends it. */
+void scrub_run(struct store *store);
 
 /* ---- checkpoint.c ---- */
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/walk.h"
 
-bool store_walk_next(struct store *store, struct walk *w, struct walk_item *out_item)
+bool store_walk_some(struct store *store, struct walk *w, uint32_t *budget,
+                     struct walk_item *out_item)
 {
     struct shard *s;
 
@@ -11,6 +12,9 @@ bool store_walk_next(struct store *store, struct walk *w, struct walk_item *out_
         for (; w->layer < s->map.layer_count; w->layer++, w->grain = 0) {
             struct layer *const layer = &s->map.layers[w->layer];
             for (; w->grain < s->map.grain_count; w->grain++, w->cell = 0) {
+                if (*budget == 0)
+                    return false;
+                --*budget;
                 *out_item = (struct walk_item) { .shard = s, .layer = layer, .grain = w->grain };
                 if (map_next_extent(&s->map, walk_grain(out_item), &w->cell, &out_item->extent))
                     return true;
@@ -19,6 +23,18 @@ bool store_walk_next(struct store *store, struct walk *w, struct walk_item *out_
         *w = (struct walk) { .shard_id = s->id + 1 };
     }
     return false;
+}
+
+bool store_walk_next(struct store *store, struct walk *w, struct walk_item *out_item)
+{
+    uint32_t budget = UINT32_MAX;
+
+    while (!store_walk_some(store, w, &budget, out_item)) {
+        if (budget > 0)
+            return false;
+        budget = UINT32_MAX;
+    }
+    return true;
 }
 
 void walk_to_slot(const struct store *store, const struct walk_item *item, struct sweep_slot *slot)

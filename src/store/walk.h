@@ -29,6 +29,13 @@ struct walk_item {
 /* The next item; false at the end. */
 bool store_walk_next(struct store *store, struct walk *w, struct walk_item *out_item);
 
+/*
+ * The same, for who serves meanwhile: looks at *budget grains at most, and counts them down.  False
+ * with nothing left of it: not the end.
+ */
+bool store_walk_some(struct store *store, struct walk *w, uint32_t *budget,
+                     struct walk_item *out_item);
+
 static inline struct grain *walk_grain(const struct walk_item *item)
 {
     return &item->layer->grains[item->grain];
