@@ -124,7 +124,7 @@ void members_slice_quiet(struct slice *s)
 {
     const struct volume_map *const map = s->map;
 
-    if (!s->stopping || s->rounds.current != NULL || repair_is_busy(&s->repairs))
+    if (!s->stopping || s->rounds.current != NULL || repair_is_busy(&s->repairs) || s->mending > 0)
         return;
     for (uint32_t i = 0; i < map->copyset_count; i++) {
         if (map->copysets[i]->slice == s &&

@@ -14,6 +14,7 @@
  *   replace.c   on home: another disk in a slot that is out
  *   forget.c    on home: what a disk has that was replaced
  *   repair.c    on the slice's reactor: blocks that are bad at one replica
+ *   mend.c      the same, where scrubbing a disk has found them
  *   verify.c    on home: every block is read, and hashed      verify_reader.c  on the slice's
  *   trail.c     changes on their way to it that nobody waits for
  *   copy.c      Copy, a chunk at a time
@@ -226,6 +227,7 @@ struct slice {
     unsigned replicas; /* Of the volume. */
     bool fenced;       /* Another engine has the volume: all ends with FENCED. */
     bool stopping;     /* Fenced, and something is still under way. */
+    unsigned mending;  /* Repairs of what scrubs have found. */
     struct io_msg members_msg;
     struct io_msg settle_msg;
     struct rounds rounds;
