@@ -197,10 +197,14 @@ struct status ctl_create(const struct ctl_config *config, struct ctl **out_ctl)
     list_init(&ctl->node_watches);
     list_init(&ctl->order_waits);
     list_init(&ctl->verifications);
+    list_init(&ctl->scrubs);
     rpc_timer_init(&ctl->lease_timer, on_lease_timer);
     services_init(ctl);
-    const struct status st = cluster_open(ctl, config->cluster_name);
+    struct status st = cluster_open(ctl, config->cluster_name);
+    if (status_ok(st))
+        st = scrubs_load(ctl);
     if (!status_ok(st)) {
+        scrubs_end(ctl);
         free(ctl);
         return st;
     }
@@ -236,6 +240,7 @@ void ctl_stop(struct ctl *ctl)
     node_watches_end(ctl);
     order_waits_end(ctl);
     verifications_end(ctl);
+    scrubs_stop(ctl);
 }
 
 void ctl_destroy(struct ctl *ctl)
@@ -248,6 +253,7 @@ void ctl_destroy(struct ctl *ctl)
     assert(list_empty(&ctl->node_watches));
     assert(list_empty(&ctl->order_waits));
     assert(list_empty(&ctl->verifications));
+    assert(list_empty(&ctl->scrubs));
     ctl->loop->turn_end = NULL;
     meta_watch_remove(&ctl->desired_watch);
     rpc_timer_disarm(&ctl->lease_timer);

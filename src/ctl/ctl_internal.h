@@ -79,6 +79,7 @@ struct ctl {
     struct list node_watches;
     struct list order_waits;   /* disk_orders.c */
     struct list verifications; /* verify_service.c */
+    struct list scrubs;        /* scrub.c */
     struct meta_watch desired_watch;
     struct rpc_timer lease_timer;
     struct rebuild rebuild;
@@ -195,6 +196,26 @@ void on_stop_verification(void *ctx, struct rpc_call *call, const ProtobufCMessa
 /* Puts those of its volumes into a node's part. */
 void verifications_fill(struct ctl *ctl, Trilith__V1__WatchNodeResponse *part);
 void verifications_end(struct ctl *ctl);
+
+/* ---- Scrubs: scrub.c, scrub_service.c ---- */
+
+void on_start_scrub(void *ctx, struct rpc_call *call, const ProtobufCMessage *message);
+void on_list_scrubs(void *ctx, struct rpc_call *call, const ProtobufCMessage *message);
+void on_stop_scrub(void *ctx, struct rpc_call *call, const ProtobufCMessage *message);
+
+/* What the meta store has of them. */
+struct status scrubs_load(struct ctl *ctl) MUST_CHECK;
+void scrubs_end(struct ctl *ctl);
+
+/* The same, when their progress was recorded. */
+void scrubs_stop(struct ctl *ctl);
+
+/* Takes in what a node says of its disks' scrubs, and of repairs of its volumes. */
+void scrubs_take_report(struct ctl *ctl, const struct observed *o);
+
+/* Puts what a node is to scrub, and to repair, into its part. */
+void scrubs_fill(struct ctl *ctl, struct uuid node, Trilith__V1__WatchNodeResponse *part,
+                 struct arena *arena);
 
 /* Fails the call: why volume_find() has not found the volume. */
 void volume_fail_find(struct rpc_call *call, struct status st, const char *name);

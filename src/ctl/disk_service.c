@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The DiskService of api/trilith/v1/disk.proto. */
 #include "ctl/disk_view.h"
+#include "ctl/scrub.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -90,6 +91,9 @@ static Trilith__V1__Disk *disk_view(struct ctl *ctl, const Stored__V1__Disk *r,
     d->atomic_bytes = r->atomic_bytes;
     observed_fill(ctl, d, node, disk, arena);
     plan_fill(d, volumes, disk);
+    const struct scrub *const scrub = scrub_find(ctl, disk);
+    if (scrub != NULL)
+        d->scrub = scrub_view(scrub, d->name, arena);
     return d;
 }
 
@@ -165,6 +169,8 @@ static void on_get(void *ctx, struct rpc_call *call, const ProtobufCMessage *mes
 }
 
 const struct rpc_method disk_methods[] = {
-    { "ListDisks", on_list },         { "GetDisk", on_get },        { "AddDisk", on_add_disk },
-    { "RemoveDisk", on_remove_disk }, { "GrowDisk", on_grow_disk },
+    { "ListDisks", on_list },         { "GetDisk", on_get },
+    { "AddDisk", on_add_disk },       { "RemoveDisk", on_remove_disk },
+    { "GrowDisk", on_grow_disk },     { "StartScrub", on_start_scrub },
+    { "ListScrubs", on_list_scrubs }, { "StopScrub", on_stop_scrub },
 };

@@ -72,6 +72,14 @@
 /* A verification for which nobody asks is ended after so long. */
 #define CTL_VERIFICATION_MS 30000u
 
+/* Scrubs: a disk that is busy should hardly notice; progress is recorded so often. */
+#define CTL_SCRUB_BYTES_PER_S_DEF (UINT64_C(16) << 20)
+#define CTL_SCRUB_KEEP_MS         30000u
+
+/* An engine that does not say for so long whether it has repaired what was found does not count. */
+#define CTL_MEND_MS   30000u
+#define CTL_MENDS_MAX 256u /* That a node reports of one volume. */
+
 /* A node that says nothing for so long counts as gone; it reports every two seconds. */
 #define CTL_SILENT_MS 10000u
 

@@ -261,6 +261,7 @@ static void report_take(struct ctl *ctl, struct observed *o,
     for (size_t i = 0; i < report->n_disks; i++)
         keep_disk(ctl, o, report->disks[i]);
     orders_take_results(ctl, o);
+    scrubs_take_report(ctl, o);
     volumes_finish_deleting(ctl, o);
     rebuild_take_forgotten(ctl, o);
     volume_waits_check(ctl);

@@ -221,6 +221,7 @@ static void reply_part(struct ctl *ctl, struct rpc_call *call, struct uuid node,
         reply.revision = revision;
         part_fill(&volumes, node, &reply, &arena);
         verifications_fill(ctl, &reply);
+        scrubs_fill(ctl, node, &reply, &arena);
         part_places(ctl, &reply, &arena);
         part_orders(desired, &reply, &arena);
         part_members(&nodes, &reply, &arena);

@@ -230,6 +230,13 @@ static struct status check_disk(const Trilith__V1__DiskReport *d, struct problem
         return wrong(problem, "disk '%s': %llu bytes of memory for checksums, of %llu, cannot be",
                      d->name, (unsigned long long)d->checksum_bytes,
                      (unsigned long long)d->checksum_budget_bytes);
+    if (d->scrub != NULL && d->scrub->finding != NULL) {
+        const Trilith__V1__ScrubFindingReport *f = d->scrub->finding;
+        TRY(validate_uuid(f->volume_uuid, "disks.scrub.finding.volume_uuid", &uuid, problem));
+        if (f->bytes == 0 || f->bytes % 4096 != 0 || f->offset % 4096 != 0 || f->bytes >> 53 != 0)
+            return wrong(problem, "disk '%s': %llu bad bytes at %llu cannot be", d->name,
+                         (unsigned long long)f->bytes, (unsigned long long)f->offset);
+    }
     return STATUS(OK);
 }
 
@@ -279,6 +286,10 @@ static struct status check_volume(const Trilith__V1__VolumeReport *v, struct pro
         TRY(validate_uuid(v->disks[i]->uuid, "volumes.disks.uuid", &uuid, problem));
         TRY(check_text(v->disks[i]->problem, "volumes.disks.problem", CTL_TEXT_BYTES_MAX, problem));
     }
+    if (v->n_mends > CTL_MENDS_MAX)
+        return wrong(problem, "more than %u repairs of a volume", CTL_MENDS_MAX);
+    for (size_t i = 0; i < v->n_mends; i++)
+        TRY(check_text(v->mends[i]->failure, "volumes.mends.failure", CTL_TEXT_BYTES_MAX, problem));
     return v->verification != NULL ? check_verification(v->verification, problem) : STATUS(OK);
 }
 

@@ -39,6 +39,11 @@ struct meta_key key_disk(struct uuid disk)
     return key_of(KEY_DISKS, uuid_format(disk).s);
 }
 
+struct meta_key key_scrub(struct uuid disk)
+{
+    return key_of(KEY_SCRUBS, uuid_format(disk).s);
+}
+
 struct meta_key key_group(struct uuid volume, uint32_t group)
 {
     struct meta_key key;

@@ -25,6 +25,7 @@
 #define KEY_VOLUMES "volume/"
 #define KEY_NODES   "node/"
 #define KEY_DISKS   "disk/"
+#define KEY_SCRUBS  "scrub/"
 #define KEY_DESIRED "desired/"
 
 struct meta_key key_volume(struct uuid volume);
@@ -33,6 +34,7 @@ struct meta_key key_node(struct uuid node);
 struct meta_key key_node_name(const char *name);
 struct meta_key key_disk(struct uuid disk);
 struct meta_key key_group(struct uuid volume, uint32_t group);
+struct meta_key key_scrub(struct uuid disk);
 struct meta_key key_desired(struct uuid node);
 
 /* The UUID at the end of a key, such as that of key_desired(). */

@@ -119,6 +119,37 @@ static bool take_hosts(const Trilith__V1__DesiredVolume *v, struct arena *arena,
     return true;
 }
 
+static bool take_mends(const Trilith__V1__DesiredVolume *v, struct arena *arena,
+                       struct node_desired_volume *out_volume)
+{
+    struct node_mend_order *mends = arena_alloc(arena, v->n_mends * sizeof *mends);
+
+    for (size_t i = 0; i < v->n_mends; i++) {
+        const Trilith__V1__MendOrder *m = v->mends[i];
+        mends[i] = (struct node_mend_order) {
+            .id = m->id, .shard = m->shard, .offset = m->offset, .bytes = m->bytes
+        };
+        if (m->id == 0 || !take_uuid(m->disk_uuid, &mends[i].disk) ||
+            m->offset % STORE_BLOCK_BYTES != 0 || m->bytes % STORE_BLOCK_BYTES != 0)
+            return false;
+    }
+    out_volume->mends = mends;
+    out_volume->mend_count = (uint32_t)v->n_mends;
+    return true;
+}
+
+static bool take_scrub(const Trilith__V1__ScrubOrder *s, struct node_scrub_order *out_scrub)
+{
+    *out_scrub = (struct node_scrub_order) {
+        .id = s->id,
+        .from = s->from,
+        .bytes_per_s = s->bytes_per_s,
+        .answered = s->answered,
+        .done_bytes = s->done_bytes,
+    };
+    return s->id != 0 && take_uuid(s->disk_uuid, &out_scrub->disk);
+}
+
 static bool take_volume(const Trilith__V1__DesiredVolume *v, uint32_t disk_count,
                         struct arena *arena, struct node_desired_volume *out_volume)
 {
@@ -130,7 +161,8 @@ static bool take_volume(const Trilith__V1__DesiredVolume *v, uint32_t disk_count
            take_text(v->name, out_volume->volume.name, sizeof out_volume->volume.name) &&
            take_text(v->nqn, out_volume->nqn.s, sizeof out_volume->nqn.s) &&
            take_sizes(v, &out_volume->volume) && take_placement(v, disk_count, arena, out_volume) &&
-           take_hosts(v, arena, out_volume) && take_replacements(v, disk_count, arena, out_volume);
+           take_hosts(v, arena, out_volume) && take_replacements(v, disk_count, arena, out_volume) &&
+           take_mends(v, arena, out_volume);
 }
 
 static bool take_order(const Trilith__V1__DiskOrder *o, struct node_order *out_order)
@@ -229,6 +261,13 @@ struct status agent_desired(const Trilith__V1__WatchNodeResponse *response, stru
         snprintf(problem, NODE_REASON_BYTES, "order %zu has fields that cannot be", i);
         return STATUS(CORRUPT);
     }
+    struct node_scrub_order *scrubs = arena_alloc(arena, response->n_scrubs * sizeof *scrubs);
+    for (size_t i = 0; i < response->n_scrubs; i++) {
+        if (take_scrub(response->scrubs[i], &scrubs[i]))
+            continue;
+        snprintf(problem, NODE_REASON_BYTES, "scrub %zu has fields that cannot be", i);
+        return STATUS(CORRUPT);
+    }
     *out_desired = (struct node_desired) { .revision = response->revision,
                                            .disks = disks,
                                            .places = places,
@@ -237,6 +276,8 @@ struct status agent_desired(const Trilith__V1__WatchNodeResponse *response, stru
                                            .volume_count = (uint32_t)response->n_volumes,
                                            .orders = orders,
                                            .order_count = (uint32_t)response->n_orders,
+                                           .scrubs = scrubs,
+                                           .scrub_count = (uint32_t)response->n_scrubs,
                                            .members = members,
                                            .member_count = (uint32_t)response->n_members };
     return STATUS(OK);
@@ -271,6 +312,53 @@ static void health_message(const struct node_disk_report *d, Trilith__V1__DiskRe
     m->latency->write_99_ns = d->write_ns[1];
 }
 
+static Trilith__V1__ScrubReport *scrub_message(const struct node_scrub_report *s,
+                                               struct arena *arena)
+{
+    Trilith__V1__ScrubReport *m = arena_alloc(arena, sizeof *m);
+    Trilith__V1__ScrubFindingReport *f = arena_alloc(arena, sizeof *f);
+
+    trilith__v1__scrub_report__init(m);
+    trilith__v1__scrub_finding_report__init(f);
+    m->id = s->id;
+    m->position = s->position;
+    m->done_bytes = s->done_bytes;
+    m->all_bytes = s->all_bytes;
+    m->ended = s->ended;
+    if (s->finding == 0)
+        return m;
+    f->number = s->finding;
+    f->volume_uuid = arena_uuid_bytes(arena, s->volume);
+    f->shard = s->shard;
+    f->offset = s->offset;
+    f->bytes = s->bytes;
+    m->finding = f;
+    return m;
+}
+
+static const char *mend_failure(struct status status)
+{
+    if (status_is(status, STATUS_UNAVAILABLE))
+        return "the replica there is out of sync, and is to be resynced";
+    if (status_is(status, STATUS_UNSUPPORTED))
+        return "the volume has no other replica";
+    return status_text(status);
+}
+
+static Trilith__V1__MendReport *mend_message(const struct node_mend_result *r, struct arena *arena)
+{
+    Trilith__V1__MendReport *m = arena_alloc(arena, sizeof *m);
+
+    trilith__v1__mend_report__init(m);
+    m->id = r->id;
+    m->address = r->address;
+    m->repaired_blocks = r->repaired_blocks;
+    m->unreadable_blocks = r->unreadable_blocks;
+    if (!status_ok(r->status))
+        m->failure = arena_text(arena, mend_failure(r->status));
+    return m;
+}
+
 static Trilith__V1__DiskReport *disk_message(const struct node_disk_report *d, struct arena *arena)
 {
     Trilith__V1__DiskReport *m = arena_alloc(arena, sizeof *m);
@@ -290,6 +378,8 @@ static Trilith__V1__DiskReport *disk_message(const struct node_disk_report *d, s
     m->checksum_budget_bytes = d->checksum_budget_bytes;
     m->failure = text_message(d->failure, arena);
     health_message(d, m, arena);
+    if (d->scrub.id != 0)
+        m->scrub = scrub_message(&d->scrub, arena);
     return m;
 }
 
@@ -407,6 +497,10 @@ static Trilith__V1__VolumeReport *volume_message(const struct node_volume_report
         m->forgotten[i] = arena_uuid_bytes(arena, v->forgotten[i]);
     if (v->verification != NULL)
         m->verification = verification_message(v->verification, arena);
+    m->n_mends = v->mend_count;
+    m->mends = arena_alloc(arena, m->n_mends * sizeof *m->mends);
+    for (size_t i = 0; i < m->n_mends; i++)
+        m->mends[i] = mend_message(&v->mends[i], arena);
     return m;
 }
 

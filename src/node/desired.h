@@ -36,6 +36,25 @@ struct node_desired_replacement {
     uint32_t was, disk; /* Indexes into node_desired.disks. */
 };
 
+/* Bad blocks of a volume's shard, of which a scrub of the disk has told. */
+struct node_mend_order {
+    uint64_t id;
+    struct uuid disk;
+    uint32_t shard;
+    uint64_t offset; /* In the shard. */
+    uint64_t bytes;
+};
+
+/* All that has data on a disk is to be read. */
+struct node_scrub_order {
+    uint64_t id;
+    struct uuid disk;
+    uint64_t from; /* A position that was reported. */
+    uint64_t bytes_per_s;
+    uint64_t answered;   /* Findings up to this number are dealt with. */
+    uint64_t done_bytes; /* Before from. */
+};
+
 struct node_desired_volume {
     struct store_volume volume;
     struct nqn_text nqn;   /* Of its subsystem. */
@@ -54,6 +73,8 @@ struct node_desired_volume {
     uint32_t leftover_count;
     uint64_t verification; /* Verify it, once for each number; 0: none is wanted. */
     uint64_t verification_bytes_per_s;
+    const struct node_mend_order *mends; /* Each once. */
+    uint32_t mend_count;
 };
 
 /* Where a disk is that volumes of this node lie on. */
@@ -89,6 +110,8 @@ struct node_desired {
     /* All nodes of the cluster: whose engines may use this node's stores. */
     const struct uuid *members;
     uint32_t member_count;
+    const struct node_scrub_order *scrubs; /* Of this node's disks. */
+    uint32_t scrub_count;
 };
 
 /* ---- Reported ---- */
@@ -118,6 +141,15 @@ struct node_verification {
     struct volume_verify result;
 };
 
+/* What became of a node_mend_order. */
+struct node_mend_result {
+    uint64_t id;
+    struct status status; /* OK: it was tried. */
+    uint64_t address;     /* UINT64_MAX: it has none. */
+    uint32_t repaired_blocks;
+    uint32_t unreadable_blocks;
+};
+
 struct node_volume_report {
     struct uuid uuid;
     enum node_volume_state state;
@@ -134,6 +166,22 @@ struct node_volume_report {
     const struct uuid *forgotten; /* Likewise.  Leftovers that have nothing of it any more. */
     uint32_t forgotten_count;
     const struct node_verification *verification; /* Likewise; NULL: none was begun. */
+    const struct node_mend_result *mends;         /* Likewise. */
+    uint32_t mend_count;
+};
+
+/* How far a scrub is. */
+struct node_scrub_report {
+    uint64_t id; /* 0: none was begun. */
+    uint64_t position;
+    uint64_t done_bytes;
+    uint64_t all_bytes;
+    bool ended;
+    uint64_t finding; /* Number of what was found, and waits for an answer; 0: nothing. */
+    struct uuid volume;
+    uint32_t shard;
+    uint64_t offset; /* In the shard. */
+    uint64_t bytes;
 };
 
 struct node_disk_report {
@@ -149,6 +197,7 @@ struct node_disk_report {
     uint64_t media_errors;
     uint64_t checksum_bytes; /* Of memory that checksums take, and may take. */
     uint64_t checksum_budget_bytes;
+    struct node_scrub_report scrub;
     char failure[NODE_REASON_BYTES]; /* Empty: it works. */
     enum health_state health;
     char health_reason[HEALTH_REASON_BYTES];

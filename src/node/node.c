@@ -65,6 +65,20 @@ void node_changed(struct node *n)
         n->ops->changed(n->ctx);
 }
 
+/* Disks come and go, and scrubs are cut off: what is wanted is said again and again. */
+void node_want_scrubs(struct node *n)
+{
+    for (unsigned i = 0; i < n->disk_count && !n->stopping; i++) {
+        struct node_disk *const d = &n->disks[i];
+        const struct node_scrub_order *order = NULL;
+        for (uint32_t k = 0; k < n->scrub_count; k++)
+            if (uuid_equal(n->scrubs[k].disk, d->info.identity.disk))
+                order = &n->scrubs[k];
+        if (d->store != NULL)
+            node_scrub_want(d, order);
+    }
+}
+
 struct node_disk *node_find_disk(struct node *n, struct uuid uuid)
 {
     for (unsigned i = 0; i < n->disk_count; i++) {
@@ -279,6 +293,22 @@ static struct status MUST_CHECK node_want(struct node *n, const struct node_desi
     return node_volume_want(v, desired, wanted);
 }
 
+static struct status MUST_CHECK node_take_scrubs(struct node *n, const struct node_desired *desired)
+{
+    const size_t bytes = desired->scrub_count * sizeof *n->scrubs;
+    struct node_scrub_order *const scrubs = malloc(bytes + 1);
+
+    if (scrubs == NULL)
+        return STATUS(NO_MEMORY);
+    if (bytes > 0)
+        memcpy(scrubs, desired->scrubs, bytes);
+    free(n->scrubs);
+    n->scrubs = scrubs;
+    n->scrub_count = desired->scrub_count;
+    node_want_scrubs(n);
+    return STATUS(OK);
+}
+
 struct status node_apply(struct node *n, const struct node_desired *desired)
 {
     assert(reactor_is_current(n->home));
@@ -299,6 +329,8 @@ struct status node_apply(struct node *n, const struct node_desired *desired)
         if (!v->seen && v->wanted)
             node_volume_drop(v);
     }
+    if (status_ok(first))
+        first = node_take_scrubs(n, desired);
     if (status_ok(first)) {
         n->told = true;
         n->revision = desired->revision;
@@ -421,6 +453,7 @@ static void node_end(struct node *n)
 
     node_move(n, NODE_ENDED);
     free(n->members);
+    free(n->scrubs);
     free(n->report);
     free(n->disks);
     free(n);

@@ -267,6 +267,7 @@ static void refresh_on_home(struct io_msg *msg)
     d->info = d->fresh_info;
     d->load = d->fresh_load;
     d->load_ns = d->fresh_load_ns;
+    node_scrub_on_fresh(d);
     d->refreshing = false;
     node_health_on_refreshed(d);
 }
@@ -279,6 +280,7 @@ static void refresh_deliver(struct io_msg *msg)
     store_get_info(d->opened_store, &d->fresh_info);
     d->fresh_load_ns = reactor_now_ns(d->reactor);
     dev_load_copy(&d->dev->load, d->fresh_load_ns, &d->fresh_load);
+    node_scrub_refresh(d);
     d->refresh_msg.deliver = refresh_on_home;
     reactor_post(d->home, &d->refresh_msg);
 }

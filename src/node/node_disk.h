@@ -15,6 +15,7 @@
 #include "base/sm.h"
 #include "node/health.h"
 #include "node/node.h"
+#include "node/node_scrub.h"
 #include "store/store.h"
 
 #define NODE_DISK_BLANK_BYTES ((size_t)1 << 20)
@@ -56,6 +57,7 @@ struct node_disk {
     bool log_read;       /* It is known. */
     bool log_asked;      /* It is on its way. */
     unsigned log_window; /* In how many windows it is asked for again. */
+    struct node_scrub scrub;
 
     /* Private to node_disk.c: the disk's reactor's. */
     struct sm sm;

@@ -4,7 +4,8 @@
  *
  *   node.c          the node's life, and what it is told      node_change.c    disks come and go
  *   node_disk.c     one disk       node_volume.c   one volume       node_report.c   what it tells
- *   node_verify.c   one volume's verification
+ *   node_verify.c   one volume's verification       node_scrub.c    one disk's scrub
+ *   node_mend.c     repairs of one volume's blocks that scrubs have found
  *   node_stores.c   its stores for engines of other nodes, and its links to theirs
  *   node_health.c   its disks' health
  */
@@ -81,6 +82,8 @@ struct node {
     unsigned volume_count;
     bool told; /* node_apply() has said what the node serves. */
     uint64_t revision;
+    struct node_scrub_order *scrubs; /* As of the last node_apply(). */
+    uint32_t scrub_count;
     struct node_report_memory *report;
     struct io_timer health_timer;
     uint64_t health_tick_ns; /* When the timer should fire. */
@@ -93,6 +96,9 @@ struct node {
 
 /* The disk with this UUID, if it is open; NULL otherwise. */
 struct node_disk *node_find_disk(struct node *node, struct uuid uuid);
+
+/* Tells each disk which scrub is wanted of it. */
+void node_want_scrubs(struct node *node);
 
 /* A volume has ended and is gone. */
 void node_on_volume_gone(struct node *node);

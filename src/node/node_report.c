@@ -29,6 +29,7 @@ static void report_disk(const struct node_disk *d, struct node_disk_report *out)
         .media_errors = d->info.media_errors,
         .checksum_bytes = d->info.checksum_bytes,
         .checksum_budget_bytes = d->info.checksum_budget_bytes,
+        .scrub = d->scrub.report,
     };
     snprintf(out->name, sizeof out->name, "%s", d->info.identity.disk_name);
     snprintf(out->path, sizeof out->path, "%s", d->config.path);
@@ -52,6 +53,7 @@ void node_fill_report(struct node *n, struct node_report *out_report)
     struct node_report_memory *m = n->report;
 
     assert(reactor_is_current(n->home));
+    node_want_scrubs(n);
     *out_report = (struct node_report) {
         .revision = n->revision,
         .disks = m->disks,

@@ -86,6 +86,7 @@ struct node_volume *node_volume_create(struct node *node, struct uuid uuid)
     v->desc.uuid = uuid;
     v->retry_ns = NODE_VOLUME_RETRY_MIN_NS;
     list_node_init(&v->link);
+    node_mends_init(&v->mends);
     list_push_back(&node->volumes, &v->link);
     node->volume_count++;
     sm_init(&v->sm, vol_states, VOL_IDLE);
@@ -124,6 +125,7 @@ static void volume_free(struct node_volume *v)
     volume_free_wish(v);
     volume_links_fini(&v->links);
     node_verify_fini(&v->verify);
+    node_mends_fini(&v->mends);
     volume_group_destroy(v->group);
     free(v);
     node_on_volume_gone(node);
@@ -730,8 +732,10 @@ static void volume_step(struct node_volume *v)
             volume_replace_disks(v);
             volume_forget_disks(v);
         }
-        if (node_volume_is_served(v))
+        if (node_volume_is_served(v)) {
             node_verify_run(v);
+            node_mends_run(v);
+        }
         return;
     case VOL_DELETED:
     case VOL_FAILED:
@@ -909,6 +913,7 @@ struct status node_volume_want(struct node_volume *v, const struct node_desired 
         v->desc = wanted->volume;
         v->nqn = wanted->nqn;
         node_verify_want(v, wanted->verification, wanted->verification_bytes_per_s);
+        node_mends_want(v, wanted->mends, wanted->mend_count);
         if (node_volume_is_served(v) && !v->deleting)
             volume_update_hosts(v);
     }
@@ -1062,6 +1067,7 @@ void node_volume_report(struct node_volume *v, struct node_volume_report *out_re
         out_report->forgotten_count = v->forgotten_count;
     }
     out_report->verification = node_verify_report(v);
+    out_report->mend_count = node_mends_report(v, &out_report->mends);
     if (v->sm.now == VOL_DELETED)
         out_report->state = NODE_VOLUME_DELETED;
     if (v->sm.now == VOL_FAILED || (v->reason[0] != '\0' && !node_volume_is_served(v))) {

@@ -9,6 +9,7 @@
 
 #include "base/sm.h"
 #include "node/node.h"
+#include "node/node_mend.h"
 #include "node/node_verify.h"
 #include "node/volume_group.h"
 #include "node/volume_links.h"
@@ -76,6 +77,7 @@ struct node_volume {
     struct nqn_text connected[NODE_VOLUME_HOSTS_MAX];           /* As of the last report. */
     struct node_volume_disk problems[NODE_VOLUME_PROBLEMS_MAX]; /* Likewise. */
     struct node_verify verify;
+    struct node_mends mends;
     struct io_timer retry;
     uint64_t retry_ns;
     struct io_timer tell; /* The engine of disks that have come. */

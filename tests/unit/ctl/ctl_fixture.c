@@ -140,6 +140,8 @@ void node_report(struct fixture *f, struct fake_node *n)
 
     for (unsigned i = 0; i < n->disk_count; i++)
         disks[i] = disk_report(f, n, i);
+    if (n->disk_count > 0)
+        disks[0]->scrub = n->scrub;
     for (unsigned i = 0; i < n->volume_count; i++)
         volumes[i] = &n->volumes[i];
     request.node_uuid = arena_uuid_bytes(&f->arena, n->uuid);

@@ -49,6 +49,7 @@ struct fake_node {
     uint64_t checksum_bytes; /* Of each disk; the budget is the double. */
     bool disk_failed[NODE_DISKS_MAX];
     Trilith__V1__DiskHealth disk_health[NODE_DISKS_MAX];
+    Trilith__V1__ScrubReport *scrub; /* Of its first disk; NULL: none. */
     Trilith__V1__VolumeReport volumes[8];
     unsigned volume_count;
     uint64_t result_id; /* Of an order that its reports speak of; 0: none. */

@@ -161,12 +161,90 @@ static void no_port(struct part *p)
     p->node[1].port = 1 << 16;
 }
 
+static Trilith__V1__MendOrder mend, *mends[] = { &mend };
+static Trilith__V1__ScrubOrder scrub, *scrubs[] = { &scrub };
+
+static void mend_init(struct part *p)
+{
+    trilith__v1__mend_order__init(&mend);
+    mend.id = 1;
+    mend.bytes = 4096;
+    mend.disk_uuid = p->disks[0];
+    p->volume.mends = mends;
+    p->volume.n_mends = 1;
+}
+
+static void scrub_init(struct part *p)
+{
+    trilith__v1__scrub_order__init(&scrub);
+    scrub.id = 2;
+    scrub.from = 77;
+    scrub.answered = 5;
+    scrub.disk_uuid = p->disks[1];
+    p->response.scrubs = scrubs;
+    p->response.n_scrubs = 1;
+}
+
+static void mend_without_id(struct part *p)
+{
+    mend_init(p);
+    mend.id = 0;
+}
+
+static void mend_of_half_a_block(struct part *p)
+{
+    mend_init(p);
+    mend.offset = 2048;
+}
+
+static void mend_of_no_disk(struct part *p)
+{
+    mend_init(p);
+    mend.disk_uuid.len = 0;
+}
+
+static void scrub_without_id(struct part *p)
+{
+    scrub_init(p);
+    scrub.id = 0;
+}
+
+static void scrub_of_no_disk(struct part *p)
+{
+    scrub_init(p);
+    scrub.disk_uuid.len = 15;
+}
+
+/* What is to be read, and what is to be repaired. */
+static void scrubs_and_mends(void **state)
+{
+    char problem[NODE_REASON_BYTES] = "";
+    struct node_desired d;
+    struct part p;
+
+    (void)state;
+    part_init(&p);
+    mend_init(&p);
+    scrub_init(&p);
+    assert_true(status_ok(agent_desired(&p.response, &p.arena, &d, problem)));
+    assert_int_equal(d.scrub_count, 1);
+    assert_int_equal(d.scrubs[0].from, 77);
+    assert_int_equal(d.scrubs[0].answered, 5);
+    assert_int_equal(d.scrubs[0].disk.b[1], 1);
+    assert_int_equal(d.volumes[0].mend_count, 1);
+    assert_int_equal(d.volumes[0].mends[0].bytes, 4096);
+    assert_int_equal(d.volumes[0].mends[0].disk.b[0], 0xd0);
+    arena_free(&p.arena);
+}
+
 /* W1: what cannot be is refused as a whole. */
 static void what_cannot_be(void **state)
 {
     static void (*const breaks[])(struct part * p) = {
-        shard_outside,  disk_outside,  half_a_tuple, no_tuples,  too_few_shards, four_replicas,
-        too_few_places, place_outside, long_name,    no_address, no_port,
+        shard_outside,    disk_outside,    half_a_tuple,         no_tuples,       too_few_shards,
+        four_replicas,    too_few_places,  place_outside,        long_name,       no_address,
+        no_port,          mend_without_id, mend_of_half_a_block, mend_of_no_disk, scrub_without_id,
+        scrub_of_no_disk,
     };
 
     (void)state;
@@ -187,6 +265,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tuples_and_places),
+        cmocka_unit_test(scrubs_and_mends),
         cmocka_unit_test(what_cannot_be),
     };
     return cmocka_run_group_tests_name("convert", tests, NULL, NULL);
