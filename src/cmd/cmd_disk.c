@@ -90,6 +90,10 @@ static const struct cli_column show_columns[] = {
     { "shards", "shards", CLI_KIND_COUNT },
     { "atomic write", "atomic_bytes", CLI_KIND_SIZE },
     { "media errors", "media_errors", CLI_KIND_COUNT },
+    { "last scrub", "scrub_state", CLI_KIND_TEXT },
+    { "scrub found", "found_blocks", CLI_KIND_COUNT },
+    { "scrub repaired", "repaired_blocks", CLI_KIND_COUNT },
+    { "not repaired", "lost_blocks", CLI_KIND_COUNT },
     { "checksum memory", "checksum_bytes", CLI_KIND_SIZE },
     { "checksum budget", "checksum_budget_bytes", CLI_KIND_SIZE },
 };
@@ -121,14 +125,30 @@ static void add_health(json_t *disk)
     add_latency(disk, "write_latency", "write_median_ns", "write_99_ns");
 }
 
+/* The counters of its last scrub beside what the disk has of its own. */
+static void flatten_scrub(json_t *disk)
+{
+    static const char *const keys[] = { "found_blocks", "repaired_blocks", "lost_blocks" };
+    const json_t *const scrub = json_object_get(disk, "scrub");
+
+    json_object_set_new(disk, "scrub_state",
+                        json_string(json_is_object(scrub)
+                                        ? json_string_value(json_object_get(scrub, "state"))
+                                        : "none"));
+    for (size_t i = 0; i < ARRAY_COUNT(keys) && json_is_object(scrub); i++)
+        json_object_set(disk, keys[i], json_object_get(scrub, keys[i]));
+}
+
 static int print_disk(enum cli_format format, const ProtobufCMessage *request,
                       const ProtobufCMessage *reply)
 {
     json_t *all = api_json(reply);
 
     (void)request;
-    if (format == CLI_FORMAT_TABLE)
+    if (format == CLI_FORMAT_TABLE) {
         add_health(json_object_get(all, "disk"));
+        flatten_scrub(json_object_get(all, "disk"));
+    }
     cli_print_record(format, json_object_get(all, "disk"), show_columns, ARRAY_COUNT(show_columns));
     json_decref(all);
     return COMMAND_OK;

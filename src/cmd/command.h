@@ -39,6 +39,7 @@ int cmd_node_run(int argc, char **argv);   /* cmd_up.c */
 int cmd_node_start(int argc, char **argv); /* cmd_node_process.c */
 int cmd_node_stop(int argc, char **argv);
 int cmd_perf(int argc, char **argv);
+int cmd_scrub(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_up(int argc, char **argv);
 int cmd_version(int argc, char **argv);
