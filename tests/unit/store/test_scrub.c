@@ -199,6 +199,28 @@ static void a_busy_disk_has_no_damage(void **state)
     assert_int_equal(said.count, 0);
 }
 
+/* New bytes are on the disk, and the checksum is still the old one: the write has not ended. */
+static void a_write_under_way_is_no_damage(void **state)
+{
+    (void)state;
+    struct rig_io io;
+
+    write_some();
+    const uint64_t place = place_of(1 + 40);
+    rig.hold_from = place;
+    rig_submit(&rig, &io, STORE_OP_WRITE, 40 * K4, K4, 251);
+    rig_run(&rig);
+    assert_false(io.done);
+    memset(&rig.content[place], 251, K4);
+    scrub(0);
+    assert_int_equal(said.count, 0);
+    rig.hold_from = 0;
+    rig_io_wait(&rig, &io);
+    free(io.data);
+    scrub(0);
+    assert_int_equal(said.count, 0);
+}
+
 /* It waits for whoever deals with what was found, and goes on from where it was told to. */
 static void it_waits_and_goes_on_from_a_position(void **state)
 {
@@ -274,6 +296,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_damaged_is_found, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_gone_is_not_found, setup, teardown),
         cmocka_unit_test_setup_teardown(a_busy_disk_has_no_damage, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_write_under_way_is_no_damage, setup, teardown),
         cmocka_unit_test_setup_teardown(it_waits_and_goes_on_from_a_position, setup, teardown),
         cmocka_unit_test_setup_teardown(the_rate_is_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(it_ends_with_the_store, setup, teardown),
