@@ -313,6 +313,16 @@ proctype engine()
 #endif
        }
 
+#ifdef BUG_FLUSH_UNSETTLED
+    /* 5.8  A Flush that does not wait until a member that has lost something is settled. */
+    :: d_step {
+        state == SEALING && (kept & set) != 0 && broken == 0 ->
+        flush_one(0); flush_one(1); flush_one(2);
+        maybe = legal;
+        printf("engine: 5.10 flushed by %d, unsettled\n", NEEDED)
+       }
+#endif
+
     /* It dies.  What it has sent is still under way. */
     :: d_step {
         state != DEAD && deaths < DEATHS ->

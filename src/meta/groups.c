@@ -42,6 +42,7 @@ struct status group_from_record(const Stored__V1__Group *record, struct group *o
     *out_group = (struct group) { .epoch = record->epoch,
                                   .generation = record->generation,
                                   .sequence = record->sequence,
+                                  .loss = record->loss,
                                   .copyset_count = (uint32_t)record->n_copysets };
     if (record->owner.len != 0)
         TRY(record_uuid(record->owner, &out_group->owner));
@@ -80,6 +81,7 @@ static void group_to_record(const struct group *g, struct stored_group *out)
         out->record.owner = record_bytes(&g->owner);
     out->record.generation = g->generation;
     out->record.sequence = g->sequence;
+    out->record.loss = g->loss;
     out->record.n_copysets = g->copyset_count;
     out->record.copysets = out->copyset_pointers;
     for (uint32_t i = 0; i < g->copyset_count; i++) {

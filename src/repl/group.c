@@ -30,7 +30,7 @@ static bool copyset_equal(const struct group_copyset *a, const struct group_copy
 bool group_equal(const struct group *a, const struct group *b)
 {
     if (a->epoch != b->epoch || !uuid_equal(a->owner, b->owner) || a->generation != b->generation ||
-        a->sequence != b->sequence || a->copyset_count != b->copyset_count)
+        a->sequence != b->sequence || a->loss != b->loss || a->copyset_count != b->copyset_count)
         return false;
     for (uint32_t i = 0; i < a->copyset_count; i++)
         if (!copyset_equal(&a->copysets[i], &b->copysets[i]))

@@ -56,7 +56,8 @@ struct group {
     uint64_t epoch;    /* 0: no engine has had it yet. */
     struct uuid owner; /* The node of the engine; nil: none. */
     uint64_t generation;
-    uint64_t sequence;      /* One more with each change of the record. */
+    uint64_t sequence; /* One more with each change of the record. */
+    bool loss; /* What was not flushed was given up (7.4), and its host may not have heard. */
     uint32_t copyset_count; /* 0: a volume of one replica, which has no members to tell apart. */
     struct group_copyset copysets[GROUP_COPYSETS_MAX];
 };
@@ -66,10 +67,11 @@ struct group_reason {
     char s[256];
 };
 
-/* A session that is up, and the incarnation that its OPEN has returned. */
+/* A session that is up, and what its OPEN has returned. */
 struct group_session {
     struct uuid disk;
     uint64_t incarnation;
+    bool may_have_lost; /* Its store has a loss flag: of account in 7.4 alone. */
 };
 
 struct group_sessions {

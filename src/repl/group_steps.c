@@ -114,6 +114,40 @@ static struct status MUST_CHECK check_answers(const struct group *g, uint32_t co
     return STATUS(OK);
 }
 
+static bool may_have_lost(const struct group_sessions *sessions, struct uuid disk)
+{
+    for (uint32_t i = 0; i < sessions->count; i++)
+        if (uuid_equal(sessions->items[i].disk, disk))
+            return sessions->items[i].may_have_lost;
+    return true;
+}
+
+/* Of some members, those whose stores have lost nothing. */
+static unsigned unhurt(const struct group *g, uint32_t copyset, const struct group_view *view,
+                       unsigned slots)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < GROUP_SLOTS; i++)
+        if (HAS(slots, i) && !may_have_lost(&view->sessions, g->copysets[copyset].slots[i].disk))
+            kept |= 1u << i;
+    return kept;
+}
+
+/*
+ * 7.4  The members whose incarnations are to be recorded, of those that have answered, as none of
+ * them is a source.
+ */
+static unsigned choose_base(struct group *g, uint32_t copyset, const struct group_view *view,
+                            unsigned sealed)
+{
+    if (group_is_fresh(g, copyset))
+        return sealed;
+    const unsigned kept = unhurt(g, copyset, view, sealed);
+    g->loss |= kept == 0;
+    return kept != 0 ? kept : sealed;
+}
+
 /* 7.4, for a copyset for which they are enough.  Whether anything has changed. */
 static bool take_over_copyset(struct group *g, uint32_t copyset, const struct group_view *view)
 {
@@ -121,11 +155,12 @@ static bool take_over_copyset(struct group *g, uint32_t copyset, const struct gr
     const unsigned members = group_members(g, copyset);
     const unsigned sealed = group_reached(g, copyset, &view->sessions);
     const bool base = group_sources(g, copyset, &view->sessions) != 0;
+    const unsigned recorded = base ? 0 : choose_base(g, copyset, view, sealed);
 
     for (unsigned i = 0; i < GROUP_SLOTS; i++) {
         if (HAS(members & ~sealed, i))
             set_out(&slots[i], view->now_unix_ms);
-        else if (HAS(sealed, i) && !base && !MUTATION(BASE_NOT_RECORDED))
+        else if (HAS(recorded, i) && !MUTATION(BASE_NOT_RECORDED))
             set_in(&slots[i], incarnation_in(&view->sessions, slots[i].disk));
     }
     return sealed != members || !base;
@@ -178,6 +213,18 @@ struct status group_settled(const struct group *was, const struct group_view *vi
         changed = true;
     }
     if (changed)
+        finish(out_group);
+    return STATUS(OK);
+}
+
+struct status group_loss_heard(const struct group *was, struct group *out_group,
+                               struct group_reason *reason)
+{
+    TRY(check_sequence(was, reason));
+    const bool is_said = was->loss;
+    *out_group = *was;
+    out_group->loss = false;
+    if (is_said)
         finish(out_group);
     return STATUS(OK);
 }

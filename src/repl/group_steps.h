@@ -32,8 +32,9 @@ struct status group_take_epoch(const struct group *was, struct uuid node, struct
 
 /*
  * 7.4  The members that have not answered the seal (view->sessions are those that have) are set
- * out; where none of those that have is a source, their incarnations are recorded, and what was not
- * flushed is given up.  That is BUSY while others may still come, until the engine has waited for
+ * out; where none of those that have is a source, the incarnations of those are recorded whose
+ * stores have lost nothing, or else of all of them: what was not flushed is given up, and the
+ * record says loss.  That is BUSY while others may still come, until the engine has waited for
  * them: then waited is true.  UNAVAILABLE where too few have answered, with for whom it waits.
  */
 struct status group_take_over(const struct group *was, const struct group_view *view, bool waited,
@@ -45,6 +46,10 @@ struct status group_take_over(const struct group *was, const struct group_view *
  */
 struct status group_settled(const struct group *was, const struct group_view *view,
                             struct group *out_group, struct group_reason *reason) MUST_CHECK;
+
+/* 7.7  The host has heard of the loss. */
+struct status group_loss_heard(const struct group *was, struct group *out_group,
+                               struct group_reason *reason) MUST_CHECK;
 
 /* 6.1  Whether the copysets can do without the disk: enough sources remain in each of them. */
 struct status group_may_exclude(const struct group *g, const struct group_view *view,

@@ -43,6 +43,7 @@ Trilith__V1__GroupRecord *group_to_message(const struct group *g, struct arena *
         m->owner_uuid = arena_uuid_bytes(arena, g->owner);
     m->generation = g->generation;
     m->sequence = g->sequence;
+    m->loss = g->loss;
     m->n_copysets = g->copyset_count;
     m->copysets = arena_alloc(arena, g->copyset_count * sizeof *m->copysets);
     for (uint32_t i = 0; i < g->copyset_count; i++)
@@ -97,6 +98,7 @@ static const char *fill_group(const Trilith__V1__GroupRecord *m, struct group *g
     *g = (struct group) { .epoch = m->epoch,
                           .generation = m->generation,
                           .sequence = m->sequence,
+                          .loss = m->loss,
                           .copyset_count = (uint32_t)m->n_copysets };
     if (m->owner_uuid.len != 0 && !group_uuid_from_message(m->owner_uuid, &g->owner))
         return "its owner's UUID has not 16 bytes";

@@ -322,6 +322,18 @@ static void command_on_flushed(struct leg_io *io)
         command_on_piece(p);
 }
 
+void command_flush_leg(struct piece *p)
+{
+    struct leg_io *const io = &p->legs[0];
+
+    io->owner = p;
+    io->store.opcode = STORE_OP_FLUSH;
+    io->store.fua = false;
+    io->reactor = p->cmd->front->reactor;
+    io->done = command_on_flushed;
+    leg_submit(io);
+}
+
 /*
  * A Flush asks every leg that has a session, and of several replicas those that are in sync, or
  * about to be (9.8).  One without took no write since the volume was opened, so there is nothing to
@@ -336,14 +348,11 @@ static void command_feed_flush(struct command *cmd)
         if (members_flush_spares(leg) || !leg_is_there(leg))
             continue;
         struct piece *p = command_take_piece(cmd);
-        struct leg_io *io = &p->legs[0];
-        io->owner = p;
-        io->leg = leg;
-        io->store.opcode = STORE_OP_FLUSH;
-        io->store.fua = false;
-        io->reactor = cmd->front->reactor;
-        io->done = command_on_flushed;
-        leg_submit(io);
+        p->legs[0].leg = leg;
+        if (members_flush_waits(cmd->front->volume))
+            members_delay_flush(p);
+        else
+            command_flush_leg(p);
     }
     cmd->fed = cmd->feed.next_leg == map->leg_count;
 }
@@ -457,6 +466,8 @@ void command_loss_heard(struct nvme_ns *ns, uint64_t loss)
     struct volume *v = CONTAINER_OF(ns, struct volume, ns);
 
     atomic_max_u64(&v->losses.heard, loss);
+    if (v->loss != 0 && loss >= v->loss)
+        members_loss_heard(v);
 }
 
 static void command_prepare(struct command *cmd)

@@ -34,16 +34,17 @@ static void leg_note_use(struct leg *leg)
 }
 
 /* A store of another node cannot be told: the next engine hears of it again, which does no harm. */
-static void leg_forget_loss(struct leg *leg)
+static void leg_tell_store(struct leg *leg)
 {
     if (leg->remote == NULL)
         store_session_loss_reported(leg->session);
 }
 
-static void leg_note_loss(struct leg *leg)
+void leg_note_loss(struct leg *leg)
 {
+    assert(reactor_is_current(leg->reactor));
     if (leg->continue_on_loss)
-        leg_forget_loss(leg);
+        leg_tell_store(leg);
     else
         leg->loss = atomic_fetch_add(&leg->losses->noted, 1) + 1;
 }
@@ -73,8 +74,8 @@ void leg_take_opened(struct leg *leg, uint64_t incarnation, uint64_t generation,
     leg->flushed = 0;
     leg->loss = 0;
     leg->may_have_lost = may_have_lost;
-    if (!leg->has_peers)
-        leg_decide_loss(leg, true);
+    if (may_have_lost && !leg->has_peers)
+        leg_note_loss(leg);
 }
 
 static void leg_on_opened(void *ctx, const struct store_session_opened *opened)
@@ -206,13 +207,12 @@ struct lease_member leg_lease(const struct leg *leg, const struct reactor *react
     return peer_lane_lease(&leg->remote->lanes[reactor->index].peer);
 }
 
-void leg_decide_loss(struct leg *leg, bool lost)
+void leg_forget_loss(struct leg *leg)
 {
     assert(reactor_is_current(leg->reactor));
-    if (leg->may_have_lost && lost)
-        leg_note_loss(leg);
-    else if (leg->may_have_lost)
-        leg_forget_loss(leg);
+    assert(leg->has_peers);
+    if (leg->may_have_lost && leg_is_there(leg))
+        leg_tell_store(leg);
     leg->may_have_lost = false;
 }
 

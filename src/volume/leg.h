@@ -65,7 +65,7 @@ struct leg {
     struct leg_losses *losses;
 
     /* The store's reactor's. */
-    bool may_have_lost; /* So its store says; leg_decide_loss() is to follow. */
+    bool may_have_lost; /* So its store says. */
     uint64_t loss; /* The last one of this disk that its store has not been told is heard; or 0. */
     uint64_t incarnation;
     uint64_t written; /* Commands completed that a Flush must cover. */
@@ -173,11 +173,15 @@ void leg_exclude(struct leg *leg);
 /* The engine is fenced: nothing waits any more, and ends with why. */
 void leg_let_go(struct leg *leg, struct status why);
 
+/* What it had completed is gone, and nobody else has it: the host hears of it, or the store that
+ * nobody minds.  On the leg's reactor. */
+void leg_note_loss(struct leg *leg);
+
 /*
- * One of several replicas: whether what its store may have lost is gone (docs/replication.md, 7.7).
- * On the store's reactor.
+ * One of several replicas: what its store may have lost has been made good (docs/replication.md,
+ * 7.6), and it need not say so any more.  On the leg's reactor.
  */
-void leg_decide_loss(struct leg *leg, bool lost);
+void leg_forget_loss(struct leg *leg);
 
 /* Closes the session, if there is one; done follows, perhaps from in here.  Nothing is in flight.
  */

@@ -19,6 +19,7 @@ struct status members_init(struct members *m, const struct group *group,
 {
     *m = (struct members) { .meta = meta, .meta_ctx = meta_ctx };
     list_init(&m->held);
+    list_init(&m->delayed);
     list_init(&m->admissions);
     if (group == NULL)
         return STATUS(OK);
@@ -34,6 +35,7 @@ void members_fini(struct members *m)
 {
     assert(m->state == MEMBERS_IDLE);
     assert(list_empty(&m->held));
+    assert(list_empty(&m->delayed));
     free(m->group);
     free(m->next);
 }
@@ -293,9 +295,66 @@ static void flush_return(struct io_msg *msg)
     command_on_piece(CONTAINER_OF(msg, struct piece, msg));
 }
 
+static void delay_return(struct io_msg *msg)
+{
+    struct piece *const p = CONTAINER_OF(msg, struct piece, msg);
+    const struct leg *const leg = p->legs[0].leg;
+
+    if (status_ok(p->status) && !members_flush_spares(leg) && leg_is_there(leg))
+        command_flush_leg(p);
+    else
+        command_on_piece(p);
+}
+
+static void delayed_go_on(struct volume *v)
+{
+    struct list_node *n;
+
+    while ((!atomic_load(&v->members.flush_waits) || v->members.fenced) &&
+           (n = list_pop_front(&v->members.delayed)) != NULL) {
+        struct piece *const p = CONTAINER_OF(n, struct piece, link);
+        p->status = v->members.fenced ? STATUS(FENCED) : STATUS(OK);
+        p->msg.deliver = delay_return;
+        reactor_post(p->cmd->front->reactor, &p->msg);
+    }
+}
+
+static void delay_deliver(struct io_msg *msg)
+{
+    struct piece *const p = CONTAINER_OF(msg, struct piece, msg);
+    struct volume *const v = p->cmd->front->volume;
+
+    list_node_init(&p->link);
+    list_push_back(&v->members.delayed, &p->link);
+    delayed_go_on(v);
+}
+
+void members_delay_flush(struct piece *p)
+{
+    p->msg.deliver = delay_deliver;
+    reactor_post(p->cmd->front->volume->home, &p->msg);
+}
+
+bool members_flush_waits(const struct volume *v)
+{
+    return atomic_load(&v->members.flush_waits);
+}
+
+void members_flushes_wait(struct volume *v)
+{
+    atomic_store(&v->members.flush_waits, true);
+}
+
+void members_flushes_go_on(struct volume *v)
+{
+    atomic_store(&v->members.flush_waits, false);
+    delayed_go_on(v);
+}
+
 /* Ends the Flushes that waited for legs that are no members any more. */
 static void flushes_go_on(struct volume *v)
 {
+    delayed_go_on(v);
     LIST_FOR_EACH (n, &v->members.held) {
         struct piece *const p = CONTAINER_OF(n, struct piece, link);
         const struct leg_call *const call = call_of(p->legs[0].leg);
@@ -562,10 +621,53 @@ static bool record_settled(struct volume *v, struct group_session *items)
     return true;
 }
 
+static void forget_deliver(struct io_msg *msg)
+{
+    leg_forget_loss(&CONTAINER_OF(msg, struct leg_call, forget_msg)->leg);
+}
+
+/* From here on a member whose store says that it has lost something lacks something again (7.4). */
 void members_on_settled(struct volume *v)
 {
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        struct leg_call *const call = v->calls[i];
+        if (!leg_is_there(&call->leg))
+            continue;
+        call->forget_msg.deliver = forget_deliver;
+        reactor_post(call->leg.reactor, &call->forget_msg);
+    }
     v->members.settled = true;
     members_run(v);
+}
+
+/* 7.7 */
+static bool record_heard(struct volume *v)
+{
+    struct members *const m = &v->members;
+    struct group_reason reason;
+
+    m->heard = false;
+    const struct status st = group_loss_heard(m->group, m->next, &reason);
+    if (!status_ok(st) || m->next->sequence == m->group->sequence)
+        return false;
+    members_change(v, NULL);
+    return true;
+}
+
+static void on_heard(struct io_msg *msg)
+{
+    struct volume *const v = CONTAINER_OF(msg, struct volume, members.heard_msg);
+
+    v->members.heard = true;
+    members_run(v);
+}
+
+void members_loss_heard(struct volume *v)
+{
+    if (atomic_exchange(&v->members.heard_told, true))
+        return;
+    v->members.heard_msg.deliver = on_heard;
+    reactor_post(v->home, &v->members.heard_msg);
 }
 
 static void members_run(struct volume *v)
@@ -580,6 +682,8 @@ static void members_run(struct volume *v)
             return;
     }
     if (m->settled && record_settled(v, items))
+        return;
+    if (m->heard && record_heard(v))
         return;
     if (replace_record(v))
         return;

@@ -43,6 +43,8 @@ struct members {
     uint32_t pending; /* Messages of the present round. */
     struct io_msg round_msg;
     struct list held;               /* piece.link: Flushes that not all have confirmed. */
+    struct list delayed;            /* piece.link: Flushes that wait for the settling. */
+    atomic_bool flush_waits;        /* Flushes do. */
     bool fenced;                    /* Another engine has the volume, or it is to be closed. */
     bool fence_told;                /* To the slices. */
     struct leg_call *leaving;       /* Whom the change excludes. */
@@ -53,7 +55,9 @@ struct members {
     struct list admissions;         /* resync_home.link: replicas that are to be admitted (9.9). */
     struct copyset *admitting;      /* Whose replica the change admits. */
     bool settled;                   /* All that was listed when the group was taken over (7.6). */
-    bool lost;                      /* Nobody has all that was promised without a Flush (7.7). */
+    atomic_bool heard_told;         /* heard_msg was sent. */
+    struct io_msg heard_msg;
+    bool heard; /* The host has heard of the loss (7.7). */
 };
 
 /* A leg's part in it. */
@@ -99,6 +103,19 @@ bool members_set_has_failed(const struct volume *v);
 
 /* 7.6: all is settled; the members' incarnations are recorded. */
 void members_on_settled(struct volume *v);
+
+/* Any reactor: the host has heard of the loss that the record says. */
+void members_loss_heard(struct volume *v);
+
+/*
+ * I9: as long as a member may lack what a Flush would promise, as what it has lost is not made good
+ * yet, Flushes wait.  members_flushes_wait() on home, before there are any; the others on the
+ * front's reactor: command_flush_leg() follows a delay, or the end of the piece.
+ */
+void members_flushes_wait(struct volume *v);
+void members_flushes_go_on(struct volume *v);
+bool members_flush_waits(const struct volume *v);
+void members_delay_flush(struct piece *p);
 
 /* Everything ends with FENCED from now on. */
 void members_fence(struct volume *v);

@@ -133,8 +133,7 @@ static void accept_incarnation(struct remote *r)
 static void take_loss(struct remote *r)
 {
     if (atomic_load(&r->written) != atomic_load(&r->flushed)) {
-        r->leg->may_have_lost = true;
-        leg_decide_loss(r->leg, true);
+        leg_note_loss(r->leg);
         r->view.lost_flushes = r->leg->loss != 0;
     }
     accept_incarnation(r);

@@ -330,8 +330,7 @@ static void returned_on_session(void *ctx)
 {
     struct leg_call *const call = ctx;
 
-    if (leg_is_there(&call->leg))
-        leg_decide_loss(&call->leg, false); /* It is out: the members have what it may have lost. */
+    leg_forget_loss(&call->leg); /* It is out: the members have what it may have lost. */
     call->open_msg.deliver = returned_on_home;
     reactor_post(call->volume->home, &call->open_msg);
 }

@@ -15,38 +15,16 @@
 
 /* ---- 7.4: who is a member, and who of them is a source ---- */
 
-/* Disks that have lost nothing, as their stores say. */
-static struct group_sessions whole_sessions(const struct volume *v, struct group_session *items)
+/* Which sessions are of disks that may have lost something, as their stores say. */
+static void say_losses(const struct volume *v, struct group_session *items, uint32_t count)
 {
-    uint32_t count = 0;
-
     for (uint32_t i = 0; i < v->call_count; i++) {
         const struct leg_call *const call = v->calls[i];
-        if (leg_is_up(&call->leg) && !call->leg.may_have_lost)
-            items[count++] = (struct group_session) {
-                .disk = call->uuid,
-                .incarnation = atomic_load(&call->leg.incarnation_now),
-            };
+        for (uint32_t k = 0; k < count; k++) {
+            if (uuid_equal(items[k].disk, call->uuid))
+                items[k].may_have_lost = call->leg.may_have_lost;
+        }
     }
-    return (struct group_sessions) { items, count };
-}
-
-/*
- * Whether what was acknowledged and not flushed is gone, and no host may have heard of it: nobody
- * has all that was promised.  A member with the recorded incarnation whose store may have lost
- * something has become one by 7.4: the engine that gave it up did not live to tell.
- */
-static bool lost_unflushed(const struct volume *v)
-{
-    const struct group *const g = v->members.group;
-    struct group_session items[GROUP_DISKS_MAX];
-    const struct group_sessions whole = whole_sessions(v, items);
-
-    for (uint32_t n = 0; n < g->copyset_count; n++) {
-        if (!group_is_fresh(g, n) && group_sources(g, n, &whole) == 0)
-            return true;
-    }
-    return false;
 }
 
 static void takeover_on_changed(struct volume *v)
@@ -66,7 +44,7 @@ void takeover_start(struct volume *v)
     struct group_reason reason;
 
     members_view(v, items, &view);
-    m->lost = lost_unflushed(v);
+    say_losses(v, items, view.sessions.count);
     v->status = group_take_over(m->group, &view, v->waited, m->next, &reason);
     if (!status_ok(v->status)) {
         log_warning(v->log, "volume '%s': it cannot be served: %s", v->desc.name, reason.s);
@@ -184,32 +162,34 @@ static void free_lists(struct volume *v)
 
 /* ---- 7.7: losses ---- */
 
+/* What is out may have lost anything, and is copied to before it counts again. */
 static void loss_deliver(struct io_msg *msg)
 {
     struct leg_call *const call = CONTAINER_OF(msg, struct leg_call, msg);
 
-    /* What is out may have lost anything, and is copied to before it counts again. */
-    leg_decide_loss(&call->leg, call->volume->members.lost && !members_flush_spares(&call->leg));
+    leg_forget_loss(&call->leg);
     leg_call_return(call);
 }
 
-/*
- * 7.5: those with the recorded incarnation.  Where an engine has given up what was not flushed all
- * of them have it: then who has lost nothing comes first, as nobody may have heard of a loss yet.
- */
-static unsigned sources_of(const struct volume *v, uint32_t number,
-                           const struct group_sessions *sessions)
+static bool is_out(const struct leg_call *call)
 {
-    struct group_session items[GROUP_DISKS_MAX];
-    const struct group_sessions whole = whole_sessions(v, items);
-    const unsigned sources = group_sources(v->members.group, number, &whole);
-
-    return sources != 0 ? sources : group_sources(v->members.group, number, sessions);
+    return leg_is_there(&call->leg) && !is_member(call);
 }
 
-static bool is_there(const struct leg_call *call)
+/* This engine, or one before, has given up what was not flushed (7.4). */
+static void note_loss(struct volume *v)
 {
-    return leg_is_there(&call->leg);
+    if (!v->members.group->loss)
+        return;
+    if (v->desc.continue_on_unflushed_loss) {
+        v->members.heard = true;
+        return;
+    }
+    v->loss = atomic_fetch_add(&v->losses.noted, 1) + 1;
+    log_warning(v->log,
+                "volume '%s': completed writes that were not flushed may be lost: the next flush "
+                "of its host fails once to say so",
+                v->desc.name);
 }
 
 void takeover_on_listed(struct volume *v)
@@ -223,36 +203,44 @@ void takeover_on_listed(struct volume *v)
     members_view(v, items, &view);
     for (uint32_t i = 0; i < v->copyset_count; i++) {
         struct copyset *const cs = v->copysets[i];
-        cs->sources = (uint8_t)sources_of(v, cs->number, &view.sessions);
+        cs->sources = (uint8_t)group_sources(v->members.group, cs->number, &view.sessions);
         if (MUTATION(BASE_NOT_RECORDED))
             cs->sources = (uint8_t)group_members(v->members.group, cs->number);
         settling_seal(&cs->settling);
     }
+    note_loss(v);
     members_spare_flushes(v);
     sm_move(&v->sm, VOL_DECIDING);
     if (status_ok(v->status))
-        volume_round_legs(v, is_there, loss_deliver);
+        volume_round_legs(v, is_out, loss_deliver);
     else
         volume_round_begin(v, 0);
 }
 
 /* ---- Settling ---- */
 
-static void settled_deliver(struct io_msg *msg)
+/* 7.6: what nobody can read stays as it is listed; so then no incarnation is recorded. */
+static void all_settled(struct volume *v)
 {
-    struct volume *const v = CONTAINER_OF(msg, struct copyset, settled_msg)->slice->volume;
-
-    assert(v->unsettled > 0);
-    if (--v->unsettled == 0)
+    members_flushes_go_on(v);
+    if (!v->unsettleable)
         members_on_settled(v);
 }
 
-/* 7.6: what nobody can read stays as it is listed; so then no incarnation is recorded. */
+static void settled_deliver(struct io_msg *msg)
+{
+    const struct copyset *const cs = CONTAINER_OF(msg, struct copyset, settled_msg);
+    struct volume *const v = cs->slice->volume;
+
+    assert(v->unsettled > 0);
+    v->unsettleable |= cs->settling.failures > 0; /* It does not change any more. */
+    if (--v->unsettled == 0)
+        all_settled(v);
+}
+
 void takeover_copyset_settled(struct copyset *cs)
 {
     resync_run(cs);
-    if (cs->settling.failures > 0)
-        return;
     cs->settled_msg.deliver = settled_deliver;
     reactor_post(cs->slice->volume->home, &cs->settled_msg);
 }
@@ -279,10 +267,14 @@ static void tell_who_is_out(struct volume *v)
 void takeover_settle(struct volume *v)
 {
     tell_who_is_out(v);
-    for (uint32_t i = 0; i < v->copyset_count; i++)
-        v->unsettled += v->copysets[i]->settling.left > 0 ? 1 : 0;
+    for (uint32_t i = 0; i < v->copyset_count; i++) {
+        const struct copyset *const cs = v->copysets[i];
+        v->unsettled += cs->settling.left > 0 ? 1 : 0;
+        if (cs->settling.left > 0 && (cs->members & ~cs->sources) != 0)
+            members_flushes_wait(v);
+    }
     if (v->unsettled == 0)
-        members_on_settled(v);
+        all_settled(v);
 
     for (unsigned i = 0; i < v->slice_count; i++) {
         v->slices[i].settle_msg.deliver = settle_deliver;

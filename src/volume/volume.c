@@ -197,7 +197,7 @@ static void open_take_leg(struct volume *v, const struct leg_call *call)
                     call->disk, status_text(call->leg.problem));
         return;
     }
-    if (call->leg.loss == 0)
+    if (call->leg.loss == 0) /* Of several replicas the record says it. */
         return;
     log_warning(v->log,
                 "volume '%s': disk '%s': completed writes that were not flushed may be lost: the "

@@ -257,6 +257,7 @@ struct leg_call {
     struct io_msg open_msg;
     void (*on_forgotten)(void *ctx, struct status status); /* forget.c */
     void *forget_ctx;
+    struct io_msg forget_msg; /* Its store's loss has been made good. */
 };
 
 struct volume {
@@ -277,9 +278,11 @@ struct volume {
     uint32_t openings;            /* leg_call.opening */
     struct verify *verify;        /* One under way; or NULL. */
     struct leg_losses losses;
+    uint64_t loss; /* Of these, what the group's record says of (7.7); 0: nothing. */
     struct members members;
     struct copyset **copysets; /* Of all maps. */
-    uint32_t unsettled;        /* Of these, so many were not settled when last heard of. */
+    uint32_t unsettled;        /* Of these, so many were not settled when last heard of ... */
+    bool unsettleable;         /* ... or cannot be, as nobody can read something. */
     uint32_t copyset_count;
 
     /* Opening, growing, closing, deleting: on home. */
@@ -419,6 +422,9 @@ struct piece *command_piece(struct command *cmd, unsigned index);
 
 /* A piece has ended; on the reactor of its command's front. */
 void command_on_piece(struct piece *p);
+
+/* The same: a piece of a Flush need not wait any longer before it is sent. */
+void command_flush_leg(struct piece *p);
 
 /* ---- copy.c ---- */
 

@@ -36,9 +36,12 @@ static bool copyset_opened(struct promise *p, const struct serving *s, uint32_t 
     if (sources != 0)
         return false;
     const bool fresh = is_fresh(p, copyset);
-    for (unsigned i = 0; i < GROUP_SLOTS; i++)
-        if ((members >> i & 1) != 0)
-            whole[i] = incarnation_of(s, g->copysets[copyset].slots[i].disk);
+    for (unsigned i = 0; i < GROUP_SLOTS; i++) {
+        const struct group_slot *const slot = &g->copysets[copyset].slots[i];
+        const uint64_t incarnation = incarnation_of(s, slot->disk);
+        if ((members >> i & 1) != 0 && slot->incarnation == incarnation)
+            whole[i] = incarnation;
+    }
     return !fresh;
 }
 

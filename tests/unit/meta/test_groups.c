@@ -170,6 +170,7 @@ static void round_trip(void **state)
         was = (struct group) { .epoch = rng_u64(&rng),
                                .generation = rng_u64(&rng),
                                .sequence = rng_u64(&rng),
+                               .loss = rng_one_in(&rng, 2),
                                .copyset_count = n == 0 ? GROUP_COPYSETS_MAX : n - 1 };
         if (n % 2 == 0)
             was.owner = node;

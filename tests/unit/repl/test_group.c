@@ -158,6 +158,9 @@ static void equality(void **state)
     now.sequence++;
     assert_false(group_equal(&was, &now));
     now = was;
+    now.loss = true;
+    assert_false(group_equal(&was, &now));
+    now = was;
     now.copyset_count--;
     assert_false(group_equal(&was, &now));
     now = was;
@@ -286,6 +289,46 @@ static void take_over_gives_up(void **state)
     is_out(0, 2, false);
     is_in(1, 1, 104);
     assert_int_equal(group_sources(&now, 0, &view.sessions), 3);
+    assert_false(now.loss); /* Their stores have lost nothing. */
+}
+
+/* 7.4: whoever has lost nothing is the source then; where all have lost something, all are, and the
+ * record says so until the host has heard. */
+static void take_over_records_a_loss(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 3; i++)
+        sessions[i] = (struct group_session) { sessions[i].disk, 900 + i, i != 1 };
+    is_next(group_take_over(&was, &view, false, &now, &reason));
+    assert_int_equal(group_sources(&now, 0, &view.sessions), 1u << 1);
+    is_in(0, 0, 101);
+    is_in(0, 1, 901);
+    assert_false(now.loss);
+    sessions[1].may_have_lost = true;
+    is_next(group_take_over(&was, &view, false, &now, &reason));
+    assert_int_equal(group_sources(&now, 0, &view.sessions), 7);
+    assert_true(now.loss);
+    was = now;
+    is_same(group_take_over(&was, &view, false, &now, &reason));
+    is_next(group_exclude(&was, &view, sessions[0].disk, &now, &reason));
+    assert_true(now.loss);
+    is_next(group_loss_heard(&was, &now, &reason));
+    assert_false(now.loss);
+    was = now;
+    is_same(group_loss_heard(&was, &now, &reason));
+}
+
+/* On a fresh copyset nothing can have been lost. */
+static void take_over_fresh_loses_nothing(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < GROUP_SLOTS; i++)
+        slot(&was, 0, i)->incarnation = 0;
+    for (unsigned i = 0; i < 4; i++)
+        sessions[i].may_have_lost = true;
+    is_next(group_take_over(&was, &view, false, &now, &reason));
+    assert_int_equal(group_sources(&now, 0, &view.sessions), 7);
+    assert_false(now.loss);
 }
 
 /* If all members have answered, and all have changed, nobody is left to wait for. */
@@ -579,6 +622,8 @@ int main(void)
         TEST(take_over_removes_the_silent),
         TEST(take_over_waits),
         TEST(take_over_gives_up),
+        TEST(take_over_records_a_loss),
+        TEST(take_over_fresh_loses_nothing),
         TEST(take_over_after_a_blackout),
         TEST(take_over_fresh),
         TEST(no_incarnation),

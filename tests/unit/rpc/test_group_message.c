@@ -21,6 +21,7 @@ static int setup(void **state)
                            .owner = { { 0xa } },
                            .generation = 3,
                            .sequence = UINT64_MAX,
+                           .loss = true,
                            .copyset_count = GROUP_COPYSETS_MAX };
     for (unsigned i = 0; i < GROUP_COPYSETS_MAX; i++) {
         struct group_slot *s = was.copysets[i].slots;

@@ -404,7 +404,7 @@ static void a_full_list_is_waited_for(void **state)
 
 /* ---- Losses ---- */
 
-/* 7.7: where somebody has everything promised, the others' losses are taken back. */
+/* 7.6: where somebody has everything promised, the others' losses are taken back. */
 static void a_loss_that_others_make_good_is_not_told(void **state)
 {
     (void)state;
@@ -440,21 +440,183 @@ static void when_all_have_changed_it_is_told(void **state)
     case_destroy(c);
 }
 
-/* 7.7: an engine gave up what was not flushed, and died before the host's first Flush. */
+/* A host's Flush in an association that was told of losses up to told. */
+static struct status flush_of(struct fixture *f, uint64_t told)
+{
+    struct request r = { .req = { .loss_told = told } };
+
+    submit(f, &r, 0, 0, NVME_NS_FLUSH, 0, 0);
+    loop_run(&f->loop);
+    assert_false(r.busy);
+    return r.req.status;
+}
+
+/* 7.7: the record says a loss, whoever is a member by then, until a host has heard of it. */
 static void a_loss_is_told_until_it_was_heard(void **state)
 {
     (void)state;
-    for (unsigned flagged = 2; flagged <= DISKS; flagged++) {
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    c->meta.record.loss = true; /* An engine gave up what was not flushed, and died. */
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    loop_run(&f->loop);
+    assert_int_equal(flush_of(f, 0).code, STATUS_MEDIA_WRITE);
+    assert_int_equal(flush_of(f, 1).code, STATUS_OK);
+    assert_int_equal(flush_of(f, 0).code, STATUS_MEDIA_WRITE);
+    assert_true(c->meta.record.loss);
+    volume_ns(f->volume)->ops->loss_heard(volume_ns(f->volume), 1);
+    volume_ns(f->volume)->ops->loss_heard(volume_ns(f->volume), 1);
+    loop_run(&f->loop);
+    assert_false(c->meta.record.loss);
+    assert_int_equal(c->meta.commits, 1);
+    assert_int_equal(flush_of(f, 0).code, STATUS_OK);
+    case_destroy(c);
+}
+
+/* With on-unflushed-loss = continue nobody need hear. */
+static void a_loss_may_be_accepted(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    c->meta.record.loss = true;
+    f->config.volume.continue_on_unflushed_loss = true;
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    loop_run(&f->loop);
+    assert_int_equal(flush_of(f, 0).code, STATUS_OK);
+    assert_false(c->meta.record.loss);
+    case_destroy(c);
+}
+
+/* 7.4: all have changed, but one has lost nothing: nothing is lost. */
+static void who_has_lost_nothing_makes_it_good(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    for (unsigned i = 0; i < DISKS; i++) {
+        f->stores[i].unflushed_loss = i != 1;
+        f->stores[i].incarnation = 9;
+    }
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    loop_run(&f->loop);
+    assert_false(c->meta.record.loss);
+    assert_int_equal(flush_of(f, 0).code, STATUS_OK);
+    case_destroy(c);
+}
+
+/* 7.7: what a replica that is out has lost is of no account, and is made good before it is back. */
+static void a_loss_of_who_is_out_is_not_told(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    for (unsigned n = 0; n < DISKS; n++) {
+        for (unsigned i = 0; i < DISKS; i++) {
+            struct group_slot *const s = &c->meta.record.copysets[n].slots[i];
+            if (uuid_equal(s->disk, disk_uuid(2)))
+                *s = (struct group_slot) { .state = GROUP_SLOT_OUT, .disk = s->disk };
+        }
+    }
+    f->stores[2].unflushed_loss = true;
+    f->hold_after_open = true; /* So that it is not resynced. */
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    assert_int_equal(f->stores[2].losses_reported, 1);
+    release_all(f);
+    assert_int_equal(flush_of(f, 0).code, STATUS_OK);
+    case_destroy(c);
+}
+
+/* 7.6: a store says that it has lost something until that has been made good. */
+static void a_loss_is_forgotten_when_it_is_made_good(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    for (unsigned i = 0; i < DISKS; i++)
+        put(c, i, 0, 0, (uint8_t)(0x10 + i));
+    list_at(c, 0, 0, 0, ALL_SLOTS);
+    f->stores[1].unflushed_loss = true;
+    f->stores[1].incarnation = 9;
+    f->hold_after_open = true;
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    loop_run(&f->loop);
+    assert_int_equal(f->stores[1].losses_reported, 0);
+    release_all(f);
+    assert_int_equal(got(c, 1, 0, 0), got(c, 0, 0, 0));
+    assert_int_equal(f->stores[1].losses_reported, 1);
+    case_destroy(c);
+}
+
+/*
+ * I9: a member may lack what a Flush would promise, so the Flush waits until that is settled; where
+ * all are sources nothing has been promised about what they list.
+ */
+static void a_flush_waits_for_who_is_no_source(void **state)
+{
+    (void)state;
+    for (unsigned changed = 0; changed <= DISKS; changed++) {
         struct case_ *c = case_create(2);
         struct fixture *f = c->f;
-        for (unsigned i = 0; i < flagged; i++)
-            f->stores[i].unflushed_loss = true; /* With the recorded incarnations. */
+        struct request flush = { 0 };
+        for (unsigned i = 0; i < DISKS; i++)
+            put(c, i, 0, 0, (uint8_t)(0x10 + i));
+        list_at(c, 0, 0, 0, ALL_SLOTS);
+        if (changed < DISKS)
+            f->stores[changed].incarnation = 9;
+        f->hold_after_open = true;
         assert_int_equal(fixture_open(f).code, STATUS_OK);
+        submit(f, &flush, 0, 0, NVME_NS_FLUSH, 0, 0);
         loop_run(&f->loop);
-        assert_int_equal(run(f, NVME_NS_FLUSH, false, 0, 0).code,
-                         flagged == DISKS ? STATUS_MEDIA_WRITE : STATUS_OK);
+        for (unsigned i = 0; i < DISKS; i++)
+            assert_int_equal(f->stores[i].flushes, 0);
+        assert_true(flush.busy);
+        unsigned waiting = 0;
+        for (unsigned i = 0; i < DISKS; i++)
+            waiting += f->stores[i].in_flight_count;
+        assert_int_equal(waiting, changed < DISKS ? 1 : 1 + DISKS); /* The source is read. */
+        release_all(f);
+        assert_false(flush.busy);
+        assert_int_equal(flush.req.status.code, STATUS_OK);
+        assert_int_equal(f->stores[0].flushes, 1);
         case_destroy(c);
     }
+}
+
+/* What cannot be settled promises nothing: a Flush does not wait for it. */
+static void a_flush_does_not_wait_for_ever(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    for (unsigned i = 0; i < DISKS; i++)
+        f->stores[i].bad_to = 1;
+    f->stores[2].incarnation = 9;
+    list_at(c, 0, 0, 0, ALL_SLOTS);
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    assert_int_equal(flush_of(f, 0).code, STATUS_OK);
+    assert_int_equal(c->meta.commits, 0);
+    case_destroy(c);
+}
+
+/* 7.8: whoever is fenced settles nothing any more, and its Flushes end. */
+static void a_flush_that_waits_is_fenced(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    struct request flush = { 0 };
+    list_at(c, 0, 0, 0, ALL_SLOTS);
+    f->stores[2].incarnation = 9;
+    f->hold_after_open = true;
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    submit(f, &flush, 0, 0, NVME_NS_FLUSH, 0, 0);
+    loop_run(&f->loop);
+    assert_true(flush.busy);
+    volume_fence(f->volume);
+    release_all(f);
+    assert_int_equal(flush.req.status.code, STATUS_FENCED);
+    case_destroy(c);
 }
 
 int main(void)
@@ -478,6 +640,13 @@ int main(void)
         cmocka_unit_test(a_loss_that_others_make_good_is_not_told),
         cmocka_unit_test(when_all_have_changed_it_is_told),
         cmocka_unit_test(a_loss_is_told_until_it_was_heard),
+        cmocka_unit_test(a_loss_may_be_accepted),
+        cmocka_unit_test(who_has_lost_nothing_makes_it_good),
+        cmocka_unit_test(a_loss_of_who_is_out_is_not_told),
+        cmocka_unit_test(a_loss_is_forgotten_when_it_is_made_good),
+        cmocka_unit_test(a_flush_waits_for_who_is_no_source),
+        cmocka_unit_test(a_flush_does_not_wait_for_ever),
+        cmocka_unit_test(a_flush_that_waits_is_fenced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
