@@ -310,6 +310,12 @@ static bool all_are_full(const struct piece *p)
     return true;
 }
 
+/* 9.10: whether it may have been executed by one more member, which is not full. */
+static bool may_be_done(const struct piece *p)
+{
+    return ((p->done | p->flowing) & p->copyset->joint) != 0 && resync_is_admitting(p->copyset);
+}
+
 static void report(const struct piece *p, unsigned slots)
 {
     for (unsigned slot = 0; slots >> slot != 0; slot++) {
@@ -355,6 +361,8 @@ static void advance_stuck(struct piece *p, unsigned missing)
 {
     if (is_alone(p)) {
         finish(p, p->status);
+    } else if (all_are_full(p) && may_be_done(p)) {
+        hold(p); /* Until it is known whether it is a member. */
     } else if (all_are_full(p)) {
         finish(p, STATUS(NO_SPACE));
     } else if (MUTATION(ACK_BEFORE_COMMIT) && p->done != 0) {

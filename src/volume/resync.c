@@ -93,6 +93,11 @@ bool resync_is_busy(const struct copyset *cs)
     return cs->resync.sm.now != RESYNC_IDLE || cs->flowing > 0;
 }
 
+bool resync_is_admitting(const struct copyset *cs)
+{
+    return cs->resync.sm.now == RESYNC_ADMITTING;
+}
+
 /* ---- The end ---- */
 
 static void forget_work(struct copyset *cs)
@@ -149,7 +154,7 @@ static void resync_fail(struct copyset *cs, struct status why)
 static void replica_failed(struct copyset *cs, struct status why)
 {
     members_report(cs->slice->volume, leg_of(cs, cs->resync.slot), why);
-    if (cs->resync.sm.now != RESYNC_ADMITTING) /* 9.10: the record may have it by now. */
+    if (!resync_is_admitting(cs)) /* 9.10 */
         resync_fail(cs, why);
 }
 
@@ -602,7 +607,7 @@ void resync_on_answer(struct copyset *cs, unsigned slot, struct status status, b
 
 void resync_on_refused(struct copyset *cs, unsigned slots, struct status status)
 {
-    if (is_under_way(&cs->resync) && (slots & cs->joining & ~(unsigned)cs->joint) != 0)
+    if (is_under_way(&cs->resync) && !resync_is_admitting(cs) && (slots & cs->joining) != 0)
         resync_fail(cs, status);
 }
 

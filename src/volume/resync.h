@@ -75,6 +75,9 @@ void resync_run(struct copyset *cs);
 
 bool resync_is_busy(const struct copyset *cs);
 
+/* 9.10: the record may have it as a member by now. */
+bool resync_is_admitting(const struct copyset *cs);
+
 /* 3.4: whether the replica that takes part in rounds is equal there. */
 bool resync_has_copied(const struct copyset *cs, uint32_t shard, uint32_t region);
 

@@ -537,9 +537,9 @@ static void its_full_list_is_waited_for(void **state)
 /* ---- Admission (9.8 to 9.10) ---- */
 
 /* Up to the first commit of an admission, which is kept back. */
-static struct case_ *case_admitting(void)
+static struct case_ *case_admitting(unsigned min_in_sync)
 {
-    struct case_ *c = case_without(AWAY, 2);
+    struct case_ *c = case_without(AWAY, min_in_sync);
     write_ok(c->f, 0, 0x11);
     c->meta.hold = true;
     bring_back(c, AWAY);
@@ -552,7 +552,7 @@ static struct case_ *case_admitting(void)
 static void it_is_flushed_before_it_is_admitted(void **state)
 {
     (void)state;
-    struct case_ *c = case_admitting();
+    struct case_ *c = case_admitting(2);
     assert_true(c->f->stores[AWAY].writes > 0);
     assert_true(c->f->stores[AWAY].flushes > 0);
     assert_false(c->f->stores[AWAY].unflushed);
@@ -577,7 +577,7 @@ static uint32_t admitting(const struct case_ *c)
 static void it_is_needed_before_that_is_known(void **state)
 {
     (void)state;
-    struct case_ *c = case_admitting();
+    struct case_ *c = case_admitting(2);
     struct fixture *f = c->f;
     struct request w = { 0 }, flush = { 0 };
     write_ok(f, admitting(c) * 256 * K + 64 * K, 0x33);
@@ -601,7 +601,7 @@ static void it_is_needed_before_that_is_known(void **state)
 static void if_it_fails_meanwhile_it_is_excluded_after(void **state)
 {
     (void)state;
-    struct case_ *c = case_admitting();
+    struct case_ *c = case_admitting(2);
     struct fixture *f = c->f;
     struct request w = { 0 };
     const unsigned commits = c->meta.commits;
@@ -773,6 +773,35 @@ static void what_members_refused_is_not_kept(void **state)
     loop_pass(&f->loop, VOLUME_RESYNC_AGAIN_NS);
     assert_true(is_in_all(c, AWAY));
     assert_equal_to_first(c, AWAY);
+    case_destroy(c);
+}
+
+/* 9.10, 11.1: when its admission may be committed the full ones leave, and it stays. */
+static void who_may_be_a_member_is_not_full(void **state)
+{
+    (void)state;
+    struct case_ *c = case_admitting(1);
+    struct fixture *f = c->f;
+    struct request w = { 0 };
+    for (unsigned i = 1; i < DISKS; i++) { /* The last one. */
+        meta_release(&c->meta);
+        loop_run(&f->loop);
+    }
+    f->stores[0].write_status = f->stores[2].write_status = STATUS(NO_SPACE);
+    submit(f, &w, 0, 0, NVME_NS_WRITE, admitting(c) * 256 * K, BLOCK);
+    loop_run(&f->loop);
+    assert_true(w.busy);
+    f->stores[0].write_status = f->stores[2].write_status = STATUS(OK);
+    c->meta.hold = false;
+    meta_release(&c->meta);
+    loop_run(&f->loop);
+    assert_false(w.busy);
+    assert_int_equal(w.req.status.code, STATUS_OK);
+    for (unsigned i = 0; i < 4; i++)
+        loop_pass(&f->loop, 4 * VOLUME_RESYNC_AGAIN_NS);
+    assert_true(is_in_all(c, 0) && is_in_all(c, AWAY) && is_in_all(c, 2));
+    assert_equal_to_first(c, AWAY);
+    assert_equal_to_first(c, 2);
     case_destroy(c);
 }
 
@@ -972,6 +1001,7 @@ int main(void)
         cmocka_unit_test(another_incarnation_is_not_admitted),
         cmocka_unit_test(a_failure_is_tried_again_later),
         cmocka_unit_test(what_members_refused_is_not_kept),
+        cmocka_unit_test(who_may_be_a_member_is_not_full),
         cmocka_unit_test(who_was_excluded_comes_back),
         cmocka_unit_test(it_is_not_faster_than_allowed),
         cmocka_unit_test(it_ends_with_the_volume),
