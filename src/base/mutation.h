@@ -44,7 +44,13 @@
     X(NO_COMPARE, "R2", "a record is changed whatever it is by then")                           \
     X(BASE_NOT_RECORDED, "R6", "what the members have when all lost power is not recorded")     \
     X(NO_SETTLE, "R9", "a new engine settles nothing")                                          \
-    X(LIST_VOLATILE, "R9", "an overwrite does not wait for its region to be listed durably")
+    X(LIST_VOLATILE, "R9", "an overwrite does not wait for its region to be listed durably")    \
+    X(LOSS_NOT_RECORDED, "R6", "what was given up is not recorded as a loss")                   \
+    X(CHANGED_IS_SOURCE, "R6", "who has lost power is a source like others")                    \
+    X(READ_OUT, "R2", "a replica that is out is read for a host")                               \
+    X(CLOSE_FORGETS_AWAY, "R9", "a region is closed for those who are out, too")                \
+    X(MISSED_IGNORED, "R4", "a resync does not look at what members list for the replica")      \
+    X(ADMIT_NOT_JOINT, "R1", "acknowledgements do not wait for who is being admitted")
 
 enum mutation {
     MUTATION_NONE,

@@ -144,7 +144,7 @@ static unsigned choose_base(struct group *g, uint32_t copyset, const struct grou
     if (group_is_fresh(g, copyset))
         return sealed;
     const unsigned kept = unhurt(g, copyset, view, sealed);
-    g->loss |= kept == 0;
+    g->loss |= kept == 0 && !MUTATION(LOSS_NOT_RECORDED);
     return kept != 0 ? kept : sealed;
 }
 

@@ -282,7 +282,9 @@ void fanout_confirmed(struct piece *p)
 
 static void advance_read(struct piece *p)
 {
-    const unsigned left = fanout_reachable(p->copyset, p->copyset->members & ~p->failed);
+    const unsigned in =
+        MUTATION(READ_OUT) ? (1u << p->copyset->slice->replicas) - 1 : p->copyset->members;
+    const unsigned left = fanout_reachable(p->copyset, in & ~p->failed);
 
     if (p->done != 0)
         complete_read(p);

@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/mutation.h"
 #include "volume/volume_internal.h"
 
 enum resync_state {
@@ -253,7 +254,8 @@ static struct status MUST_CHECK take_item(struct copyset *cs, const struct store
         return STATUS(OK);
     if (item->region >= shard_regions(cs) || item->count > shard_regions(cs) - item->region)
         return STATUS(CORRUPT);
-    if (own || (item->slots & own_bit(cs)) != 0)
+    const bool missed = !own && (item->slots & own_bit(cs)) != 0 && !MUTATION(MISSED_IGNORED);
+    if (own || missed)
         TRY(runs_add(&r->todo, item));
     return own ? STATUS(OK) : runs_add(&r->others, item);
 }
@@ -492,7 +494,7 @@ static void begin_admission(struct copyset *cs)
 
     sm_move(&r->sm, RESYNC_ANSWERS);
     members_flush_needs(leg_of(cs, r->slot));
-    cs->joint = (uint8_t)own_bit(cs);
+    cs->joint = MUTATION(ADMIT_NOT_JOINT) ? 0 : (uint8_t)own_bit(cs);
     resync_run(cs);
 }
 

@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/mutation.h"
 #include "volume/volume_internal.h"
 
 static void rounds_next(struct rounds *r);
@@ -157,7 +158,9 @@ static unsigned gather(struct rounds *r, uint32_t counts[3])
                                         .region = close.region,
                                         .count = 1,
                                         .tick = close.tick,
-                                        .slots = (uint8_t)close.equal };
+                                        .slots = MUTATION(CLOSE_FORGETS_AWAY)
+                                                     ? (1u << VOLUME_REPLICAS_MAX) - 1
+                                                     : (uint8_t)close.equal };
             slots |= 1u << slot;
             most = (uint32_t)max_u64(most, counts[slot]);
         }

@@ -204,7 +204,7 @@ void takeover_on_listed(struct volume *v)
     for (uint32_t i = 0; i < v->copyset_count; i++) {
         struct copyset *const cs = v->copysets[i];
         cs->sources = (uint8_t)group_sources(v->members.group, cs->number, &view.sessions);
-        if (MUTATION(BASE_NOT_RECORDED))
+        if (MUTATION(BASE_NOT_RECORDED) || MUTATION(CHANGED_IS_SOURCE))
             cs->sources = (uint8_t)group_members(v->members.group, cs->number);
         settling_seal(&cs->settling);
     }

@@ -253,6 +253,8 @@ static void check_pair(const struct serving *s, const struct audit_report *r, ui
     if (is_calm && is_member)
         run_fail(s->run, "block %" PRIu64 ": members %u and %u differ at rest (I5)", block, member,
                  other);
+    if (r->record.copysets[copyset].slots[other].whole)
+        return; /* All is to be copied to it, and no list need say so. */
     if ((of_p >> other & 1) == 0 && of_q == 0)
         run_fail(s->run,
                  "block %" PRIu64 ": member %u and slot %u of copyset %u differ, and no list says "

@@ -182,6 +182,7 @@ static void request_arrives(void *ctx)
     const struct request *const q = a->request;
     struct registry *const r = q->client.registry;
 
+    r->under_way--;
     if (q->on_taken != NULL)
         take_execute(r, a);
     else
@@ -200,6 +201,7 @@ static void request_send(struct request *q)
         return;
     struct attempt *const a = sim_world_alloc(r->run->world, sizeof *a);
     *a = (struct attempt) { .request = q, .round = q->round, .known_epoch = q->client.known_epoch };
+    r->under_way++;
     sim_world_after(r->run->world, some_time(r), request_arrives, a);
 }
 
@@ -213,6 +215,31 @@ static void request_try(void *ctx)
         return;
     request_send(q);
     sim_world_after(r->run->world, PATIENCE_NS, request_try, q);
+}
+
+/* ---- The planner ---- */
+
+void registry_replace(struct registry *r, struct uuid was, struct uuid now)
+{
+    const uint64_t owner = memory_enter(0);
+    struct group_replacement items[GROUP_COPYSETS_MAX];
+    const struct group before = r->record;
+    struct group_reason reason;
+    struct group after;
+    uint32_t count = 0;
+    unsigned slot;
+
+    for (uint32_t c = 0; c < before.copyset_count; c++)
+        if (group_find(&before, c, was, &slot))
+            items[count++] = (struct group_replacement) { c, slot, now };
+    if (count > 0) {
+        must(r, group_replace(&before, items, count, 1, &after, &reason), "another disk");
+        struct groups_change change = { .volume = r->volume, .was = &before, .now = &after };
+        groups_commit(r->meta, &change, 1);
+        assert(change.outcome == GROUPS_COMMITTED);
+        look(r);
+    }
+    memory_enter(owner);
 }
 
 /* ---- The interface ---- */

@@ -30,6 +30,7 @@ struct registry {
     struct group taken;                  /* As it was when its epoch was taken. */
     uint8_t been_in[GROUP_COPYSETS_MAX]; /* Slots that have been members since then. */
     bool away;                           /* Nothing arrives. */
+    unsigned under_way;                  /* Requests that will arrive. */
     unsigned lost_percent;
     uint64_t late_ns; /* Most that a request or an answer takes. */
     /* The record has changed.  NULL is allowed. */
@@ -41,6 +42,9 @@ struct registry {
 void registry_init(struct registry *r, struct run *run, const struct store_volume *volume,
                    const struct uuid (*tuples)[GROUP_SLOTS], uint32_t count);
 void registry_fini(struct registry *r);
+
+/* 9, 11.2: another disk, empty, in each slot of one that is out; its requests have all arrived. */
+void registry_replace(struct registry *r, struct uuid was, struct uuid now);
 
 /* What one process knows of it. */
 struct registry_client {

@@ -20,7 +20,6 @@ struct workload {
     const char *name;
     const char *rules; /* The rules whose mutations it finds: "W1 W3". */
     const char *text;
-    bool apart;                   /* It runs only when it is asked for, and to find mutations. */
     void (*act)(struct run *run); /* Returns when all is checked; fails by run_fail(). */
 };
 

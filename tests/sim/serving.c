@@ -42,6 +42,9 @@ struct serving_life {
     uint64_t busy_since_ns; /* 7.4: 0: nobody is waited for. */
     bool waited;
     struct io_msg stop_msg;
+    struct serving_disk *returning; /* It is there again; or NULL. */
+    struct io_msg return_msg;
+    struct io_timer return_timer;
 };
 
 static void life_take_epoch(struct serving_life *l);
@@ -143,7 +146,7 @@ static void stop_deliver(struct io_msg *msg)
 
 bool serving_stop(struct serving *s)
 {
-    if (s->life == NULL || !s->serves)
+    if (s->life == NULL || !s->serves || s->life->returning != NULL)
         return false;
     s->serves = false;
     s->life->stop_msg.deliver = stop_deliver;
@@ -286,6 +289,13 @@ static void life_start_target(struct serving_life *l)
     must(l, nvme_target_listen(l->target, &listen, NULL, &bound), "its port");
 }
 
+static void disk_replaces(struct serving_disk *d, struct uuid uuid)
+{
+    registry_replace(&d->serving->registry, d->uuid, uuid);
+    d->uuid = uuid;
+    d->is_new = false;
+}
+
 static void life_on_disks(struct serving_life *l)
 {
     struct serving *const s = l->serving;
@@ -295,6 +305,8 @@ static void life_on_disks(struct serving_life *l)
         d->incarnation = l->disks[i].store == NULL ? 0 : l->disks[i].info.incarnation;
         if (!s->known)
             d->uuid = l->disks[i].info.identity.disk;
+        else if (d->is_new && l->disks[i].store != NULL)
+            disk_replaces(d, l->disks[i].info.identity.disk);
     }
     if (!s->known)
         s->ops->known(s);
@@ -325,7 +337,7 @@ static struct status open_disk(void *ctx, struct reactor *r, struct dev **out_de
     return dev_file_open(r, ((const struct serving_disk *)ctx)->path, 0, true, out_dev);
 }
 
-static void life_open_disk(struct serving_life *l, unsigned i)
+static void life_open_disk(struct serving_life *l, unsigned i, void (*done)(struct node_disk *d))
 {
     struct serving_disk *const disk = &l->serving->disks[i];
     struct node_disk *const d = &l->disks[i];
@@ -339,9 +351,69 @@ static void life_open_disk(struct serving_life *l, unsigned i)
     d->config.open = open_disk;
     d->config.ctx = disk;
     d->log = l->home->log;
-    d->done = disk_on_opened;
-    l->pending++;
+    d->done = done;
     node_disk_open(d);
+}
+
+/* ---- A disk that is there again ---- */
+
+static unsigned index_of(const struct serving_disk *disk)
+{
+    return (unsigned)(disk - disk->serving->disks);
+}
+
+static void return_tell(struct serving_life *l)
+{
+    struct serving_disk *const disk = l->returning;
+    const struct node_disk *const d = &l->disks[index_of(disk)];
+    const struct volume_disk known = {
+        .name = disk->path, .store = d->store, .reactor = d->reactor, .uuid = disk->uuid
+    };
+    const struct status st = volume_leg_returned(l->volume, &known);
+
+    if (status_is(st, STATUS_BUSY)) {
+        io_timer_arm(&l->return_timer, l->home, reactor_now_ns(l->home) + NS_PER_MS);
+        return;
+    }
+    /* Not every disk is the volume's. */
+    if (!status_ok(st) && !status_is(st, STATUS_FENCED) && !status_is(st, STATUS_NOT_FOUND))
+        run_fail(l->serving->run, "disk %s is there again: %s", disk->path, status_text(st));
+    l->returning = NULL;
+}
+
+static void return_on_timer(struct io_timer *timer)
+{
+    return_tell(CONTAINER_OF(timer, struct serving_life, return_timer));
+}
+
+static void disk_on_returned(struct node_disk *d)
+{
+    struct serving_disk *const disk = d->config.ctx;
+
+    if (d->store == NULL)
+        run_fail(disk->serving->run, "disk %s does not open: %s", disk->path, d->problem);
+    disk->incarnation = d->info.incarnation;
+    return_tell(disk->serving->life);
+}
+
+static void return_deliver(struct io_msg *msg)
+{
+    struct serving_life *const l = CONTAINER_OF(msg, struct serving_life, return_msg);
+
+    life_open_disk(l, index_of(l->returning), disk_on_returned);
+}
+
+bool serving_return(struct serving *s, unsigned disk)
+{
+    struct serving_life *const l = s->life;
+
+    if (l == NULL || !s->serves || l->returning != NULL || l->disks[disk].store != NULL ||
+        s->disks[disk].is_new)
+        return false;
+    l->returning = &s->disks[disk];
+    l->return_msg.deliver = return_deliver;
+    reactor_post(l->home, &l->return_msg);
+    return true;
 }
 
 static void life_main(struct sim_process *p, void *ctx)
@@ -357,9 +429,12 @@ static void life_main(struct sim_process *p, void *ctx)
         l->reactors[i] = sim_process_reactor(p, i);
     l->home = l->reactors[0];
     io_timer_init(&l->retry, life_on_retry);
+    io_timer_init(&l->return_timer, return_on_timer);
     for (unsigned i = 0; i < s->disk_count; i++)
-        if (!s->disks[i].absent)
-            life_open_disk(l, i);
+        if (!s->disks[i].absent) {
+            l->pending++;
+            life_open_disk(l, i, disk_on_opened);
+        }
 }
 
 static void life_ended(struct sim_process *p, enum sim_exit how, void *ctx)

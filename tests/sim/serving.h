@@ -36,6 +36,7 @@ struct serving_disk {
     struct sim_disk *disk;
     struct uuid uuid; /* From the first life on. */
     bool absent;      /* In the next lives. */
+    bool is_new;      /* It takes the place of another one, which has the UUID. */
     bool may_fail;    /* To be opened. */
     /* Of the current life. */
     uint64_t incarnation; /* As it was opened; 0: it was not. */
@@ -88,7 +89,11 @@ struct serving {
 /* Starts a life, if there is none. */
 void serving_spawn(struct serving *s);
 
-/* Asks for an orderly end; false: it does not serve.  As the world. */
+/* A disk that was absent is there again while the volume is served; false: it cannot be told now.
+ * As the world. */
+bool serving_return(struct serving *s, unsigned disk);
+
+/* Asks for an orderly end; false: it does not serve, or is busy.  As the world. */
 bool serving_stop(struct serving *s);
 
 #endif

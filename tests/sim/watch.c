@@ -47,7 +47,8 @@ static uint64_t *slot_of(const struct watch *w, uint64_t hash)
     return &w->executed[at];
 }
 
-bool watch_has(const struct watch *w, struct uuid disk, uint64_t block, uint64_t content)
+/* Whether the disk has executed a write of that content to the block. */
+static bool has(const struct watch *w, struct uuid disk, uint64_t block, uint64_t content)
 {
     return *slot_of(w, hash_of(disk, block, content)) != 0;
 }
@@ -77,6 +78,8 @@ static void on_written(struct store_io *io)
         w->under_way[i] = w->under_way[--w->under_way_count];
         if (status_ok(io->status))
             note(w, io);
+        if (w->wrote != NULL)
+            w->wrote(w->ctx, io->session->store->sb.disk);
         io->done(io);
         return;
     }
@@ -85,7 +88,27 @@ static void on_written(struct store_io *io)
 
 /* ---- What is read ---- */
 
-/* I7: but for a resync, which compares what it has (and creates what it has not). */
+unsigned watch_acknowledged(struct watch *w, uint32_t shard, uint64_t block, uint64_t content)
+{
+    const uint32_t copyset = w->copysets[shard];
+    const struct group *const g = &w->registry->record;
+    unsigned lacking = 0;
+
+    for (unsigned i = 0; i < GROUP_SLOTS; i++) {
+        const struct group_slot *const slot = &g->copysets[copyset].slots[i];
+        if (slot->state != GROUP_SLOT_UNUSED && !has(w, slot->disk, block, content))
+            lacking |= 1u << i;
+    }
+    w->lacking[copyset] |= (uint8_t)lacking;
+    return lacking & group_members(g, copyset);
+}
+
+void watch_changed(struct watch *w, const struct group *was, const struct group *now)
+{
+    for (uint32_t c = 0; c < now->copyset_count; c++)
+        w->lacking[c] &= (uint8_t) ~(group_members(now, c) & ~group_members(was, c));
+}
+
 static void check_read(const struct watch *w, const struct store_session *session,
                        const struct store_io *io)
 {
@@ -98,6 +121,9 @@ static void check_read(const struct watch *w, const struct store_session *sessio
         return;
     if ((w->registry->been_in[copyset] >> slot & 1) == 0)
         run_fail(w->run, "slot %u of copyset %u is out, and is read (I7)", slot, copyset);
+    if ((w->lacking[copyset] >> slot & 1) != 0)
+        run_fail(w->run, "slot %u of copyset %u lacks an acknowledged write, and is read (I7)",
+                 slot, copyset);
 }
 
 void __wrap_store_submit(struct store_session *session, struct store_io *io)

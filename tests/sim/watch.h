@@ -6,7 +6,8 @@
  *
  * It knows which blocks of which writes each disk has executed, by what the blocks name, so that an
  * acknowledgement can be held against it (R1); and it fails the run when an engine reads a replica
- * that was out when it took its epoch (I7).
+ * for a host that lacks something acknowledged, or has been out since the epoch was taken (I7).
+ * What a copy reads to compare it does not matter: those reads ask for the shard to be created.
  *
  * Threading: one thread.   Memory: the world's.
  */
@@ -23,8 +24,11 @@ struct watch {
     struct run *run;
     const struct registry *registry;
     uint32_t copysets[WATCH_SHARDS_MAX]; /* Of each shard. */
+    uint8_t lacking[WATCH_SHARDS_MAX];   /* Of each copyset: slots that lack something. */
     /* A command that is no host's is sent to a store.  In the process.  NULL is allowed. */
     void (*sees)(void *ctx, enum store_opcode opcode);
+    /* A disk has executed a write.  In the process. */
+    void (*wrote)(void *ctx, struct uuid disk);
     void *ctx;
     bool auditing;      /* Whoever reads now may read everything. */
     uint64_t *executed; /* A set of hashes. */
@@ -39,7 +43,13 @@ void watch_end(void);
 /* The process is gone, and with it its commands. */
 void watch_forget(struct watch *w);
 
-/* Whether the disk has executed a write of that content to the block. */
-bool watch_has(const struct watch *w, struct uuid disk, uint64_t block, uint64_t content);
+/*
+ * The host was told that the write has succeeded: whoever has not executed it lacks it until it is
+ * a member again.  Returns the members among those, as the record is now.
+ */
+unsigned watch_acknowledged(struct watch *w, uint32_t shard, uint64_t block, uint64_t content);
+
+/* The record has changed. */
+void watch_changed(struct watch *w, const struct group *was, const struct group *now);
 
 #endif

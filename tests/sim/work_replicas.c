@@ -9,10 +9,10 @@
  *                                                 registry
  *
  * One disk at a time is hurt, and only as far as the others can do without it: so a read never
- * fails, and a Flush only where every member has lost what was not flushed (7.4, 7.7, S1).
+ * fails, and a Flush only where every member has lost what was not flushed (7.4, 7.7, S1).  A disk
+ * that is out of sync everywhere may be replaced by an empty one.
  *
- * Replicas that are out stay out: there is no resync here yet.  A second node is not simulated
- * either: it waits for links between nodes, and will be another struct serving.
+ * A second node is not simulated yet: it will be another struct serving.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -45,12 +45,17 @@ struct work {
     unsigned replicas;
     unsigned copysets;
     unsigned troubles;
-    uint64_t favourite;  /* Trouble, that comes more often than others. */
-    uint64_t trouble_ns; /* Most between two of them. */
-    bool calm;           /* No more troubles. */
-    bool last;           /* No more lives, but those that the script starts. */
-    bool audited;        /* The last audit has ended. */
-    int hurt;            /* The disk that is; -1: none. */
+    uint64_t favourite;    /* Trouble, that comes more often than others. */
+    unsigned away_percent; /* Of the disks that are hurt, so many are away. */
+    uint64_t trouble_ns;   /* Most between two of them. */
+    bool calm;             /* No more troubles. */
+    bool last;             /* No more lives, but those that the script starts. */
+    bool audited;          /* The last audit has ended. */
+    int hurt;              /* The disk that is; -1: none. */
+    bool leaves;           /* It is away when the process has died, just after it has written. */
+    bool sleepy;           /* Most regions are closed when they are written. */
+    bool goes_dark;        /* The power fails when a disk has just written. */
+    unsigned disks_ever;
     uint64_t connects_at_loss;
 };
 
@@ -88,9 +93,25 @@ static void on_opened(struct serving *s, bool waited)
     work->connects_at_loss = work->host->connects;
 }
 
+static bool admits(const struct group *was, const struct group *now)
+{
+    for (uint32_t c = 0; c < now->copyset_count; c++)
+        if ((group_members(now, c) & ~group_members(was, c)) != 0)
+            return true;
+    return false;
+}
+
+/* It dies when a replica has just been admitted, known or not (9.10). */
 static void on_changed(void *ctx, const struct group *was, const struct group *now)
 {
-    promise_changed(&((struct work *)ctx)->promise, was, now);
+    struct work *const work = ctx;
+
+    promise_changed(&work->promise, was, now);
+    watch_changed(&work->serving.watch, was, now);
+    if (!work->calm && admits(was, now) && sim_process_is_alive(work->serving.process) &&
+        run_percent(work->run, 20))
+        sim_process_crash_after(work->serving.process, run_between(work->run, 0, 1000),
+                                run_percent(work->run, 80));
 }
 
 static void on_audited(struct serving *s, const struct audit_report *report)
@@ -104,19 +125,18 @@ static void on_audited(struct serving *s, const struct audit_report *report)
 /* R1: whoever is a member has it. */
 static void on_acknowledged(void *ctx, const struct history_op *op)
 {
-    const struct work *const work = ctx;
-    const struct serving *const s = &work->serving;
+    struct work *const work = ctx;
+    struct serving *const s = &work->serving;
 
     for (uint64_t b = op->block; b < op->block + op->count; b++) {
-        const uint32_t c = s->watch.copysets[s->blocks[b].shard];
-        const unsigned members = group_members(&s->registry.record, c);
-        for (unsigned i = 0; i < GROUP_SLOTS; i++)
-            if ((members >> i & 1) != 0 &&
-                !watch_has(&s->watch, s->registry.record.copysets[c].slots[i].disk, b, op->content))
-                run_fail(work->run,
-                         "the write of %llu to block %llu is acknowledged, and member %u of "
-                         "copyset %u has not executed it (R1)",
-                         (unsigned long long)op->content, (unsigned long long)b, i, c);
+        const uint32_t shard = s->blocks[b].shard;
+        const unsigned lacking = watch_acknowledged(&s->watch, shard, b, op->content);
+        if (lacking != 0)
+            run_fail(work->run,
+                     "the write of %llu to block %llu is acknowledged, and member %d of copyset "
+                     "%u has not executed it (R1)",
+                     (unsigned long long)op->content, (unsigned long long)b, __builtin_ctz(lacking),
+                     s->watch.copysets[shard]);
     }
 }
 
@@ -196,24 +216,32 @@ static void volume_make(struct work *work)
     place_blocks(work);
 }
 
+static void disk_make(struct work *work, struct serving_disk *d)
+{
+    struct sim_disk_config config = sim_disk_config_random(work->run->world, DISK_BYTES);
+
+    config.reports_atomic = true;
+    config.volatile_cache |= run_percent(work->run, 70);
+    snprintf(d->path, sizeof d->path, "/dev/sim%u", ++work->disks_ever);
+    d->disk = sim_disk_create(work->serving.machine, d->path, &config);
+}
+
 static void disks_make(struct work *work)
 {
     struct serving *const s = &work->serving;
 
     for (unsigned i = 0; i < s->disk_count; i++) {
         struct serving_disk *const d = &s->disks[i];
-        struct sim_disk_config config = sim_disk_config_random(work->run->world, DISK_BYTES);
-        config.reports_atomic = true;
-        config.volatile_cache |= run_percent(work->run, 70);
         d->serving = s;
-        snprintf(d->path, sizeof d->path, "/dev/sim%u", i + 1);
-        d->disk = sim_disk_create(s->machine, d->path, &config);
+        disk_make(work, d);
     }
 }
 
 /* ---- Lives ---- */
 
 static void hurt(struct work *work);
+static void disk_left(struct work *work);
+static void replace_some(struct work *work);
 
 static void life_begin(void *ctx)
 {
@@ -229,8 +257,13 @@ static void on_ended(struct serving *s, enum sim_exit how)
 
     (void)how;
     s->closes = 0;
+    work->goes_dark = false;
+    if (work->leaves)
+        disk_left(work);
     if (!work->calm && s->known && run_percent(work->run, 20))
         hurt(work);
+    if (!work->last && s->known && run_percent(work->run, 20))
+        replace_some(work);
     if (!work->last)
         sim_world_after(work->run->world, run_between(work->run, 0, 100 * NS_PER_MS), life_begin,
                         work);
@@ -266,7 +299,24 @@ static bool can_do_without(const struct work *work, unsigned disk)
     return true;
 }
 
-/* It is well again; a store that has failed takes commands only when it is opened anew. */
+static void heal(void *ctx);
+
+/* What was away may be slow while it is resynced. */
+static void disk_is_slow(struct work *work, unsigned disk)
+{
+    struct run *const run = work->run;
+    struct sim_disk_faults *const f = sim_disk_faults(work->serving.disks[disk].disk);
+
+    if (run_percent(run, 40))
+        return;
+    work->hurt = (int)disk;
+    f->slow_one_in = run_between(run, 1, 3);
+    f->slow_ns = run_between(run, 1, 50) * NS_PER_MS;
+    sim_world_after(run->world, run_between(run, 100, 3000) * NS_PER_MS, heal, work);
+}
+
+/* It is well again; a store that has failed takes commands only when it is opened anew.  One that
+ * was away may come back while the volume is served. */
 static void heal(void *ctx)
 {
     struct work *const work = ctx;
@@ -274,10 +324,17 @@ static void heal(void *ctx)
     if (work->hurt < 0)
         return;
     struct serving_disk *const d = &work->serving.disks[work->hurt];
+    const unsigned disk = (unsigned)work->hurt;
+    const bool returns = d->absent && !work->calm && run_percent(work->run, 60);
+    const bool fails = d->absent || d->may_fail;
     *sim_disk_faults(d->disk) = (struct sim_disk_faults) { 0 };
     d->absent = d->may_fail = false;
+    work->leaves = false;
     work->hurt = -1;
-    kill_now(work);
+    if (returns && serving_return(&work->serving, disk))
+        disk_is_slow(work, disk);
+    else if (fails || run_percent(work->run, 50))
+        kill_now(work);
 }
 
 static void disk_fails(struct work *work, struct serving_disk *d, bool reads)
@@ -302,12 +359,16 @@ static void hurt(struct work *work)
     if (work->hurt >= 0)
         return;
     work->hurt = (int)disk;
-    switch (rng_below(&run->rng, 3)) {
+    switch (run_percent(run, work->away_percent) ? 1 : rng_below(&run->rng, 3)) {
     case 0:
         sim_disk_faults(d->disk)->slow_one_in = run_between(run, 1, 5);
         sim_disk_faults(d->disk)->slow_ns = run_between(run, 1, 2000) * NS_PER_MS;
         break;
     case 1:
+        if (s->serves && run_percent(run, 50)) {
+            work->leaves = true;
+            break;
+        }
         d->absent = true;
         kill_now(work);
         break;
@@ -315,7 +376,47 @@ static void hurt(struct work *work)
         disk_fails(work, d, s->serves && can_do_without(work, disk));
         break;
     }
-    sim_world_after(run->world, run_between(run, 10, 800) * NS_PER_MS, heal, work);
+    const uint64_t most = work->leaves ? 20000 : run_percent(run, 30) ? 6000 : 800;
+    sim_world_after(run->world, run_between(run, 10, most) * NS_PER_MS, heal, work);
+}
+
+/* It dies when the disk that leaves has just written what others may not have. */
+static void on_wrote(void *ctx, struct uuid disk)
+{
+    struct work *const work = ctx;
+    const struct serving *const s = &work->serving;
+
+    if (work->goes_dark)
+        sim_process_crash_after(s->process, run_between(work->run, 0, 40), true);
+    else if (work->leaves && uuid_equal(s->disks[work->hurt].uuid, disk))
+        sim_process_crash_after(s->process, run_between(work->run, 0, 20),
+                                run_percent(work->run, 20));
+    work->goes_dark = false;
+}
+
+/* Sometimes it is back before much else is written. */
+static void disk_left(struct work *work)
+{
+    struct run *const run = work->run;
+
+    work->leaves = false;
+    work->serving.disks[work->hurt].absent = true;
+    if (run_percent(run, 70))
+        sim_world_after(run->world, run_between(run, 0, 300) * NS_PER_MS, heal, work);
+}
+
+/* A disk that is out everywhere is given up, and an empty one takes its place. */
+static void replace_some(struct work *work)
+{
+    struct serving *const s = &work->serving;
+    const unsigned disk = (unsigned)rng_below(&work->run->rng, s->disk_count);
+    struct serving_disk *const d = &s->disks[disk];
+
+    if (d->is_new || work->hurt == (int)disk || s->registry.under_way > 0 ||
+        group_has_member(&s->registry.record, d->uuid))
+        return;
+    d->is_new = true;
+    disk_make(work, d);
 }
 
 /* ---- Troubles ---- */
@@ -336,8 +437,7 @@ static void on_seen(void *ctx, enum store_opcode opcode)
     const struct work *const work = ctx;
     struct run *const run = work->run;
 
-    (void)opcode;
-    if (!work->calm && run_percent(run, 3))
+    if (!work->calm && run_percent(run, opcode == STORE_OP_FLUSH ? 8 : 3))
         sim_process_crash_after(work->serving.process,
                                 run_between(run, 0, run_percent(run, 50) ? 100 : 2000),
                                 run_percent(run, 50));
@@ -384,6 +484,8 @@ static void trouble(void *ctx)
         break;
     case 1:
     case 2:
+        work->goes_dark = true;
+        break;
     case 3:
         sim_process_crash_after(work->serving.process, run_between(run, 0, 2000), true);
         break;
@@ -416,6 +518,7 @@ static void trouble(void *ctx)
 static void calm_down(struct work *work)
 {
     work->calm = true;
+    work->goes_dark = false;
     heal(work);
     work->serving.registry.away = false;
     work->serving.registry.lost_percent = 0;
@@ -504,7 +607,7 @@ static void host_make(struct work *work)
         .queues = (unsigned)run_between(run, 1, HOST_QUEUES_MAX),
         .io_blocks_max = GROUP_BLOCKS,
         .lazy = run_percent(run, 60),
-        .pace_ns = paces[rng_below(&run->rng, ARRAY_COUNT(paces))],
+        .pace_ns = work->sleepy ? 6 * NS_PER_S : paces[rng_below(&run->rng, ARRAY_COUNT(paces))],
         .acknowledged = on_acknowledged,
         .ctx = work,
     };
@@ -534,10 +637,15 @@ static void world_make(struct work *work, struct run *run)
     s->wait_ns = run_between(run, 0, 2000) * NS_PER_MS;
     work->copysets = (unsigned)run_between(run, 1, s->disk_count);
     work->troubles = (unsigned)run_between(run, 1, 10);
-    work->favourite = rng_below(&run->rng, TROUBLES);
-    work->trouble_ns = (run_percent(run, 40) ? 100 : 2000) * NS_PER_MS;
+    work->favourite = run_percent(run, 25) ? 8 : rng_below(&run->rng, TROUBLES);
+    work->away_percent = run_percent(run, 40) ? 90 : 0;
+    work->sleepy = run_percent(run, 15);
+    if (work->sleepy)
+        work->favourite = run_percent(run, 60) ? 1 : 8;
+    work->trouble_ns = (work->sleepy ? 20000 : run_percent(run, 40) ? 100 : 2000) * NS_PER_MS;
     watch_begin(&s->watch, run);
     s->watch.sees = run_percent(run, 50) ? on_seen : NULL;
+    s->watch.wrote = on_wrote;
     s->watch.ctx = work;
     disks_make(work);
     volume_make(work);
@@ -571,5 +679,4 @@ static void replicas_act(struct run *run)
 const struct workload work_replicas = { .name = "replicas",
                                         .rules = "R1 R2 R4 R6 R9",
                                         .text = "a volume of several replicas",
-                                        .apart = true,
                                         .act = replicas_act };
