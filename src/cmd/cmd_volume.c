@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* trilith volume create | list | show | resize | delete; verify is in cmd_volume_verify.c. */
+/* trilith volume create | list | show | resize | delete; each other has a file of its own. */
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -615,6 +615,7 @@ static const struct command volume_commands[] = {
     { "resize", "make a volume larger", volume_resize },
     { "delete", "delete a volume with its data", volume_delete },
     { "verify", "read all of a volume from its disks, and compare", cmd_volume_verify },
+    { "wait", "wait until all replicas are in sync", cmd_volume_wait },
 };
 
 int cmd_volume(int argc, char **argv)

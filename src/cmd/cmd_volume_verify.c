@@ -8,19 +8,17 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/size.h"
 #include "base/span.h"
 #include "cmd/api.h"
 #include "cmd/command.h"
+#include "cmd/progress.h"
 #include "trilith/v1/volume.pb-c.h"
 
 #define SERVICE    (&trilith__v1__volume_service__descriptor)
 #define TIMEOUT_MS 15000u
-#define ASK_MS     250u   /* How often progress is asked for. */
-#define TELL_MS    10000u /* How often it is told where there is no terminal. */
-#define BAR        40
+#define ASK_MS     250u /* How often progress is asked for. */
 
 enum { OPT_RATE = 256 };
 
@@ -32,10 +30,8 @@ struct verify_command {
     uint64_t bytes_per_s;
     const char *name;
     struct api *api;
-    bool is_terminal;
-    bool has_line;      /* The terminal's line has a bar. */
-    bool lost;          /* The API knows of it no more, or cannot be reached: that was said. */
-    unsigned untold_ms; /* Since progress was told. */
+    struct progress progress;
+    bool lost; /* The API knows of it no more, or cannot be reached: that was said. */
 };
 
 static const struct cli_option verify_options[] = {
@@ -64,44 +60,18 @@ static void on_signal(int number)
 
 /* ---- Progress ---- */
 
-static void print_bar(struct verify_command *c, const Trilith__V1__Verification *v)
-{
-    const double part = v->bytes > 0 ? (double)v->done_bytes / (double)v->bytes : 0;
-    const int filled = (int)(part * BAR);
-    char bar[BAR + 1];
-
-    memset(bar, '.', BAR);
-    memset(bar, '#', (size_t)filled);
-    bar[BAR] = '\0';
-    fprintf(stderr, "\r[%s] %5.1f%%  %s of %s \033[K", bar, 100 * part,
-            size_format(v->done_bytes).s, size_format(v->bytes).s);
-    c->has_line = true;
-}
-
 static void tell_progress(struct verify_command *c, const Trilith__V1__Verification *v)
 {
     const bool waits = v->state == TRILITH__V1__VERIFICATION_STATE__VERIFICATION_STATE_WAITING;
+    const double part = v->bytes > 0 ? (double)v->done_bytes / (double)v->bytes : 0;
+    char text[160];
 
-    c->untold_ms += ASK_MS;
-    if (c->is_terminal && !waits) {
-        print_bar(c, v);
-        return;
-    }
-    if (c->untold_ms < TELL_MS)
-        return;
-    c->untold_ms = 0;
     if (waits)
-        fprintf(stderr, "trilith: volume '%s': waiting: %s\n", c->name, v->reason);
+        snprintf(text, sizeof text, "volume '%s': waiting: %s", c->name, v->reason);
     else
-        fprintf(stderr, "trilith: volume '%s': verified %s of %s\n", c->name,
-                size_format(v->done_bytes).s, size_format(v->bytes).s);
-}
-
-static void end_line(struct verify_command *c)
-{
-    if (c->has_line)
-        fprintf(stderr, "\r\033[K");
-    c->has_line = false;
+        snprintf(text, sizeof text, "volume '%s': verified %s of %s", c->name,
+                 size_format(v->done_bytes).s, size_format(v->bytes).s);
+    progress_tell(&c->progress, ASK_MS, waits ? -1 : part, text);
 }
 
 /* ---- The report ---- */
@@ -205,7 +175,7 @@ static bool ask(struct verify_command *c, uint64_t id, int *out_status)
     if (!c->lost && v == NULL) {
         *out_status = cli_fail("the API answered without a verification");
     } else if (v != NULL && is_over(v)) {
-        end_line(c);
+        progress_end(&c->progress);
         *out_status = report(c, v);
     } else if (v != NULL) {
         tell_progress(c, v);
@@ -222,7 +192,7 @@ static int follow(struct verify_command *c, uint64_t id)
 
     while (!interrupted && !ask(c, id, &status))
         (void)nanosleep(&pause, NULL);
-    end_line(c);
+    progress_end(&c->progress);
     if (interrupted)
         status = cli_fail("volume '%s': the verification was interrupted", c->name);
     if (!c->lost)
@@ -253,10 +223,11 @@ static int run(struct verify_command *c)
 int cmd_volume_verify(int argc, char **argv)
 {
     const struct sigaction action = { .sa_handler = on_signal };
-    struct verify_command c = { .is_terminal = isatty(STDERR_FILENO) == 1 };
+    struct verify_command c = { 0 };
     struct cli_args args;
     int id;
 
+    progress_init(&c.progress);
     cli_begin(&args, &verify_syntax, argc, argv);
     while ((id = cli_next(&args)) != CLI_END) {
         if (id == CLI_EXIT)

@@ -45,5 +45,6 @@ int cmd_up(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 int cmd_volume(int argc, char **argv);
 int cmd_volume_verify(int argc, char **argv);
+int cmd_volume_wait(int argc, char **argv);
 
 #endif

@@ -95,8 +95,16 @@ def load(server, state, seconds, *args):
     return join
 
 
-def verify(server, state):
+def verify_writes(server, state):
+    """Every one that was acknowledged, as hosts see it."""
     perf(server, "--rw", "read", "--verify", "--verify-state", state)
+
+
+def verify(server, state):
+    """And all replicas, as they are on their disks."""
+    verify_writes(server, state)
+    found = server.cli("volume", "verify", "db")
+    assert found["good"] and len({replica["sha256"] for replica in found["replicas"]}) == 1, found
 
 
 def longest(measured):
@@ -119,7 +127,9 @@ def out_of_sync(volume):
 
 
 def wait_until_in_sync(server):
-    server.wait_for("db", lambda v: v["state"] == "ready" and not out_of_sync(v), timeout_s=60)
+    done = server.try_cli("volume", "wait", "db", "--timeout", 60)
+    assert done.returncode == 0, done.stderr
+    assert not out_of_sync(server.volume("db"))
 
 
 @pytest.mark.parametrize("replicas", [3, 2])
@@ -135,6 +145,8 @@ def test_nodes_that_are_killed(server, tmp_path, replicas):
         kill(server, store)
         pauses.append(longest(join()))
         server.wait_for("db", lambda v, store=store: out_of_sync(v) == {store})
+        done = server.try_cli("volume", "wait", "db", "--timeout", 1)
+        assert done.returncode == 1 and "not in sync after 1 s: disk" in done.stderr, done.stderr
         load(server, state, 1)()
         start(server, store)
         wait_until_in_sync(server)
@@ -238,13 +250,13 @@ def test_a_disk_that_is_destroyed(server, tmp_path):
                                         for text in v["degraded"]))
     status = server.try_cli("status")
     assert (status.returncode, "superblocks are gone" in status.stdout) == (1, True), status.stdout
-    verify(server, state)
+    verify_writes(server, state)
     join = load(server, state, 3)
     kill(server, stores[1])  # With it too few are left: all waits for it.
     time.sleep(3)
     start(server, stores[1])
     join()
-    verify(server, state)
+    verify_writes(server, state)
 
 
 def test_another_port(server, tmp_path):
