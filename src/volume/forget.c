@@ -57,7 +57,7 @@ static void forget_on_session(void *ctx)
         leg_close(&call->leg, forget_on_closed, call);
         return;
     }
-    leg_decide_loss(&call->leg, false); /* The members have everything. */
+    leg_forget_loss(&call->leg); /* The members have everything. */
     leg_keep(&call->leg, false);
     call->io.leg = &call->leg;
     call->io.remote = &call->remote_io;
