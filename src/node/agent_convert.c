@@ -161,8 +161,8 @@ static bool take_volume(const Trilith__V1__DesiredVolume *v, uint32_t disk_count
            take_text(v->name, out_volume->volume.name, sizeof out_volume->volume.name) &&
            take_text(v->nqn, out_volume->nqn.s, sizeof out_volume->nqn.s) &&
            take_sizes(v, &out_volume->volume) && take_placement(v, disk_count, arena, out_volume) &&
-           take_hosts(v, arena, out_volume) && take_replacements(v, disk_count, arena, out_volume) &&
-           take_mends(v, arena, out_volume);
+           take_hosts(v, arena, out_volume) &&
+           take_replacements(v, disk_count, arena, out_volume) && take_mends(v, arena, out_volume);
 }
 
 static bool take_order(const Trilith__V1__DiskOrder *o, struct node_order *out_order)

@@ -7,6 +7,7 @@
 
 #include "base/size.h"
 #include "node/node_internal.h"
+#include "node/node_replace.h"
 
 /*
  *                        +----------- FAILED <-----------------+-------------+
@@ -29,7 +30,7 @@
  * A volume of several replicas goes to OPENING without EPOCH if it is to be deleted: there is no
  * epoch to be had any more.
  *
- * volume_step() acts on a state at rest (IDLE, READY, FAILED, DELETED) by what is wanted; the
+ * node_volume_step() acts on a state at rest (IDLE, READY, FAILED, DELETED) by what is wanted; the
  * others are left by their callbacks.  In IDLE, a volume that nobody wants is freed.
  */
 enum vol_state {
@@ -61,11 +62,9 @@ static const struct sm_state vol_states[] = {
     [VOL_FAILED] = { "failed", SM_TO(VOL_IDLE) },
 };
 
-static void volume_step(struct node_volume *v);
 static void volume_on_retry(struct io_timer *timer);
 static void volume_on_link(void *ctx);
 static void volume_on_tell(struct io_timer *timer);
-static void volume_on_replace_timer(struct io_timer *timer);
 
 static void volume_move(struct node_volume *v, enum vol_state to)
 {
@@ -93,7 +92,7 @@ struct node_volume *node_volume_create(struct node *node, struct uuid uuid)
     io_timer_init(&v->retry, volume_on_retry);
     io_timer_init(&v->tell, volume_on_tell);
     volume_links_init(&v->links, volume_on_link, v);
-    io_timer_init(&v->replace_timer, volume_on_replace_timer);
+    node_replace_init(v);
     return v;
 }
 
@@ -144,7 +143,7 @@ static void volume_fail(struct node_volume *v, const char *reason)
     io_timer_arm(&v->retry, v->node->home, reactor_now_ns(v->node->home) + v->retry_ns);
     v->retry_ns = min_u64(v->retry_ns * 2, NODE_VOLUME_RETRY_MAX_NS);
     if (!v->wanted)
-        volume_step(v);
+        node_volume_step(v);
 }
 
 static void volume_begin_open(struct node_volume *v);
@@ -159,7 +158,7 @@ static void volume_on_retry(struct io_timer *timer)
     }
     if (v->sm.now == VOL_FAILED)
         volume_move(v, VOL_IDLE);
-    volume_step(v);
+    node_volume_step(v);
 }
 
 /* Who waits for it, or has failed without it, goes on, from the loop.  An engine knows by itself.
@@ -204,7 +203,7 @@ static void volume_on_deleted(void *ctx, struct status status)
     }
     v->reason[0] = '\0'; /* Of a failure to open it before. */
     volume_move(v, VOL_DELETED);
-    volume_step(v);
+    node_volume_step(v);
 }
 
 static void volume_on_closed(void *ctx)
@@ -219,7 +218,7 @@ static void volume_on_closed(void *ctx)
         return;
     }
     volume_move(v, VOL_IDLE);
-    volume_step(v);
+    node_volume_step(v);
 }
 
 /* The volume is open and has no hosts: what now? */
@@ -320,7 +319,7 @@ static void volume_on_opened(void *ctx, struct status status, struct volume *vol
     volume_move(v, VOL_READY);
     log_info(v->node->log, "volume '%s': serving %s, epoch %llu", v->desc.name, v->nqn.s,
              (unsigned long long)v->epoch);
-    volume_step(v); /* It may be wanted larger by now. */
+    node_volume_step(v); /* It may be wanted larger by now. */
 }
 
 /* What the engine is told of the node: disks that nobody has named have their UUID for a name. */
@@ -336,8 +335,7 @@ static void parts_free(struct parts *parts)
     free(parts->disks);
 }
 
-static struct volume_disk volume_disk_of(const struct node_volume *v, uint32_t disk,
-                                         const char *name)
+struct volume_disk node_volume_disk(const struct node_volume *v, uint32_t disk, const char *name)
 {
     const struct node_disk *d = node_find_disk(v->node, v->disks[disk]);
 
@@ -362,7 +360,7 @@ static struct status MUST_CHECK parts_make(const struct node_volume *v, struct p
     }
     for (uint32_t i = 0; i < v->disk_count; i++) {
         names[i] = node_volume_disk_name(v, v->disks[i]);
-        disks[i] = volume_disk_of(v, i, names[i].s);
+        disks[i] = node_volume_disk(v, i, names[i].s);
     }
     *out_parts = (struct parts) { names, disks, { NULL } };
     for (unsigned i = 0; i < v->node->reactor_count; i++)
@@ -450,7 +448,7 @@ static void volume_on_grown(void *ctx, struct status status)
         if (v->wanted && !v->deleting && !v->reopen)
             return;
     }
-    volume_step(v);
+    node_volume_step(v);
 }
 
 static struct status MUST_CHECK volume_try_grow(struct node_volume *v)
@@ -479,13 +477,13 @@ static void volume_on_group_read(struct node_volume *v, struct status status, co
     (void)why;
     if (!v->wanted || v->deleting) {
         volume_move(v, VOL_READY);
-        volume_step(v);
+        node_volume_step(v);
     } else if (!status_ok(status)) {
         volume_grow_later(v, status);
     } else if (v->group->record.epoch != v->epoch) {
         v->reopen = true; /* 7.8 */
         volume_move(v, VOL_READY);
-        volume_step(v);
+        node_volume_step(v);
     } else if (!volume_group_fits(v->group)) {
         volume_grow_later(v, STATUS(CONFLICT)); /* The controller has told less, or more, so far. */
     } else {
@@ -503,9 +501,7 @@ static void volume_start_grow(struct node_volume *v)
         volume_grow_now(v);
 }
 
-/* ---- Other disks ---- */
-
-static struct status MUST_CHECK volume_try_replace(const struct node_volume *v)
+struct status node_volume_try_replace(const struct node_volume *v)
 {
     struct parts parts;
 
@@ -517,91 +513,6 @@ static struct status MUST_CHECK volume_try_replace(const struct node_volume *v)
     return st;
 }
 
-static void volume_look_later(struct node_volume *v, bool busy)
-{
-    io_timer_arm(&v->replace_timer, v->node->home,
-                 reactor_now_ns(v->node->home) +
-                     (busy ? NODE_VOLUME_REPLACE_BUSY_NS : NODE_VOLUME_REPLACE_NS));
-}
-
-/* Tells the engine which slots are to get another disk (docs/replication.md, 9.12). */
-static void volume_replace_disks(struct node_volume *v)
-{
-    v->replace_news = false;
-    if (v->desc.replicas == 1 || (v->replacement_count == 0 && !v->replace_asked))
-        return;
-    const struct status st = volume_try_replace(v);
-    v->replace_asked = v->replacement_count > 0 || !status_ok(st);
-    if (!status_ok(st) && !status_is(st, STATUS_BUSY) && !status_is(st, STATUS_FENCED))
-        log_warning(v->node->log, "volume '%s': no disk can be replaced: %s", v->desc.name,
-                    status_text(st));
-    if (v->replace_asked)
-        volume_look_later(v, status_is(st, STATUS_BUSY));
-}
-
-/* ---- What replaced disks have ---- */
-
-static bool is_forgotten(const struct node_volume *v, struct uuid disk)
-{
-    for (uint32_t i = 0; i < v->forgotten_count; i++)
-        if (uuid_equal(v->forgotten[i], disk))
-            return true;
-    return false;
-}
-
-static void volume_on_forgotten(void *ctx, struct status status)
-{
-    struct node_volume *v = ctx;
-
-    v->forgetting = false;
-    if (status_ok(status) && v->forgotten_count < NODE_VOLUME_FORGOTTEN_MAX) {
-        log_info(v->node->log, "volume '%s': disk '%s': what it had of it is deleted", v->desc.name,
-                 node_volume_disk_name(v, v->forget_disk).s);
-        v->forgotten[v->forgotten_count++] = v->forget_disk;
-        node_changed(v->node);
-    }
-}
-
-/* Has the engine delete it on the next disk that can be reached (docs/replication.md, 9.17). */
-static void volume_forget_disks(struct node_volume *v)
-{
-    for (uint32_t i = 0; i < v->leftover_count && !v->forgetting; i++) {
-        const uint32_t disk = v->leftovers[v->forget_next++ % v->leftover_count];
-        const struct node_disk_name name = node_volume_disk_name(v, v->disks[disk]);
-        const struct volume_disk d = volume_disk_of(v, disk, name.s);
-        if (is_forgotten(v, d.uuid) || !node_volume_reaches(v, disk) ||
-            v->forgotten_count == NODE_VOLUME_FORGOTTEN_MAX)
-            continue;
-        v->forget_disk = d.uuid;
-        v->forgetting = status_ok(volume_forget(v->volume, &d, volume_on_forgotten, v));
-    }
-    if (v->leftover_count > 0 && !io_timer_armed(&v->replace_timer))
-        volume_look_later(v, false);
-}
-
-/* Those that are none any more are not reported. */
-static void volume_drop_forgotten(struct node_volume *v)
-{
-    uint32_t count = 0;
-
-    for (uint32_t i = 0; i < v->forgotten_count; i++) {
-        bool still = false;
-        for (uint32_t k = 0; k < v->leftover_count; k++)
-            still |= uuid_equal(v->disks[v->leftovers[k]], v->forgotten[i]);
-        if (still)
-            v->forgotten[count++] = v->forgotten[i];
-    }
-    v->forgotten_count = count;
-}
-
-static void volume_on_replace_timer(struct io_timer *timer)
-{
-    struct node_volume *v = CONTAINER_OF(timer, struct node_volume, replace_timer);
-
-    v->replace_news = true;
-    volume_step(v);
-}
-
 /* ---- Epochs ---- */
 
 static void volume_on_epoch(void *ctx, struct status status, uint64_t epoch)
@@ -610,7 +521,7 @@ static void volume_on_epoch(void *ctx, struct status status, uint64_t epoch)
 
     if (!v->wanted) {
         volume_move(v, VOL_IDLE);
-        volume_step(v);
+        node_volume_step(v);
         return;
     }
     if (!status_ok(status)) {
@@ -649,7 +560,7 @@ static void volume_on_group(struct node_volume *v, struct status status, const c
 {
     if (!v->wanted || v->deleting) {
         volume_move(v, VOL_IDLE);
-        volume_step(v);
+        node_volume_step(v);
         return;
     }
     if (!status_ok(status)) {
@@ -700,13 +611,13 @@ static void volume_wait_for_links(struct node_volume *v)
 void node_volume_on_fenced(struct node_volume *v)
 {
     v->reopen = true;
-    volume_step(v);
+    node_volume_step(v);
 }
 
 /* ---- What is wanted ---- */
 
 /* Acts on a state that waits for news.  The volume may be gone afterwards. */
-static void volume_step(struct node_volume *v)
+void node_volume_step(struct node_volume *v)
 {
     switch ((enum vol_state)v->sm.now) {
     case VOL_IDLE:
@@ -728,10 +639,8 @@ static void volume_step(struct node_volume *v)
             volume_drain(v);
         else if (v->desc.bytes != v->served_bytes && !io_timer_armed(&v->retry))
             volume_start_grow(v);
-        else if (v->replace_news) {
-            volume_replace_disks(v);
-            volume_forget_disks(v);
-        }
+        else if (v->replace_news)
+            node_replace_run(v);
         if (node_volume_is_served(v)) {
             node_verify_run(v);
             node_mends_run(v);
@@ -880,7 +789,7 @@ static struct status MUST_CHECK volume_take_lists(struct node_volume *v,
         leftovers[i] = wanted->leftovers[i];
     v->leftovers = leftovers;
     v->leftover_count = wanted->leftover_count;
-    volume_drop_forgotten(v);
+    node_replace_drop_forgotten(v);
     v->replace_news = true;
     return STATUS(OK);
 }
@@ -917,7 +826,7 @@ struct status node_volume_want(struct node_volume *v, const struct node_desired 
         if (node_volume_is_served(v) && !v->deleting)
             volume_update_hosts(v);
     }
-    volume_step(v);
+    node_volume_step(v);
     return st;
 }
 
@@ -931,7 +840,7 @@ void node_volume_fence(struct node_volume *v)
 void node_volume_drop(struct node_volume *v)
 {
     v->wanted = false;
-    volume_step(v);
+    node_volume_step(v);
 }
 
 bool node_volume_uses(const struct node_volume *v, struct uuid disk)
@@ -977,7 +886,7 @@ bool node_volume_reaches(const struct node_volume *v, uint32_t disk)
 static void volume_tell(struct node_volume *v, uint32_t disk)
 {
     const struct node_disk_name name = node_volume_disk_name(v, v->disks[disk]);
-    const struct volume_disk d = volume_disk_of(v, disk, name.s);
+    const struct volume_disk d = node_volume_disk(v, disk, name.s);
 
     if (d.store == NULL)
         return;
@@ -1001,7 +910,7 @@ void node_volume_disk_came(struct node_volume *v, struct uuid disk)
         return;
     if (v->desc.replicas == 1 || !node_volume_is_served(v)) {
         v->reopen = true;
-        volume_step(v);
+        node_volume_step(v);
         return;
     }
     for (uint32_t i = 0; i < v->disk_count; i++)

@@ -135,4 +135,15 @@ bool node_volume_is_served(const struct node_volume *v);
 /* What to tell the controller; the hosts are kept in the volume until it is asked again. */
 void node_volume_report(struct node_volume *v, struct node_volume_report *out_report);
 
+/* ---- For the parts of node_volume.c that are files of their own ---- */
+
+/* Goes on with what is wanted. */
+void node_volume_step(struct node_volume *v);
+
+/* One of the volume's disks, as its engine is told of it; the name is lent. */
+struct volume_disk node_volume_disk(const struct node_volume *v, uint32_t disk, const char *name);
+
+/* Tells the engine of v->replacements: as volume_replace(). */
+struct status node_volume_try_replace(const struct node_volume *v) MUST_CHECK;
+
 #endif

@@ -140,4 +140,25 @@ static inline uint8_t byte_on(const struct case_ *c, unsigned disk, uint32_t sha
     return at == NULL ? 0 : at[0];
 }
 
+/* Blocks of a shard on a disk, behind the engine's back. */
+/* The bytes of a block are alike. */
+static inline uint8_t got(const struct case_ *c, unsigned disk, uint32_t shard, uint64_t offset)
+{
+    const uint8_t *const s = c->f->stores[disk].shards[shard];
+    if (s == NULL)
+        return 0;
+    for (uint64_t i = 1; i < BLOCK; i++)
+        assert_int_equal(s[offset + i], s[offset]);
+    return s[offset];
+}
+
+static inline void put(struct case_ *c, unsigned disk, uint32_t shard, uint64_t offset,
+                       uint8_t value)
+{
+    struct store *s = &c->f->stores[disk];
+    if (s->shards[shard] == NULL)
+        s->shards[shard] = calloc(1, SHARD_BYTES);
+    memset(s->shards[shard] + offset, value, BLOCK);
+}
+
 #endif

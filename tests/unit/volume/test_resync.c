@@ -48,20 +48,6 @@ static void hold_all(struct fixture *f, bool hold)
     loop_run(&f->loop);
 }
 
-static uint8_t byte_at(const struct case_ *c, unsigned disk, uint32_t shard, uint64_t offset)
-{
-    const uint8_t *const at = c->f->stores[disk].shards[shard];
-    return at == NULL ? 0 : at[offset];
-}
-
-static void put(struct case_ *c, unsigned disk, uint32_t shard, uint64_t offset, uint8_t value)
-{
-    struct store *s = &c->f->stores[disk];
-    if (s->shards[shard] == NULL)
-        s->shards[shard] = calloc(1, SHARD_BYTES);
-    memset(s->shards[shard] + offset, value, BLOCK);
-}
-
 static bool is_zero(const uint8_t *shard)
 {
     return shard == NULL || (shard[0] == 0 && memcmp(shard, shard + 1, SHARD_BYTES - 1) == 0);
@@ -142,8 +128,8 @@ static void only_what_is_listed_is_compared(void **state)
     bring_back(c, AWAY);
     loop_run(&f->loop);
     assert_true(is_in_all(c, AWAY));
-    assert_int_equal(byte_at(c, AWAY, 0, 0), 0x11);
-    assert_int_equal(byte_at(c, AWAY, 0, M), 0x77);
+    assert_int_equal(got(c, AWAY, 0, 0), 0x11);
+    assert_int_equal(got(c, AWAY, 0, M), 0x77);
     assert_int_equal(progress(f).compared_bytes, M);
     case_destroy(c);
 }
@@ -188,7 +174,7 @@ static void who_is_out_at_the_opening_is_resynced(void **state)
         assert_int_equal(fixture_open(f).code, STATUS_OK);
         loop_run(&f->loop);
         assert_true(is_in_all(c, AWAY));
-        assert_int_equal(byte_at(c, AWAY, 5, M), whole != 0 ? 0x55 : 0);
+        assert_int_equal(got(c, AWAY, 5, M), whole != 0 ? 0x55 : 0);
         assert_int_equal(c->meta.record.copysets[0].slots[AWAY].incarnation, 5);
         case_destroy(c);
     }
@@ -253,7 +239,7 @@ static void what_no_member_can_read_is_spoiled(void **state)
         assert_int_equal(f->stores[AWAY].spoils, known != 0 ? 1 : 2);
         assert_int_equal(f->stores[AWAY].bad_to, BLOCK);
         assert_int_equal(f->stores[0].spoils, 0);
-        assert_int_equal(byte_at(c, AWAY, 0, BLOCK), 0x12);
+        assert_int_equal(got(c, AWAY, 0, BLOCK), 0x12);
         assert_int_equal(run(f, NVME_NS_READ, false, 0, BLOCK).code, STATUS_MEDIA_READ);
         write_ok(f, 0, 0x33);
         assert_int_equal(run(f, NVME_NS_READ, false, 0, BLOCK).code, STATUS_OK);
@@ -294,7 +280,7 @@ static void nobody_waits_for_it_but_the_order(void **state)
     assert_int_equal(byte_on(c, 0, 0), 0x11);
     hold_all(f, false);
     assert_false(again.busy || read.busy);
-    assert_int_equal(byte_at(c, AWAY, 0, 64 * K), 0x33);
+    assert_int_equal(got(c, AWAY, 0, 64 * K), 0x33);
     assert_true(is_in_all(c, AWAY));
     assert_equal_to_first(c, AWAY);
     case_destroy(c);
@@ -461,7 +447,7 @@ static void a_dead_member_is_replaced(void **state)
     loop_run(&f->loop);
     assert_false(flush.busy);
     assert_int_equal(flush.req.status.code, STATUS_OK);
-    assert_int_equal(byte_at(c, AWAY, 0, 0), 0x22);
+    assert_int_equal(got(c, AWAY, 0, 0), 0x22);
     assert_true(is_in_all(c, AWAY));
     assert_false(is_member(c, 2));
     loop_pass(&f->loop, VOLUME_RESYNC_AGAIN_NS);
@@ -768,7 +754,7 @@ static void what_members_refused_is_not_kept(void **state)
     fill(f, 0, BLOCK, 0x22);
     assert_int_equal(run(f, NVME_NS_WRITE, false, UNLISTED, BLOCK).code, STATUS_NO_SPACE);
     hold_all(f, false);
-    assert_int_equal(byte_at(c, AWAY, 0, M), 0x22);
+    assert_int_equal(got(c, AWAY, 0, M), 0x22);
     assert_false(is_in(c, AWAY, 0));
     loop_pass(&f->loop, VOLUME_RESYNC_AGAIN_NS);
     assert_true(is_in_all(c, AWAY));

@@ -4,24 +4,6 @@
 #include "volume/rounds.h"
 
 /* The engine is gone; what the stores have is as the test says. */
-static void put(struct case_ *c, unsigned disk, uint32_t shard, uint64_t offset, uint8_t value)
-{
-    struct store *s = &c->f->stores[disk];
-    if (s->shards[shard] == NULL)
-        s->shards[shard] = calloc(1, SHARD_BYTES);
-    memset(s->shards[shard] + offset, value, BLOCK);
-}
-
-static uint8_t got(const struct case_ *c, unsigned disk, uint32_t shard, uint64_t offset)
-{
-    const uint8_t *const s = c->f->stores[disk].shards[shard];
-    if (s == NULL)
-        return 0;
-    for (uint64_t i = 1; i < BLOCK; i++)
-        assert_int_equal(s[offset + i], s[offset]);
-    return s[offset];
-}
-
 static void list_at(struct case_ *c, unsigned disk, uint32_t shard, uint32_t region, uint8_t slots)
 {
     c->f->stores[disk].listed[shard][region] = slots;
