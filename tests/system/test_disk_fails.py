@@ -213,3 +213,34 @@ def test_a_slow_disk_delays_its_own_volume(start):
     host.close()
     neighbour.close()
     server.stop()
+
+
+def test_a_disk_that_becomes_slow_is_read_no_more(tmp_path):
+    """Three slow windows of ten seconds make it suspect, and the other replica is read instead; it
+    still gets the writes, but no new shards."""
+    paths = [tmp_path / "good", tmp_path / "bad"]
+    for path in paths:
+        with open(path, "wb") as file:
+            os.truncate(file.fileno(), DISK_BYTES)
+    bad = f"fault:delay,us=1200000,reads,skip=60:{paths[1]}"
+    server = trilith.Server(tmp_path / "data", "--disk", paths[0], "--disk", bad, "--reactors", 1)
+    server.start(healthy=False)
+    # Of two shards each disk is the first of one, from which it is read.
+    host = Host(server, server.create("db1", "128M", "--shard-size", "64M", "--replicas", 2,
+                                      "--allow-degraded"))
+    for lba in range(0, 640, 64):
+        assert host.write(lba, lba + 1) == 0
+    deadline = time.monotonic() + 120
+    while server.cli("disk", "show", "node-1/disk-2")["health"] != "suspect":
+        assert time.monotonic() < deadline, server.log()
+        host.check_all()
+    wait_for_health(server, "node-1/disk-2", "suspect", "took longer than")
+    started = time.monotonic()
+    host.check_all()
+    assert time.monotonic() - started < 10  # Each read of the slow disk is 1.2 s.
+    assert host.write(0, 99) == 0
+    host.check_all()
+    new = server.create("db2", "128M", "--shard-size", "64M")
+    assert new["disks"] == ["node-1/disk-1"]
+    host.close()
+    server.stop()
