@@ -28,7 +28,7 @@ def load(server, state, seconds):
 
 
 def verify_replicas(server, state):
-    """What hosts read; and all replicas are whole and equal: one that is out has its time before."""
+    """What hosts read; and all replicas are whole and equal, when nobody is out of sync."""
     verify_writes(server, state)
     deadline = time.monotonic() + 60
     while True:
