@@ -316,7 +316,9 @@ struct status node_apply(struct node *n, const struct node_desired *desired)
 
     if (n->stopping)
         return STATUS(OK);
-    struct status first = node_stores_set_members(n, desired);
+    TRY(node_stores_set_members(n, desired));
+    TRY(node_take_scrubs(n, desired));
+    struct status first = STATUS(OK);
     LIST_FOR_EACH (link, &n->volumes)
         CONTAINER_OF(link, struct node_volume, link)->seen = false;
     for (uint32_t i = 0; i < desired->volume_count; i++) {
@@ -329,8 +331,6 @@ struct status node_apply(struct node *n, const struct node_desired *desired)
         if (!v->seen && v->wanted)
             node_volume_drop(v);
     }
-    if (status_ok(first))
-        first = node_take_scrubs(n, desired);
     if (status_ok(first)) {
         n->told = true;
         n->revision = desired->revision;
