@@ -288,7 +288,7 @@ static void a_dead_disk_is_replaced_at_once(void **state)
     assert_true(check_decisions(f, false) > 0);
     assert_true(says(f, "is to be rebuilt in"));
     check_placement(f); /* Nothing has moved yet. */
-    const Trilith__V1__WatchNodeResponse *part;
+    const Trilith__V1__WatchNodeResponse *part = NULL;
     (void)part_of(f, &part);
     const uint64_t revision = part->revision;
     record_decisions(f);
