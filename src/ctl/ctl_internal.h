@@ -217,9 +217,6 @@ void scrubs_take_report(struct ctl *ctl, const struct observed *o);
 void scrubs_fill(struct ctl *ctl, struct uuid node, Trilith__V1__WatchNodeResponse *part,
                  struct arena *arena);
 
-/* Fails the call: why volume_find() has not found the volume. */
-void volume_fail_find(struct rpc_call *call, struct status st, const char *name);
-
 /* Ends every held watch of a node, or of all nodes. */
 void node_watches_answer(struct ctl *ctl, struct uuid node);
 void node_watches_end(struct ctl *ctl);
