@@ -15,8 +15,6 @@ static bool is_wanted(const struct node_scrub *s)
     return s->running != 0 && s->running == s->order.id;
 }
 
-static void run(struct node_disk *d);
-
 /* ---- On the disk's reactor ---- */
 
 static void start_deliver(struct io_msg *msg)

@@ -565,9 +565,9 @@ static bool begin_anew(struct volume *v, struct leg_call *call, struct group_ses
     if (!leg_has_changed(&call->leg) || !reaches_enough(v, items))
         return false;
     log_warning(v->log,
-                "volume '%s': disk '%s' has lost its power, and too few would be left without it: "
-                "the volume is opened anew",
-                v->desc.name, call->disk);
+                "volume '%s': disk '%s': %s, and too few would be left without it: the volume is "
+                "opened anew",
+                v->desc.name, call->disk, leg_why(&call->leg, STATUS(STALE_INCARNATION)));
     fence_and_tell(v);
     return true;
 }
