@@ -13,6 +13,7 @@ import time
 import typing
 
 import servers
+from servers import LARGE, RANDOM_READ, RANDOM_WRITE
 
 NODES = 3
 IDLE_S = 20
@@ -20,9 +21,6 @@ RESYNC_S_MAX = 120
 REPORT_S = 5  # After which what a node has done is known.
 BLOCK = 4096
 MIB = 1 << 20
-RANDOM_READ = ["--rw", "randread"]
-RANDOM_WRITE = ["--rw", "randwrite"]
-LARGE = ["--block-size", "128K", "--depth", "16"]
 
 
 class Cluster(servers.Up):
@@ -35,7 +33,8 @@ class Cluster(servers.Up):
         super().__init__(build, spin, options=["--nodes", NODES, "--disks", 1, "--reactors", 1])
         try:
             self.pids = servers.wait_for("each node", self.node_pids)
-            servers.wait_for("the volume", lambda: self.create("bench", "1G", replicas))
+            servers.wait_for("the volume", lambda: self.create("bench", "1G", "--replicas",
+                                                               replicas))
             self.perf_args = ["--api", self.api, "--volume", "bench"]
             servers.wait_for("its target", lambda: self.volume()["state"] == "ready")
             servers.write_once(self.trilith, self.perf_args, self.log)
@@ -48,11 +47,6 @@ class Cluster(servers.Up):
         runs = [self.folder / "data" / f"node-{i}" / "run.json" for i in range(1, NODES + 1)]
         return all(run.exists() for run in runs) and [json.loads(run.read_text())["pid"]
                                                       for run in runs]
-
-    def create(self, name, size, replicas=1):
-        return self.alive() and subprocess.run(
-            [self.trilith, "volume", "create", name, "--size", size, "--replicas", str(replicas),
-             "--api", self.api], stdout=self.log, stderr=self.log, check=False).returncode == 0
 
     def volume(self):
         shown = subprocess.run([self.trilith, "volume", "show", "bench", "--api", self.api,
@@ -84,12 +78,6 @@ class Cluster(servers.Up):
 
     def cpu_us(self):
         return sum(servers.cpu_us(pid) for pid in self.pids)
-
-    def measure(self, perf):
-        before = self.cpu_us()
-        result = perf(self.perf_args)
-        result["server_cpu_us"] = (self.cpu_us() - before) / max(result["ios"], 1)
-        return result
 
     def idle_percent(self):
         """Of a core: nodes and controller, with the volume served and nobody asking."""

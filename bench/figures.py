@@ -22,6 +22,7 @@ import typing
 import attached
 import cluster
 import servers
+from servers import LARGE, RANDOM_READ, RANDOM_WRITE
 
 SOURCE = pathlib.Path(__file__).resolve().parent.parent
 
@@ -30,9 +31,6 @@ ECHO_REFERENCE_US = 1.35
 SPIN_US = "1000"  # Longer than any wait at depth 1.
 FILE_BYTES = 683 << 20  # About what each disk of the node over files has.
 
-RANDOM_READ = ["--rw", "randread"]
-RANDOM_WRITE = ["--rw", "randwrite"]
-LARGE = ["--block-size", "128K", "--depth", "16"]
 
 
 class Figure(typing.NamedTuple):

@@ -15,6 +15,11 @@ NQN = "nqn.2026-01.io.trilith:volume:bench"
 START_SECONDS_MAX = 20
 GIB = 1 << 30
 
+# Arguments of perf.
+RANDOM_READ = ["--rw", "randread"]
+RANDOM_WRITE = ["--rw", "randwrite"]
+LARGE = ["--block-size", "128K", "--depth", "16"]
+
 
 class BenchError(Exception):
     pass
@@ -139,10 +144,10 @@ class Up:
             raise BenchError("trilith up ended: " + (self.folder / "log").read_text()[-500:])
         return True
 
-    def create(self, name, size):
+    def create(self, name, size, *options):
         return self.alive() and subprocess.run(
-            [self.trilith, "volume", "create", name, "--size", size, "--api", self.api],
-            stdout=self.log, stderr=self.log, check=False).returncode == 0
+            [self.trilith, "volume", "create", name, "--size", size, *map(str, options), "--api",
+             self.api], stdout=self.log, stderr=self.log, check=False).returncode == 0
 
     def fill(self):
         """Makes the volume that perf_args name, and writes all of it."""
@@ -160,10 +165,13 @@ class Up:
         self.log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def cpu_us(self):
+        return cpu_us(self.process.pid)
+
     def measure(self, perf):
-        before = cpu_us(self.process.pid)
+        before = self.cpu_us()
         result = perf(self.perf_args)
-        result["server_cpu_us"] = (cpu_us(self.process.pid) - before) / max(result["ios"], 1)
+        result["server_cpu_us"] = (self.cpu_us() - before) / max(result["ios"], 1)
         return result
 
 
