@@ -161,4 +161,27 @@ static inline void put(struct case_ *c, unsigned disk, uint32_t shard, uint64_t 
     memset(s->shards[shard] + offset, value, BLOCK);
 }
 
+/* 32 blocks with their numbers. */
+static inline struct case_ *case_numbered(void)
+{
+    struct case_ *c = case_opened(2);
+    for (unsigned k = 0; k < 32; k++)
+        memset(c->f->memory + k * BLOCK, (int)(0x40 + k), BLOCK);
+    assert_int_equal(run(c->f, NVME_NS_WRITE, false, 0, 32 * BLOCK).code, STATUS_OK);
+    for (unsigned i = 0; i < DISKS; i++)
+        c->f->stores[i].writes = 0;
+    return c;
+}
+
+static inline void make_bad(struct case_ *c, unsigned disk, unsigned block)
+{
+    c->f->stores[disk].bad_from = block * BLOCK;
+    c->f->stores[disk].bad_to = (block + 1) * BLOCK;
+}
+
+static inline unsigned writes(const struct case_ *c)
+{
+    return c->f->stores[0].writes + c->f->stores[1].writes + c->f->stores[2].writes;
+}
+
 #endif

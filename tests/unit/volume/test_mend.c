@@ -36,35 +36,12 @@ static struct status mends(struct case_ *c, unsigned disk, uint32_t shard, uint6
     return mend.status;
 }
 
-/* 32 blocks with their numbers. */
-static struct case_ *case_written(void)
-{
-    struct case_ *c = case_opened(2);
-    for (unsigned k = 0; k < 32; k++)
-        memset(c->f->memory + k * BLOCK, (int)(0x40 + k), BLOCK);
-    assert_int_equal(run(c->f, NVME_NS_WRITE, false, 0, 32 * BLOCK).code, STATUS_OK);
-    for (unsigned i = 0; i < DISKS; i++)
-        c->f->stores[i].writes = 0;
-    return c;
-}
-
-static void make_bad(struct case_ *c, unsigned disk, unsigned block)
-{
-    c->f->stores[disk].bad_from = block * BLOCK;
-    c->f->stores[disk].bad_to = (block + 1) * BLOCK;
-}
-
-static unsigned writes(const struct case_ *c)
-{
-    return c->f->stores[0].writes + c->f->stores[1].writes + c->f->stores[2].writes;
-}
-
 /* It alone is written again, wherever it is bad. */
 static void a_bad_block_is_written_again(void **state)
 {
     (void)state;
     for (unsigned disk = 0; disk < DISKS; disk++) {
-        struct case_ *c = case_written();
+        struct case_ *c = case_numbered();
         make_bad(c, disk, BAD);
         memset(c->f->stores[disk].shards[0] + BAD * BLOCK, 0xee, BLOCK);
         assert_int_equal(mends(c, disk, 0, BAD - 1, 3).code, STATUS_OK);
@@ -83,7 +60,7 @@ static void a_bad_block_is_written_again(void **state)
 static void what_is_right_is_not_written(void **state)
 {
     (void)state;
-    struct case_ *c = case_written();
+    struct case_ *c = case_numbered();
     assert_int_equal(mends(c, 1, 0, 0, 32).code, STATUS_OK);
     assert_int_equal(mend.repaired_bytes, 0);
     assert_int_equal(writes(c), 0);
@@ -93,7 +70,7 @@ static void what_is_right_is_not_written(void **state)
 static void what_nobody_has_stays_bad(void **state)
 {
     (void)state;
-    struct case_ *c = case_written();
+    struct case_ *c = case_numbered();
     for (unsigned i = 0; i < DISKS; i++)
         make_bad(c, i, BAD);
     assert_int_equal(mends(c, 1, 0, BAD, 2).code, STATUS_OK);
@@ -108,7 +85,7 @@ static void what_nobody_has_stays_bad(void **state)
 static void what_cannot_be_mended(void **state)
 {
     (void)state;
-    struct case_ *c = case_written();
+    struct case_ *c = case_numbered();
     assert_int_equal(mends(c, 1, SHARDS, 0, 1).code, STATUS_NOT_FOUND);
     assert_int_equal(mends(c, 3, 0, 0, 1).code, STATUS_NOT_FOUND);
     assert_int_equal(mends(c, 1, 0, SHARD_BYTES / BLOCK, 1).code, STATUS_NOT_FOUND);
@@ -152,7 +129,7 @@ static void it_has_its_place_in_the_order(void **state)
 {
     (void)state;
     for (unsigned steps = 0; steps < 5; steps++) {
-        struct case_ *c = case_written();
+        struct case_ *c = case_numbered();
         struct fixture *f = c->f;
         struct request write = { 0 };
         make_bad(c, 1, BAD);
@@ -197,7 +174,7 @@ static void it_ends_with_the_volume(void **state)
 {
     (void)state;
     for (unsigned steps = 0; steps < 12; steps++) {
-        struct case_ *c = case_written();
+        struct case_ *c = case_numbered();
         struct fixture *f = c->f;
         make_bad(c, 1, BAD);
         hold_all(f, true);

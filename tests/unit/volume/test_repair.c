@@ -4,24 +4,6 @@
 
 #define BAD 5u /* A block of shard 0, the only one that was written. */
 
-/* 32 blocks with their numbers. */
-static struct case_ *case_written(void)
-{
-    struct case_ *c = case_opened(2);
-    for (unsigned k = 0; k < 32; k++)
-        memset(c->f->memory + k * BLOCK, (int)(0x40 + k), BLOCK);
-    assert_int_equal(run(c->f, NVME_NS_WRITE, false, 0, 32 * BLOCK).code, STATUS_OK);
-    for (unsigned i = 0; i < DISKS; i++)
-        c->f->stores[i].writes = 0;
-    return c;
-}
-
-static void make_bad(struct case_ *c, unsigned disk, unsigned block)
-{
-    c->f->stores[disk].bad_from = block * BLOCK;
-    c->f->stores[disk].bad_to = (block + 1) * BLOCK;
-}
-
 static struct status read_all(struct case_ *c)
 {
     struct fixture *f = c->f;
@@ -39,16 +21,11 @@ static struct volume_resync progress(const struct case_ *c)
     return r;
 }
 
-static unsigned writes(const struct case_ *c)
-{
-    return c->f->stores[0].writes + c->f->stores[1].writes + c->f->stores[2].writes;
-}
-
 /* The host gets the block from another replica, and the bad one is written again, and it alone. */
 static void a_bad_block_is_written_again(void **state)
 {
     (void)state;
-    struct case_ *c = case_written();
+    struct case_ *c = case_numbered();
     for (unsigned i = 0; i < DISKS; i++)
         make_bad(c, i, BAD);
     for (unsigned good = 1; good < DISKS; good++)
@@ -69,7 +46,7 @@ static void bad_blocks_everywhere_are_put_together(void **state)
 {
     (void)state;
     for (unsigned opcode = 0; opcode < 2; opcode++) {
-        struct case_ *c = case_written();
+        struct case_ *c = case_numbered();
         for (unsigned i = 0; i < DISKS; i++)
             make_bad(c, i, BAD + i);
         const struct status st =
@@ -87,7 +64,7 @@ static void bad_blocks_everywhere_are_put_together(void **state)
 static void what_is_bad_everywhere_is_an_error_alone(void **state)
 {
     (void)state;
-    struct case_ *c = case_written();
+    struct case_ *c = case_numbered();
     for (unsigned i = 0; i < DISKS; i++)
         make_bad(c, i, BAD);
     assert_int_equal(read_all(c).code, STATUS_MEDIA_READ);
@@ -139,7 +116,7 @@ static void step_until_written(struct fixture *f)
 static void a_repair_has_its_place_in_the_order(void **state)
 {
     (void)state;
-    struct case_ *c = case_written();
+    struct case_ *c = case_numbered();
     struct fixture *f = c->f;
     struct request read = { 0 }, write = { 0 };
     for (unsigned i = 0; i < DISKS; i++)
@@ -164,7 +141,7 @@ static void a_repair_has_its_place_in_the_order(void **state)
 static void who_cannot_be_repaired_is_excluded(void **state)
 {
     (void)state;
-    struct case_ *c = case_written();
+    struct case_ *c = case_numbered();
     for (unsigned i = 0; i < DISKS; i++)
         make_bad(c, i, BAD + i);
     c->f->stores[2].write_status = STATUS(MEDIA_WRITE);
@@ -190,7 +167,7 @@ static void it_ends_with_the_volume(void **state)
 {
     (void)state;
     for (unsigned steps = 0; steps < 12; steps++) {
-        struct case_ *c = case_written();
+        struct case_ *c = case_numbered();
         struct fixture *f = c->f;
         struct request read = { 0 };
         for (unsigned i = 0; i < DISKS; i++)
