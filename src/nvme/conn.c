@@ -204,7 +204,6 @@ void conn_close(struct nvme_conn *conn)
         return; /* Home has killed it, and knows that it was on its way. */
     sm_move(&conn->sm, CONN_CLOSING);
     io_timer_disarm(&conn->timer);
-    io_answers_lost(conn);
     io_shutdown(r, conn->fd);
     conn_buf_close(conn);
     if (!conn->rx_stopped)

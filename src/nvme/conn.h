@@ -182,10 +182,11 @@ struct nvme_conn {
     size_t data_wanted;               /* While data_waiting. */
     struct span granted; /* What the wait has brought, until the header is asked again. */
     struct list r2t_queue;
-    struct list r2ts;       /* Commands whose data were asked for, the oldest first, ... */
-    uint64_t r2t_since_ns;  /* ... and since when that is the oldest. */
-    uint64_t loss_answered; /* Told by an answer that the host may not have got yet; or 0. */
-    uint16_t loss_cid;      /* Of that answer: used again, it proves that the host has it. */
+    struct list r2ts;      /* Commands whose data were asked for, the oldest first, ... */
+    uint64_t r2t_since_ns; /* ... and since when that is the oldest. */
+    uint64_t loss_told;    /* The last loss that an answer on this connection told of; see ns.h. */
+    bool loss_unproven;    /* The host may not have got that answer yet. */
+    uint16_t loss_cid;     /* Of that answer: used again, it proves that the host has it. */
 
     struct pdu_tx_entry term_entry;
     struct pdu_error term_error;
@@ -353,9 +354,6 @@ void io_execute(struct nvme_cmd *cmd);
 
 /* The host sends a command with this id: it has the answer to the one before that had it. */
 void io_cid_seen(struct nvme_conn *conn, uint16_t cid);
-
-/* The connection closes: answers on their way may be lost. */
-void io_answers_lost(struct nvme_conn *conn);
 
 /* ---- conn_vendor.c: the commands of a subsystem without namespaces ---- */
 

@@ -216,8 +216,7 @@ static void io_submit(struct nvme_cmd *cmd, enum nvme_ns_opcode opcode, uint64_t
     req->data = opcode == NVME_NS_READ || opcode == NVME_NS_WRITE || opcode == NVME_NS_COMPARE
                     ? cmd->data
                     : (struct span) { 0 };
-    req->loss_told =
-        opcode == NVME_NS_FLUSH || req->fua ? atomic_load(&cmd->conn->ctrl->loss_told) : 0;
+    req->loss_told = opcode == NVME_NS_FLUSH || req->fua ? cmd->conn->loss_told : 0;
     req->reactor = cmd->conn->shard->reactor;
     req->done = io_on_done;
     req->status = STATUS(OK);
@@ -231,11 +230,11 @@ static void io_note_loss(struct nvme_cmd *cmd)
 {
     struct nvme_conn *conn = cmd->conn;
 
-    if (cmd->req.loss_told <= atomic_load(&conn->ctrl->loss_told))
+    if (cmd->req.loss_told <= conn->loss_told)
         return;
-    conn->loss_answered = cmd->req.loss_told;
+    conn->loss_told = cmd->req.loss_told;
+    conn->loss_unproven = true;
     conn->loss_cid = cmd->sqe.cid;
-    atomic_max_u64(&conn->ctrl->loss_told, cmd->req.loss_told);
     if (MUTATION(S1_SENT_IS_HEARD))
         conn->subsys->ns->ops->loss_heard(conn->subsys->ns, cmd->req.loss_told);
 }
@@ -244,16 +243,10 @@ void io_cid_seen(struct nvme_conn *conn, uint16_t cid)
 {
     struct nvme_ns *ns = conn->subsys->ns;
 
-    if (conn->loss_answered == 0 || cid != conn->loss_cid)
+    if (!conn->loss_unproven || cid != conn->loss_cid)
         return;
-    ns->ops->loss_heard(ns, conn->loss_answered);
-    conn->loss_answered = 0;
-}
-
-void io_answers_lost(struct nvme_conn *conn)
-{
-    if (conn->loss_answered != 0)
-        atomic_store(&conn->ctrl->loss_told, 0);
+    ns->ops->loss_heard(ns, conn->loss_told);
+    conn->loss_unproven = false;
 }
 
 static void io_complete(struct nvme_cmd *cmd, uint16_t status)

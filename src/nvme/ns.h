@@ -21,11 +21,12 @@
 
 /*
  * Losses.  A namespace that may have lost completed writes says so by failing a Flush or FUA (S1).
- * Such an answer can be lost with its connection, and the host would then repeat the command
- * elsewhere: so the namespace goes on failing it until a host has provably got the answer, but
- * once only for each association.  It numbers its losses from 1.
+ * Such an answer can be lost with its connection, while the host gets others on other queues, and
+ * repeats the command there: so the namespace goes on failing it until a host has provably got the
+ * answer, but once only for each queue, whose answers the host gets in their order.  It numbers its
+ * losses from 1.
  *
- *   submit      req->loss_told: the last loss that this association was told of
+ *   submit      req->loss_told: the last loss that was told on this queue
  *   done        failed, and raised: the answer tells of this loss
  *   loss_heard  the host has an answer that told of this loss: nobody need be told again
  */

@@ -182,9 +182,6 @@ struct nvme_ctrl {
     bool timestamp_is_set;
     struct nvme_error errors[NVME_ERROR_ENTRIES]; /* A ring. */
     uint64_t error_count;                         /* All there were. */
-
-    /* Any reactor's; see ns.h. */
-    _Atomic uint64_t loss_told; /* 0 again when the answer may have been lost. */
 };
 
 static inline bool ctrl_is_discovery(const struct nvme_ctrl *ctrl)

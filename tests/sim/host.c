@@ -58,22 +58,11 @@ static void slot_fill(struct host_slot *s)
         pattern_fill(s->op.block + i, s->op.content, (struct span) { s->data + i * bytes, bytes });
 }
 
-/* A connection ends. The target may see that while others of the association are still there, and
- * tells a loss again on them: it cannot know whether the answer that told it has arrived. */
-static void host_may_hear_again(struct host *h)
-{
-    h->ending = true;
-    h->loss_due |= h->loss_told;
-    for (unsigned i = 0; i < h->config.slots; i++)
-        h->slots[i].may_tell |= h->loss_due;
-}
-
 void host_cut(void *ctx)
 {
     struct host *const h = ctx;
 
     sim_net_cut(h->config.machine, 2);
-    host_may_hear_again(h);
 }
 
 static bool status_is_loss(struct status st)
@@ -141,7 +130,8 @@ static void slot_submit(struct host_slot *s)
     struct initiator_queue *q = h->queues[first];
 
     s->busy = true;
-    s->may_tell = h->loss_due;
+    s->queue = first;
+    s->may_tell = h->loss_due[first];
     slot_take_mark(s);
     h->started++;
     io->done = slot_on_done;
@@ -337,7 +327,7 @@ static bool slot_may_fail(const struct host_slot *s, struct status st)
     if (status_is(st, STATUS_NO_SPACE)) /* S6: overwrites and deletes go on. */
         return c->no_space && (s->io.opcode == INITIATOR_WRITE || s->io.opcode == INITIATOR_COPY) &&
                !(s->overwrites && slot_overwrites(s));
-    if (status_is(st, STATUS_MEDIA_WRITE)) /* Once after a loss (S1). */
+    if (status_is(st, STATUS_MEDIA_WRITE)) /* Once on each queue after a loss (S1). */
         return s->may_tell && (s->io.opcode == INITIATOR_FLUSH || s->io.fua);
     return false;
 }
@@ -416,7 +406,7 @@ static void slot_on_done(struct initiator_io *io)
                  s->op.block, status_text(io->status), io->sc);
     if (status_is(io->status, STATUS_MEDIA_WRITE) && (io->opcode == INITIATOR_FLUSH || io->fua)) {
         h->loss_told = true;
-        h->loss_due = h->ending; /* Once; what was sent before that answer came may fail too. */
+        h->loss_due[s->queue] = false; /* What was sent before that answer came may fail too. */
     }
     slot_take_answer(s);
     const bool lost = slot_is_lost(s);
@@ -519,7 +509,6 @@ static void host_leave(struct host *h)
     bool any = false;
 
     h->state = HOST_LEAVING;
-    host_may_hear_again(h);
     for (unsigned i = 0; i < HOST_QUEUES_MAX; i++) {
         any |= h->queues[i] != NULL;
         if (h->queues[i] != NULL)
@@ -543,13 +532,13 @@ static void host_begin_life(struct host *h)
 {
     if (h->power_lost) {
         h->loss_told = false;
-        h->loss_due = true;
+        h->loss_since_start = true;
         h->flushed = false;
-    } else {
-        /* The target may not know that the answer has arrived: telling it twice does no harm. */
-        h->loss_due |= h->loss_told;
     }
     h->power_lost = false;
+    /* The target may not know that an answer has arrived: telling it again does no harm. */
+    for (unsigned i = 0; i < HOST_QUEUES_MAX; i++)
+        h->loss_due[i] = h->loss_since_start;
 }
 
 static void host_on_queue_ready(struct initiator_queue *q)
@@ -623,7 +612,6 @@ static void host_connect(struct io_timer *t)
     snprintf(config.endpoint.host_nqn.s, sizeof config.endpoint.host_nqn.s,
              "nqn.2014-08.org.nvmexpress:uuid:00000000-0000-4000-8000-000000000001");
     h->ctrl_stopping = false;
-    h->ending = false;
     h->state = HOST_CONNECTING;
     const struct status st = initiator_ctrl_create(&config, &h->ctrl);
     assert(status_ok(st));

@@ -52,6 +52,7 @@ struct host_slot {
     struct history_op op;
     uint8_t *data; /* Aligned; io_blocks_max long. */
     bool busy;
+    unsigned queue;  /* Where it was sent. */
     bool may_tell;   /* It may fail to tell of a loss. */
     uint64_t mark;   /* Of blame, when it was submitted. */
     bool overwrites; /* All its blocks had data when it was submitted. */
@@ -75,12 +76,12 @@ struct host {
     uint64_t answered;
     uint64_t verify_next; /* Blocks from here on are still to be read. */
     bool verifying;
-    bool resting;    /* Everything is answered and verified. */
-    bool loss_told;  /* A Flush has failed with Write Fault since the script reset it. */
-    bool loss_due;   /* The power was lost: Flush and FUA may fail once in an association. */
-    bool ending;     /* One of the association's connections has been cut or stopped. */
-    bool flushed;    /* A Flush has succeeded since then. */
-    bool power_lost; /* Since the last connect, says the script. */
+    bool resting;          /* Everything is answered and verified. */
+    bool loss_told;        /* A Flush has failed with Write Fault since the script reset it. */
+    bool loss_since_start; /* The power was lost, at any time. */
+    bool loss_due[HOST_QUEUES_MAX]; /* So a Flush or FUA may fail on this queue, once. */
+    bool flushed;                   /* A Flush has succeeded since then. */
+    bool power_lost;                /* Since the last connect, says the script. */
     uint64_t connects;
     struct initiator_cmd abort;
     bool abort_busy;

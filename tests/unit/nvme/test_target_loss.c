@@ -55,14 +55,18 @@ static bool flush_fails(struct th_host *h)
     return status != 0;
 }
 
-/* Within an association one Flush fails, on whichever queue, then the next ones succeed. */
-static void told_once_in_an_association(void **state)
+/*
+ * One Flush fails on each queue, then the next ones there succeed.  The queue that was told first
+ * may break before the host reads that, and a Flush that was sent beside it must not succeed.
+ */
+static void told_once_on_each_queue(void **state)
 {
     (void)state;
     struct association a = start_with_loss();
 
     assert_true(flush_fails(a.io[0]));
     assert_false(flush_fails(a.io[0]));
+    assert_true(flush_fails(a.io[1]));
     assert_false(flush_fails(a.io[1]));
     assert_int_equal(th.mem.loss_heard, 0);
     leave(a);
@@ -77,8 +81,8 @@ static void each_loss_is_told(void **state)
 
     assert_true(flush_fails(a.io[0]));
     th.mem.loss = 2;
-    assert_true(flush_fails(a.io[1]));
-    assert_false(flush_fails(a.io[1]));
+    assert_true(flush_fails(a.io[0]));
+    assert_false(flush_fails(a.io[0]));
     leave(a);
     th_stop(&th);
 }
@@ -96,21 +100,6 @@ static void told_again_after_a_lost_connection(void **state)
     a = associate(1);
     assert_true(flush_fails(a.io[0]));
     leave(a);
-    th_stop(&th);
-}
-
-/* The loss of the queue alone is enough: the host may repeat the command on another one. */
-static void told_again_after_a_lost_queue(void **state)
-{
-    (void)state;
-    struct association a = start_with_loss();
-
-    assert_true(flush_fails(a.io[0]));
-    th_host_close(a.io[0]);
-    th_run(&th, NS_PER_S);
-    assert_true(flush_fails(a.io[1]));
-    th_host_close(a.io[1]);
-    th_host_close(a.admin);
     th_stop(&th);
 }
 
@@ -138,7 +127,7 @@ static void a_command_id_used_again_is_proof(void **state)
 
     assert_true(flush_fails(a.io[0]));
     a.io[1]->next_cid = cid; /* Of another queue: says nothing. */
-    assert_false(flush_fails(a.io[1]));
+    assert_true(flush_fails(a.io[1]));
     assert_int_equal(th.mem.loss_heard, 0);
     a.io[0]->next_cid = cid;
     assert_false(flush_fails(a.io[0]));
@@ -191,10 +180,9 @@ static void a_flush_at_a_shutdown_tells_nobody(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(told_once_in_an_association),
+        cmocka_unit_test(told_once_on_each_queue),
         cmocka_unit_test(each_loss_is_told),
         cmocka_unit_test(told_again_after_a_lost_connection),
-        cmocka_unit_test(told_again_after_a_lost_queue),
         cmocka_unit_test(told_on_every_path),
         cmocka_unit_test(a_command_id_used_again_is_proof),
         cmocka_unit_test(a_shutdown_is_no_proof),

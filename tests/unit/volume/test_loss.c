@@ -2,7 +2,7 @@
 /* S1: losses of unflushed writes, as the engine tells hosts of them. */
 #include "fixture.h"
 
-/* A FUA write of an association that was told of losses up to told; returns to which now. */
+/* A FUA write on a queue that was told of losses up to told; returns to which now. */
 static uint64_t told_after_fua(struct fixture *f, uint64_t told, enum status_code expect)
 {
     struct request r = { .req = { .fua = true, .loss_told = told } };
@@ -12,7 +12,7 @@ static uint64_t told_after_fua(struct fixture *f, uint64_t told, enum status_cod
     return r.req.loss_told;
 }
 
-/* S1: after a loss one Flush or FUA fails in each association, until a host has heard of it. */
+/* S1: after a loss one Flush or FUA fails on each queue, until a host has heard of it. */
 static void unflushed_loss_is_told_until_heard(void **state)
 {
     (void)state;
@@ -66,8 +66,8 @@ static void unflushed_loss_may_be_accepted(void **state)
 }
 
 /*
- * S1: a disk that changes its incarnation under way fails one Flush with Write Fault in each
- * association, until a host has heard of it.
+ * S1: a disk that changes its incarnation under way fails one Flush with Write Fault on each
+ * queue, until a host has heard of it.
  */
 static void a_new_incarnation_fails_one_flush(void **state)
 {
