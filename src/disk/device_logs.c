@@ -143,6 +143,11 @@ static bool read_ata(int fd, struct device_log *out_log)
 
 /* ---- Either ---- */
 
+bool device_log_read_fd(int fd, struct device_log *out_log)
+{
+    return read_nvme(fd, out_log) || read_ata(fd, out_log);
+}
+
 bool device_log_read(const char *path, struct device_log *out_log)
 {
     struct stat st;
@@ -160,7 +165,7 @@ bool device_log_read(const char *path, struct device_log *out_log)
         device_log_none(out_log, strerror(errno));
         return true;
     }
-    return read_nvme(fd, out_log) || read_ata(fd, out_log);
+    return device_log_read_fd(fd, out_log);
 }
 
 /* ---- The thread ---- */

@@ -30,10 +30,14 @@ struct status device_logs_start(struct reactor *home, device_logs_fn *found, voi
 struct status device_logs_ask(struct device_logs *logs, struct uuid disk,
                               const char *path) MUST_CHECK;
 
-/* found is not called any more.  Does not wait for the thread.  NULL is allowed. */
+/*
+ * found is not called any more.  Does not wait for the thread, but home has to turn once more: an
+ * answer may be on its way.  NULL is allowed.
+ */
 void device_logs_stop(struct device_logs *logs);
 
-/* The work itself, which blocks: false if the disk sleeps. */
+/* The work itself, which blocks: false if the disk sleeps.  Of fd: an open block device. */
 bool device_log_read(const char *path, struct device_log *out_log);
+bool device_log_read_fd(int fd, struct device_log *out_log);
 
 #endif
