@@ -50,7 +50,11 @@
     X(READ_OUT, "R2", "a replica that is out is read for a host")                               \
     X(CLOSE_FORGETS_AWAY, "R9", "a region is closed for those who are out, too")                \
     X(MISSED_IGNORED, "R4", "a resync does not look at what members list for the replica")      \
-    X(ADMIT_NOT_JOINT, "R1", "acknowledgements do not wait for who is being admitted")
+    X(ADMIT_NOT_JOINT, "R1", "acknowledgements do not wait for who is being admitted")          \
+    X(POWER_CYCLED_IN_SYNC, "R6", "who has lost power and is back soon counts as before")       \
+    X(SEAL_NO_DRAIN, "S4", "a seal is answered while older commands execute")                   \
+    X(READ_NO_LEASE, "R7", "a read completes whatever has become of the leases")                \
+    X(COPY_OUTSIDE_ORDER, "R10", "a copy has no place in the overlap order")
 
 enum mutation {
     MUTATION_NONE,

@@ -12,10 +12,12 @@
  * since the command came, there is no newer engine that has acknowledged a write which this read
  * has not seen.  The source itself has checked the session when it read.
  *
- * Disks of this node give none: nodes have one replica of a shard, so they are the source.
+ * Disks of this node give none.  Mostly one of them is the source; where it is not, it is asked
+ * whether its session still holds (8.5).
  */
 #include <assert.h>
 
+#include "base/mutation.h"
 #include "volume/volume_internal.h"
 
 static struct leg *leg_at(const struct piece *p, unsigned slot)
@@ -31,12 +33,21 @@ static uint64_t clock_ns(const struct piece *p)
 
 void confirm_begin(struct piece *p)
 {
+    p->asked = 0;
     if (p->copyset->remote != 0)
         p->received_ns = clock_ns(p);
 }
 
+/* Other members on this node. */
+static unsigned locals_to_ask(const struct piece *p)
+{
+    const struct copyset *const cs = p->copyset;
+
+    return cs->members & ~(unsigned)(cs->remote | p->done | p->asked);
+}
+
 /* Whose lease is not good enough. */
-static unsigned slots_to_ask(const struct piece *p)
+static unsigned remotes_to_ask(const struct piece *p)
 {
     const struct copyset *const cs = p->copyset;
     const unsigned others = cs->members & cs->remote & ~(unsigned)p->done;
@@ -44,13 +55,18 @@ static unsigned slots_to_ask(const struct piece *p)
                                        .wait_ns = LEASE_WAIT_NS };
     struct lease_member members[VOLUME_REPLICAS_MAX] = { 0 };
 
-    if (others == 0)
+    if (others == 0 || MUTATION(READ_NO_LEASE))
         return 0;
     for (unsigned slot = 0; slot < VOLUME_REPLICAS_MAX; slot++) {
         if ((others >> slot & 1) != 0)
             members[slot] = leg_lease(leg_at(p, slot), cs->slice->reactor);
     }
     return lease_to_ask(&times, members, others, p->received_ns, clock_ns(p));
+}
+
+static unsigned slots_to_ask(const struct piece *p)
+{
+    return locals_to_ask(p) | remotes_to_ask(p);
 }
 
 static void on_confirmed(struct leg_io *io)
@@ -64,6 +80,8 @@ static void on_confirmed(struct leg_io *io)
     if (!status_ok(io->status)) {
         p->unconfirmed |= bit;
         members_report(p->copyset->slice->volume, io->leg, io->status);
+    } else if (io->leg->remote == NULL) {
+        p->asked |= bit;
     }
     if (p->pending == 0)
         fanout_confirmed(p);

@@ -208,6 +208,18 @@ static void hold(struct piece *p)
     list_push_back(&p->copyset->held, &p->link);
 }
 
+/* Members without which the piece cannot go on. */
+static void report(const struct piece *p, unsigned slots)
+{
+    for (unsigned slot = 0; slots >> slot != 0; slot++) {
+        if ((slots >> slot & 1) == 0)
+            continue;
+        const bool answered = (p->failed >> slot & 1) != 0;
+        members_report(p->copyset->slice->volume, leg_at(p->copyset, slot),
+                       answered ? p->legs[slot].status : STATUS(UNAVAILABLE));
+    }
+}
+
 /* ---- Reading ---- */
 
 /* Of some slots of other nodes, those that have least to do for this reactor. */
@@ -280,6 +292,33 @@ void fanout_confirmed(struct piece *p)
         advance(p);
 }
 
+/* Who has refused the piece, as a newer engine has sealed it there. */
+static unsigned overtaken_at(const struct piece *p)
+{
+    unsigned slots = 0;
+
+    for (unsigned slot = 0; p->failed >> slot != 0; slot++) {
+        if ((p->failed >> slot & 1) != 0 && status_is(p->legs[slot].status, STATUS_STALE_EPOCH))
+            slots |= 1u << slot;
+    }
+    return slots;
+}
+
+/* No member is left that could be asked. */
+static void advance_unread(struct piece *p)
+{
+    const unsigned overtaken = overtaken_at(p);
+
+    if (overtaken == 0) {
+        finish(p, p->status);
+    } else if (is_alone(p)) {
+        finish(p, STATUS(FENCED));
+    } else {
+        hold(p); /* Until the engine is fenced (7.8). */
+        report(p, overtaken);
+    }
+}
+
 static void advance_read(struct piece *p)
 {
     const unsigned in =
@@ -291,7 +330,7 @@ static void advance_read(struct piece *p)
     else if (left != 0)
         send_to(p, choose_source(p, left));
     else if (p->failed != 0)
-        finish(p, p->status);
+        advance_unread(p);
     else
         hold(p); /* No member is there. */
 }
@@ -316,17 +355,6 @@ static bool all_are_full(const struct piece *p)
 static bool may_be_done(const struct piece *p)
 {
     return ((p->done | p->flowing) & p->copyset->joint) != 0 && resync_is_admitting(p->copyset);
-}
-
-static void report(const struct piece *p, unsigned slots)
-{
-    for (unsigned slot = 0; slots >> slot != 0; slot++) {
-        if ((slots >> slot & 1) == 0)
-            continue;
-        const bool answered = (p->failed >> slot & 1) != 0;
-        members_report(p->copyset->slice->volume, leg_at(p->copyset, slot),
-                       answered ? p->legs[slot].status : STATUS(UNAVAILABLE));
-    }
 }
 
 /* What a replica said that was being resynced before counts for nothing. */
@@ -362,7 +390,7 @@ static void send_change(struct piece *p, unsigned slots)
 static void advance_stuck(struct piece *p, unsigned missing)
 {
     if (is_alone(p)) {
-        finish(p, p->status);
+        finish(p, overtaken_at(p) != 0 ? STATUS(FENCED) : p->status);
     } else if (all_are_full(p) && may_be_done(p)) {
         hold(p); /* Until it is known whether it is a member. */
     } else if (all_are_full(p)) {

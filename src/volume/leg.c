@@ -8,6 +8,7 @@
 #include "volume/remote.h"
 
 static void leg_deliver(struct io_msg *msg);
+static void leg_on_asked(struct io_task *task);
 static void leg_on_clean(struct io_task *task);
 static void leg_on_gone(struct io_task *task);
 static void leg_on_store(struct store_io *store_io);
@@ -250,7 +251,6 @@ void leg_submit(struct leg_io *io)
         remote_submit(io);
         return;
     }
-    assert(!io->confirm);
     if (io->leg->reactor == io->reactor) {
         leg_deliver(&io->msg);
         return;
@@ -268,6 +268,11 @@ static void leg_deliver(struct io_msg *msg)
 
     if (leg->session == NULL) { /* It was closed on the command's way: replace.h. */
         io_task_init(&io->task, leg_on_gone);
+        reactor_defer(leg->reactor, &io->task);
+        return;
+    }
+    if (io->confirm) {
+        io_task_init(&io->task, leg_on_asked);
         reactor_defer(leg->reactor, &io->task);
         return;
     }
@@ -306,6 +311,16 @@ static void leg_on_clean(struct io_task *task)
     struct leg_io *io = CONTAINER_OF(task, struct leg_io, task);
 
     io->status = STATUS(OK);
+    leg_finish(io);
+}
+
+/* 8.5: whether the session holds. */
+static void leg_on_asked(struct io_task *task)
+{
+    struct leg_io *io = CONTAINER_OF(task, struct leg_io, task);
+    const struct store_session *const session = io->leg->session;
+
+    io->status = session != NULL ? store_session_check(session) : STATUS(UNAVAILABLE);
     leg_finish(io);
 }
 

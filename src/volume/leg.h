@@ -81,7 +81,7 @@ struct leg_io {
     void *owner;   /* Whoever asks, and ... */
     unsigned slot; /* ... for which replica. */
     struct leg *leg;
-    bool confirm; /* Of a remote leg: CONFIRM (docs/replication.md, 8.2), whatever store says. */
+    bool confirm; /* CONFIRM (docs/replication.md, 8.2, 8.5), whatever store says. */
     struct leg_remote_io *remote; /* Memory that is used if the leg is remote. */
     struct store_io store;
     struct reactor *reactor; /* Where leg_submit() was called and done will be. */

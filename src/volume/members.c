@@ -235,29 +235,30 @@ static struct store_copyset set_of(const struct group_copyset *c)
     return set;
 }
 
-/* Whether a copyset has changed, and the disk is one of its members. */
-static bool set_concerns(const struct members *m, uint32_t number, struct uuid disk)
+/* Whether a copyset has changed, or all is new to the disk, which is one of its members. */
+static bool set_concerns(const struct members *m, uint32_t number, struct uuid disk, bool all)
 {
     const struct group_copyset *const now = &m->next->copysets[number];
     unsigned slot;
 
-    if (group_members(m->group, number) == group_members(m->next, number) &&
+    if (!all && group_members(m->group, number) == group_members(m->next, number) &&
         !group_disks_differ(m->group, m->next, number))
         return false;
     return group_find(m->next, number, disk, &slot) && now->slots[slot].state == GROUP_SLOT_IN;
 }
 
-/* The sets that a disk has to know; false if there are none to be sent. */
+/* The sets that a disk has to know, of earlier changes too; false if there are none to be sent. */
 static bool set_gather(struct volume *v, struct leg_call *call)
 {
     const struct members *const m = &v->members;
     struct members_leg *const own = &call->members;
+    const bool all = own->set_failed;
 
     own->set_count = 0;
     own->set_next = 0;
     own->set_failed = false;
     for (uint32_t n = 0; n < m->next->copyset_count; n++)
-        own->set_count += set_concerns(m, n, call->uuid) ? 1 : 0;
+        own->set_count += set_concerns(m, n, call->uuid, all) ? 1 : 0;
     if (own->set_count == 0)
         return false;
     own->sets = calloc(own->set_count, sizeof *own->sets);
@@ -267,7 +268,7 @@ static bool set_gather(struct volume *v, struct leg_call *call)
     }
     uint32_t at = 0;
     for (uint32_t n = 0; n < m->next->copyset_count; n++) {
-        if (set_concerns(m, n, call->uuid))
+        if (set_concerns(m, n, call->uuid, all))
             own->sets[at++] = (struct store_set) { .number = n,
                                                    .sequence = m->next->sequence,
                                                    .set = set_of(&m->next->copysets[n]) };
@@ -446,7 +447,8 @@ static void members_end(struct volume *v)
 bool members_set_has_failed(const struct volume *v)
 {
     for (uint32_t i = 0; i < v->call_count; i++) {
-        if (v->calls[i]->members.set_failed)
+        const struct leg_call *const call = v->calls[i];
+        if (call->members.set_failed && group_has_member(v->members.next, call->uuid))
             return true;
     }
     return false;
@@ -535,9 +537,10 @@ void members_change(struct volume *v, void (*then)(struct volume *v))
 static void fence_and_tell(struct volume *v)
 {
     const struct members *const m = &v->members;
+    const bool is_news = !m->fenced;
 
     members_fence(v);
-    if (m->meta != NULL && m->meta->fenced != NULL)
+    if (is_news && m->meta != NULL && m->meta->fenced != NULL)
         m->meta->fenced(m->meta_ctx);
 }
 
@@ -600,6 +603,28 @@ static bool exclude(struct volume *v, struct leg_call *call, struct group_sessio
     assert(m->next->sequence > m->group->sequence); /* It was a member. */
     m->leaving = call;
     members_change(v, NULL);
+    return true;
+}
+
+/*
+ * 6.5: nothing rests yet on a change of which a member has not kept the sets.  When it could not be
+ * excluded for that, but is there again, it gets them, and the slices hear of the change.
+ */
+static bool set_again(struct volume *v)
+{
+    struct members *const m = &v->members;
+
+    if (!m->behind)
+        return false;
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        const struct leg_call *const call = v->calls[i];
+        if (call->members.set_failed && group_has_member(m->group, call->uuid) &&
+            (!leg_is_up(&call->leg) || call->members.suspect))
+            return false;
+    }
+    *m->next = *m->group;
+    m->committed = true;
+    set_all(v);
     return true;
 }
 
@@ -681,6 +706,8 @@ static void members_run(struct volume *v)
         if (v->calls[i]->members.suspect && exclude(v, v->calls[i], items))
             return;
     }
+    if (set_again(v))
+        return;
     if (m->settled && record_settled(v, items))
         return;
     if (m->heard && record_heard(v))
@@ -699,6 +726,10 @@ static void on_report(struct io_msg *msg)
     resync_home_failed(call->volume, call);
     if (status_is(call->members.why, STATUS_UNAVAILABLE) && leg_is_up(&call->leg)) {
         atomic_store(&call->members.reported, false); /* It was away, and is back. */
+        return;
+    }
+    if (status_is(call->members.why, STATUS_STALE_EPOCH) && call->volume->sm.now == VOL_READY) {
+        fence_and_tell(call->volume); /* 7.8 */
         return;
     }
     call->members.suspect = true;

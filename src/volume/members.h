@@ -76,7 +76,7 @@ struct members_leg {
     struct store_set *sets; /* Of the change under way. */
     uint32_t set_count;
     uint32_t set_next;
-    bool set_failed;
+    bool set_failed; /* It has not kept all that it was told as a member. */
     /* LIST_REGIONS */
     struct store_region *list;
     uint32_t list_count;
@@ -98,7 +98,7 @@ void members_view(const struct volume *v, struct group_session *items, struct gr
  */
 void members_change(struct volume *v, void (*then)(struct volume *v));
 
-/* Whether a disk that stays has not kept the sets of the last change. */
+/* Whether a disk that stays has not kept the sets of the last change, or of one before. */
 bool members_set_has_failed(const struct volume *v);
 
 /* 7.6: all is settled; the members' incarnations are recorded. */

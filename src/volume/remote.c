@@ -14,6 +14,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/mutation.h"
+
 #define AWAY_TICKS 10 /* Of a patience. */
 
 /* A link that is lost is made again within milliseconds where the other node lives; so a node
@@ -153,7 +155,7 @@ static void take_again(struct remote *r, const struct peer_opened *opened)
     const bool is_member = r->view.keeps;
 
     atomic_store(&r->leg->incarnation_now, opened->incarnation);
-    if (r->changed || opened->incarnation == r->leg->incarnation)
+    if (r->changed || opened->incarnation == r->leg->incarnation || MUTATION(POWER_CYCLED_IN_SYNC))
         return;
     if (!r->leg->has_peers)
         take_loss(r);

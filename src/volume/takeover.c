@@ -114,8 +114,10 @@ static bool is_member(const struct leg_call *call)
 
 void takeover_read_lists(struct volume *v)
 {
-    for (uint32_t i = 0; i < v->call_count; i++)
-        v->calls[i]->outcome = STATUS(OK);
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        const bool has_list = group_has_member(v->members.group, v->calls[i]->uuid);
+        v->calls[i]->outcome = has_list ? STATUS(UNAVAILABLE) : STATUS(OK); /* Until it is read. */
+    }
     sm_move(&v->sm, VOL_LISTING);
     if (status_ok(v->status))
         volume_round_legs(v, is_member, list_deliver);
@@ -192,6 +194,25 @@ static void note_loss(struct volume *v)
                 v->desc.name);
 }
 
+/*
+ * 7.4 holds still: a member that was lost since it was decided who serves may come back as another
+ * incarnation, or be the only source.  The next engine decides anew.
+ */
+static struct status MUST_CHECK check_members(const struct volume *v, const struct group_view *view)
+{
+    struct group_reason reason;
+
+    for (uint32_t i = 0; i < v->copyset_count && !MUTATION(BASE_NOT_RECORDED); i++) {
+        const struct status st = group_may_serve(v->members.group, v->copysets[i]->number,
+                                                 &view->sessions, view->min_in_sync, &reason);
+        if (status_ok(st))
+            continue;
+        log_info(v->log, "volume '%s': opened anew: %s", v->desc.name, reason.s);
+        return st;
+    }
+    return STATUS(OK);
+}
+
 void takeover_on_listed(struct volume *v)
 {
     struct group_session items[GROUP_DISKS_MAX];
@@ -201,6 +222,8 @@ void takeover_on_listed(struct volume *v)
         v->status = take_lists(v);
     free_lists(v);
     members_view(v, items, &view);
+    if (status_ok(v->status))
+        v->status = check_members(v, &view);
     for (uint32_t i = 0; i < v->copyset_count; i++) {
         struct copyset *const cs = v->copysets[i];
         cs->sources = (uint8_t)group_sources(v->members.group, cs->number, &view.sessions);

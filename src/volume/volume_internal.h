@@ -142,7 +142,8 @@ struct piece {
     uint8_t done;         /* Slots that have executed it. */
     uint8_t failed;       /* Slots that have answered otherwise. */
     uint8_t unread;       /* READ: slots where a block is bad. */
-    uint8_t unconfirmed;  /* READ: slots that have not given a lease (confirm.c). */
+    uint8_t unconfirmed;  /* READ: slots that have not given a lease (confirm.c), ... */
+    uint8_t asked;        /* ... and those on this node that have answered, and give none. */
     uint64_t received_ns; /* READ: a time since it came. */
     uint8_t tied;         /* Of pending: no members, and there was no trail for them. */
     uint8_t flowing;      /* Slots to which a trail is on its way ... */

@@ -224,7 +224,7 @@ static bool slot_start(struct host_slot *s)
 
     s->op = (struct history_op) { 0 };
     s->io.fua = false;
-    if (what < (s->host->config.lazy ? 2 : 9)) {
+    if (what < (s->host->config.lazy ? 2 : 9) && !s->host->config.looks) {
         slot_start_flush(s);
         return true;
     }
@@ -232,8 +232,8 @@ static bool slot_start(struct host_slot *s)
     /* Hosts seldom overlap, but they may; the checker knows what is allowed then. */
     if (!slot_is_alone(s) && !run_percent(run, 20))
         return false;
-    s->io.fua = what < 46 && run_percent(run, 10);
-    if (what < 38)
+    s->io.fua = what < 46 && !s->host->config.looks && run_percent(run, 10);
+    if (what < 38 || s->host->config.looks)
         slot_start_look(s, INITIATOR_READ);
     else if (what < 44)
         slot_start_compare(s);
@@ -342,6 +342,10 @@ static void slot_take_answer(struct host_slot *s)
         history_write_undone(history, &s->op);
         return;
     }
+    /* W3: what was on its way has ended when the host is connected again. */
+    s->unanswered = changes(s) && status_is_loss(s->io.status) && s->io.sc == 0;
+    if (s->unanswered)
+        return;
     switch (s->io.opcode) {
     case INITIATOR_READ:
         for (uint64_t i = 0; ok && i < s->op.count; i++)
@@ -443,7 +447,7 @@ static void host_pump(struct host *h)
         return;
     for (unsigned i = 0; i < h->config.slots; i++) {
         struct host_slot *const s = &h->slots[i];
-        if (s->busy)
+        if (s->busy || s->unanswered)
             continue;
         if (h->config.ops > 0) {
             if (slot_start(s))
@@ -539,6 +543,11 @@ static void host_begin_life(struct host *h)
     /* The target may not know that an answer has arrived: telling it again does no harm. */
     for (unsigned i = 0; i < HOST_QUEUES_MAX; i++)
         h->loss_due[i] = h->loss_since_start;
+    for (unsigned i = 0; i < h->config.slots; i++)
+        if (h->slots[i].unanswered) {
+            history_write_done(h->config.history, &h->slots[i].op, false, false);
+            h->slots[i].unanswered = false;
+        }
 }
 
 static void host_on_queue_ready(struct initiator_queue *q)
@@ -598,7 +607,7 @@ static void host_connect(struct io_timer *t)
         .ctx = h,
         .reactor = h->reactor,
         .endpoint = { .addr = h->config.target,
-                      .host_id = { { 1, 2, 3 } },
+                      .host_id = { { 1, 2, 3, h->config.number } },
                       .header_digest = run_percent(run, 30),
                       .data_digest = run_percent(run, 30),
                       .connect_timeout_ns = 2 * NS_PER_S,
@@ -610,7 +619,8 @@ static void host_connect(struct io_timer *t)
     snprintf(config.endpoint.subsystem_nqn.s, sizeof config.endpoint.subsystem_nqn.s, "%s",
              h->config.nqn);
     snprintf(config.endpoint.host_nqn.s, sizeof config.endpoint.host_nqn.s,
-             "nqn.2014-08.org.nvmexpress:uuid:00000000-0000-4000-8000-000000000001");
+             "nqn.2014-08.org.nvmexpress:uuid:00000000-0000-4000-8000-0000000000%02x",
+             h->config.number + 1u);
     h->ctrl_stopping = false;
     h->state = HOST_CONNECTING;
     const struct status st = initiator_ctrl_create(&config, &h->ctrl);

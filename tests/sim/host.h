@@ -23,6 +23,7 @@ struct host;
 
 struct host_config {
     struct run *run;
+    uint8_t number;          /* Those with the same are one host to the target. */
     struct history *history; /* Of one generation. */
     struct sim_machine *machine;
     struct io_addr target;
@@ -33,6 +34,7 @@ struct host_config {
     uint64_t group_stride; /* ... that start so many blocks apart in the namespace. */
     uint64_t ops;          /* Until it rests. */
     bool lazy;             /* It seldom wants anything durable. */
+    bool looks;            /* It changes nothing, and makes nothing durable. */
     uint64_t pace_ns;      /* It pauses up to so long between commands. */
     unsigned slots;        /* Commands at a time. */
     unsigned queues;
@@ -54,6 +56,7 @@ struct host_slot {
     bool busy;
     unsigned queue;  /* Where it was sent. */
     bool may_tell;   /* It may fail to tell of a loss. */
+    bool unanswered; /* A change that may yet be carried out, until the host is connected again. */
     uint64_t mark;   /* Of blame, when it was submitted. */
     bool overwrites; /* All its blocks had data when it was submitted. */
 };

@@ -10,25 +10,34 @@
 
 #define PATIENCE_NS (20 * NS_PER_MS) /* Until a request is sent again. */
 
+enum request_kind {
+    REQUEST_EPOCH,  /* TAKE until there is one. */
+    REQUEST_RECORD, /* COMMIT without a struct group_op. */
+    REQUEST_GET,
+    REQUEST_TAKE,
+    REQUEST_COMMIT,
+};
+
 /* A request, until its answer is known; attempts of it are under way. */
-struct request {
+struct registry_request {
+    struct registry_request *next;
+    enum request_kind kind;
     struct registry_client client;
     struct io_msg msg;
     uint64_t round; /* Answers of earlier ones come too late. */
     bool answered;
-    /* TAKE */
-    registry_taken_fn *on_taken;
-    struct group got;
-    /* COMMIT */
-    void (*on_committed)(void *ctx, struct status status);
-    struct group was, now;
     struct status status;
-    void *ctx;
+    struct group got;
+    struct group was, now;
+    struct group_op *op; /* GET, TAKE, COMMIT */
+    registry_taken_fn *on_taken;
+    void (*on_committed)(void *ctx, struct status status);
+    void *ctx; /* Of either. */
 };
 
 /* The request on its way once, and back. */
 struct attempt {
-    struct request *request;
+    struct registry_request *request;
     uint64_t round;
     uint64_t known_epoch;
     enum groups_outcome outcome;
@@ -66,7 +75,7 @@ static void look(struct registry *r)
     struct group now;
     uint64_t revision;
 
-    must(r, group_record_get(r->meta, r->volume, 0, &now, &revision), "the record");
+    must(r, group_record_get(r->meta, r->volume.uuid, 0, &now, &revision), "the record");
     if (group_equal(&now, &r->record))
         return;
     check_change(r, &now);
@@ -90,83 +99,87 @@ static uint64_t some_time(const struct registry *r)
                                    : run_between(r->run, 0, NS_PER_MS);
 }
 
-static bool is_lost(const struct registry *r)
+static bool is_lost(const struct registry_request *q)
 {
-    return r->away || run_percent(r->run, r->lost_percent);
+    const struct registry *const r = q->client.registry;
+    const bool cut_off = q->client.away != NULL && *q->client.away;
+
+    return r->away || cut_off || run_percent(r->run, r->lost_percent);
 }
 
-static void request_send(struct request *q);
+static void request_send(struct registry_request *q);
 
-static bool is_over(const struct request *q)
+static bool is_over(const struct registry_request *q)
 {
     return q->answered || !sim_process_is_alive(q->client.process);
 }
 
-static void take_deliver(struct io_msg *msg)
+static void request_deliver(struct io_msg *msg)
 {
-    struct request *const q = CONTAINER_OF(msg, struct request, msg);
+    struct registry_request *const q = CONTAINER_OF(msg, struct registry_request, msg);
 
-    q->on_taken(q->ctx, &q->got);
-}
-
-static void commit_deliver(struct io_msg *msg)
-{
-    struct request *const q = CONTAINER_OF(msg, struct request, msg);
-
-    q->on_committed(q->ctx, q->status);
-}
-
-/* The epoch was not the known one: perhaps as an answer was lost. */
-static void take_answer(struct request *q, const struct attempt *a)
-{
-    if (!status_ok(a->status)) {
-        q->client.known_epoch = a->group.epoch;
-        q->round++;
-        request_send(q);
+    switch (q->kind) {
+    case REQUEST_EPOCH:
+        q->on_taken(q->ctx, &q->got);
+        return;
+    case REQUEST_RECORD:
+        q->on_committed(q->ctx, q->status);
+        return;
+    default:
+        if (status_ok(q->status) || status_is(q->status, STATUS_CONFLICT))
+            *q->op->record = q->got;
+        q->op->done(q->op, q->status);
         return;
     }
-    q->answered = true;
-    q->got = a->group;
-    q->msg.deliver = take_deliver;
-    reactor_post(q->client.home, &q->msg);
 }
 
-static void commit_answer(struct request *q, const struct attempt *a)
+static void request_answer(struct registry_request *q, struct status status)
 {
-    if (a->outcome == GROUPS_FAILED || a->outcome == GROUPS_UNKNOWN)
-        return; /* It will be sent again. */
     q->answered = true;
-    q->status = a->outcome == GROUPS_COMMITTED ? STATUS(OK) : STATUS(CONFLICT);
-    q->msg.deliver = commit_deliver;
+    q->status = status;
+    q->msg.deliver = request_deliver;
     reactor_post(q->client.home, &q->msg);
 }
 
 static void answer_arrives(void *ctx)
 {
     const struct attempt *const a = ctx;
+    struct registry_request *const q = a->request;
 
-    if (is_over(a->request) || a->round != a->request->round)
+    if (is_over(q) || a->round != q->round)
         return;
-    if (a->request->on_taken != NULL)
-        take_answer(a->request, a);
-    else
-        commit_answer(a->request, a);
+    if (a->outcome == GROUPS_FAILED || a->outcome == GROUPS_UNKNOWN)
+        return; /* It will be sent again. */
+    q->got = a->group;
+    if (q->kind == REQUEST_EPOCH && !status_ok(a->status)) {
+        /* The epoch was not the known one: perhaps as an answer was lost. */
+        q->client.known_epoch = a->group.epoch;
+        q->round++;
+        request_send(q);
+    } else {
+        request_answer(q, a->status);
+    }
 }
 
-static void take_execute(struct registry *r, struct attempt *a)
+static void take_execute(struct registry *r, const struct registry_request *q, struct attempt *a)
 {
-    const struct group_taking taking = {
-        .volume = r->volume, .node = r->node, .compares = true, .known_epoch = a->known_epoch
-    };
+    const struct group_taking taking = { .volume = r->volume.uuid,
+                                         .node = q->client.node,
+                                         .compares = true,
+                                         .known_epoch = a->known_epoch };
 
+    a->outcome = GROUPS_COMMITTED;
     a->status = groups_take_epoch(r->meta, &taking, &a->group);
-    if (!status_ok(a->status) && !status_is(a->status, STATUS_CONFLICT))
+    if (!status_ok(a->status) && !status_is(a->status, STATUS_CONFLICT) &&
+        !(status_is(a->status, STATUS_FOREIGN) && q->kind == REQUEST_TAKE))
         must(r, a->status, "an epoch");
 }
 
-static void commit_execute(struct registry *r, const struct request *q, struct attempt *a)
+static void commit_execute(struct registry *r, const struct registry_request *q, struct attempt *a)
 {
-    struct groups_change change = { .volume = r->volume, .was = &q->was, .now = &q->now };
+    struct groups_change change = {
+        .volume = r->volume.uuid, .was = &q->was, .now = &q->now, .current = &a->group
+    };
 
     if (run_percent(r->run, r->lost_percent))
         meta_sim_fault_next(r->meta,
@@ -174,30 +187,42 @@ static void commit_execute(struct registry *r, const struct request *q, struct a
     groups_commit(r->meta, &change, 1);
     meta_sim_fault_next(r->meta, META_SIM_FAULT_NONE);
     a->outcome = change.outcome;
+    a->status = a->outcome == GROUPS_COMMITTED ? STATUS(OK) : STATUS(CONFLICT);
 }
 
 static void request_arrives(void *ctx)
 {
     struct attempt *const a = ctx;
-    const struct request *const q = a->request;
+    const struct registry_request *const q = a->request;
     struct registry *const r = q->client.registry;
+    uint64_t revision;
 
     r->under_way--;
-    if (q->on_taken != NULL)
-        take_execute(r, a);
-    else
+    switch (q->kind) {
+    case REQUEST_EPOCH:
+    case REQUEST_TAKE:
+        take_execute(r, q, a);
+        break;
+    case REQUEST_RECORD:
+    case REQUEST_COMMIT:
         commit_execute(r, q, a);
-    sim_trace(r->run->world, "registry", q->on_taken == NULL, a->outcome, a->status.code);
+        break;
+    case REQUEST_GET:
+        a->outcome = GROUPS_COMMITTED;
+        a->status = group_record_get(r->meta, r->volume.uuid, 0, &a->group, &revision);
+        break;
+    }
+    sim_trace(r->run->world, "registry", q->kind, a->outcome, a->status.code);
     look(r);
-    if (!is_lost(r))
+    if (!is_lost(q))
         sim_world_after(r->run->world, some_time(r), answer_arrives, a);
 }
 
-static void request_send(struct request *q)
+static void request_send(struct registry_request *q)
 {
     struct registry *const r = q->client.registry;
 
-    if (is_lost(r))
+    if (is_lost(q))
         return;
     struct attempt *const a = sim_world_alloc(r->run->world, sizeof *a);
     *a = (struct attempt) { .request = q, .round = q->round, .known_epoch = q->client.known_epoch };
@@ -208,7 +233,7 @@ static void request_send(struct request *q)
 /* Now, and again until there is an answer. */
 static void request_try(void *ctx)
 {
-    struct request *const q = ctx;
+    struct registry_request *const q = ctx;
     struct registry *const r = q->client.registry;
 
     if (is_over(q))
@@ -234,7 +259,7 @@ void registry_replace(struct registry *r, struct uuid was, struct uuid now)
             items[count++] = (struct group_replacement) { c, slot, now };
     if (count > 0) {
         must(r, group_replace(&before, items, count, 1, &after, &reason), "another disk");
-        struct groups_change change = { .volume = r->volume, .was = &before, .now = &after };
+        struct groups_change change = { .volume = r->volume.uuid, .was = &before, .now = &after };
         groups_commit(r->meta, &change, 1);
         assert(change.outcome == GROUPS_COMMITTED);
         look(r);
@@ -242,31 +267,68 @@ void registry_replace(struct registry *r, struct uuid was, struct uuid now)
     memory_enter(owner);
 }
 
+static void put_volume(const struct registry *r, struct meta_txn *txn, uint64_t revision)
+{
+    const struct store_volume *const v = &r->volume;
+    Stored__V1__Volume volume = STORED__V1__VOLUME__INIT;
+    struct uuid uuid = v->uuid, node = r->node;
+
+    volume.uuid = record_bytes(&uuid);
+    volume.name = (char *)(uintptr_t)v->name;
+    volume.replicas = v->replicas;
+    volume.min_in_sync = v->min_in_sync;
+    volume.node = record_bytes(&node);
+    meta_txn_expect(txn, key_volume(v->uuid).s, revision);
+    record_put(txn, key_volume(v->uuid).s, &volume.base);
+}
+
+void registry_move(struct registry *r, struct uuid node)
+{
+    const uint64_t owner = memory_enter(0);
+    struct meta_value value;
+    struct meta_txn txn;
+
+    must(r, meta_get(r->meta, key_volume(r->volume.uuid).s, &value), "the volume");
+    r->node = node;
+    meta_txn_init(&txn);
+    put_volume(r, &txn, value.revision);
+    must(r, meta_commit(r->meta, &txn, NULL), "the volume's node");
+    meta_txn_fini(&txn);
+    meta_value_free(&value);
+    memory_enter(owner);
+}
+
 /* ---- The interface ---- */
 
-static struct request *request_create(const struct registry_client *client, void *ctx)
+static struct registry_request *request_create(const struct registry_client *client,
+                                               enum request_kind kind)
 {
-    struct request *const q = sim_world_alloc(client->registry->run->world, sizeof *q);
+    struct registry *const r = client->registry;
+    struct registry_request *const q = sim_world_alloc(r->run->world, sizeof *q);
 
+    q->kind = kind;
     q->client = *client;
-    q->ctx = ctx;
+    q->next = r->requests;
+    r->requests = q;
     return q;
 }
 
 void registry_take_epoch(struct registry_client *client, registry_taken_fn *done, void *ctx)
 {
-    struct request *const q = request_create(client, ctx);
+    struct registry_request *const q = request_create(client, REQUEST_EPOCH);
 
     q->on_taken = done;
+    q->ctx = ctx;
     request_try(q);
 }
 
 static void meta_commit_record(void *ctx, const struct group *was, const struct group *now,
                                void (*done)(void *done_ctx, struct status status), void *done_ctx)
 {
-    struct request *const q = request_create(ctx, done_ctx);
+    struct registry_request *const q = request_create(ctx, REQUEST_RECORD);
 
     q->on_committed = done;
+    q->ctx = done_ctx;
     q->was = *was;
     q->now = *now;
     request_try(q);
@@ -274,34 +336,54 @@ static void meta_commit_record(void *ctx, const struct group *was, const struct 
 
 const struct volume_meta_ops registry_meta_ops = { .commit = meta_commit_record };
 
-static void put_volume(struct registry *r, struct meta_txn *txn, const struct store_volume *v)
+void registry_get(const struct registry_client *client, struct group_op *op)
 {
-    Stored__V1__Volume volume = STORED__V1__VOLUME__INIT;
+    struct registry_request *const q = request_create(client, REQUEST_GET);
 
-    volume.uuid = record_bytes(&v->uuid);
-    volume.name = (char *)(uintptr_t)v->name;
-    volume.replicas = v->replicas;
-    volume.min_in_sync = v->min_in_sync;
-    volume.node = record_bytes(&r->node);
-    meta_txn_expect(txn, key_volume(v->uuid).s, 0);
-    record_put(txn, key_volume(v->uuid).s, &volume.base);
+    q->op = op;
+    request_try(q);
+}
+
+void registry_take(const struct registry_client *client, struct group_op *op, uint64_t known_epoch)
+{
+    struct registry_request *const q = request_create(client, REQUEST_TAKE);
+
+    q->op = op;
+    q->client.known_epoch = known_epoch;
+    request_try(q);
+}
+
+void registry_commit(const struct registry_client *client, struct group_op *op,
+                     const struct group *was, const struct group *now)
+{
+    struct registry_request *const q = request_create(client, REQUEST_COMMIT);
+
+    q->op = op;
+    q->was = *was;
+    q->now = *now;
+    request_try(q);
+}
+
+void registry_cancel(struct registry *r, const struct sim_process *process)
+{
+    for (struct registry_request *q = r->requests; q != NULL; q = q->next)
+        if (q->client.process == process && !is_over(q))
+            request_answer(q, STATUS(CANCELED));
 }
 
 void registry_init(struct registry *r, struct run *run, const struct store_volume *volume,
-                   const struct uuid (*tuples)[GROUP_SLOTS], uint32_t count)
+                   struct uuid node, const struct uuid (*tuples)[GROUP_SLOTS], uint32_t count)
 {
     const struct group empty = { 0 };
     const uint64_t owner = memory_enter(0);
     struct group_reason reason;
     struct meta_txn txn;
 
-    *r = (struct registry) {
-        .run = run, .volume = volume->uuid, .node = { { 0x6e } }, .late_ns = NS_PER_MS
-    };
+    *r = (struct registry) { .run = run, .volume = *volume, .node = node, .late_ns = NS_PER_MS };
     must(r, meta_sim_open(&r->meta), "opening it");
     must(r, group_extend(&empty, tuples, count, &r->record, &reason), "a new group");
     meta_txn_init(&txn);
-    put_volume(r, &txn, volume);
+    put_volume(r, &txn, 0);
     group_record_put(&txn, volume->uuid, 0, &r->record, 0);
     must(r, meta_commit(r->meta, &txn, NULL), "a new volume");
     meta_txn_fini(&txn);

@@ -14,23 +14,26 @@
 #ifndef TESTS_SIM_REGISTRY_H
 #define TESTS_SIM_REGISTRY_H
 
+#include "node/group_client.h"
 #include "repl/group.h"
 #include "run.h"
 #include "store/store.h"
 #include "volume/volume.h"
 
 struct meta;
+struct registry_request;
 
 struct registry {
     struct run *run;
     struct meta *meta;
-    struct uuid volume;
-    struct uuid node;
+    struct store_volume volume;
+    struct uuid node;                    /* That the volume is assigned to. */
     struct group record;                 /* As committed. */
     struct group taken;                  /* As it was when its epoch was taken. */
     uint8_t been_in[GROUP_COPYSETS_MAX]; /* Slots that have been members since then. */
     bool away;                           /* Nothing arrives. */
     unsigned under_way;                  /* Requests that will arrive. */
+    struct registry_request *requests;   /* All there were. */
     unsigned lost_percent;
     uint64_t late_ns; /* Most that a request or an answer takes. */
     /* The record has changed.  NULL is allowed. */
@@ -38,10 +41,14 @@ struct registry {
     void *ctx;
 };
 
-/* Makes the records of a volume of several replicas whose copysets have these tuples. */
+/* Makes the records of a volume of several replicas whose copysets have these tuples; node has it.
+ */
 void registry_init(struct registry *r, struct run *run, const struct store_volume *volume,
-                   const struct uuid (*tuples)[GROUP_SLOTS], uint32_t count);
+                   struct uuid node, const struct uuid (*tuples)[GROUP_SLOTS], uint32_t count);
 void registry_fini(struct registry *r);
+
+/* The volume is another node's from now on: only that one can take epochs. */
+void registry_move(struct registry *r, struct uuid node);
 
 /* 9, 11.2: another disk, empty, in each slot of one that is out; its requests have all arrived. */
 void registry_replace(struct registry *r, struct uuid was, struct uuid now);
@@ -51,6 +58,8 @@ struct registry_client {
     struct registry *registry;
     struct sim_process *process;
     struct reactor *home;
+    struct uuid node;
+    const bool *away; /* Of this process alone: as the registry's. */
     uint64_t known_epoch;
 };
 
@@ -63,5 +72,14 @@ void registry_take_epoch(struct registry_client *client, registry_taken_fn *done
 
 /* For volume_config.meta; its context is the client. */
 extern const struct volume_meta_ops registry_meta_ops;
+
+/* As the functions of node/group_client.h; client.known_epoch does not matter. */
+void registry_get(const struct registry_client *client, struct group_op *op);
+void registry_take(const struct registry_client *client, struct group_op *op, uint64_t known_epoch);
+void registry_commit(const struct registry_client *client, struct group_op *op,
+                     const struct group *was, const struct group *now);
+
+/* The process's operations that are under way end with CANCELED, from the loop. */
+void registry_cancel(struct registry *r, const struct sim_process *process);
 
 #endif

@@ -311,9 +311,9 @@ static void life_on_disks(struct serving_life *l)
     if (!s->known)
         s->ops->known(s);
     s->known = true;
-    l->client = (struct registry_client) { .registry = &s->registry,
-                                           .process = s->process,
-                                           .home = l->home };
+    l->client = (struct registry_client) {
+        .registry = &s->registry, .process = s->process, .home = l->home, .node = s->registry.node
+    };
     life_start_target(l);
     if (s->audits)
         registry_take_epoch(&l->client, life_on_audit_epoch, l);

@@ -8,7 +8,7 @@
  *               |           +--(not yet)-+                   v
  *             spawn <------------------------- killed, or an orderly end
  *
- * It is what src/node will be for such volumes; until then it stands in for it.
+ * It stands in for src/node (cluster.h), so that what happens between its steps can be seen.
  *
  * Threading: the process's; what says so is called by the script, as the world.
  * Memory:    struct serving is the world's; a life is its process's.

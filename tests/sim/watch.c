@@ -53,15 +53,24 @@ static bool has(const struct watch *w, struct uuid disk, uint64_t block, uint64_
     return *slot_of(w, hash_of(disk, block, content)) != 0;
 }
 
+static uint64_t *latest_of(const struct watch *w, uint32_t shard, uint64_t offset)
+{
+    assert(shard < WATCH_SHARDS_MAX && offset / STORE_BLOCK_BYTES < WATCH_BLOCKS_MAX);
+    return &w->latest[shard][offset / STORE_BLOCK_BYTES];
+}
+
 static void note(struct watch *w, const struct store_io *io)
 {
     const struct uuid disk = io->session->store->sb.disk;
     uint64_t block, content;
 
     for (uint64_t at = 0; at < io->bytes; at += STORE_BLOCK_BYTES) {
+        uint64_t *const latest = latest_of(w, io->shard, io->offset + at);
+        *latest = 0;
         if (!pattern_name((struct const_span) { io->data.at + at, STORE_BLOCK_BYTES }, &block,
                           &content))
             continue;
+        *latest = content;
         const uint64_t hash = hash_of(disk, block, content);
         *slot_of(w, hash) = hash;
     }
@@ -88,7 +97,8 @@ static void on_written(struct store_io *io)
 
 /* ---- What is read ---- */
 
-unsigned watch_acknowledged(struct watch *w, uint32_t shard, uint64_t block, uint64_t content)
+unsigned watch_acknowledged(struct watch *w, uint32_t shard, uint64_t offset, uint64_t block,
+                            uint64_t content)
 {
     const uint32_t copyset = w->copysets[shard];
     const struct group *const g = &w->registry->record;
@@ -99,6 +109,8 @@ unsigned watch_acknowledged(struct watch *w, uint32_t shard, uint64_t block, uin
         if (slot->state != GROUP_SLOT_UNUSED && !has(w, slot->disk, block, content))
             lacking |= 1u << i;
     }
+    if (*latest_of(w, shard, offset) != content)
+        return 0;
     w->lacking[copyset] |= (uint8_t)lacking;
     return lacking & group_members(g, copyset);
 }
@@ -137,6 +149,9 @@ void __wrap_store_submit(struct store_session *session, struct store_io *io)
         w->under_way[w->under_way_count++] = (struct watch_command) { io, io->done };
         io->done = on_written;
     }
+    if (w != NULL && (io->opcode == STORE_OP_WRITE_ZEROES || io->opcode == STORE_OP_DEALLOCATE))
+        for (uint64_t at = 0; at < io->bytes; at += STORE_BLOCK_BYTES)
+            *latest_of(w, io->shard, io->offset + at) = 0;
     if (w != NULL && w->sees != NULL && !w->auditing && !is_of_host(io->opcode))
         w->sees(w->ctx, io->opcode);
     __real_store_submit(session, io);
@@ -149,6 +164,7 @@ void watch_begin(struct watch *w, struct run *run)
     *w = (struct watch) {
         .run = run,
         .executed = sim_world_alloc(run->world, EXECUTED_ROOM * sizeof *w->executed),
+        .latest = sim_world_alloc(run->world, WATCH_SHARDS_MAX * sizeof *w->latest),
         .under_way = sim_world_alloc(run->world, UNDER_WAY_ROOM * sizeof *w->under_way),
     };
     active = w;

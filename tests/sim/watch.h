@@ -17,6 +17,7 @@
 #include "registry.h"
 
 #define WATCH_SHARDS_MAX 16
+#define WATCH_BLOCKS_MAX 512 /* Of a shard. */
 
 struct watch_command;
 
@@ -30,8 +31,9 @@ struct watch {
     /* A disk has executed a write.  In the process. */
     void (*wrote)(void *ctx, struct uuid disk);
     void *ctx;
-    bool auditing;      /* Whoever reads now may read everything. */
-    uint64_t *executed; /* A set of hashes. */
+    bool auditing;                        /* Whoever reads now may read everything. */
+    uint64_t *executed;                   /* A set of hashes. */
+    uint64_t (*latest)[WATCH_BLOCKS_MAX]; /* Of each shard: what a disk has executed last. */
     struct watch_command *under_way;
     unsigned under_way_count;
 };
@@ -44,10 +46,13 @@ void watch_end(void);
 void watch_forget(struct watch *w);
 
 /*
- * The host was told that the write has succeeded: whoever has not executed it lacks it until it is
- * a member again.  Returns the members among those, as the record is now.
+ * The host was told that the write of a block at that offset of the shard has succeeded: whoever
+ * has not executed it lacks it until it is a member again.  Returns the members among those, as the
+ * record is now; none if the block has been overwritten while the answer was on its way: who has
+ * become a member since need not have executed it.
  */
-unsigned watch_acknowledged(struct watch *w, uint32_t shard, uint64_t block, uint64_t content);
+unsigned watch_acknowledged(struct watch *w, uint32_t shard, uint64_t offset, uint64_t block,
+                            uint64_t content);
 
 /* The record has changed. */
 void watch_changed(struct watch *w, const struct group *was, const struct group *now);

@@ -12,7 +12,7 @@
  * fails, and a Flush only where every member has lost what was not flushed (7.4, 7.7, S1).  A disk
  * that is out of sync everywhere may be replaced by an empty one.
  *
- * A second node is not simulated yet: it will be another struct serving.
+ * Several nodes are the workload "cluster".
  */
 #include <assert.h>
 #include <stdio.h>
@@ -130,7 +130,8 @@ static void on_acknowledged(void *ctx, const struct history_op *op)
 
     for (uint64_t b = op->block; b < op->block + op->count; b++) {
         const uint32_t shard = s->blocks[b].shard;
-        const unsigned lacking = watch_acknowledged(&s->watch, shard, b, op->content);
+        const unsigned lacking =
+            watch_acknowledged(&s->watch, shard, s->blocks[b].offset, b, op->content);
         if (lacking != 0)
             run_fail(work->run,
                      "the write of %llu to block %llu is acknowledged, and member %d of copyset "
@@ -166,7 +167,8 @@ static void on_known(struct serving *s)
     for (uint32_t c = 0; c < work->copysets; c++)
         for (unsigned i = 0; i < work->replicas; i++)
             tuples[c][i] = s->disks[disk_of(work, c, i)].uuid;
-    registry_init(&s->registry, work->run, &s->volume, tuples, work->copysets);
+    registry_init(&s->registry, work->run, &s->volume, (struct uuid) { { 0x6e } }, tuples,
+                  work->copysets);
     s->registry.late_ns =
         run_between(work->run, 1, run_percent(work->run, 50) ? 40 : 400) * NS_PER_MS;
     s->registry.lost_percent = run_percent(work->run, 50) ? 0 : 20;

@@ -4,4 +4,5 @@
 #include <stddef.h>
 
 const struct workload *const workloads[] = { &work_net,  &work_store,    &work_target,
-                                             &work_node, &work_replicas, NULL };
+                                             &work_node, &work_replicas, &work_cluster,
+                                             NULL };

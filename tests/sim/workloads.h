@@ -7,6 +7,7 @@
 
 extern const struct workload work_net;
 extern const struct workload work_node;
+extern const struct workload work_cluster;
 extern const struct workload work_replicas;
 extern const struct workload work_store;
 extern const struct workload work_target;

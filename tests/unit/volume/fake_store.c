@@ -116,6 +116,11 @@ void store_session_close(struct store_session *session)
     session->store->session_open = false;
 }
 
+struct status store_session_check(const struct store_session *session)
+{
+    return session->store->session_status;
+}
+
 uint64_t store_session_used_bytes(const struct store_session *session)
 {
     (void)session;
@@ -344,6 +349,8 @@ void fake_store_release(struct store *s, unsigned index)
     s->in_flight_count--;
     io->status = s->fail_next;
     s->fail_next = STATUS(OK);
+    if (status_ok(io->status))
+        io->status = s->session_status;
     if (status_ok(io->status))
         io->status = fake_execute(s, io);
     io->done(io);

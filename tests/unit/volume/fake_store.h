@@ -30,9 +30,10 @@ struct store {
     bool list_cut; /* Its region list is not whole. */
     struct status open_status;
     struct status describe_status;
-    struct status write_status; /* Of all writes. */
-    struct status fail_next;    /* The outcome of the next command that is let go. */
-    uint64_t bad_from, bad_to;  /* Reads of these bytes of any shard fail until they are written. */
+    struct status session_status; /* A newer engine has sealed it, perhaps. */
+    struct status write_status;   /* Of all writes. */
+    struct status fail_next;      /* The outcome of the next command that is let go. */
+    uint64_t bad_from, bad_to; /* Reads of these bytes of any shard fail until they are written. */
     bool suspect;
     bool wrong_crcs; /* Of what is read. */
     bool hold;       /* Commands wait for fake_store_release(). */

@@ -630,6 +630,31 @@ static void opening_does_not_wait_for_ever(void **state)
     world_destroy(c);
 }
 
+/*
+ * 7.4, 7.5: a member that is lost when the engine has been told its list, and before it serves, may
+ * come back as another incarnation, and may be who settling was to copy from.
+ */
+static void who_is_lost_while_it_opens_ends_that(void **state)
+{
+    (void)state;
+    struct world *const c = world_create(true, 1);
+
+    c->store.hold = true; /* Its list. */
+    assert_true(status_ok(volume_open(&c->config, on_world_opened, c)));
+    pw_run(c->w, SOON_NS);
+    assert_false(c->opened);
+    assert_int_equal(c->store.in_flight_count, 1);
+    pw_block(c->w, 0, true);
+    pw_cut(c->w, 0);
+    pw_run(c->w, SOON_NS);
+    c->store.hold = false;
+    fake_store_release(&c->store, 0);
+    pw_wait(c->w, &c->opened);
+    assert_int_equal(c->open_status.code, STATUS_UNAVAILABLE);
+    assert_null(c->volume);
+    world_destroy(c);
+}
+
 /* R3: a disk that knows a newer engine is not served by this one. */
 static void opening_with_a_stale_epoch_fails(void **state)
 {
@@ -891,6 +916,7 @@ int main(void)
         cmocka_unit_test(who_does_not_answer_is_excluded),
         cmocka_unit_test(where_it_is_needed_all_wait),
         cmocka_unit_test(opening_does_not_wait_for_ever),
+        cmocka_unit_test(who_is_lost_while_it_opens_ends_that),
         cmocka_unit_test(opening_with_a_stale_epoch_fails),
         cmocka_unit_test(what_waits_ends_with_the_volume),
         cmocka_unit_test(growing_describes_it_there),

@@ -132,6 +132,52 @@ static void a_suspect_disk_is_read_last(void **state)
     case_destroy(c);
 }
 
+/* ---- A newer engine ---- */
+
+static bool read_is_fenced(struct case_ *c)
+{
+    struct request r = { 0 };
+
+    submit(c->f, &r, 0, 0, NVME_NS_READ, 0, BLOCK);
+    loop_run(&c->f->loop);
+    assert_false(r.busy);
+    return status_is(r.req.status, STATUS_FENCED);
+}
+
+/* R7, 7.8: where a newer engine has sealed the source, hosts see no error, and nothing that another
+ * replica still has. */
+static void a_sealed_source_ends_the_engine(void **state)
+{
+    (void)state;
+    struct case_ *c = case_opened(1);
+    struct fixture *f = c->f;
+    assert_int_equal(run(f, NVME_NS_WRITE, false, 0, BLOCK).code, STATUS_OK);
+    unsigned usual = 0;
+    while (read_of(f, usual, 1) == 0)
+        usual++;
+    f->stores[usual].session_status = STATUS(STALE_EPOCH);
+    assert_true(read_is_fenced(c));
+    assert_int_equal(c->meta.fences, 1);
+    assert_int_equal(c->meta.commits, 0);
+    case_destroy(c);
+}
+
+/* R7, 8.5: disks of this node give no leases, so those that are not read are asked. */
+static void another_replica_that_is_sealed_ends_it_too(void **state)
+{
+    (void)state;
+    for (unsigned sealed = 0; sealed <= DISKS; sealed++) { /* At last all of them. */
+        struct case_ *c = case_opened(1);
+        assert_int_equal(run(c->f, NVME_NS_WRITE, false, 0, BLOCK).code, STATUS_OK);
+        for (unsigned i = 0; i < DISKS; i++)
+            if (i == sealed || sealed == DISKS)
+                c->f->stores[i].session_status = STATUS(STALE_EPOCH);
+        assert_true(read_is_fenced(c));
+        assert_int_equal(c->meta.fences, 1);
+        case_destroy(c);
+    }
+}
+
 /* ---- Exclusion ---- */
 
 /* R2, 6.4, 6.5: a write that one has not executed is answered only when it is excluded. */
@@ -194,6 +240,29 @@ static void who_does_not_keep_its_set_goes_too(void **state)
     assert_int_equal(r.req.status.code, STATUS_OK);
     assert_false(is_member(c, 1) || is_member(c, 2));
     assert_int_equal(f->stores[0].last_set.sequence, c->meta.record.sequence);
+    case_destroy(c);
+}
+
+/* 6.5: who does not keep its set and cannot be excluded either gets it when it is well again. */
+static void who_is_needed_gets_its_set_later(void **state)
+{
+    (void)state;
+    struct case_ *c = case_opened(2);
+    struct fixture *f = c->f;
+    struct request r = { 0 };
+    c->meta.hold = true;
+    f->stores[1].fail_next = STATUS(MEDIA_WRITE);
+    submit(f, &r, 0, 0, NVME_NS_WRITE, 0, BLOCK);
+    loop_run(&f->loop);
+    f->stores[2].fail_next = STATUS(TIMED_OUT); /* Its SET. */
+    meta_release(&c->meta);
+    loop_run(&f->loop);
+    assert_false(r.busy);
+    assert_int_equal(r.req.status.code, STATUS_OK);
+    assert_int_equal(c->meta.commits, 1);
+    assert_true(is_member(c, 2));
+    assert_int_equal(f->stores[2].sets, 3);
+    assert_int_equal(f->stores[2].last_set.sequence, c->meta.record.sequence);
     case_destroy(c);
 }
 
@@ -550,7 +619,10 @@ int main(void)
         cmocka_unit_test(a_bad_block_is_read_elsewhere),
         cmocka_unit_test(a_suspect_disk_is_read_last),
         cmocka_unit_test(exclusion_is_committed_first),
+        cmocka_unit_test(a_sealed_source_ends_the_engine),
+        cmocka_unit_test(another_replica_that_is_sealed_ends_it_too),
         cmocka_unit_test(who_does_not_keep_its_set_goes_too),
+        cmocka_unit_test(who_is_needed_gets_its_set_later),
         cmocka_unit_test(who_is_out_is_left_alone),
         cmocka_unit_test(reads_go_on_meanwhile),
         cmocka_unit_test(the_last_ones_are_kept),

@@ -230,6 +230,18 @@ static void a_large_deallocate_is_bounded(void **state)
     fixture_destroy(f);
 }
 
+/* 7.8: hosts whose volume another node has are sent elsewhere, and see no error. */
+static void a_sealed_disk_says_that_another_node_serves(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_opened();
+    for (unsigned i = 0; i < DISKS; i++)
+        f->stores[i].session_status = STATUS(STALE_EPOCH);
+    assert_int_equal(run(f, NVME_NS_READ, false, 0, BLOCK).code, STATUS_FENCED);
+    assert_int_equal(run(f, NVME_NS_WRITE, false, 0, BLOCK).code, STATUS_FENCED);
+    fixture_destroy(f);
+}
+
 /* A volume opens on the disks that are there, and not at all if a disk knows a newer engine. */
 static void opening_fails_for_the_whole_or_not(void **state)
 {
@@ -303,6 +315,7 @@ int main(void)
         cmocka_unit_test(a_missing_disk_fails_its_shards_only),
         cmocka_unit_test(a_failed_piece_fails_its_command),
         cmocka_unit_test(a_large_deallocate_is_bounded),
+        cmocka_unit_test(a_sealed_disk_says_that_another_node_serves),
         cmocka_unit_test(opening_fails_for_the_whole_or_not),
         cmocka_unit_test(deleting_reaches_every_disk),
         cmocka_unit_test(the_namespace_describes_itself),

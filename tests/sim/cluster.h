@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A simulated cluster: nodes as src/node has them, each in a process on a machine of its own with
+ * its own disks, and the controller, which the script plays.
+ *
+ *   controller --(what each node serves; late, or not at all)--> node ... node
+ *   registry   <--(records of groups; late, or lost)-----------> engine
+ *                                                                engine --(links)--> stores
+ *
+ * The controller says again and again what it wants.  A volume that is moved is the next node's at
+ * once, and the one before hears of it when it can be reached: until then there are two engines.
+ *
+ * Threading: one thread; everything but callbacks is for the script, as the world.
+ * Memory:    the world's; a node's is its process's.
+ */
+#ifndef TESTS_SIM_CLUSTER_H
+#define TESTS_SIM_CLUSTER_H
+
+#include "node/node.h"
+#include "registry.h"
+
+#define CLUSTER_NODES_MAX    12
+#define CLUSTER_DISKS_MAX    2 /* Of a node. */
+#define CLUSTER_REACTORS_MAX 2
+#define CLUSTER_VOLUMES_MAX  2
+#define CLUSTER_SHARDS_MAX   8
+#define CLUSTER_PORT         4420
+
+struct cluster;
+
+struct cluster_disk {
+    struct node_disk_config config;
+    struct sim_disk *disk;
+    struct uuid uuid;     /* From the first life on. */
+    uint64_t incarnation; /* As it was opened; 0: the power has failed since. */
+};
+
+struct cluster_node {
+    struct cluster *cluster;
+    unsigned index;
+    struct sim_machine *machine;
+    struct uuid uuid;
+    struct cluster_disk disks[CLUSTER_DISKS_MAX];
+    unsigned reactor_count;
+    bool known;   /* Its disks have UUIDs. */
+    bool cut_off; /* The controller and the meta store cannot be reached. */
+
+    /* Of the current life. */
+    struct sim_process *process;
+    struct reactor *home;
+    struct node *node;
+    bool opened;
+    bool stopping;
+    bool paused;   /* The script's. */
+    bool dies;     /* Soon; likewise. */
+    uint64_t told; /* Revision. */
+};
+
+struct cluster_volume {
+    struct registry registry;
+    struct store_volume volume;
+    struct nqn_text nqn;
+    unsigned owner; /* Index of its node. */
+    uint32_t copysets;
+    uint32_t placement[CLUSTER_SHARDS_MAX][GROUP_SLOTS]; /* Of disks, counted over all nodes. */
+    uint64_t verification;                               /* That is wanted; 0: none. */
+    bool verified;                                       /* It has ended, ... */
+    bool equal; /* ... and all replicas are whole and equal; else: */
+    struct status verify_status;
+    uint32_t finding_count;
+    struct volume_verify_finding finding; /* The first. */
+};
+
+struct cluster {
+    struct run *run;
+    struct cluster_node nodes[CLUSTER_NODES_MAX];
+    unsigned node_count;
+    unsigned disks_per_node;
+    struct cluster_volume volumes[CLUSTER_VOLUMES_MAX];
+    unsigned volume_count;
+    uint64_t replica_timeout_ns;
+    uint64_t revision;
+    /* All disks are known: the registries are to be made. */
+    void (*known)(struct cluster *c);
+    /* A node's process has ended, with the power of its machine or not. */
+    void (*ended)(struct cluster_node *n, enum sim_exit how);
+    bool is_known;
+};
+
+/* Makes machines and disks, and starts all nodes.  The counts and times are set. */
+void cluster_start(struct cluster *c);
+
+/* Starts a node, if it is not alive. */
+void cluster_spawn(struct cluster_node *n);
+
+/* Asks for an orderly end; false: it is not up. */
+bool cluster_stop(struct cluster_node *n);
+
+/* Gives the volume to another node. */
+void cluster_move(struct cluster *c, unsigned volume, unsigned node);
+
+/* Wants the volume verified, once. */
+void cluster_verify(struct cluster *c, unsigned volume);
+
+/* Whether its node serves the volume now. */
+bool cluster_serves(const struct cluster *c, unsigned volume);
+
+/* Whether all replicas of the volume are in sync, as the record says. */
+bool cluster_is_in_sync(const struct cluster *c, unsigned volume);
+
+struct cluster_disk *cluster_disk(struct cluster *c, uint32_t disk);
+
+struct io_addr cluster_addr(const struct cluster *c, unsigned node);
+
+#endif
