@@ -372,7 +372,9 @@ struct status leg_unknown_shard(const struct store_io *s)
 {
     if (s->opcode == STORE_OP_READ)
         fill_zeros(s);
-    if (s->opcode == STORE_OP_READ || is_zeroing(s->opcode))
+    if (s->opcode == STORE_OP_HASH)
+        memset(s->data.at, 0, s->data.bytes); /* All absent. */
+    if (s->opcode == STORE_OP_READ || s->opcode == STORE_OP_HASH || is_zeroing(s->opcode))
         return STATUS(OK);
     return s->status;
 }

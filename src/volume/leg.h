@@ -202,10 +202,10 @@ struct status leg_unknown_shard(const struct store_io *s) MUST_CHECK;
 /*
  * Starts a command at the leg's store, which must be there.  A READ of a shard that the
  * store does not know fills with zeros (the engine knows that the volume has the shard there; it
- * was never written); a deallocate of one has nothing to do.  A FLUSH without anything to cover
- * does not reach the disk.  Where the disk's incarnation has changed, a FLUSH or FUA is
- * STALE_INCARNATION once, and a loss is noted, unless the volume continues on loss.  To a remote
- * leg READ and WRITE have at most WIRE_BLOCKS_MAX blocks.
+ * was never written), and by HASH it is absent; a deallocate of one has nothing to do.  A FLUSH
+ * without anything to cover does not reach the disk.  Where the disk's incarnation has changed, a
+ * FLUSH or FUA is STALE_INCARNATION once, and a loss is noted, unless the volume continues on loss.
+ * To a remote leg READ and WRITE have at most WIRE_BLOCKS_MAX blocks.
  */
 void leg_submit(struct leg_io *io);
 

@@ -1,56 +1,98 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- *   IDLE --> PLACING --> MEMORY --> ROOM --> SOURCE --> TARGET --> WRITING --> TARGET ... --> IDLE
- *                                    ^        | ^          |           |
- *                                    |        +-+ another  |           |
- *                                    +--- list full -------+-----------+
+ *   IDLE --> PLACING --> MEMORY --> ROOM --> TARGETS --> SOURCE --> COPYING --> IDLE
+ *                                    ^          ^                      |
+ *                                    |          +---- next window -----+
+ *                                    +--------------- list full -------+
  *
- * A block that no source can read goes from SOURCE to SPOILING, once for each target, and on.
+ * A part: READING --> WRITING, target after target --> the next part.  A block that no source can
+ * read goes from READING to SPOILING.
  */
 #include "volume/range_copy.h"
 
 #include <assert.h>
+#include <xxhash.h>
 
 #include "base/crc32c.h"
 #include "base/mutation.h"
 #include "volume/volume_internal.h"
 
-#define CHUNK_BYTES ((uint64_t)128 << 10)
-
-static_assert(2 * CHUNK_BYTES <= BUF_BYTES_MAX, "source and target in one buffer");
-static_assert(CHUNK_BYTES / STORE_BLOCK_BYTES == ARRAY_COUNT(((struct range_copy *)0)->crcs),
-              "CRCs");
+/* Commands under way for one range, and blocks of each: scattered blocks want many, all want few.
+ */
+#define PARTS_MAX   7u
+#define PART_BLOCKS 8u
+#define PART_BYTES  ((uint64_t)PART_BLOCKS * STORE_BLOCK_BYTES)
 
 enum copying_state {
     COPYING_IDLE,
-    COPYING_PLACING,  /* The overlap order: on_placed(). */
-    COPYING_MEMORY,   /* on_memory() */
-    COPYING_ROOM,     /* A round: range_copy_on_room(). */
-    COPYING_SOURCE,   /* The source's chunk: on_leg(). */
-    COPYING_TARGET,   /* The target's chunk. */
-    COPYING_WRITING,  /* What it has to get. */
-    COPYING_SPOILING, /* What nobody has. */
+    COPYING_PLACING, /* The overlap order: on_placed(). */
+    COPYING_MEMORY,  /* on_memory() */
+    COPYING_ROOM,    /* A round: range_copy_on_room(). */
+    COPYING_TARGETS, /* Their hashes: on_hashes(). */
+    COPYING_SOURCE,  /* Its hashes: likewise. */
+    COPYING_COPYING, /* The parts: on_part(). */
 };
 
 static const struct sm_state copying_states[] = {
     [COPYING_IDLE] = { "idle", SM_TO(COPYING_PLACING) },
     [COPYING_PLACING] = { "placing", SM_TO(COPYING_MEMORY) | SM_TO(COPYING_IDLE) },
     [COPYING_MEMORY] = { "memory", SM_TO(COPYING_ROOM) | SM_TO(COPYING_IDLE) },
-    [COPYING_ROOM] = { "room", SM_TO(COPYING_SOURCE) | SM_TO(COPYING_IDLE) },
-    [COPYING_SOURCE] = { "source", SM_TO(COPYING_SOURCE) | SM_TO(COPYING_TARGET) |
-                                       SM_TO(COPYING_SPOILING) | SM_TO(COPYING_IDLE) },
-    [COPYING_SPOILING] = { "spoiling", SM_TO(COPYING_SPOILING) | SM_TO(COPYING_SOURCE) |
-                                           SM_TO(COPYING_ROOM) | SM_TO(COPYING_IDLE) },
-    [COPYING_TARGET] = { "target", SM_TO(COPYING_TARGET) | SM_TO(COPYING_WRITING) |
-                                       SM_TO(COPYING_SOURCE) | SM_TO(COPYING_IDLE) },
-    [COPYING_WRITING] = { "writing", SM_TO(COPYING_WRITING) | SM_TO(COPYING_TARGET) |
-                                         SM_TO(COPYING_SOURCE) | SM_TO(COPYING_ROOM) |
-                                         SM_TO(COPYING_IDLE) },
+    [COPYING_ROOM] = { "room", SM_TO(COPYING_TARGETS) | SM_TO(COPYING_IDLE) },
+    [COPYING_TARGETS] = { "targets",
+                          SM_TO(COPYING_SOURCE) | SM_TO(COPYING_COPYING) | SM_TO(COPYING_IDLE) },
+    [COPYING_SOURCE] = { "source", SM_TO(COPYING_COPYING) | SM_TO(COPYING_IDLE) },
+    [COPYING_COPYING] = { "copying",
+                          SM_TO(COPYING_TARGETS) | SM_TO(COPYING_ROOM) | SM_TO(COPYING_IDLE) },
 };
 
-static void chunk_begin(struct range_copy *c);
-static void target_next(struct range_copy *c, unsigned from);
-static void target_compare(struct range_copy *c);
+/* What a block needs: which slots are to be written, and from which one. */
+enum {
+    NEEDS_SLOTS = (1u << VOLUME_REPLICAS_MAX) - 1,
+    NEEDS_SOURCE_SHIFT = 4,
+    NEEDS_SOURCE = 3u << NEEDS_SOURCE_SHIFT,
+    NEEDS_ZEROS = 1u << 6,   /* The source has zeros there. */
+    NEEDS_ANOTHER = 1u << 7, /* No replica whose hashes are known can be the source. */
+};
+
+/* Why no more parts are begun. */
+enum stop {
+    STOP_NOT,
+    STOP_AGAIN, /* The source is none any more: the window is compared anew. */
+    STOP_ROOM,  /* A region list is full: likewise, when there is room. */
+    STOP_FAILED,
+};
+
+enum part_state { PART_IDLE, PART_READING, PART_WRITING, PART_SPOILING };
+
+/* Blocks in a row that need the same; before there are any, the memory of a command for hashes. */
+struct copy_part {
+    struct range_copy *copy;
+    enum part_state state;
+    uint32_t at, count; /* Blocks of the window that are copied now, ... */
+    uint32_t end;       /* ... and up to here, block by block. */
+    uint32_t written;   /* Of those of now, at the target. */
+    uint8_t needs;      /* Slots that are left, the target's first. */
+    uint8_t tried;      /* Slots that could not read the block. */
+    unsigned source;    /* Slot. */
+    struct span memory;
+    struct leg_io io;
+    struct leg_remote_io remote_io;
+    uint32_t crcs[PART_BLOCKS];
+};
+
+#define PARTS_BYTES                                                                       \
+    ((sizeof(struct copy_part) * PARTS_MAX + STORE_BLOCK_BYTES - 1) / STORE_BLOCK_BYTES * \
+     STORE_BLOCK_BYTES)
+
+static_assert(PARTS_MAX >= VOLUME_REPLICAS_MAX, "each says its hashes through one");
+static_assert(PARTS_BYTES + PARTS_MAX * PART_BYTES <= 256 << 10, "a buffer of 256 KiB");
+static_assert(STORE_HASHES_MAX * sizeof(struct store_hash) * VOLUME_REPLICAS_MAX <=
+                  PARTS_MAX * PART_BYTES,
+              "hashes of a whole window");
+static_assert(sizeof(struct store_hash) * VOLUME_REPLICAS_MAX <= STORE_BLOCK_BYTES,
+              "and of the smallest");
+
+static void window_begin(struct range_copy *c);
 
 void range_copy_init(struct range_copy *c)
 {
@@ -119,259 +161,504 @@ static bool ends_fenced(struct range_copy *c)
 
 /* ---- Commands ---- */
 
-static void on_leg(struct leg_io *io);
-
-static void send(struct range_copy *c, unsigned slot, enum store_opcode opcode, struct span data,
-                 uint64_t offset)
+static void part_send(struct copy_part *p, unsigned slot, enum store_opcode opcode, uint32_t first,
+                      uint32_t count, struct span data, uint32_t *crcs)
 {
+    struct range_copy *const c = p->copy;
     struct copyset *const cs = c->copyset;
-    struct leg_io *const io = &c->io;
+    struct leg_io *const io = &p->io;
 
-    io->owner = c;
+    io->owner = p;
     io->slot = slot;
     io->leg = cs->slice->map->legs[cs->leg[slot]];
-    io->remote = &c->remote_io;
+    io->remote = &p->remote_io;
     io->reactor = cs->slice->reactor;
-    io->done = on_leg;
     io->store.opcode = opcode;
     io->store.fua = false;
     io->store.create = true;
     io->store.copyset = (uint16_t)cs->number;
     io->store.shard = c->order.shard;
-    io->store.offset = offset;
-    io->store.bytes = data.bytes;
-    io->store.data = data.at != NULL ? data : (struct span) { 0 };
-    io->store.crcs = opcode == STORE_OP_WRITE ? c->crcs : NULL;
+    io->store.offset = c->window + (uint64_t)first * STORE_BLOCK_BYTES;
+    io->store.bytes = (uint64_t)count * STORE_BLOCK_BYTES;
+    io->store.data = data;
+    io->store.crcs = crcs;
     io->store.tick = c->tick;
+    c->under_way++;
     leg_submit(io);
 }
 
-static uint64_t chunk_bytes(const struct range_copy *c)
+/* No more parts; the gravest reason counts, and of failures the first. */
+static void stop(struct range_copy *c, enum stop why)
 {
-    const uint64_t most = c->offset < c->fine_until ? STORE_BLOCK_BYTES : c->chunk_max;
-
-    return min_u64(most, c->end - c->offset);
+    c->stop = (uint8_t)max_u64(c->stop, why);
 }
 
-static struct span chunk_of(const struct range_copy *c, bool of_target)
+static void stop_failed(struct range_copy *c, unsigned slot, struct status status)
 {
-    return span_sub(c->memory, of_target ? c->chunk_max : 0, chunk_bytes(c));
+    if (c->stop == STOP_FAILED)
+        return;
+    stop(c, STOP_FAILED);
+    c->slot = slot;
+    c->status = status;
+}
+
+/* Of a command that has ended. */
+static void look_at_fence(struct range_copy *c)
+{
+    if (c->copyset->slice->fenced)
+        stop_failed(c, 0, STATUS(FENCED));
+}
+
+/* ---- The end of a window ---- */
+
+static void wait_for_room(struct range_copy *c)
+{
+    sm_move(&c->sm, COPYING_ROOM); /* A round closes some regions. */
+    tick_end(c, false);
+    list_push_back(&c->copyset->round.copies, &c->link);
+    round_want(c->copyset);
+}
+
+static void window_end(struct range_copy *c)
+{
+    if (c->stop != STOP_NOT)
+        c->unreadable = c->unreadable_before; /* They are found again. */
+    switch ((enum stop)c->stop) {
+    case STOP_NOT:
+        c->unreadable_before = c->unreadable;
+        c->window += (uint64_t)c->blocks * STORE_BLOCK_BYTES;
+        if (c->window < c->end)
+            window_begin(c);
+        else
+            copy_end(c, c->unreadable == 0 || c->ops->spoils ? RANGE_COPY_EQUAL
+                                                             : RANGE_COPY_UNREADABLE);
+        return;
+    case STOP_AGAIN:
+        window_begin(c);
+        return;
+    case STOP_ROOM:
+        wait_for_room(c);
+        return;
+    case STOP_FAILED:
+        copy_end(c, RANGE_COPY_FAILED);
+        return;
+    }
+}
+
+/* ---- A part: writing ---- */
+
+static void part_begin(struct copy_part *p);
+static bool part_take(struct copy_part *p);
+
+static void part_next(struct copy_part *p)
+{
+    struct range_copy *const c = p->copy;
+    const bool inside = p->at + p->count < p->end;
+
+    if (inside && c->stop == STOP_NOT) {
+        p->at += p->count;
+        p->count = 1;
+        p->tried = 0;
+        part_begin(p);
+    } else if (part_take(p)) {
+        part_begin(p);
+    } else {
+        p->state = PART_IDLE;
+    }
+}
+
+static bool part_is_zero(const struct copy_part *p, uint32_t block)
+{
+    const uint8_t *const at = p->memory.at + (uint64_t)block * STORE_BLOCK_BYTES;
+
+    return at[0] == 0 && memcmp(at, at + 1, STORE_BLOCK_BYTES - 1) == 0;
+}
+
+/* What the target has already, as it has nothing and the source zeros. */
+static bool part_skips(const struct copy_part *p, uint32_t block)
+{
+    return !p->copy->hashed && p->tried == 0 && part_is_zero(p, block);
+}
+
+/* The next blocks that the target lacks; false: it has all. */
+static bool part_lacks(const struct copy_part *p, uint32_t *out_first, uint32_t *out_count)
+{
+    uint32_t first = p->written;
+
+    while (first < p->count && part_skips(p, first))
+        first++;
+    *out_first = first;
+    *out_count = 0;
+    while (first < p->count && !part_skips(p, first++))
+        (*out_count)++;
+    return *out_count > 0;
+}
+
+static void part_write_zeros(struct copy_part *p, unsigned slot)
+{
+    p->written = p->count;
+    p->copy->copied_bytes += (uint64_t)p->count * STORE_BLOCK_BYTES;
+    part_send(p, slot, STORE_OP_WRITE_ZEROES, p->at, p->count, (struct span) { 0 }, NULL);
+}
+
+static void part_write_data(struct copy_part *p, unsigned slot, uint32_t first, uint32_t count)
+{
+    const uint64_t bytes = (uint64_t)count * STORE_BLOCK_BYTES;
+
+    p->written = first + count;
+    p->copy->copied_bytes += bytes;
+    part_send(p, slot, STORE_OP_WRITE, p->at + first, count,
+              span_sub(p->memory, (uint64_t)first * STORE_BLOCK_BYTES, bytes), p->crcs + first);
+}
+
+/* At the target, then at the next; after the last one, the next part. */
+static void part_write(struct copy_part *p)
+{
+    const bool zeros = (p->copy->needs[p->at] & NEEDS_ZEROS) != 0;
+
+    p->state = PART_WRITING;
+    for (; p->needs != 0; p->needs &= (uint8_t)(p->needs - 1), p->written = 0) {
+        const unsigned slot = (unsigned)__builtin_ctz(p->needs);
+        uint32_t first, count;
+        if (zeros && p->written == 0) {
+            part_write_zeros(p, slot);
+            return;
+        }
+        if (!zeros && part_lacks(p, &first, &count)) {
+            part_write_data(p, slot, first, count);
+            return;
+        }
+    }
+    part_next(p);
+}
+
+/* ---- A part: what nobody can read ---- */
+
+static void send_spoil(struct copy_part *p)
+{
+    part_send(p, (unsigned)__builtin_ctz(p->needs), STORE_OP_SPOIL, p->at, 1, (struct span) { 0 },
+              NULL);
+}
+
+/* At the next target; after the last one, the next block. */
+static void spoil_next(struct copy_part *p)
+{
+    struct range_copy *const c = p->copy;
+    const uint64_t at = c->window + (uint64_t)p->at * STORE_BLOCK_BYTES;
+
+    if (p->needs != 0) {
+        send_spoil(p);
+        return;
+    }
+    c->unreadable_at = c->unreadable++ == 0 ? at : min_u64(c->unreadable_at, at);
+    part_next(p);
+}
+
+/* The target does not know the shard: it is created by a write first. */
+static void spoil_create(struct copy_part *p)
+{
+    const struct span zeros = span_sub(p->memory, 0, STORE_BLOCK_BYTES);
+
+    memset(zeros.at, 0, zeros.bytes);
+    p->crcs[0] = crc32c(zeros.at, zeros.bytes);
+    part_send(p, (unsigned)__builtin_ctz(p->needs), STORE_OP_WRITE, p->at, 1, zeros, p->crcs);
+}
+
+static void spoil_on_answer(struct copy_part *p)
+{
+    if (p->io.store.opcode == STORE_OP_SPOIL)
+        p->needs &= (uint8_t)(p->needs - 1);
+    spoil_next(p);
+}
+
+/* ---- A part: reading ---- */
+
+/* One that is no target rather than another one, and one of this node rather than of another. */
+static unsigned best_source(const struct range_copy *c, unsigned sources)
+{
+    const unsigned targets = c->ops->targets(c);
+    const unsigned others = (sources & ~targets) != 0 ? sources & ~targets : sources;
+    const unsigned local = others & ~(unsigned)c->copyset->remote;
+
+    return (unsigned)__builtin_ctz(local != 0 ? local : others);
+}
+
+static void part_read(struct copy_part *p)
+{
+    const struct span data = span_sub(p->memory, 0, (uint64_t)p->count * STORE_BLOCK_BYTES);
+
+    p->state = PART_READING;
+    p->written = 0;
+    part_send(p, p->source, STORE_OP_READ, p->at, p->count, data, p->crcs);
+}
+
+/* The block is bad at all sources that were tried: the next, or none. */
+static void part_try_another(struct copy_part *p)
+{
+    const struct range_copy *const c = p->copy;
+    const unsigned left = c->ops->sources(c) & ~(unsigned)p->tried;
+
+    p->needs = (uint8_t)c->ops->targets(c);
+    if (left != 0) {
+        p->source = best_source(c, left);
+        p->needs &= (uint8_t) ~(1u << p->source);
+        part_read(p);
+        return;
+    }
+    p->state = PART_SPOILING;
+    if (!c->ops->spoils)
+        p->needs = 0;
+    spoil_next(p);
+}
+
+/* Its blocks of now; whatever it needed may have left meanwhile. */
+static void part_begin(struct copy_part *p)
+{
+    struct range_copy *const c = p->copy;
+    const unsigned needs = c->needs[p->at];
+
+    if ((needs & NEEDS_ANOTHER) != 0) {
+        p->tried = c->sourceless ? 0 : (uint8_t)(1u << c->source);
+        part_try_another(p);
+        return;
+    }
+    p->source = (needs & NEEDS_SOURCE) >> NEEDS_SOURCE_SHIFT;
+    if ((c->ops->sources(c) >> p->source & 1) == 0) {
+        stop(c, STOP_AGAIN);
+        part_next(p);
+        return;
+    }
+    p->needs = (uint8_t)(needs & NEEDS_SLOTS & c->ops->targets(c));
+    p->written = 0;
+    if (p->needs == 0 || (needs & NEEDS_ZEROS) != 0)
+        part_write(p);
+    else
+        part_read(p);
+}
+
+/* The next blocks in a row that need the same; false: there are none, or no more are begun. */
+static bool part_take(struct copy_part *p)
+{
+    struct range_copy *const c = p->copy;
+
+    while (c->next < c->blocks && c->needs[c->next] == 0)
+        c->next++;
+    if (c->next == c->blocks || c->stop != STOP_NOT)
+        return false;
+    const uint8_t needs = c->needs[c->next];
+    const uint64_t room =
+        (needs & NEEDS_ZEROS) != 0 ? c->blocks : p->memory.bytes / STORE_BLOCK_BYTES;
+    const uint32_t most = (needs & NEEDS_ANOTHER) != 0 ? 1 : (uint32_t)room;
+    p->at = c->next;
+    while (c->next < c->blocks && c->needs[c->next] == needs && c->next - p->at < most)
+        c->next++;
+    p->end = c->next;
+    p->count = p->end - p->at;
+    p->tried = 0;
+    return true;
+}
+
+/* ---- A part: answers ---- */
+
+static void part_on_bad_block(struct copy_part *p)
+{
+    if (p->count > 1) {
+        p->count = 1; /* Block by block from here on. */
+        part_begin(p);
+    } else {
+        p->tried |= (uint8_t)(1u << p->source);
+        part_try_another(p);
+    }
+}
+
+static void part_on_failed(struct copy_part *p)
+{
+    struct range_copy *const c = p->copy;
+    const struct leg_io *const io = &p->io;
+
+    if (p->state == PART_READING && status_is(io->status, STATUS_MEDIA_READ)) {
+        part_on_bad_block(p);
+    } else if (p->state == PART_SPOILING && status_is(io->status, STATUS_UNKNOWN_SHARD)) {
+        spoil_create(p);
+    } else {
+        if (p->state != PART_READING && status_is(io->status, STATUS_LIST_FULL))
+            stop(c, STOP_ROOM);
+        else
+            stop_failed(c, io->slot, io->status);
+        part_next(p);
+    }
+}
+
+static void on_part(struct leg_io *io)
+{
+    struct copy_part *const p = io->owner;
+    struct range_copy *const c = p->copy;
+
+    look_at_fence(c);
+    if (c->stop != STOP_NOT)
+        p->state = PART_IDLE;
+    else if (!status_ok(io->status))
+        part_on_failed(p);
+    else if (p->state == PART_SPOILING)
+        spoil_on_answer(p);
+    else
+        part_write(p);
+    if (--c->under_way == 0)
+        window_end(c);
 }
 
 /* ---- Comparing ---- */
 
-static bool block_differs(const struct range_copy *c, uint64_t at)
+static struct store_hash *hashes_of(const struct range_copy *c, unsigned slot)
 {
-    return memcmp(chunk_of(c, false).at + at, chunk_of(c, true).at + at, STORE_BLOCK_BYTES) != 0;
+    uint8_t *const at = c->memory.at + PARTS_BYTES;
+
+    return (struct store_hash *)(void *)at + (size_t)slot * c->blocks;
 }
 
-static bool block_is_zero(const struct range_copy *c, uint64_t at)
+static bool is_zero(const struct store_hash *h)
 {
-    const uint8_t *const block = chunk_of(c, false).at + at;
-
-    return block[0] == 0 && memcmp(block, block + 1, STORE_BLOCK_BYTES - 1) == 0;
+    return h->state == STORE_BLOCK_ABSENT || h->state == STORE_BLOCK_ZERO;
 }
 
-/* The next blocks in a row that differ, all zeros or none; false at the end of the chunk. */
-static bool next_difference(const struct range_copy *c, uint64_t *out_at, uint64_t *out_bytes,
-                            bool *out_zero)
+/* What is bad is equal to nothing. */
+static bool differ(const struct store_hash *a, const struct store_hash *b)
 {
-    uint64_t at = c->done_bytes;
-
-    while (at < chunk_bytes(c) && !block_differs(c, at))
-        at += STORE_BLOCK_BYTES;
-    if (at == chunk_bytes(c))
-        return false;
-    *out_at = at;
-    *out_zero = block_is_zero(c, at);
-    while (at < chunk_bytes(c) && block_differs(c, at) && block_is_zero(c, at) == *out_zero)
-        at += STORE_BLOCK_BYTES;
-    *out_bytes = at - *out_at;
-    return true;
+    if (is_zero(a) || is_zero(b))
+        return !is_zero(a) || !is_zero(b);
+    return a->state == STORE_BLOCK_BAD || b->state == STORE_BLOCK_BAD ||
+           memcmp(a->hash, b->hash, sizeof a->hash) != 0;
 }
 
-static void target_compare(struct range_copy *c)
+/* The window's source, or another one where that is bad; false: all are whose hashes are known. */
+static bool source_by_hash(const struct range_copy *c, uint32_t block, unsigned *out_source)
 {
-    uint64_t at, bytes;
-    bool zero;
+    const unsigned others = c->targets & c->ops->sources(c);
 
-    if (!next_difference(c, &at, &bytes, &zero)) {
-        c->compared_bytes += chunk_bytes(c);
-        target_next(c, c->target + 1);
-        return;
+    *out_source = c->source;
+    if (hashes_of(c, c->source)[block].state != STORE_BLOCK_BAD)
+        return true;
+    for (*out_source = 0; others >> *out_source != 0; (*out_source)++)
+        if ((others >> *out_source & 1) != 0 &&
+            hashes_of(c, *out_source)[block].state != STORE_BLOCK_BAD)
+            return true;
+    return false;
+}
+
+static uint8_t needs_by_hash(const struct range_copy *c, uint32_t block)
+{
+    const unsigned hashed = (c->targets | 1u << c->source) & c->ops->targets(c);
+    unsigned needs = 0, source;
+
+    if (!source_by_hash(c, block, &source))
+        return NEEDS_ANOTHER;
+    const struct store_hash *const right = &hashes_of(c, source)[block];
+    for (unsigned slot = 0; hashed >> slot != 0; slot++)
+        if ((hashed >> slot & 1) != 0 && slot != source &&
+            differ(right, &hashes_of(c, slot)[block]))
+            needs |= 1u << slot;
+    if (needs == 0)
+        return 0;
+    return (uint8_t)(needs | source << NEEDS_SOURCE_SHIFT | (is_zero(right) ? NEEDS_ZEROS : 0));
+}
+
+static uint8_t needs_of(const struct range_copy *c, uint32_t block)
+{
+    if (c->sourceless)
+        return NEEDS_ANOTHER;
+    if (c->hashed)
+        return needs_by_hash(c, block);
+    return (uint8_t)(c->targets != 0 ? c->targets | c->source << NEEDS_SOURCE_SHIFT : 0);
+}
+
+static void copy_begin(struct range_copy *c)
+{
+    for (uint32_t i = 0; i < c->blocks; i++)
+        c->needs[i] = needs_of(c, i);
+    c->compared_bytes += (uint64_t)__builtin_popcount(c->targets) * c->blocks * STORE_BLOCK_BYTES;
+    sm_move(&c->sm, COPYING_COPYING);
+    c->next = 0;
+    c->under_way++;
+    for (unsigned i = 0; i < c->part_count; i++) {
+        struct copy_part *const p = &c->parts[i];
+        p->io.done = on_part;
+        if (part_take(p))
+            part_begin(p);
     }
-    c->done_bytes = at + bytes;
-    c->copied_bytes += bytes;
-    const struct span data = span_sub(chunk_of(c, false), at, bytes);
-    for (uint64_t i = 0; i < bytes / STORE_BLOCK_BYTES; i++)
-        c->crcs[i] = crc32c(data.at + i * STORE_BLOCK_BYTES, STORE_BLOCK_BYTES);
-    sm_move(&c->sm, COPYING_WRITING);
-    send(c, c->target, zero ? STORE_OP_WRITE_ZEROES : STORE_OP_WRITE, data, c->offset + at);
+    if (--c->under_way == 0)
+        window_end(c);
 }
 
-static void chunk_next(struct range_copy *c)
+static bool targets_have_something(const struct range_copy *c)
 {
-    c->offset += chunk_bytes(c);
-    c->tried = 0;
-    if (c->offset < c->end)
-        chunk_begin(c);
-    else
-        copy_end(c,
-                 c->unreadable == 0 || c->ops->spoils ? RANGE_COPY_EQUAL : RANGE_COPY_UNREADABLE);
+    const unsigned targets = c->targets;
+
+    for (unsigned slot = 0; targets >> slot != 0; slot++)
+        for (uint32_t i = 0; (targets >> slot & 1) != 0 && i < c->blocks; i++)
+            if (hashes_of(c, slot)[i].state != STORE_BLOCK_ABSENT)
+                return true;
+    return false;
 }
 
-/* The next replica to compare with the source; after the last one, the next chunk. */
-static void target_next(struct range_copy *c, unsigned from)
-{
-    const unsigned targets = c->ops->targets(c) & ~(1u << c->source);
-    unsigned slot = from;
+static void hash(struct range_copy *c, unsigned slots);
 
-    while (targets >> slot != 0 && (targets >> slot & 1) == 0)
-        slot++;
-    if (targets >> slot == 0) {
-        chunk_next(c);
-        return;
+static void hashes_end(struct range_copy *c)
+{
+    const bool more = c->sm.now == COPYING_TARGETS && !c->sourceless && targets_have_something(c);
+
+    if (c->stop == STOP_FAILED) {
+        copy_end(c, RANGE_COPY_FAILED);
+    } else if (more) {
+        sm_move(&c->sm, COPYING_SOURCE);
+        c->hashed = true;
+        hash(c, 1u << c->source);
+    } else {
+        copy_begin(c);
     }
-    c->target = slot;
-    c->done_bytes = 0;
-    sm_move(&c->sm, COPYING_TARGET);
-    send(c, slot, STORE_OP_READ, chunk_of(c, true), c->offset);
 }
 
-/* ---- Reading ---- */
-
-static void send_spoil(struct range_copy *c)
+static void on_hashes(struct leg_io *io)
 {
-    sm_move(&c->sm, COPYING_SPOILING);
-    send(c, c->target, STORE_OP_SPOIL, (struct span) { .bytes = STORE_BLOCK_BYTES }, c->offset);
+    const struct copy_part *const p = io->owner;
+    struct range_copy *const c = p->copy;
+
+    look_at_fence(c);
+    if (!status_ok(io->status))
+        stop_failed(c, io->slot, io->status);
+    if (--c->under_way == 0)
+        hashes_end(c);
 }
 
-/* Nobody has the block. */
-static void block_lost(struct range_copy *c)
+/* Asks the slots for their hashes. */
+static void hash(struct range_copy *c, unsigned slots)
 {
-    if (c->unreadable++ == 0)
-        c->unreadable_at = c->offset;
-    chunk_next(c);
+    c->under_way++;
+    for (unsigned slot = 0; slots >> slot != 0; slot++) {
+        struct copy_part *const p = &c->parts[slot];
+        const struct span data = { (uint8_t *)hashes_of(c, slot),
+                                   c->blocks * sizeof(struct store_hash) };
+        if ((slots >> slot & 1) == 0)
+            continue;
+        p->io.done = on_hashes;
+        part_send(p, slot, STORE_OP_HASH, 0, c->blocks, data, NULL);
+    }
+    if (--c->under_way == 0)
+        hashes_end(c);
 }
 
-/* At the next target; after the last one, the next block. */
-static void spoil_next(struct range_copy *c, unsigned from)
+static void window_begin(struct range_copy *c)
 {
     const unsigned targets = c->ops->targets(c);
-    unsigned slot = from;
 
-    while (targets >> slot != 0 && (targets >> slot & 1) == 0)
-        slot++;
-    if (targets >> slot == 0) {
-        block_lost(c);
-        return;
-    }
-    c->target = slot;
-    send_spoil(c);
+    sm_move(&c->sm, COPYING_TARGETS);
+    c->blocks = (uint32_t)(min_u64(c->end - c->window, STORE_REGION_BYTES) / STORE_BLOCK_BYTES);
+    c->stop = STOP_NOT;
+    c->hashed = false;
+    c->sourceless = c->ops->sources(c) == 0;
+    c->source = c->sourceless ? 0 : best_source(c, c->ops->sources(c));
+    c->targets = c->sourceless ? targets : targets & ~(1u << c->source);
+    hash(c, c->targets);
 }
-
-/* No source can read this block. */
-static void block_spoil(struct range_copy *c)
-{
-    if (c->ops->spoils)
-        spoil_next(c, 0);
-    else
-        block_lost(c);
-}
-
-/* The target does not know the shard: it is created by a write first. */
-static void spoil_create(struct range_copy *c)
-{
-    const struct span zeros = chunk_of(c, true);
-
-    memset(zeros.at, 0, zeros.bytes);
-    c->crcs[0] = crc32c(zeros.at, zeros.bytes);
-    send(c, c->target, STORE_OP_WRITE, zeros, c->offset);
-}
-
-static void spoil_on_answer(struct range_copy *c)
-{
-    if (c->io.store.opcode == STORE_OP_WRITE)
-        send_spoil(c);
-    else
-        spoil_next(c, c->target + 1);
-}
-
-/*
- * From a source that has not failed to read this chunk.  9.4: here HASH of source and targets comes
- * first when the stores have it, and what it finds equal is not read.
- */
-static void chunk_begin(struct range_copy *c)
-{
-    const unsigned left = c->ops->sources(c) & ~c->tried;
-
-    if (left == 0) {
-        block_spoil(c);
-        return;
-    }
-    c->source = (unsigned)__builtin_ctz(left);
-    sm_move(&c->sm, COPYING_SOURCE);
-    send(c, c->source, STORE_OP_READ, chunk_of(c, false), c->offset);
-}
-
-/* A bad block of a target is written like one that differs: what it has does not matter. */
-static void take_for_different(const struct range_copy *c)
-{
-    const struct span source = chunk_of(c, false), target = chunk_of(c, true);
-
-    for (size_t i = 0; i < target.bytes; i++)
-        target.at[i] = (uint8_t)~source.at[i];
-}
-
-static void on_bad_block(struct range_copy *c, unsigned slot)
-{
-    if (chunk_bytes(c) > STORE_BLOCK_BYTES) {
-        c->fine_until = c->offset + chunk_bytes(c);
-        c->tried = 0;
-        chunk_begin(c);
-    } else if (c->sm.now == COPYING_SOURCE) {
-        c->tried |= 1u << slot;
-        chunk_begin(c);
-    } else {
-        take_for_different(c);
-        target_compare(c);
-    }
-}
-
-static void on_failed(struct range_copy *c, const struct leg_io *io)
-{
-    const bool reads = c->sm.now == COPYING_SOURCE || c->sm.now == COPYING_TARGET;
-
-    if (reads && status_is(io->status, STATUS_MEDIA_READ)) {
-        on_bad_block(c, io->slot);
-    } else if (c->sm.now == COPYING_SPOILING && status_is(io->status, STATUS_UNKNOWN_SHARD)) {
-        spoil_create(c);
-    } else if (!reads && status_is(io->status, STATUS_LIST_FULL)) {
-        sm_move(&c->sm, COPYING_ROOM); /* A round closes some, and the chunk is begun anew. */
-        tick_end(c, false);
-        list_push_back(&c->copyset->round.copies, &c->link);
-        round_want(c->copyset);
-    } else {
-        copy_fail(c, io->slot, io->status);
-    }
-}
-
-static void on_leg(struct leg_io *io)
-{
-    struct range_copy *const c = io->owner;
-
-    if (ends_fenced(c))
-        return;
-    if (!status_ok(io->status))
-        on_failed(c, io);
-    else if (c->sm.now == COPYING_SOURCE)
-        target_next(c, 0);
-    else if (c->sm.now == COPYING_SPOILING)
-        spoil_on_answer(c);
-    else
-        target_compare(c); /* Also what follows behind what was written. */
-}
-
 /* ---- The beginning ---- */
 
 void range_copy_on_room(struct range_copy *c)
@@ -385,8 +672,7 @@ void range_copy_on_room(struct range_copy *c)
     if (!round_write_begin(c->copyset, &range, &c->tick))
         return;
     list_remove(&c->link);
-    c->tried = 0;
-    chunk_begin(c);
+    window_begin(c);
 }
 
 static void memory_get(struct range_copy *c);
@@ -399,14 +685,29 @@ static void on_memory(struct buf_waiter *waiter)
         memory_get(c);
 }
 
+/* What was got: a part has 32 KiB, or the whole range if it is less. */
+static void parts_make(struct range_copy *c, uint64_t part_bytes)
+{
+    c->parts = (struct copy_part *)(void *)c->memory.at;
+    memset(c->parts, 0, PARTS_MAX * sizeof *c->parts);
+    for (unsigned i = 0; i < PARTS_MAX; i++)
+        c->parts[i].copy = c;
+    for (unsigned i = 0; i < c->part_count; i++)
+        c->parts[i].memory = span_sub(c->memory, PARTS_BYTES + i * part_bytes, part_bytes);
+}
+
 static void memory_get(struct range_copy *c)
 {
-    c->memory = buf_get(c->copyset->slice->scratch, 2 * c->chunk_max);
+    const uint64_t bytes = c->end - c->window, part_bytes = min_u64(bytes, PART_BYTES);
+
+    c->part_count = (unsigned)min_u64((bytes + PART_BYTES - 1) / PART_BYTES, PARTS_MAX);
+    c->memory = buf_get(c->copyset->slice->scratch, PARTS_BYTES + c->part_count * part_bytes);
     if (c->memory.at == NULL) {
         c->waiter.retry = on_memory;
         buf_wait(c->copyset->slice->scratch, &c->waiter);
         return;
     }
+    parts_make(c, part_bytes);
     sm_move(&c->sm, COPYING_ROOM);
     range_copy_on_room(c);
 }
@@ -428,12 +729,10 @@ void range_copy_start(struct range_copy *c, struct copyset *cs, const struct ran
     sm_move(&c->sm, COPYING_PLACING);
     c->ops = ops;
     c->copyset = cs;
-    c->offset = range->offset;
+    c->window = range->offset;
     c->end = range->offset + range->bytes;
-    c->chunk_max = min_u64(CHUNK_BYTES, range->bytes);
-    c->fine_until = 0;
-    c->tried = 0;
     c->unreadable = 0;
+    c->unreadable_before = 0;
     c->compared_bytes = 0;
     c->copied_bytes = 0;
     c->order = (struct order_entry) { .shard = range->shard,

@@ -3,17 +3,20 @@
  * Makes a range of a shard equal on several replicas of its copyset: what one source has is written
  * to every target that has something else (docs/replication.md, 7.5, 9.4, 11.3).
  *
- *   its place in the overlap order --> memory --> tick --> chunks: read a source,
- *                                                          then read and write each target
+ *   its place in the overlap order --> memory --> tick --> windows of a region: hashes of all
+ *       --> parts of what differs, several at a time: read the source, write the targets
  *
- * R10: the place is exclusive, taken before the source is read, and kept until the last target has
- * answered.  Memory comes before the tick, so that who has a tick waits for nothing but disks.
+ * R10: the place is exclusive, taken before anything is looked at, and kept until the last target
+ * has answered.  Memory comes before the tick, so that who has a tick waits for nothing but disks.
  *
- * A chunk that a replica cannot read is gone through block by block, so that one bad block costs
+ * Targets say by hashes what they have, the source only if one of them has anything: what is to be
+ * copied as a whole is read once.  Data keep the checksums with which the source's store has them.
+ *
+ * A part that a replica cannot read is gone through block by block, so that one bad block costs
  * nothing but itself.
  *
  * Threading: the slice's that owns the copyset.
- * Memory:    embedded; chunks from the reactor's scratch memory.
+ * Memory:    embedded; hashes and parts are in the reactor's scratch memory.
  */
 #ifndef VOLUME_RANGE_COPY_H
 #define VOLUME_RANGE_COPY_H
@@ -24,6 +27,7 @@
 #include "volume/order.h"
 
 struct copyset;
+struct copy_part;
 struct range_copy;
 
 enum range_copy_end {
@@ -32,7 +36,7 @@ enum range_copy_end {
     RANGE_COPY_FAILED,     /* A replica has answered otherwise: slot and status; or FENCED. */
 };
 
-/* Sets of slots are asked for anew for each chunk: members may have changed. */
+/* Sets of slots are asked for anew with each part: members may have changed. */
 struct range_copy_ops {
     unsigned (*sources)(const struct range_copy *c);
     unsigned (*targets)(const struct range_copy *c);
@@ -61,7 +65,7 @@ struct range_copy {
     struct status status;
     uint32_t unreadable;     /* Blocks; also of EQUAL. */
     uint64_t unreadable_at;  /* The first of them: bytes in the shard. */
-    uint64_t compared_bytes; /* At all targets together. */
+    uint64_t compared_bytes; /* By hash; at all targets together. */
     uint64_t copied_bytes;
 
     /* Private to range_copy.c. */
@@ -69,20 +73,24 @@ struct range_copy {
     struct copyset *copyset;
     struct sm sm;
     struct order_entry order;
-    uint64_t offset, end; /* Of the present chunk, and of the range. */
-    uint64_t fine_until;  /* Up to here a chunk is one block. */
-    unsigned tried;       /* Slots that could not read the chunk. */
-    unsigned source;      /* Slot. */
-    unsigned target;      /* Slot that is compared with it. */
-    uint64_t done_bytes;  /* Of the chunk, at the target. */
-    uint64_t chunk_max;
-    struct span memory; /* Source's, then target's. */
+    uint64_t end;                    /* Of the range. */
+    uint64_t window;                 /* What is compared and copied now, bytes in the shard, ... */
+    uint32_t blocks;                 /* ... and of how many blocks; ... */
+    uint32_t next;                   /* ... the first of them that no part has taken. */
+    unsigned source;                 /* Slot, or ... */
+    bool sourceless;                 /* ... there is none. */
+    unsigned targets;                /* Slots that are compared. */
+    bool hashed;                     /* The source, too; otherwise the targets have nothing. */
+    uint8_t needs[STORE_HASHES_MAX]; /* Of each block: which slots, and how. */
+    uint32_t unreadable_before;      /* This window. */
+    uint8_t stop;                    /* Whether more is begun. */
+    unsigned under_way;              /* Commands, and whoever begins some. */
+    unsigned part_count;
+    struct copy_part *parts;
+    struct span memory; /* The parts; then hashes, or the data of the parts. */
     struct buf_waiter waiter;
     struct list_node link; /* round_copyset.copies: it waits for room in the open regions. */
-    struct leg_io io;
-    struct leg_remote_io remote_io;
-    uint32_t crcs[32];
-    uint32_t tick; /* 0: none. */
+    uint32_t tick;         /* 0: none. */
 };
 
 void range_copy_init(struct range_copy *c);

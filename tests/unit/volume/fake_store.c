@@ -2,6 +2,7 @@
 #include "fake_store.h"
 
 #include <stdlib.h>
+#include <xxhash.h>
 
 #include "base/crc32c.h"
 
@@ -269,6 +270,28 @@ static void fake_crcs(const struct store *s, const struct store_io *io)
             crc32c(io->data.at + at, STORE_BLOCK_BYTES) + (s->wrong_crcs ? 1 : 0);
 }
 
+/* It knows no absent blocks but those of a shard that it does not have. */
+static void fake_hash(const struct store *s, const struct store_io *io)
+{
+    struct store_hash *const hashes = (struct store_hash *)(void *)io->data.at;
+
+    memset(io->data.at, 0, io->data.bytes);
+    for (uint64_t i = 0; i < io->bytes / STORE_BLOCK_BYTES; i++) {
+        const uint64_t at = io->offset + i * STORE_BLOCK_BYTES;
+        const uint8_t *const block = s->shards[io->shard] + at;
+        XXH128_canonical_t canonical;
+        if (at < s->bad_to && at + STORE_BLOCK_BYTES > s->bad_from) {
+            hashes[i].state = STORE_BLOCK_BAD;
+        } else if (block[0] == 0 && memcmp(block, block + 1, STORE_BLOCK_BYTES - 1) == 0) {
+            hashes[i].state = STORE_BLOCK_ZERO;
+        } else {
+            hashes[i].state = STORE_BLOCK_DATA;
+            XXH128_canonicalFromHash(&canonical, XXH3_128bits(block, STORE_BLOCK_BYTES));
+            memcpy(hashes[i].hash, &canonical, sizeof canonical);
+        }
+    }
+}
+
 static struct status fake_execute(struct store *s, struct store_io *io)
 {
     const bool stale = io->incarnation != s->incarnation;
@@ -331,7 +354,11 @@ static struct status fake_execute(struct store *s, struct store_io *io)
         s->bad_to = io->offset + io->bytes;
         return STATUS(OK);
     case STORE_OP_HASH:
-        break; /* Nobody sends them yet. */
+        s->hashes++;
+        if (s->shards[io->shard] == NULL)
+            return STATUS(UNKNOWN_SHARD);
+        fake_hash(s, io);
+        return STATUS(OK);
     }
     abort();
 }

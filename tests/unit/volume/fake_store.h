@@ -44,7 +44,7 @@ struct store {
     unsigned reads, writes, zeroes, flushes, deletes, losses_reported;
     uint8_t listed[FAKE_SHARDS_MAX][FAKE_REGIONS];  /* Slots; all of them after a change. */
     uint32_t ticks[FAKE_SHARDS_MAX][FAKE_REGIONS];  /* Of the last change. */
-    unsigned lists, closes, merges, spoils;         /* Commands. */
+    unsigned lists, closes, merges, spoils, hashes; /* Commands. */
     uint32_t closed[FAKE_SHARDS_MAX][FAKE_REGIONS]; /* Tick of the last CLOSE_REGIONS. */
     bool unflushed; /* Something has changed since the last Flush. */
     unsigned sets;  /* Copysets that were set. */

@@ -642,7 +642,7 @@ static struct case_ *case_copying(void)
         loop_run(&c->f->loop);
         LIST_FOR_EACH (n, &s->in_flight) {
             const struct store_io *const io = CONTAINER_OF(n, struct store_io, link);
-            copying |= io->opcode == STORE_OP_READ && io->shard == 0;
+            copying |= io->opcode == STORE_OP_HASH && io->shard == 0;
         }
     }
     return c;
