@@ -161,8 +161,8 @@ void leg_take_opened(struct leg *leg, uint64_t incarnation, uint64_t generation,
 
 /*
  * Whether commands without an answer wait for another session (docs/replication.md, 4.3), or end
- * with UNAVAILABLE: they wait for a member alone.  They do since leg_open(), unless that was done
- * before there was a session.  What had changed its incarnation is taken as it is now.
+ * with UNAVAILABLE: they wait for a member alone.  They do since leg_open().  What had changed its
+ * incarnation is taken as it is now.
  */
 void leg_keep(struct leg *leg, bool keeps);
 

@@ -110,11 +110,11 @@ static void on_told(struct remote *r)
         open_end(r, STATUS(OK));
 }
 
-/* What the first opening brings.  Who comes after the volume was opened without it is no member. */
+/* What the first opening brings: even if nobody waited for it any more, it may be made a member. */
 static void take_first(struct remote *r, const struct peer_opened *opened)
 {
     r->first = false;
-    r->view.keeps = r->on_open != NULL;
+    r->view.keeps = r->keeps;
     r->view.why = STATUS(UNAVAILABLE);
     r->view.incarnation = opened->incarnation;
     leg_take_opened(r->leg, opened->incarnation, opened->generation, opened->unflushed_loss);
@@ -344,6 +344,7 @@ void remote_open(struct remote *r, const struct store_volume *volume, void (*don
                  void *ctx)
 {
     r->volume = *volume;
+    r->keeps = true;
     r->on_open = done;
     r->open_ctx = ctx;
     go_away(r);
@@ -359,6 +360,7 @@ void remote_let_go(struct remote *r, struct status why)
 
 void remote_keep(struct remote *r, bool keeps)
 {
+    r->keeps = keeps;
     r->view.keeps = keeps;
     r->view.why = STATUS(UNAVAILABLE);
     if (r->changed)

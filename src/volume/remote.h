@@ -69,6 +69,7 @@ struct remote {
 
     /* Home's. */
     bool first;   /* It has not been opened yet. */
+    bool keeps;   /* remote_keep(): a member, or may be one; since remote_open(). */
     bool up;      /* The session is. */
     bool asked;   /* The session is to be opened, and has not answered. */
     bool refused; /* Another engine has the group: nothing is opened any more. */

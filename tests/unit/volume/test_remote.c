@@ -630,6 +630,30 @@ static void opening_does_not_wait_for_ever(void **state)
     world_destroy(c);
 }
 
+/* 7.4: nor for who says that it is not ready; but if it is there before the others, it is a member
+ * like them, and commands wait for it when its connections are lost. */
+static void who_opens_late_is_a_member(void **state)
+{
+    (void)state;
+    struct world *const c = world_create(false, 1);
+    struct task read = { 0 };
+
+    peer(c, 0)->fail_opcode = WIRE_OPEN;
+    peer(c, 0)->fail_sc = NVME_SC_NS_NOT_READY;
+    pw_block(c->w, 1, true);
+    assert_int_equal(world_open(c).code, STATUS_OK);
+    assert_int_equal(peer(c, 0)->fail_sc, 0);
+    assert_true(is_in(c, 0) && !is_in(c, 1));
+    peer(c, 0)->hold = true;
+    begin(c, &read, 0, 0, NVME_NS_READ, 0, 4096);
+    pw_run(c->w, SOON_NS);
+    pw_cut(c->w, 0);
+    pw_run(c->w, SOON_NS);
+    fake_peer_release(peer(c, 0));
+    assert_int_equal(finish(c, &read, 5 * NS_PER_S).code, STATUS_OK);
+    world_destroy(c);
+}
+
 /*
  * 7.4, 7.5: a member that is lost when the engine has been told its list, and before it serves, may
  * come back as another incarnation, and may be who settling was to copy from.
@@ -916,6 +940,7 @@ int main(void)
         cmocka_unit_test(who_does_not_answer_is_excluded),
         cmocka_unit_test(where_it_is_needed_all_wait),
         cmocka_unit_test(opening_does_not_wait_for_ever),
+        cmocka_unit_test(who_opens_late_is_a_member),
         cmocka_unit_test(who_is_lost_while_it_opens_ends_that),
         cmocka_unit_test(opening_with_a_stale_epoch_fails),
         cmocka_unit_test(what_waits_ends_with_the_volume),
