@@ -63,6 +63,12 @@ static void region_remove(struct ticks *t, struct ticks_region *r)
     t->room++;
 }
 
+static void region_mark(struct ticks *t, struct ticks_region *r)
+{
+    r->tick = t->now;
+    list_push_back(&t->order, &r->link);
+}
+
 bool ticks_note(struct ticks *t, const struct ticks_range *range)
 {
     uint32_t fresh = 0;
@@ -77,10 +83,20 @@ bool ticks_note(struct ticks *t, const struct ticks_range *range)
             r = region_add(t, range->shard, range->first + i);
         else
             list_remove(&r->link);
-        r->tick = t->now;
-        list_push_back(&t->order, &r->link);
+        region_mark(t, r);
     }
     return true;
+}
+
+void ticks_keep_open(struct ticks *t, const struct ticks_range *range)
+{
+    for (uint32_t i = 0; i < range->count; i++) {
+        struct ticks_region *const r = region_find(t, range->shard, range->first + i);
+        if (r == NULL)
+            continue; /* No round knows it. */
+        list_remove(&r->link);
+        region_mark(t, r);
+    }
 }
 
 /* ---- Writes ---- */

@@ -101,6 +101,12 @@ void ticks_write_end(struct ticks *t, uint32_t tick);
 void ticks_write_abandon(struct ticks *t, const struct ticks_range *range, uint32_t tick);
 
 /*
+ * A write that some slot has executed waits to be sent again, and has ended its tick: its regions
+ * are not closed by the round that is under way.  To be said after each ticks_round_begin(), too.
+ */
+void ticks_keep_open(struct ticks *t, const struct ticks_range *range);
+
+/*
  * Regions that a store lists for members from before its session, and those that are merged (9.8):
  * as if written in the present tick.  False as ticks_write_begin().
  */

@@ -418,7 +418,7 @@ static void part_begin(struct copy_part *p)
     const unsigned needs = c->needs[p->at];
 
     if ((needs & NEEDS_ANOTHER) != 0) {
-        p->tried = c->sourceless ? 0 : (uint8_t)(1u << c->source);
+        p->tried = (uint8_t)(c->sourceless ? 0 : 1u << c->source);
         part_try_another(p);
         return;
     }

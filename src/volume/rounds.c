@@ -187,14 +187,33 @@ static void close_some(struct rounds *r)
     }
 }
 
-/* 3.4 (2): the writes of the tick that was ended have ended, too. */
+/*
+ * 3.4 (2): the writes of the tick that was ended have ended, too.  Those that a fence has ended may
+ * have been executed by some members and not by others.
+ */
 static void round_step(struct rounds *r)
 {
     struct copyset *const cs = r->current;
 
-    if (cs != NULL && r->pending == 0 && cs->round.ticks.round == TICKS_DRAINING &&
-        ticks_round_may_flush(&cs->round.ticks))
+    if (cs != NULL && r->pending == 0 && !r->slice->fenced &&
+        cs->round.ticks.round == TICKS_DRAINING && ticks_round_may_flush(&cs->round.ticks))
         flush_all(r);
+}
+
+/* What waits to be sent again has perhaps been executed by some, and keeps its regions open. */
+static void keep_open(struct copyset *cs)
+{
+    LIST_FOR_EACH (n, &cs->round.waiting) {
+        const struct piece *const p = CONTAINER_OF(n, const struct piece, link);
+        const struct ticks_range range = round_range(&p->legs[0].store);
+        if ((p->done | p->failed) != 0)
+            ticks_keep_open(&cs->round.ticks, &range);
+    }
+    LIST_FOR_EACH (n, &cs->round.trails) {
+        const struct trail *const t = CONTAINER_OF(n, const struct trail, link);
+        const struct ticks_range range = round_range(&t->io.store);
+        ticks_keep_open(&cs->round.ticks, &range);
+    }
 }
 
 static void rounds_next(struct rounds *r)
@@ -207,6 +226,7 @@ static void rounds_next(struct rounds *r)
             continue; /* Until they are, or are excluded. */
         if (!ticks_round_begin(&cs->round.ticks, cs->members | cs->followed))
             continue;
+        keep_open(cs);
         r->current = cs;
     }
     round_step(r);
@@ -255,9 +275,8 @@ void rounds_fini(struct rounds *r)
 
 /* ---- Writes ---- */
 
-static struct ticks_range range_of(const struct piece *p)
+struct ticks_range round_range(const struct store_io *io)
 {
-    const struct store_io *const io = &p->legs[0].store;
     const uint64_t first = io->offset / STORE_REGION_BYTES;
     const uint64_t last = (io->offset + io->bytes - 1) / STORE_REGION_BYTES;
 
@@ -268,10 +287,11 @@ static struct ticks_range range_of(const struct piece *p)
 
 void round_wait(struct piece *p)
 {
-    round_leave(p);
+    struct copyset *const cs = p->copyset;
+
     list_node_init(&p->link);
-    list_push_back(&p->copyset->round.waiting, &p->link);
-    round_want(p->copyset);
+    list_push_back(&cs->round.waiting, &p->link);
+    round_write_wait(cs, &p->legs[0].store, &p->tick);
 }
 
 bool round_write_begin(struct copyset *cs, const struct ticks_range *range, uint32_t *out_tick)
@@ -306,9 +326,20 @@ void round_write_abandon(struct copyset *cs, const struct ticks_range *range, ui
     write_ended(cs);
 }
 
+void round_write_wait(struct copyset *cs, const struct store_io *io, uint32_t *tick)
+{
+    const struct ticks_range range = round_range(io);
+    const uint32_t was = *tick;
+
+    *tick = 0; /* Or the round would wait for it. */
+    ticks_keep_open(&cs->round.ticks, &range);
+    round_write_end(cs, was);
+    round_want(cs);
+}
+
 bool round_enter(struct piece *p)
 {
-    const struct ticks_range range = range_of(p);
+    const struct ticks_range range = round_range(&p->legs[0].store);
 
     p->tick = 0;
     list_node_init(&p->link);

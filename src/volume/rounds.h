@@ -73,12 +73,22 @@ void round_wait(struct piece *p);
 /* It has ended. */
 void round_leave(struct piece *p);
 
+/* The regions of a command's blocks. */
+struct ticks_range round_range(const struct store_io *io);
+
 /*
  * The same for what is no piece: settling.  False: no room; a round is under way then, and
  * round_waiting_go_on() follows it.
  */
 bool round_write_begin(struct copyset *cs, const struct ticks_range *range, uint32_t *out_tick);
 void round_write_end(struct copyset *cs, uint32_t tick);
+
+/*
+ * A store has too many open regions, and others may have executed the command: it ends its tick,
+ * which becomes 0, is in one of round_copyset's lists, and is sent again after a round, which does
+ * not close its regions.
+ */
+void round_write_wait(struct copyset *cs, const struct store_io *io, uint32_t *tick);
 
 /* It has not made the regions equal: they stay listed. */
 void round_write_abandon(struct copyset *cs, const struct ticks_range *range, uint32_t tick);

@@ -58,21 +58,10 @@ static void trail_end(struct trail *t, struct status status)
 
 /* ---- The way ---- */
 
-static struct ticks_range range_of(const struct trail *t)
-{
-    const struct store_io *const io = &t->io.store;
-    const uint64_t first = io->offset / STORE_REGION_BYTES;
-    const uint64_t last = (io->offset + io->bytes - 1) / STORE_REGION_BYTES;
-
-    return (struct ticks_range) { .shard = io->shard,
-                                  .first = (uint32_t)first,
-                                  .count = (uint32_t)(last - first + 1) };
-}
-
 /* False: there is no room in the open regions; trail_on_room() follows. */
 static bool trail_send(struct trail *t)
 {
-    const struct ticks_range range = range_of(t);
+    const struct ticks_range range = round_range(&t->io.store);
 
     list_push_back(&t->copyset->round.trails, &t->link); /* A round may end in here. */
     if (!round_write_begin(t->copyset, &range, &t->tick))
@@ -96,16 +85,13 @@ void trail_on_room(struct trail *t)
 static void on_leg(struct leg_io *io)
 {
     struct trail *const t = io->owner;
-    const uint32_t tick = t->tick;
 
     if (!status_is(io->status, STATUS_LIST_FULL)) {
         trail_end(t, io->status);
         return;
     }
-    t->tick = 0; /* Or the round would wait for it. */
     list_push_back(&t->copyset->round.trails, &t->link);
-    round_write_end(t->copyset, tick);
-    round_want(t->copyset);
+    round_write_wait(t->copyset, &t->io.store, &t->tick);
 }
 
 /* ---- The beginning ---- */

@@ -353,12 +353,37 @@ static void random_histories(void **state)
 
 #define TEST(name) cmocka_unit_test_setup(name, setup)
 
+/* What waits to be sent again is in no tick, and its region is closed by none all the same. */
+static void kept_open(void **state)
+{
+    (void)state;
+    const struct ticks_range range = { 3, 5, 1 }, unknown = { 3, 7, 1 };
+    const uint32_t tick = write_begin(5);
+    ticks_write_end(&t, write_begin(6));
+    assert_true(ticks_round_begin(&t, ALL));
+    ticks_keep_open(&t, &range);
+    ticks_keep_open(&t, &unknown); /* Nothing is known of it, and that stays so. */
+    ticks_write_end(&t, tick);
+    const uint32_t flush = ticks_round_flush(&t);
+    for (unsigned slot = 0; slot < 3; slot++)
+        ticks_confirmed(&t, slot, flush);
+    closes(6, tick, ALL);
+    assert_false(ticks_next_close(&t, &item));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_round),          TEST(a_later_write), TEST(early_confirmations),
-        TEST(abandoned),        TEST(joined),        TEST(lost_members),
-        TEST(no_room),          TEST(noted),         TEST(last_tick),
+        TEST(a_round),
+        TEST(a_later_write),
+        TEST(early_confirmations),
+        TEST(abandoned),
+        TEST(joined),
+        TEST(lost_members),
+        TEST(no_room),
+        TEST(noted),
+        TEST(kept_open),
+        TEST(last_tick),
         TEST(random_histories),
     };
     return cmocka_run_group_tests_name("ticks", tests, NULL, NULL);
