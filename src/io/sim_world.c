@@ -366,6 +366,11 @@ struct sim_machine *sim_machine_create(struct sim_world *w, const char *name)
     return m;
 }
 
+void sim_machine_set_clock(struct sim_machine *m, int64_t by_ns)
+{
+    m->wall_skew_ns += by_ns;
+}
+
 struct io_addr sim_machine_addr(const struct sim_machine *m, uint16_t port)
 {
     return (struct io_addr) { .family = IO_FAMILY_IPV4,

@@ -159,6 +159,14 @@ void fanout_on_trail(struct piece *p, unsigned slot, struct status status)
     take_answer(p, slot, status);
 }
 
+static void note_time(const struct piece *p, const struct leg_io *io)
+{
+    struct copyset *const cs = p->copyset;
+
+    if (p->changes && status_ok(io->status) && (cs->members >> io->slot & 1) != 0)
+        outlier_note(cs, io->slot, reactor_now_ns(cs->slice->reactor) - p->sent_ns);
+}
+
 static void on_leg(struct leg_io *io)
 {
     struct piece *const p = io->owner;
@@ -170,12 +178,14 @@ static void on_leg(struct leg_io *io)
         on_tied(p, io);
         return;
     }
+    note_time(p, io);
     take_answer(p, io->slot, io->status);
 }
 
 static void send_to(struct piece *p, unsigned slots)
 {
     p->pending = (uint8_t)slots; /* None of them answers before all are on their way. */
+    p->sent_ns = reactor_now_ns(p->copyset->slice->reactor);
     for (unsigned slot = 0; slots >> slot != 0; slot++) {
         struct leg_io *const io = &p->legs[slot];
         if ((slots >> slot & 1) == 0)
@@ -490,4 +500,30 @@ void fanout_members_changed(struct copyset *cs)
         settling_stop(cs);
     round_waiting_go_on(cs);
     resync_run(cs);
+}
+
+static void retry_held(struct copyset *cs)
+{
+    struct list held;
+    struct list_node *n;
+
+    list_init(&held);
+    list_splice_back(&held, &cs->held);
+    while ((n = list_pop_front(&held)) != NULL) {
+        struct piece *const p = CONTAINER_OF(n, struct piece, link);
+        p->held = false;
+        p->failed = 0;
+        advance(p);
+    }
+}
+
+void fanout_retry(struct slice *s)
+{
+    for (uint32_t i = 0; i < s->map->copyset_count && !s->fenced; i++) {
+        struct copyset *const cs = s->map->copysets[i];
+        if (cs->slice != s)
+            continue;
+        retry_held(cs);
+        settling_run(cs);
+    }
 }

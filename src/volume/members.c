@@ -800,6 +800,39 @@ static void leg_on_report(struct leg *leg, struct status why)
         members_report(v, leg, why);
 }
 
+static void back_deliver(struct io_msg *msg)
+{
+    struct slice *const s = CONTAINER_OF(msg, struct slice, back_msg);
+
+    atomic_store(&s->back_posted, false);
+    fanout_retry(s);
+}
+
+/*
+ * What had waited for an answer was sent again in the new session.  What had one, an error of a
+ * store that has perhaps been opened anew since, is asked for once more, as nobody could exclude
+ * it.
+ */
+static void ask_again(struct volume *v, const struct leg_call *call)
+{
+    LIST_FOR_EACH (n, &v->members.held) {
+        struct piece *const p = CONTAINER_OF(n, struct piece, link);
+        if (call_of(p->legs[0].leg) != call)
+            continue;
+        list_remove(n);
+        p->status = STATUS(OK);
+        p->msg.deliver = delay_return;
+        reactor_post(p->cmd->front->reactor, &p->msg);
+    }
+    for (unsigned i = 0; i < v->slice_count; i++) {
+        struct slice *const s = &v->slices[i];
+        if (atomic_exchange(&s->back_posted, true))
+            continue;
+        s->back_msg.deliver = back_deliver;
+        reactor_post(s->reactor, &s->back_msg);
+    }
+}
+
 /*
  * It has a session again, and what waited for that has gone on: an exclusion that could not be
  * made, or was not begun, is none of it any more.  4.4: with another incarnation it stays suspect.
@@ -818,6 +851,8 @@ static void leg_on_back(struct leg *leg)
     call->members.told = false;
     if (call->members.suspect) /* Otherwise a report may be on its way. */
         forget_report(call);
+    if (call->volume->sm.now == VOL_READY && !m->fenced)
+        ask_again(call->volume, call);
     members_go_on(call->volume); /* Or it is out, and can be resynced. */
 }
 

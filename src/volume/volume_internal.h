@@ -6,7 +6,7 @@
  *   slice.c     on the slice's reactor: piece -> overlap order
  *   fanout.c    there: piece -> replicas of its copyset, and back      confirm.c  leases
  *   members.c   on home: which replicas are in sync      disk_state.c  what is told of them
- *   rounds.c    on the slice's reactor: closing regions
+ *   rounds.c    on the slice's reactor: closing regions      outlier.c  members that are slow
  *   range_copy.c  there: making replicas equal in a range      settling.c  ... in listed regions
  *   takeover.c  on home: a new engine takes over from the one before
  *   resync.c    on the slice's reactor: a replica that was away gets what it lacks
@@ -36,6 +36,7 @@
 #include "volume/limits.h"
 #include "volume/members.h"
 #include "volume/order.h"
+#include "volume/outlier.h"
 #include "volume/range_copy.h"
 #include "volume/repair.h"
 #include "volume/replace.h"
@@ -69,6 +70,7 @@ struct copyset {
     uint8_t members;  /* In sync, as the engine last committed it. */
     uint8_t sources;  /* Of these, from whom settling takes its values (7.5). */
     struct list held; /* piece.link: they wait for a change of members. */
+    struct outlier outlier;
     struct round_copyset round;
     struct settling settling;
     struct io_msg settled_msg; /* All of it is. */
@@ -145,6 +147,7 @@ struct piece {
     uint8_t unconfirmed;  /* READ: slots that have not given a lease (confirm.c), ... */
     uint8_t asked;        /* ... and those on this node that have answered, and give none. */
     uint64_t received_ns; /* READ: a time since it came. */
+    uint64_t sent_ns;     /* When, for the last time. */
     uint8_t tied;         /* Of pending: no members, and there was no trail for them. */
     uint8_t flowing;      /* Slots to which a trail is on its way ... */
     struct trail *trail;  /* ... and it; or NULL. */
@@ -230,6 +233,8 @@ struct slice {
     bool stopping;     /* Fenced, and something is still under way. */
     unsigned mending;  /* Repairs of what scrubs have found. */
     struct io_msg members_msg;
+    struct io_msg back_msg; /* A member has a session again. */
+    _Atomic bool back_posted;
     struct io_msg settle_msg;
     struct rounds rounds;
     struct trails trails;
@@ -457,6 +462,10 @@ void fanout_confirmed(struct piece *p);
 
 /* What waited for the copyset's members, or for the slice to be fenced, goes on. */
 void fanout_members_changed(struct copyset *cs);
+
+/* The slice's: a member that may have answered with an error has a session again: it is asked once
+ * more for what waits for it. */
+void fanout_retry(struct slice *s);
 
 /* slice.refuse_task */
 void fanout_end_refused(struct io_task *task);

@@ -612,6 +612,33 @@ static void where_it_is_needed_all_wait(void **state)
     world_destroy(c);
 }
 
+/* The same of one whose store has answered with an error, and was opened anew since. */
+static void where_it_is_needed_it_is_asked_again(void **state)
+{
+    (void)state;
+    static const uint8_t opcodes[] = { WIRE_WRITE, WIRE_FLUSH };
+
+    for (unsigned i = 0; i < ARRAY_COUNT(opcodes); i++) {
+        struct world *const c = world_opened(true, 3);
+        struct task t = { 0 };
+        const bool writes = opcodes[i] == WIRE_WRITE;
+
+        assert_int_equal(write_one(c, 0, 0, 4096, 1).code, STATUS_OK);
+        peer(c, 0)->fail_opcode = opcodes[i];
+        peer(c, 0)->fail_sc = NVME_SC_WRITE_FAULT;
+        paint(c, 0, 4096, 2);
+        begin(c, &t, 0, 1, writes ? NVME_NS_WRITE : NVME_NS_FLUSH, 0, writes ? 4096 : 0);
+        pw_run(c->w, 5 * NS_PER_S);
+        assert_true(t.busy);
+        assert_int_equal(peer(c, 0)->fail_sc, 0);
+        pw_cut(c->w, 0);
+        assert_int_equal(finish(c, &t, NS_PER_S).code, STATUS_OK);
+        assert_int_equal(byte_at(c, 0, 0), writes ? 2 : 1);
+        assert_int_equal(c->meta.commits, 0);
+        world_destroy(c);
+    }
+}
+
 /* 7.4: the volume is served without who does not answer when it is opened. */
 static void opening_does_not_wait_for_ever(void **state)
 {
@@ -939,6 +966,7 @@ int main(void)
         cmocka_unit_test(a_pause_excludes_nobody),
         cmocka_unit_test(who_does_not_answer_is_excluded),
         cmocka_unit_test(where_it_is_needed_all_wait),
+        cmocka_unit_test(where_it_is_needed_it_is_asked_again),
         cmocka_unit_test(opening_does_not_wait_for_ever),
         cmocka_unit_test(who_opens_late_is_a_member),
         cmocka_unit_test(who_is_lost_while_it_opens_ends_that),
