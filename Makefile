@@ -7,7 +7,7 @@ SEEDS ?= 200
 SECONDS ?= 60
 NAME ?=
 
-.PHONY: bench build coverage demo test check check-fresh fuzz sim models format clean
+.PHONY: bench build coverage demo test check check-fresh fuzz sim models rolling format clean
 
 build:
 	@tools/install-deps build
@@ -50,6 +50,13 @@ sim:
 	@tools/install-deps build
 	@tools/build build
 	@build/tests/sim/trilith-sim --seeds $(SEEDS)
+
+# Every node restarted in turn for half an hour, under verified load; "make test" does a minute.
+rolling:
+	@tools/install-deps test
+	@tools/build build
+	@TRILITH_BUILD=build TRILITH_ROLLING_SECONDS=1800 PYTHONDONTWRITEBYTECODE=1 \
+	    /usr/bin/python3 -m pytest -q -s -p no:cacheprovider tests/system/test_rolling.py
 
 # The protocols of models/, further than "make test" looks: a quarter of an hour, up to 4 GiB.
 models:

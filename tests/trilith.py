@@ -74,9 +74,12 @@ class Server:
     """One `trilith up` on a directory.  The ports are free ones at the first start and the same
     ones at every later start, so that hosts find it again."""
 
-    def __init__(self, data, *options, api_port=0, port=0):
+    def __init__(self, data, *options, api_port=0, port=0, host="127.0.0.1", inside=()):
+        """host is the address of the API, and inside the words before every command, which let
+        it run on another machine (system/lan.py)."""
         self.data = pathlib.Path(data)
         self.options = [str(option) for option in options]
+        self.host, self.inside = host, list(inside)
         self.api_port, self.port = api_port or free_port(), port or free_port()
         self.process = None
         self.environment = ENVIRONMENT
@@ -92,8 +95,8 @@ class Server:
 
     def start(self, healthy=True):
         """Returns when it serves; without healthy, also if it has problems to report."""
-        command = [str(PROGRAM), "up", "--data", str(self.data), "--port", str(self.port),
-                   "--api", f"127.0.0.1:{self.api_port}", *self.options]
+        command = [*self.inside, str(PROGRAM), "up", "--data", str(self.data), "--port",
+                   str(self.port), "--api", self.api, *self.options]
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, env=self.environment)
@@ -157,10 +160,14 @@ class Server:
     def address(self):
         return "127.0.0.1", self.port
 
+    @property
+    def api(self):
+        return f"{self.host}:{self.api_port}"
+
     # ---- The CLI ----
 
-    def try_cli(self, *args):
-        return cli(*args, "--api", f"127.0.0.1:{self.api_port}")
+    def try_cli(self, *args, limit_s=CLI_LIMIT_S):
+        return cli(*args, "--api", self.api, inside=self.inside, limit_s=limit_s)
 
     def cli(self, *args):
         """Runs a command that must succeed; returns what its JSON says."""
@@ -192,10 +199,10 @@ class Server:
         return self.cli("volume", "show", name)
 
 
-def cli(*args):
+def cli(*args, inside=(), limit_s=CLI_LIMIT_S):
     """Runs `trilith` with any arguments; the caller looks at the result."""
-    command = [str(PROGRAM), *map(str, args)]
+    command = [*inside, str(PROGRAM), *map(str, args)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=CLI_LIMIT_S, env=ENVIRONMENT, check=False)
+                          timeout=limit_s, env=ENVIRONMENT, check=False)
     assert done.returncode != SANITIZER_STATUS, f"{command}: {done.stderr}"
     return done

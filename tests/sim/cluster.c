@@ -157,19 +157,36 @@ void cluster_verify(struct cluster *c, unsigned volume)
     c->revision++;
 }
 
+/* The node's part of the volume; NULL: it has none. */
+static const struct node_volume *part_of(const struct cluster_node *n, const struct store_volume *v)
+{
+    if (!n->opened || n->stopping || !sim_process_is_alive(n->process))
+        return NULL;
+    LIST_FOR_EACH (link, &n->node->volumes) {
+        const struct node_volume *const nv = CONTAINER_OF(link, struct node_volume, link);
+        if (uuid_equal(nv->desc.uuid, v->uuid))
+            return nv;
+    }
+    return NULL;
+}
+
+/*
+ * An epoch whose taker has not heard that it has it is nobody's (7.1): who had the one before goes
+ * on, until it is to change the record.
+ */
 bool cluster_serves(const struct cluster *c, unsigned volume)
 {
     const struct cluster_volume *const v = &c->volumes[volume];
-    const struct cluster_node *const n = &c->nodes[v->owner];
+    const struct node_volume *const nv = part_of(&c->nodes[v->owner], &v->volume);
 
-    if (!n->opened || n->stopping || !sim_process_is_alive(n->process))
+    if (nv == NULL || !node_volume_is_served(nv))
         return false;
-    LIST_FOR_EACH (link, &n->node->volumes) {
-        const struct node_volume *const nv = CONTAINER_OF(link, struct node_volume, link);
-        if (uuid_equal(nv->desc.uuid, v->volume.uuid))
-            return nv->epoch == v->registry.record.epoch && node_volume_is_served(nv);
+    for (unsigned i = 0; i < c->node_count; i++) {
+        const struct node_volume *const other = part_of(&c->nodes[i], &v->volume);
+        if (other != NULL && other->epoch > nv->epoch)
+            return false;
     }
-    return false;
+    return true;
 }
 
 bool cluster_is_in_sync(const struct cluster *c, unsigned volume)
@@ -191,8 +208,10 @@ static void node_learn(struct cluster_node *n)
 
     for (unsigned i = 0; i < c->disks_per_node; i++) {
         const struct node_disk *const d = &n->node->disks[i];
-        if (d->store == NULL)
+        if (d->store == NULL && !n->disks[i].may_fail)
             run_fail(c->run, "disk '%s' does not open: %s", d->config.name, d->problem);
+        if (d->store == NULL)
+            continue;
         n->disks[i].uuid = d->info.identity.disk;
         n->disks[i].incarnation = d->info.incarnation;
     }

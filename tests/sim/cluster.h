@@ -33,6 +33,7 @@ struct cluster_disk {
     struct sim_disk *disk;
     struct uuid uuid;     /* From the first life on. */
     uint64_t incarnation; /* As it was opened; 0: the power has failed since. */
+    bool may_fail;        /* The script lets operations fail. */
 };
 
 struct cluster_node {

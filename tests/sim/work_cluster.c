@@ -2,7 +2,8 @@
 /*
  * Workload "cluster": several nodes, volumes of two or three replicas on their disks, and hosts,
  * while nodes die, stop and are paused, links and ways break on one side or both, volumes move to
- * other nodes although the one before still serves them, and the power fails.
+ * other nodes although the one before still serves them, disks fail or are full, and the power
+ * fails.
  *
  *   writer --> node --> engine --> stores of all nodes        the volume's node
  *   reader --> node --> engine ----^                          perhaps the one before
@@ -54,6 +55,9 @@ enum trouble {
     TROUBLE_CUT,
     TROUBLE_STALLS,
     TROUBLE_SLOW,
+    TROUBLE_DISK,
+    TROUBLE_FULL,
+    TROUBLE_CLOCK,
     TROUBLE_COUNT,
 };
 
@@ -66,6 +70,8 @@ struct work {
     uint64_t trouble_ns; /* Most between two of them. */
     unsigned under_way;  /* That will be healed. */
     int dark;            /* The node whose power has failed, and that is not settled; -1: none. */
+    bool full;           /* A disk is; until it is not, no other troubles come. */
+    bool hurt;           /* A disk is, that fails or is full. */
     bool begun;          /* Troubles may come: everything is served, or need not be. */
     bool calm;           /* No more troubles. */
 };
@@ -309,6 +315,7 @@ static void lights_out(struct work *work)
 struct spell {
     struct work *work;
     struct cluster_node *node;
+    struct cluster_disk *disk;
     struct sim_process *process; /* That was paused. */
     struct sim_machine *from, *to;
     bool both;
@@ -455,6 +462,63 @@ static void slow(struct work *work, struct cluster_node *n)
     }
 }
 
+/* ---- Disks ---- */
+
+static void disk_is_well(void *ctx)
+{
+    const struct spell *const s = ctx;
+
+    s->work->under_way--;
+    s->work->hurt = s->work->full = s->disk->may_fail = false;
+    *sim_disk_faults(s->disk->disk) = (struct sim_disk_faults) { 0 };
+    /* A store that has failed takes commands only when it is opened anew. */
+    if (is_alive(s->node))
+        sim_process_kill(s->node->process);
+}
+
+static struct spell *disk_begin(struct work *work, struct cluster_node *n)
+{
+    struct spell *const s = spell_begin(work, 0, disk_is_well);
+
+    s->node = n;
+    s->disk = &n->disks[rng_below(&work->run->rng, work->cluster.disks_per_node)];
+    s->disk->may_fail = true;
+    work->hurt = true;
+    return s;
+}
+
+/* Writes and flushes; reads are needed where a replica is the last one. */
+static void disk_fails(struct work *work, struct cluster_node *n)
+{
+    struct run *const run = work->run;
+
+    if (work->hurt || !n->opened)
+        return;
+    const struct spell *const s = disk_begin(work, n);
+    struct sim_disk_faults *const f = sim_disk_faults(s->disk->disk);
+    f->write_error_one_in = run_percent(run, 60) ? run_between(run, 2, 50) : 0;
+    f->flush_error_one_in = run_percent(run, 40) ? run_between(run, 1, 10) : 0;
+}
+
+/* While all else is well: where the others are not, nobody can take a write, and the host is told.
+ */
+static void disk_fills(struct work *work, struct cluster_node *n)
+{
+    if (work->hurt || !all_is_well(work))
+        return;
+    const struct spell *const s = disk_begin(work, n);
+    sim_disk_faults(s->disk->disk)->full = true;
+    work->full = true;
+}
+
+static void clock_jumps(struct work *work, const struct cluster_node *n)
+{
+    struct run *const run = work->run;
+    const int64_t by_ns = (int64_t)(run_between(run, 0, 7200) * NS_PER_S);
+
+    sim_machine_set_clock(n->machine, run_percent(run, 50) ? by_ns : -by_ns);
+}
+
 /* The planner takes the volume's node for dead, or for too busy; it may be neither. */
 static void move(struct work *work)
 {
@@ -550,6 +614,15 @@ static void trouble_once(struct work *work)
     case TROUBLE_SLOW:
         slow(work, n);
         return;
+    case TROUBLE_DISK:
+        disk_fails(work, n);
+        return;
+    case TROUBLE_FULL:
+        disk_fills(work, n);
+        return;
+    case TROUBLE_CLOCK:
+        clock_jumps(work, n);
+        return;
     case TROUBLE_COUNT:
         return;
     }
@@ -563,8 +636,8 @@ static void trouble(void *ctx)
     if (work->calm || work->troubles == 0)
         return;
     work->begun |= work->cluster.is_known && all_is_well(work);
-    /* While one machine's power has failed, all else is well. */
-    if (work->cluster.is_known && work->begun && work->dark < 0) {
+    /* While one machine's power has failed, or a disk is full, all else is well. */
+    if (work->cluster.is_known && work->begun && work->dark < 0 && !work->full) {
         trouble_once(work);
         work->troubles--;
     }

@@ -22,16 +22,21 @@ PAUSE_US = 200_000 * SLOWNESS
 HANG_US = 1_000_000 + PAUSE_US
 
 
-@pytest.fixture
-def server(tmp_path):
+def running(data):
+    """A server of three nodes, for a fixture."""
     port = trilith.free_ports(NODES + 1)
-    server = trilith.Server(tmp_path / "data", "--nodes", NODES, "--disks", 1, "--disk-size",
-                            "256M", "--reactors", 1, port=port, api_port=port + NODES)
+    server = trilith.Server(data, "--nodes", NODES, "--disks", 1, "--disk-size", "256M",
+                            "--reactors", 1, port=port, api_port=port + NODES)
     server.start()
     wait_for_nodes(server, NODES)
     yield server
     if server.running():
         server.stop()
+
+
+@pytest.fixture
+def server(tmp_path):
+    yield from running(tmp_path / "data")
 
 
 def wait_for_nodes(server, count):
