@@ -18,6 +18,8 @@ from servers import LARGE, RANDOM_READ, RANDOM_WRITE
 NODES = 3
 IDLE_S = 20
 RESYNC_S_MAX = 120
+REBUILD_S = 4  # Less than a rebuild takes.
+DESTROYED = 64 << 20
 REPORT_S = 5  # After which what a node has done is known.
 BLOCK = 4096
 MIB = 1 << 20
@@ -28,9 +30,10 @@ class Cluster(servers.Up):
 
     name = "cluster"
 
-    def __init__(self, build, spin="auto", replicas=NODES):
+    def __init__(self, build, spin="auto", replicas=NODES, disks=1, options=()):
         self.started = []
-        super().__init__(build, spin, options=["--nodes", NODES, "--disks", 1, "--reactors", 1])
+        super().__init__(build, spin, options=["--nodes", NODES, "--disks", disks, "--reactors", 1,
+                                               *options])
         try:
             self.pids = servers.wait_for("each node", self.node_pids)
             servers.wait_for("the volume", lambda: self.create("bench", "1G", "--replicas",
@@ -171,9 +174,37 @@ def failures(one, away_s):
            f"{copied / MIB:.0f} / {distinct / MIB:.0f} MiB, {compared / MIB:.0f} compared")
 
 
+def is_rebuilding(one):
+    return any(replica["resync_bytes"] > 0 for copyset in one.volume()["copysets"]
+               for replica in copyset["replicas"])
+
+
+def rebuild(build, seconds):
+    """What hosts keep of their writes while a replica is made anew on another disk, at the default
+    rate: of two runs without it, before and after, the mean counts."""
+    with servers.closing(Cluster(build, disks=2, options=["--rebuild-after", "0"])) as (one,):
+        rates = [writing(one, seconds, 0, lambda: None)["iops"]]
+        victim = one.others()[0]
+        name = next(replica["disk"] for copyset in one.volume()["copysets"]
+                    for replica in copyset["replicas"]
+                    if replica["node"] == f"node-{victim + 1}")
+        os.kill(one.pids[victim], signal.SIGKILL)
+        with open(one.folder / "data" / name, "r+b") as disk:
+            disk.write(bytes(DESTROYED))
+        one.start_node(victim)
+        servers.wait_for("the rebuild", lambda: is_rebuilding(one), RESYNC_S_MAX)
+        during = writing(one, seconds, 0, lambda: None)["iops"]
+        note = "" if is_rebuilding(one) else "it ended before that"
+        servers.wait_for("the end of the rebuild", one.in_sync, RESYNC_S_MAX)
+        rates.append(writing(one, seconds, 0, lambda: None)["iops"])
+        yield ("a replica is rebuilt: share of their writes that hosts keep",
+               during / statistics.mean(rates), 0.7, None, True, note)
+
+
 def measure(build, rounds, seconds, scale, away_s):
     """Name, value, limit, goal, whether these are at least, and a note, of each figure.  scale: how
     much slower this machine is than the one of the promises."""
     with servers.closing(Cluster(build)) as (one,):
         yield from costs(one, rounds, seconds, scale)
         yield from failures(one, away_s)
+    yield from rebuild(build, min(seconds, REBUILD_S))

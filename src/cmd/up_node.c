@@ -229,6 +229,7 @@ static void start_on_home(struct io_msg *msg)
         .advertise = n->config.advertise,
         .buffer_bytes = o->buffer_bytes,
         .replica_timeout_ns = o->replica_timeout_ns,
+        .resync_bytes_per_s = o->resync_bytes_per_s,
         .stores = { .served = true, .node = n->config.uuid, .leases = { LEASE_NS, LEASE_WAIT_NS } },
         .disks = n->config.disks->config,
         .disk_count = n->config.disks->count,

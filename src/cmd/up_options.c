@@ -36,6 +36,7 @@ enum {
     OPT_TOKEN,
     OPT_CONFIG,
     OPT_REPLICA_TIMEOUT,
+    OPT_RESYNC_RATE,
     OPT_REBUILD_AFTER,
 };
 
@@ -67,6 +68,9 @@ enum {
         { "replica-timeout", OPT_REPLICA_TIMEOUT, "MS",                                     \
           "how long a replica may leave writes without an answer\n"                         \
           "before the others go on without it (1000)" },                                    \
+        { "resync-rate", OPT_RESYNC_RATE, "off|SIZE",                                       \
+          "how much of a volume is compared and copied per second\n"                        \
+          "to bring its replicas up to date (128M); off: no limit" },                       \
         { "force", OPT_FORCE, NULL,                                                         \
           "format disks that hold something else; what they\n"                              \
           "hold is lost" },                                                                 \
@@ -134,6 +138,19 @@ static bool parse_checksum_memory(struct up_parse *p)
     if (p->o->checksum_bytes >= NODE_CHECKSUM_BYTES_MIN)
         return true;
     (void)cli_usage(&p->args, "--checksum-memory is 'all', or at least 1M");
+    return false;
+}
+
+static bool parse_resync_rate(struct up_parse *p)
+{
+    p->o->resync_bytes_per_s = 0;
+    if (strcmp(p->args.value, "off") == 0)
+        return true;
+    if (!cli_size(&p->args, "resync-rate", &p->o->resync_bytes_per_s))
+        return false;
+    if (p->o->resync_bytes_per_s >= UP_RESYNC_BYTES_PER_S_MIN)
+        return true;
+    (void)cli_usage(&p->args, "--resync-rate is 'off', or at least 1M");
     return false;
 }
 
@@ -240,6 +257,39 @@ static bool parse_replica_timeout(struct up_parse *p)
     return true;
 }
 
+/* Of `up` alone, or of `node run` alone. */
+static bool parse_own_option(struct up_parse *p, int id)
+{
+    struct up_options *o = p->o;
+
+    switch (id) {
+    case OPT_API:
+        p->api = p->args.value;
+        return true;
+    case OPT_REBUILD_AFTER:
+        return parse_rebuild_after(p);
+    case OPT_NODES:
+        return parse_count(p, "nodes", UP_NODES_MAX, &o->nodes);
+    case OPT_ZONES:
+        return parse_count(p, "zones", UP_NODES_MAX, &o->zones);
+    case OPT_NAME:
+        o->name = p->args.value;
+        return true;
+    case OPT_CONTROLLER:
+        p->controller = p->args.value;
+        return true;
+    case OPT_TOKEN:
+        o->token_path = p->args.value;
+        return true;
+    case OPT_CONFIG: /* The first one on the command line was read: up_config.h. */
+        (void)cli_usage(&p->args, "--config '%s': there is one file, and it names no other",
+                        p->args.value);
+        return false;
+    default:
+        return false; /* CLI_EXIT: cli_next() has said why. */
+    }
+}
+
 static bool parse_option(struct up_parse *p, int id)
 {
     struct up_options *o = p->o;
@@ -264,9 +314,6 @@ static bool parse_option(struct up_parse *p, int id)
         return true;
     case OPT_PORT:
         return cli_number(&p->args, "port", 0, UINT16_MAX, &p->port);
-    case OPT_API:
-        p->api = p->args.value;
-        return true;
     case OPT_REACTORS:
         return parse_count(p, "reactors", NODE_REACTORS_MAX, &o->reactors);
     case OPT_SPIN:
@@ -279,38 +326,21 @@ static bool parse_option(struct up_parse *p, int id)
         return parse_checksum_memory(p);
     case OPT_REPLICA_TIMEOUT:
         return parse_replica_timeout(p);
-    case OPT_REBUILD_AFTER:
-        return parse_rebuild_after(p);
+    case OPT_RESYNC_RATE:
+        return parse_resync_rate(p);
     case OPT_FORCE:
         o->force = true;
         return true;
     case OPT_LOG_LEVEL:
         return parse_log_level(p);
-    case OPT_NODES:
-        return parse_count(p, "nodes", UP_NODES_MAX, &o->nodes);
-    case OPT_ZONES:
-        return parse_count(p, "zones", UP_NODES_MAX, &o->zones);
     case OPT_ROLES:
         return parse_roles(p);
     case OPT_ZONE:
         return parse_label(p, "zone", &o->zone);
     case OPT_RACK:
         return parse_label(p, "rack", &o->rack);
-    case OPT_NAME:
-        o->name = p->args.value;
-        return true;
-    case OPT_CONTROLLER:
-        p->controller = p->args.value;
-        return true;
-    case OPT_TOKEN:
-        o->token_path = p->args.value;
-        return true;
-    case OPT_CONFIG: /* The first one on the command line was read: up_config.h. */
-        (void)cli_usage(&p->args, "--config '%s': there is one file, and it names no other",
-                        p->args.value);
-        return false;
     default:
-        return false; /* CLI_EXIT: cli_next() has said why. */
+        return parse_own_option(p, id);
     }
 }
 
@@ -422,6 +452,7 @@ static bool parse_all(const struct cli_syntax *syntax, int argc, char **argv,
         .roles = NODE_ROLES_ALL,
         .spin_ns = URING_SPIN_AUTO,
         .buffer_bytes = (uint64_t)64 << 20,
+        .resync_bytes_per_s = UP_RESYNC_BYTES_PER_S,
         .rebuild_after_ns = UP_REBUILD_AFTER_NS,
         .log_level = LOG_LEVEL_INFO,
     };

@@ -21,6 +21,9 @@
 /* Shorter than a disk may take now and then it would be of no use; for longer no host waits. */
 #define UP_REPLICA_TIMEOUT_MS_MIN 100u
 #define UP_REPLICA_TIMEOUT_MS_MAX 20000u
+/* Of each volume: what a disk and a network have to spare while hosts use both. */
+#define UP_RESYNC_BYTES_PER_S     ((uint64_t)128 << 20)
+#define UP_RESYNC_BYTES_PER_S_MIN ((uint64_t)1 << 20) /* A region. */
 #define UP_DISK_BYTES             ((uint64_t)10 << 30)
 #define UP_REBUILD_AFTER_NS       (600 * NS_PER_S)
 #define UP_DISK_BYTES_MIN         ((uint64_t)16 << 20) /* The disk format's smallest device. */
@@ -49,8 +52,9 @@ struct up_options {
     uint64_t io_features_mask; /* Likewise. */
     uint64_t buffer_bytes;
     uint64_t replica_timeout_ns;
-    uint64_t checksum_bytes;   /* Per disk; 0: for all of its checksums. */
-    uint64_t rebuild_after_ns; /* up: as controller_config. */
+    uint64_t resync_bytes_per_s; /* As volume_config. */
+    uint64_t checksum_bytes;     /* Per disk; 0: for all of its checksums. */
+    uint64_t rebuild_after_ns;   /* up: as controller_config. */
     bool force;
     enum log_level log_level;
 };

@@ -126,6 +126,7 @@ struct status node_create(const struct node_config *config, struct node **out_no
     n->buffer_bytes = config->buffer_bytes;
     n->commands_max = config->commands_max;
     n->replica_timeout_ns = config->replica_timeout_ns;
+    n->resync_bytes_per_s = config->resync_bytes_per_s;
     n->stores = config->stores;
     n->log = config->log;
     n->ops = config->ops;

@@ -87,6 +87,7 @@ struct node_config {
     size_t buffer_bytes;         /* For data in flight, per reactor. */
     uint32_t commands_max;       /* As volume_config. */
     uint64_t replica_timeout_ns; /* Likewise. */
+    uint64_t resync_bytes_per_s; /* Likewise. */
     const struct node_disk_config *disks;
     unsigned disk_count;
     struct node_stores_config stores;

@@ -55,6 +55,7 @@ struct node {
     size_t buffer_bytes;
     uint32_t commands_max;
     uint64_t replica_timeout_ns;
+    uint64_t resync_bytes_per_s;
     struct log *log;
     const struct node_ops *ops;
     void *ctx;

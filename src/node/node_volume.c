@@ -390,6 +390,7 @@ static struct volume_config volume_wish(const struct node_volume *v, const struc
         .shard_count = v->shard_count,
         .commands_max = v->node->commands_max,
         .replica_timeout_ns = v->node->replica_timeout_ns,
+        .resync_bytes_per_s = v->node->resync_bytes_per_s,
         .log = v->node->log,
     };
 }

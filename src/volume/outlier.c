@@ -66,9 +66,10 @@ static void judge(struct copyset *cs)
         return;
     struct outlier_slot *const s = &cs->outlier.slots[slowest];
     const bool slow = mean(s) >= SLOW_MIN_NS && mean(s) >= SLOW_FACTOR * others_ns;
-    for (unsigned slot = 0; slot < VOLUME_REPLICAS_MAX; slot++)
-        cs->outlier.slots[slot].slow =
-            (uint8_t)((cs->outlier.slots[slot].slow << 1) & ((1u << WINDOWS) - 1));
+    for (unsigned slot = 0; slot < VOLUME_REPLICAS_MAX; slot++) {
+        const unsigned shifted = (unsigned)cs->outlier.slots[slot].slow << 1;
+        cs->outlier.slots[slot].slow = (uint8_t)(shifted & ((1u << WINDOWS) - 1));
+    }
     s->slow |= slow ? 1 : 0;
     if ((unsigned)__builtin_popcount(s->slow) < WINDOWS_SLOW)
         return;

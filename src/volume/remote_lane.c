@@ -37,11 +37,12 @@ static bool is_flush(const struct leg_io *io)
     return !io->confirm && io->store.opcode == STORE_OP_FLUSH;
 }
 
-/* Blocks, Flushes and leases have somebody who waits, and somebody who can exclude the replica;
- * what the engine tells or asks the disk fails instead, so that the exclusion need not wait. */
+/* Blocks, hashes, Flushes and leases have somebody who waits, and somebody who can exclude the
+ * replica; what the engine tells or asks the disk fails instead, so that the exclusion need not
+ * wait. */
 static bool can_wait(const struct leg_io *io)
 {
-    return io->confirm || io->store.opcode <= STORE_OP_FLUSH ||
+    return io->confirm || io->store.opcode <= STORE_OP_FLUSH || io->store.opcode == STORE_OP_HASH ||
            io->store.opcode == STORE_OP_CLOSE_REGIONS;
 }
 

@@ -70,8 +70,7 @@ struct work {
     uint64_t trouble_ns; /* Most between two of them. */
     unsigned under_way;  /* That will be healed. */
     int dark;            /* The node whose power has failed, and that is not settled; -1: none. */
-    bool full;           /* A disk is; until it is not, no other troubles come. */
-    bool hurt;           /* A disk is, that fails or is full. */
+    bool hurt;           /* A disk fails, or is full; until that ends, no other troubles come. */
     bool begun;          /* Troubles may come: everything is served, or need not be. */
     bool calm;           /* No more troubles. */
 };
@@ -469,7 +468,7 @@ static void disk_is_well(void *ctx)
     const struct spell *const s = ctx;
 
     s->work->under_way--;
-    s->work->hurt = s->work->full = s->disk->may_fail = false;
+    s->work->hurt = s->disk->may_fail = false;
     *sim_disk_faults(s->disk->disk) = (struct sim_disk_faults) { 0 };
     /* A store that has failed takes commands only when it is opened anew. */
     if (is_alive(s->node))
@@ -487,28 +486,24 @@ static struct spell *disk_begin(struct work *work, struct cluster_node *n)
     return s;
 }
 
-/* Writes and flushes; reads are needed where a replica is the last one. */
-static void disk_fails(struct work *work, struct cluster_node *n)
+/*
+ * Writes and flushes; or all writes, as it is full.  While all else is well: where the others are
+ * not, nobody can take a write, or a failed flush may have lost what nobody else has; the host is
+ * told.
+ */
+static void disk_fails(struct work *work, struct cluster_node *n, bool is_full)
 {
     struct run *const run = work->run;
 
-    if (work->hurt || !n->opened)
+    if (!all_is_well(work))
         return;
     const struct spell *const s = disk_begin(work, n);
     struct sim_disk_faults *const f = sim_disk_faults(s->disk->disk);
+    f->full = is_full;
+    if (is_full)
+        return;
     f->write_error_one_in = run_percent(run, 60) ? run_between(run, 2, 50) : 0;
     f->flush_error_one_in = run_percent(run, 40) ? run_between(run, 1, 10) : 0;
-}
-
-/* While all else is well: where the others are not, nobody can take a write, and the host is told.
- */
-static void disk_fills(struct work *work, struct cluster_node *n)
-{
-    if (work->hurt || !all_is_well(work))
-        return;
-    const struct spell *const s = disk_begin(work, n);
-    sim_disk_faults(s->disk->disk)->full = true;
-    work->full = true;
 }
 
 static void clock_jumps(struct work *work, const struct cluster_node *n)
@@ -615,10 +610,8 @@ static void trouble_once(struct work *work)
         slow(work, n);
         return;
     case TROUBLE_DISK:
-        disk_fails(work, n);
-        return;
     case TROUBLE_FULL:
-        disk_fills(work, n);
+        disk_fails(work, n, which == TROUBLE_FULL);
         return;
     case TROUBLE_CLOCK:
         clock_jumps(work, n);
@@ -636,8 +629,8 @@ static void trouble(void *ctx)
     if (work->calm || work->troubles == 0)
         return;
     work->begun |= work->cluster.is_known && all_is_well(work);
-    /* While one machine's power has failed, or a disk is full, all else is well. */
-    if (work->cluster.is_known && work->begun && work->dark < 0 && !work->full) {
+    /* While one machine's power has failed, or a disk fails, all else is well. */
+    if (work->cluster.is_known && work->begun && work->dark < 0 && !work->hurt) {
         trouble_once(work);
         work->troubles--;
     }

@@ -35,7 +35,7 @@ def verify_replicas(server, state):
         done = server.try_cli("volume", "verify", "db")
         if done.returncode == 0:
             return
-        assert out_of_sync(server.volume("db")) or "out of sync" in done.stdout, \
+        assert out_of_sync(server.volume("db")) or "out_of_sync" in done.stdout, \
             done.stdout + done.stderr
         assert time.monotonic() < deadline, done.stdout + done.stderr
         time.sleep(1)

@@ -87,6 +87,11 @@ static void every_option(void **state)
     assert_int_equal(o.disk_count, 0); /* It does not store. */
     assert_true(parse("--data d --nodes 4 --zones 2", &o, &status));
     assert_int_equal(o.zones, 2);
+    assert_int_equal(o.resync_bytes_per_s, 128 << 20);
+    assert_true(parse("--data d --resync-rate 64M", &o, &status));
+    assert_int_equal(o.resync_bytes_per_s, 64 << 20);
+    assert_true(parse("--data d --resync-rate off", &o, &status));
+    assert_int_equal(o.resync_bytes_per_s, 0);
 }
 
 /* What is wrong on the command line ends the command with the usage status. */
@@ -107,6 +112,8 @@ static void wrong_options(void **state)
         "--data d --buffers 1M",
         "--data d --checksum-memory 4K",
         "--data d --checksum-memory some",
+        "--data d --resync-rate 4K",
+        "--data d --resync-rate never",
         "--data d --unknown",
         "--data d operand",
         "--data d --roles target --disk /dev/a",
