@@ -227,6 +227,13 @@ inline flush_one(s)
     if :: HAS(NEEDED, s) -> flush_store(s) :: else fi
 }
 
+#ifdef BUG_FENCE_CLOSES
+inline close_one(s)
+{
+    if :: HAS(set, s) -> st[s].list = st[s].list & ~set :: else fi
+}
+#endif
+
 inline choose(s)
 {
     op = st[s].mem;
@@ -296,7 +303,13 @@ proctype engine()
 
     /* 5.8 to 5.10  A Flush, confirmed by all. */
     :: d_step {
-        state == SERVING && op == NONE && broken == 0 && (equal != NEEDED || later != 0) ->
+        state == SERVING && broken == 0 && (equal != NEEDED || later != 0) &&
+#ifdef BUG_CLOSE_WAITING
+        /* 3.4  A write that is to be sent again, as a store has no room, counts as ended. */
+        (op == NONE || (acks != 0 && sent != 0)) ->
+#else
+        op == NONE ->
+#endif
 #ifdef BUG_CLOSE_WITHOUT_FLUSH
         skip;
 #else
@@ -323,10 +336,19 @@ proctype engine()
        }
 #endif
 
-    /* It dies.  What it has sent is still under way. */
+    /* It dies, or is fenced.  What it has sent is still under way. */
     :: d_step {
         state != DEAD && deaths < DEATHS ->
         printf("engine: dies\n");
+#ifdef BUG_FENCE_CLOSES
+        /* 3.4  With its writes the tick has ended, and the round goes on. */
+        if
+        :: state == SERVING && op != NONE && broken == 0 ->
+            flush_one(0); flush_one(1); flush_one(2);
+            close_one(0); close_one(1); close_one(2)
+        :: else
+        fi;
+#endif
         deaths++;
         state = DEAD;
         told = 0;
