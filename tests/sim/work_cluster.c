@@ -711,7 +711,7 @@ static void world_make(struct work *work, struct run *run)
     work->run = run;
     work->dark = -1;
     work->troubles = (unsigned)run_between(run, 1, 14);
-    work->favourite = run_percent(run, 25) ? TROUBLE_SPLIT : rng_below(&run->rng, TROUBLE_COUNT);
+    work->favourite = run_percent(run, 35) ? TROUBLE_SPLIT : rng_below(&run->rng, TROUBLE_COUNT);
     work->trouble_ns = (run_percent(run, 50) ? 200 : 3000) * NS_PER_MS;
     work->begun = run_percent(run, 20);
     c->run = run;
