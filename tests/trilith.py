@@ -158,7 +158,7 @@ class Server:
 
     @property
     def address(self):
-        return "127.0.0.1", self.port
+        return self.host, self.port
 
     @property
     def api(self):

@@ -128,29 +128,19 @@ struct up_parse {
     const char *controller;
 };
 
-static bool parse_checksum_memory(struct up_parse *p)
+/* A size, of at least so much, or a word that stands for 0. */
+static bool parse_size_or(struct up_parse *p, const char *option, const char *word, uint64_t least,
+                          uint64_t *out_bytes)
 {
-    p->o->checksum_bytes = 0;
-    if (strcmp(p->args.value, "all") == 0)
+    *out_bytes = 0;
+    if (strcmp(p->args.value, word) == 0)
         return true;
-    if (!cli_size(&p->args, "checksum-memory", &p->o->checksum_bytes))
+    if (!cli_size(&p->args, option, out_bytes))
         return false;
-    if (p->o->checksum_bytes >= NODE_CHECKSUM_BYTES_MIN)
+    if (*out_bytes >= least)
         return true;
-    (void)cli_usage(&p->args, "--checksum-memory is 'all', or at least 1M");
-    return false;
-}
-
-static bool parse_resync_rate(struct up_parse *p)
-{
-    p->o->resync_bytes_per_s = 0;
-    if (strcmp(p->args.value, "off") == 0)
-        return true;
-    if (!cli_size(&p->args, "resync-rate", &p->o->resync_bytes_per_s))
-        return false;
-    if (p->o->resync_bytes_per_s >= UP_RESYNC_BYTES_PER_S_MIN)
-        return true;
-    (void)cli_usage(&p->args, "--resync-rate is 'off', or at least 1M");
+    (void)cli_usage(&p->args, "--%s is '%s', or at least %lluM", option, word,
+                    (unsigned long long)(least >> 20));
     return false;
 }
 
@@ -323,11 +313,13 @@ static bool parse_option(struct up_parse *p, int id)
     case OPT_BUFFERS:
         return cli_size(&p->args, "buffers", &o->buffer_bytes);
     case OPT_CHECKSUM_MEMORY:
-        return parse_checksum_memory(p);
+        return parse_size_or(p, "checksum-memory", "all", NODE_CHECKSUM_BYTES_MIN,
+                             &o->checksum_bytes);
     case OPT_REPLICA_TIMEOUT:
         return parse_replica_timeout(p);
     case OPT_RESYNC_RATE:
-        return parse_resync_rate(p);
+        return parse_size_or(p, "resync-rate", "off", UP_RESYNC_BYTES_PER_S_MIN,
+                             &o->resync_bytes_per_s);
     case OPT_FORCE:
         o->force = true;
         return true;

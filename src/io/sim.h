@@ -91,10 +91,10 @@ bool sim_machine_is_on(const struct sim_machine *m);
 
 /* F6.  Nothing happens if it is off, or on, already. */
 void sim_machine_power_off(struct sim_machine *m);
-
-/* The machine's wall clock is set; time since boot goes on. */
-void sim_machine_set_clock(struct sim_machine *m, int64_t by_ns);
 void sim_machine_power_on(struct sim_machine *m);
+
+/* The machine's wall clock jumps by so much; time since boot goes on. */
+void sim_machine_move_clock(struct sim_machine *m, int64_t by_ns);
 
 /* ---- Processes ---- */
 

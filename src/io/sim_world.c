@@ -366,7 +366,7 @@ struct sim_machine *sim_machine_create(struct sim_world *w, const char *name)
     return m;
 }
 
-void sim_machine_set_clock(struct sim_machine *m, int64_t by_ns)
+void sim_machine_move_clock(struct sim_machine *m, int64_t by_ns)
 {
     m->wall_skew_ns += by_ns;
 }

@@ -484,7 +484,8 @@ void fanout_start(struct piece *p)
     }
 }
 
-void fanout_members_changed(struct copyset *cs)
+/* again: also what they have answered with an error is asked for once more. */
+static void held_go_on(struct copyset *cs, bool again)
 {
     struct list held;
     struct list_node *n;
@@ -494,27 +495,19 @@ void fanout_members_changed(struct copyset *cs)
     while ((n = list_pop_front(&held)) != NULL) {
         struct piece *const p = CONTAINER_OF(n, struct piece, link);
         p->held = false;
+        if (again)
+            p->failed = 0;
         advance(p);
     }
+}
+
+void fanout_members_changed(struct copyset *cs)
+{
+    held_go_on(cs, false);
     if (cs->slice->fenced)
         settling_stop(cs);
     round_waiting_go_on(cs);
     resync_run(cs);
-}
-
-static void retry_held(struct copyset *cs)
-{
-    struct list held;
-    struct list_node *n;
-
-    list_init(&held);
-    list_splice_back(&held, &cs->held);
-    while ((n = list_pop_front(&held)) != NULL) {
-        struct piece *const p = CONTAINER_OF(n, struct piece, link);
-        p->held = false;
-        p->failed = 0;
-        advance(p);
-    }
 }
 
 void fanout_retry(struct slice *s)
@@ -523,7 +516,7 @@ void fanout_retry(struct slice *s)
         struct copyset *const cs = s->map->copysets[i];
         if (cs->slice != s)
             continue;
-        retry_held(cs);
+        held_go_on(cs, true);
         settling_run(cs);
     }
 }

@@ -46,12 +46,13 @@ static void exclude(struct copyset *cs, unsigned slot, uint64_t others_ns)
     struct volume *const v = cs->slice->volume;
     struct leg *const leg = cs->slice->map->legs[cs->leg[slot]];
 
-    log_warning(v->log,
-                "volume '%s': disk '%s': its writes take %llu ms, those of the other replicas at "
-                "most %llu ms, for half a minute: the volume goes on without it",
-                v->desc.name, members_disk(leg),
-                (unsigned long long)(mean(&cs->outlier.slots[slot]) / NS_PER_MS),
-                (unsigned long long)(others_ns / NS_PER_MS));
+    log_warning(
+        v->log,
+        "volume '%s': disk '%s': again and again its writes take %llu us, those of the other "
+        "replicas %llu us at most: the volume goes on without it",
+        v->desc.name, members_disk(leg),
+        (unsigned long long)(mean(&cs->outlier.slots[slot]) / 1000),
+        (unsigned long long)(others_ns / 1000));
     members_report(v, leg, STATUS(TIMED_OUT));
 }
 

@@ -275,14 +275,19 @@ void rounds_fini(struct rounds *r)
 
 /* ---- Writes ---- */
 
-struct ticks_range round_range(const struct store_io *io)
+struct ticks_range round_regions(uint32_t shard, uint64_t offset, uint64_t bytes)
 {
-    const uint64_t first = io->offset / STORE_REGION_BYTES;
-    const uint64_t last = (io->offset + io->bytes - 1) / STORE_REGION_BYTES;
+    const uint64_t first = offset / STORE_REGION_BYTES;
+    const uint64_t last = (offset + bytes - 1) / STORE_REGION_BYTES;
 
-    return (struct ticks_range) { .shard = io->shard,
+    return (struct ticks_range) { .shard = shard,
                                   .first = (uint32_t)first,
                                   .count = (uint32_t)(last - first + 1) };
+}
+
+struct ticks_range round_range(const struct store_io *io)
+{
+    return round_regions(io->shard, io->offset, io->bytes);
 }
 
 void round_wait(struct piece *p)

@@ -73,7 +73,8 @@ void round_wait(struct piece *p);
 /* It has ended. */
 void round_leave(struct piece *p);
 
-/* The regions of a command's blocks. */
+/* The regions in which these bytes of a shard lie; and those of a command's blocks. */
+struct ticks_range round_regions(uint32_t shard, uint64_t offset, uint64_t bytes);
 struct ticks_range round_range(const struct store_io *io);
 
 /*

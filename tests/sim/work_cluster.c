@@ -511,7 +511,7 @@ static void clock_jumps(struct work *work, const struct cluster_node *n)
     struct run *const run = work->run;
     const int64_t by_ns = (int64_t)(run_between(run, 0, 7200) * NS_PER_S);
 
-    sim_machine_set_clock(n->machine, run_percent(run, 50) ? by_ns : -by_ns);
+    sim_machine_move_clock(n->machine, run_percent(run, 50) ? by_ns : -by_ns);
 }
 
 /* The planner takes the volume's node for dead, or for too busy; it may be neither. */

@@ -179,6 +179,17 @@ static inline void make_bad(struct case_ *c, unsigned disk, unsigned block)
     c->f->stores[disk].bad_to = (block + 1) * BLOCK;
 }
 
+/* Whether all disks keep what they are asked for; if not, it ends. */
+static inline void hold_all(struct fixture *f, bool hold)
+{
+    for (unsigned i = 0; i < DISKS; i++) {
+        f->stores[i].hold = hold;
+        while (!hold && f->stores[i].in_flight_count > 0)
+            fake_store_release(&f->stores[i], 0);
+    }
+    loop_run(&f->loop);
+}
+
 static inline unsigned writes(const struct case_ *c)
 {
     return c->f->stores[0].writes + c->f->stores[1].writes + c->f->stores[2].writes;

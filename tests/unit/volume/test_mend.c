@@ -103,16 +103,6 @@ static void what_cannot_be_mended(void **state)
     case_destroy(c);
 }
 
-static void hold_all(struct fixture *f, bool hold)
-{
-    for (unsigned i = 0; i < DISKS; i++) {
-        f->stores[i].hold = hold;
-        while (!hold && f->stores[i].in_flight_count > 0)
-            fake_store_release(&f->stores[i], 0);
-    }
-    loop_run(&f->loop);
-}
-
 static void step(struct fixture *f)
 {
     for (unsigned i = 0; i < DISKS; i++) {

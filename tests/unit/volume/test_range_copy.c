@@ -40,16 +40,6 @@ static void copy(struct case_ *c, uint64_t block, uint64_t blocks)
     loop_run(&c->f->loop);
 }
 
-static void hold_all(struct fixture *f, bool hold)
-{
-    for (unsigned i = 0; i < DISKS; i++) {
-        f->stores[i].hold = hold;
-        while (!hold && f->stores[i].in_flight_count > 0)
-            fake_store_release(&f->stores[i], 0);
-    }
-    loop_run(&f->loop);
-}
-
 /* All hashes are known, and nothing else has been answered. */
 static void begin_held(struct case_ *c)
 {

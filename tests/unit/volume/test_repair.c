@@ -81,16 +81,6 @@ static void what_is_bad_everywhere_is_an_error_alone(void **state)
     case_destroy(c);
 }
 
-static void hold_all(struct fixture *f, bool hold)
-{
-    for (unsigned i = 0; i < DISKS; i++) {
-        f->stores[i].hold = hold;
-        while (!hold && f->stores[i].in_flight_count > 0)
-            fake_store_release(&f->stores[i], 0);
-    }
-    loop_run(&f->loop);
-}
-
 /* Ends one command after the other until the writes of a repair are on their way. */
 static void step_until_written(struct fixture *f)
 {

@@ -38,16 +38,6 @@ static void bring_back(struct case_ *c, unsigned disk)
     assert_int_equal(volume_leg_returned(c->f->volume, &c->f->disks[disk]).code, STATUS_OK);
 }
 
-static void hold_all(struct fixture *f, bool hold)
-{
-    for (unsigned i = 0; i < DISKS; i++) {
-        f->stores[i].hold = hold;
-        while (!hold && f->stores[i].in_flight_count > 0)
-            fake_store_release(&f->stores[i], 0);
-    }
-    loop_run(&f->loop);
-}
-
 static bool is_zero(const uint8_t *shard)
 {
     return shard == NULL || (shard[0] == 0 && memcmp(shard, shard + 1, SHARD_BYTES - 1) == 0);

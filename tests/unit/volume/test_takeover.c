@@ -306,16 +306,6 @@ static void settling_goes_on_without_who_fails(void **state)
     case_destroy(c);
 }
 
-static void release_all(struct fixture *f)
-{
-    for (unsigned i = 0; i < DISKS; i++) {
-        f->stores[i].hold = false;
-        while (f->stores[i].in_flight_count > 0)
-            fake_store_release(&f->stores[i], 0);
-    }
-    loop_run(&f->loop);
-}
-
 /* The same where the member has been excluded before its answer comes, and nothing changes then. */
 static void settling_goes_on_without_who_has_left(void **state)
 {
@@ -348,7 +338,7 @@ static void settling_goes_on_without_who_has_left(void **state)
     f->stores[2].fail_next = STATUS(UNAVAILABLE);
     fake_store_release(&f->stores[2], 0);
     loop_run(&f->loop);
-    release_all(f);
+    hold_all(f, false);
     assert_false(listed.busy);
     case_destroy(c);
 }
@@ -374,7 +364,7 @@ static void a_full_list_is_waited_for(void **state)
     }
     assert_int_equal(c->meta.commits, 0);
     f->stores[2].write_status = STATUS(OK);
-    release_all(f);
+    hold_all(f, false);
     loop_pass(&f->loop, VOLUME_ROUND_NS);
     assert_int_equal(c->meta.commits, 0);
     for (unsigned i = 0; i < DISKS; i++)
@@ -502,7 +492,7 @@ static void a_loss_of_who_is_out_is_not_told(void **state)
     f->hold_after_open = true; /* So that it is not resynced. */
     assert_int_equal(fixture_open(f).code, STATUS_OK);
     assert_int_equal(f->stores[2].losses_reported, 1);
-    release_all(f);
+    hold_all(f, false);
     assert_int_equal(flush_of(f, 0).code, STATUS_OK);
     case_destroy(c);
 }
@@ -522,7 +512,7 @@ static void a_loss_is_forgotten_when_it_is_made_good(void **state)
     assert_int_equal(fixture_open(f).code, STATUS_OK);
     loop_run(&f->loop);
     assert_int_equal(f->stores[1].losses_reported, 0);
-    release_all(f);
+    hold_all(f, false);
     assert_int_equal(got(c, 1, 0, 0), got(c, 0, 0, 0));
     assert_int_equal(f->stores[1].losses_reported, 1);
     case_destroy(c);
@@ -555,7 +545,7 @@ static void a_flush_waits_for_who_is_no_source(void **state)
         for (unsigned i = 0; i < DISKS; i++)
             waiting += f->stores[i].in_flight_count;
         assert_int_equal(waiting, changed < DISKS ? 2 : 2 + DISKS); /* Two say their hashes. */
-        release_all(f);
+        hold_all(f, false);
         assert_false(flush.busy);
         assert_int_equal(flush.req.status.code, STATUS_OK);
         assert_int_equal(f->stores[0].flushes, 1);
@@ -594,7 +584,7 @@ static void a_flush_that_waits_is_fenced(void **state)
     loop_run(&f->loop);
     assert_true(flush.busy);
     volume_fence(f->volume);
-    release_all(f);
+    hold_all(f, false);
     assert_int_equal(flush.req.status.code, STATUS_FENCED);
     case_destroy(c);
 }

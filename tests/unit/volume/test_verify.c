@@ -215,16 +215,6 @@ static void a_disk_that_fails_is_told(void **state)
     case_destroy(c);
 }
 
-static void hold_all(struct fixture *f, bool hold)
-{
-    for (unsigned i = 0; i < DISKS; i++) {
-        f->stores[i].hold = hold;
-        while (!hold && f->stores[i].in_flight_count > 0)
-            fake_store_release(&f->stores[i], 0);
-    }
-    loop_run(&f->loop);
-}
-
 /* Ends a command of the first or the last disk that has one; false: none has. */
 static bool step(struct fixture *f, unsigned turn)
 {
