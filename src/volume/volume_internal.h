@@ -7,7 +7,8 @@
  *   fanout.c    there: piece -> replicas of its copyset, and back      confirm.c  leases
  *   members.c   on home: which replicas are in sync      disk_state.c  what is told of them
  *   rounds.c    on the slice's reactor: closing regions      outlier.c  members that are slow
- *   range_copy.c  there: making replicas equal in a range      settling.c  ... in listed regions
+ *   range_copy.c  there: making replicas equal in a range      copy_part.c  blocks of it
+ *   settling.c  ... in listed regions
  *   takeover.c  on home: a new engine takes over from the one before
  *   resync.c    on the slice's reactor: a replica that was away gets what it lacks
  *   resync_home.c  on home: which, and when; its admission      runs.c   the regions
