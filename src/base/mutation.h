@@ -50,11 +50,14 @@
     X(READ_OUT, "R2", "a replica that is out is read for a host")                               \
     X(CLOSE_FORGETS_AWAY, "R9", "a region is closed for those who are out, too")                \
     X(MISSED_IGNORED, "R4", "a resync does not look at what members list for the replica")      \
+    X(EXCESS_KEPT, "R4", "a resync does not look at what the replica itself lists")             \
     X(ADMIT_NOT_JOINT, "R1", "acknowledgements do not wait for who is being admitted")          \
     X(POWER_CYCLED_IN_SYNC, "R6", "who has lost power and is back soon counts as before")       \
     X(SEAL_NO_DRAIN, "S4", "a seal is answered while older commands execute")                   \
     X(READ_NO_LEASE, "R7", "a read completes whatever has become of the leases")                \
-    X(COPY_OUTSIDE_ORDER, "R10", "a copy has no place in the overlap order")
+    X(COPY_OUTSIDE_ORDER, "R10", "a copy has no place in the overlap order")                    \
+    X(FULL_IS_EXCLUDED, "R1", "who is full is excluded, whoever remains")                       \
+    X(FULL_NOT_UNDONE, "R4", "what a full member refuses is not taken back from the others")
 
 enum mutation {
     MUTATION_NONE,

@@ -12,8 +12,8 @@
  *                       held -----(members change)-------+
  *
  * R1, R4: a write ends when every member has executed it.  A member that has not is reported; when
- * the engine has excluded it, which is committed by then (R2), the write ends without it.  What all
- * have refused alike, as all are full, has changed nothing anywhere, and is refused.
+ * the engine has excluded it, which is committed by then (R2), the write ends without it.  What a
+ * member refuses as it is full is taken back from the others, and refused (undo.h).
  *
  * A replica that is being resynced is not waited for: its part is a trail, which keeps the place in
  * the order when the piece has ended.  From when its admission begins it is waited for like a
@@ -132,7 +132,7 @@ static void take_answer(struct piece *p, unsigned slot, struct status status)
         p->status = status;
         p->unread |= is_read(p) && status_is(status, STATUS_MEDIA_READ) ? bit : 0;
     }
-    if (p->pending == 0)
+    if (p->pending == 0 && !p->undoing)
         advance(p);
 }
 
@@ -347,18 +347,17 @@ static void advance_read(struct piece *p)
 
 /* ---- Changing ---- */
 
-/* Whether all members have said that they have no space, so that nothing has changed (11.1). */
-static bool all_are_full(const struct piece *p)
+/* Members that have no space for it (11.1). */
+static unsigned full_at(const struct piece *p)
 {
-    const unsigned members = p->copyset->members;
+    const unsigned failed = p->failed & p->copyset->members;
+    unsigned full = 0;
 
-    if ((p->done & members) != 0 || (members & ~(unsigned)p->failed) != 0)
-        return false;
-    for (unsigned slot = 0; members >> slot != 0; slot++) {
-        if ((members >> slot & 1) != 0 && !status_is(p->legs[slot].status, STATUS_NO_SPACE))
-            return false;
+    for (unsigned slot = 0; failed >> slot != 0; slot++) {
+        if ((failed >> slot & 1) != 0 && status_is(p->legs[slot].status, STATUS_NO_SPACE))
+            full |= 1u << slot;
     }
-    return true;
+    return full;
 }
 
 /* 9.10: whether it may have been executed by one more member, which is not full. */
@@ -396,21 +395,36 @@ static void send_change(struct piece *p, unsigned slots)
         change_drain(p);
 }
 
+/* 11.1: the other members have executed it. */
+static void advance_full(struct piece *p, unsigned full)
+{
+    if (may_be_done(p)) {
+        hold(p); /* Until it is known whether it is a member. */
+    } else {
+        members_note_full(p->copyset, full);
+        if (MUTATION(FULL_NOT_UNDONE))
+            finish(p, STATUS(NO_SPACE));
+        else
+            undo_begin(p, full);
+    }
+}
+
 /* Nothing is on the way to a member. */
 static void advance_stuck(struct piece *p, unsigned missing)
 {
+    const unsigned full = MUTATION(FULL_IS_EXCLUDED) ? 0 : full_at(p);
+
     if (is_alone(p)) {
+        members_note_full(p->copyset, full);
         finish(p, overtaken_at(p) != 0 ? STATUS(FENCED) : p->status);
-    } else if (all_are_full(p) && may_be_done(p)) {
-        hold(p); /* Until it is known whether it is a member. */
-    } else if (all_are_full(p)) {
-        finish(p, STATUS(NO_SPACE));
+    } else if (full != 0 && (missing & p->copyset->members & ~full) == 0) {
+        advance_full(p, full);
     } else if (MUTATION(ACK_BEFORE_COMMIT) && p->done != 0) {
         report(p, missing);
         finish(p, STATUS(OK));
     } else {
         hold(p);
-        report(p, missing & p->copyset->members);
+        report(p, missing & p->copyset->members & ~full);
     }
 }
 
@@ -454,6 +468,12 @@ static void advance(struct piece *p)
 
 /* ---- The interface ---- */
 
+void fanout_undone(struct piece *p, struct status status)
+{
+    p->undoing = false;
+    finish(p, status);
+}
+
 void fanout_start(struct piece *p)
 {
     const struct leg *const first = leg_at(p->copyset, 0);
@@ -468,6 +488,7 @@ void fanout_start(struct piece *p)
     p->flowing = 0;
     p->tied = 0;
     p->held = false;
+    p->undoing = false;
     p->changes = false;
     p->trail = NULL;
     if (is_read(p))
@@ -507,6 +528,7 @@ void fanout_members_changed(struct copyset *cs)
     if (cs->slice->fenced)
         settling_stop(cs);
     round_waiting_go_on(cs);
+    undo_go_on(cs);
     resync_run(cs);
 }
 
@@ -517,6 +539,7 @@ void fanout_retry(struct slice *s)
         if (cs->slice != s)
             continue;
         held_go_on(cs, true);
+        undo_go_on(cs);
         settling_run(cs);
     }
 }

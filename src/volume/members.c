@@ -9,7 +9,11 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/mutation.h"
 #include "volume/volume_internal.h"
+
+/* After so long without a refusal it is said again that a disk is full. */
+#define FULL_QUIET_NS (60 * NS_PER_S)
 
 static void members_run(struct volume *v);
 static void round_return(struct volume *v);
@@ -118,6 +122,7 @@ static void spread_deliver(struct io_msg *msg)
     }
     s->stopping = true;
     repairs_stop(&s->repairs);
+    undos_stop(s);
     rounds_stop(&s->rounds);
     members_slice_quiet(s);
 }
@@ -126,7 +131,8 @@ void members_slice_quiet(struct slice *s)
 {
     const struct volume_map *const map = s->map;
 
-    if (!s->stopping || s->rounds.current != NULL || repair_is_busy(&s->repairs) || s->mending > 0)
+    if (!s->stopping || s->rounds.current != NULL || repair_is_busy(&s->repairs) ||
+        undo_is_busy(&s->undos) || s->mending > 0)
         return;
     for (uint32_t i = 0; i < map->copyset_count; i++) {
         if (map->copysets[i]->slice == s &&
@@ -506,13 +512,15 @@ static void on_committed(void *ctx, struct status status)
     tell_fence(v);
 }
 
-void members_view(const struct volume *v, struct group_session *items, struct group_view *out_view)
+/* blindly: whether they are up or not. */
+static void view_sessions(const struct volume *v, struct group_session *items,
+                          struct group_view *out_view, bool blindly)
 {
     uint32_t count = 0;
 
     for (uint32_t i = 0; i < v->call_count; i++) {
         const struct leg_call *const call = v->calls[i];
-        if (!call->retired && leg_is_up(&call->leg) && !call->members.suspect)
+        if (!call->retired && (blindly || (leg_is_up(&call->leg) && !call->members.suspect)))
             items[count++] = (struct group_session) {
                 .disk = call->uuid,
                 .incarnation = atomic_load(&call->leg.incarnation_now),
@@ -521,6 +529,11 @@ void members_view(const struct volume *v, struct group_session *items, struct gr
     *out_view = (struct group_view) { .sessions = { items, count },
                                       .min_in_sync = v->desc.min_in_sync,
                                       .now_unix_ms = reactor_wall_ns(v->home) / NS_PER_MS };
+}
+
+void members_view(const struct volume *v, struct group_session *items, struct group_view *out_view)
+{
+    view_sessions(v, items, out_view, false);
 }
 
 void members_change(struct volume *v, void (*then)(struct volume *v))
@@ -586,7 +599,8 @@ static bool exclude(struct volume *v, struct leg_call *call, struct group_sessio
         forget_report(call);
         return false;
     }
-    members_view(v, items, &view);
+    view_sessions(v, items, &view,
+                  MUTATION(FULL_IS_EXCLUDED) && status_is(call->members.why, STATUS_NO_SPACE));
     const struct status st = group_exclude(m->group, &view, call->uuid, m->next, &reason);
 
     if (!status_ok(st)) {
@@ -596,8 +610,9 @@ static bool exclude(struct volume *v, struct leg_call *call, struct group_sessio
             log_warning(v->log, "volume '%s': writes wait for disk '%s' (%s): %s", v->desc.name,
                         call->disk, leg_why(&call->leg, call->members.why), reason.s);
         call->members.told = true;
-        if (status_is(call->members.why, STATUS_TIMED_OUT))
-            forget_report(call); /* It may answer yet; if not, it is reported again. */
+        if (status_is(call->members.why, STATUS_TIMED_OUT) ||
+            status_is(call->members.why, STATUS_NO_SPACE))
+            forget_report(call); /* It may do it yet; if not, it is reported again. */
         return false;
     }
     assert(m->next->sequence > m->group->sequence); /* It was a member. */
@@ -786,6 +801,23 @@ void members_report(struct volume *v, struct leg *leg, struct status why)
     call->members.why = why;
     call->members.report_msg.deliver = on_report;
     reactor_post(v->home, &call->members.report_msg);
+}
+
+void members_note_full(const struct copyset *cs, unsigned slots)
+{
+    struct slice *const s = cs->slice;
+    const uint64_t now_ns = reactor_now_ns(s->reactor);
+
+    for (unsigned slot = 0; slots >> slot != 0; slot++) {
+        if ((slots >> slot & 1) == 0)
+            continue;
+        struct leg_call *const call = call_of(s->map->legs[cs->leg[slot]]);
+        const uint64_t quiet_ns = atomic_exchange(&call->members.quiet_ns, now_ns + FULL_QUIET_NS);
+        if (now_ns >= quiet_ns)
+            log_warning(s->volume->log,
+                        "volume '%s': disk '%s' is full: writes that need space there are refused",
+                        s->volume->desc.name, call->disk);
+    }
 }
 
 /* ---- Remote legs ---- */

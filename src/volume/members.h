@@ -68,6 +68,7 @@ struct members_leg {
     bool suspect;              /* It is to be excluded, when that is possible. */
     bool told;                 /* Why it cannot be was logged. */
     atomic_bool spared;        /* It is in sync nowhere: no Flush waits for it. */
+    _Atomic uint64_t quiet_ns; /* Until then it is not said again that it is full. */
     uint64_t regions_resynced; /* Since it was excluded, where it is in sync again. */
     /* SET */
     struct leg_io io;
@@ -141,6 +142,9 @@ bool members_flush_spares(const struct leg *leg);
 
 /* The name of its disk, for messages. */
 const char *members_disk(struct leg *leg);
+
+/* The slice's: these members have refused a write, as they are full (11.1). */
+void members_note_full(const struct copyset *cs, unsigned slots);
 
 /* Any reactor: a member has not executed a command, for this reason. */
 void members_report(struct volume *v, struct leg *leg, struct status why);

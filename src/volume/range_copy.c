@@ -8,6 +8,7 @@
 #include "volume/range_copy.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 #include "base/mutation.h"
 #include "volume/copy_part.h"
@@ -46,6 +47,8 @@ static_assert(STORE_HASHES_MAX * sizeof(struct store_hash) * VOLUME_REPLICAS_MAX
               "hashes of a whole window");
 static_assert(sizeof(struct store_hash) * VOLUME_REPLICAS_MAX <= STORE_BLOCK_BYTES,
               "and of the smallest");
+static_assert(STORE_HASHES_MAX * sizeof(struct store_hash) * VOLUME_REPLICAS_MAX <= PART_BYTES,
+              "and of a whole window in what is reserved");
 
 static void window_begin(struct range_copy *c);
 
@@ -54,6 +57,20 @@ void range_copy_init(struct range_copy *c)
     *c = (struct range_copy) { 0 };
     list_node_init(&c->link);
     sm_init(&c->sm, copying_states, COPYING_IDLE);
+}
+
+struct status range_copy_reserve(struct range_copy *c)
+{
+    const size_t bytes = PARTS_BYTES + PART_BYTES;
+
+    c->own = (struct span) { aligned_alloc(STORE_BLOCK_BYTES, bytes), bytes };
+    return c->own.at != NULL ? STATUS(OK) : STATUS(NO_MEMORY);
+}
+
+void range_copy_fini(struct range_copy *c)
+{
+    assert(!range_copy_is_busy(c));
+    free(c->own.at);
 }
 
 bool range_copy_is_busy(const struct range_copy *c)
@@ -84,10 +101,11 @@ static void copy_end(struct range_copy *c, enum range_copy_end end)
 {
     struct slice *const s = c->copyset->slice;
 
-    buf_put(s->scratch, c->memory);
+    if (c->own.at == NULL)
+        buf_put(s->scratch, c->memory);
     c->memory = (struct span) { 0 };
     tick_end(c, end == RANGE_COPY_EQUAL);
-    if (!MUTATION(COPY_OUTSIDE_ORDER))
+    if (!c->ops->in_place && !MUTATION(COPY_OUTSIDE_ORDER))
         order_leave(s->order, &c->order);
     sm_move(&c->sm, COPYING_IDLE);
     c->ops->done(c, end);
@@ -168,11 +186,26 @@ static bool differ(const struct store_hash *a, const struct store_hash *b)
            memcmp(a->hash, b->hash, sizeof a->hash) != 0;
 }
 
+/* A source that has zeros there; false: none has, of those whose hashes are known. */
+static bool source_of_zeros(const struct range_copy *c, uint32_t block, unsigned *out_source)
+{
+    const unsigned sources = (c->targets | 1u << c->source) & c->ops->sources(c);
+
+    for (unsigned slot = 0; sources >> slot != 0; slot++)
+        if ((sources >> slot & 1) != 0 && is_zero(&hashes_of(c, slot)[block])) {
+            *out_source = slot;
+            return true;
+        }
+    return false;
+}
+
 /* The window's source, or another one where that is bad; false: all are whose hashes are known. */
 static bool source_by_hash(const struct range_copy *c, uint32_t block, unsigned *out_source)
 {
     const unsigned others = c->targets & c->ops->sources(c);
 
+    if (c->ops->prefers_zeros && source_of_zeros(c, block, out_source))
+        return true;
     *out_source = c->source;
     if (hashes_of(c, c->source)[block].state != STORE_BLOCK_BAD)
         return true;
@@ -233,7 +266,8 @@ static void hash(struct range_copy *c, unsigned slots);
 
 static void hashes_end(struct range_copy *c)
 {
-    const bool more = c->sm.now == COPYING_TARGETS && !c->sourceless && targets_have_something(c);
+    const bool more = c->sm.now == COPYING_TARGETS && !c->sourceless &&
+                      (c->ops->prefers_zeros || targets_have_something(c));
 
     if (c->stop == STOP_FAILED) {
         copy_end(c, RANGE_COPY_FAILED);
@@ -331,7 +365,11 @@ static void memory_get(struct range_copy *c)
     const uint64_t bytes = c->end - c->window, part_bytes = min_u64(bytes, PART_BYTES);
 
     c->part_count = (unsigned)min_u64((bytes + PART_BYTES - 1) / PART_BYTES, PARTS_MAX);
-    c->memory = buf_get(c->copyset->slice->scratch, PARTS_BYTES + c->part_count * part_bytes);
+    if (c->own.at != NULL)
+        c->part_count = 1;
+    c->memory = c->own.at != NULL
+                    ? c->own
+                    : buf_get(c->copyset->slice->scratch, PARTS_BYTES + c->part_count * part_bytes);
     if (c->memory.at == NULL) {
         c->waiter.retry = on_memory;
         buf_wait(c->copyset->slice->scratch, &c->waiter);
@@ -370,7 +408,9 @@ void range_copy_start(struct range_copy *c, struct copyset *cs, const struct ran
                                       .offset = range->offset,
                                       .bytes = range->bytes,
                                       .granted = on_placed };
-    if (order_enter(cs->slice->order, &c->order)) {
+    if (ops->in_place) {
+        on_placed(&c->order);
+    } else if (order_enter(cs->slice->order, &c->order)) {
         if (MUTATION(COPY_OUTSIDE_ORDER))
             order_leave(cs->slice->order, &c->order);
         on_placed(&c->order);

@@ -16,7 +16,8 @@
  * nothing but itself.
  *
  * Threading: the slice's that owns the copyset.
- * Memory:    embedded; hashes and parts are in the reactor's scratch memory.
+ * Memory:    embedded; hashes and parts are in the reactor's scratch memory, or in what was
+ * reserved.
  */
 #ifndef VOLUME_RANGE_COPY_H
 #define VOLUME_RANGE_COPY_H
@@ -51,6 +52,13 @@ struct range_copy_ops {
      * that are older than what was acknowledged.  It counts as equal then.
      */
     bool spoils;
+    /* The caller has the range's place in the order, an exclusive one, and keeps it. */
+    bool in_place;
+    /*
+     * What one source has as zeros is made zeros at all, whatever another one has: so that nobody
+     * needs space for a block that is not there at every source.
+     */
+    bool prefers_zeros;
 };
 
 struct range_copy_range {
@@ -88,12 +96,22 @@ struct range_copy {
     unsigned part_count;
     struct copy_part *parts;
     struct span memory; /* The parts; then hashes, or the data of the parts. */
+    struct span own;    /* range_copy_reserve() */
     struct buf_waiter waiter;
     struct list_node link; /* round_copyset.copies: it waits for room in the open regions. */
     uint32_t tick;         /* 0: none. */
 };
 
 void range_copy_init(struct range_copy *c);
+
+/*
+ * From now on it has memory of its own, for one part at a time, and waits for none: for who is
+ * waited for by others that have some.  It costs nothing until it is used.  NO_MEMORY.
+ */
+struct status range_copy_reserve(struct range_copy *c) MUST_CHECK;
+
+/* Gives back what was reserved, if anything was; it is not busy. */
+void range_copy_fini(struct range_copy *c);
 
 /* Starts it; it is not busy.  done follows, from the loop or before this returns. */
 void range_copy_start(struct range_copy *c, struct copyset *cs, const struct range_copy_ops *ops,

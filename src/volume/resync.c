@@ -255,7 +255,7 @@ static struct status MUST_CHECK take_item(struct copyset *cs, const struct store
     if (item->region >= shard_regions(cs) || item->count > shard_regions(cs) - item->region)
         return STATUS(CORRUPT);
     const bool missed = !own && (item->slots & own_bit(cs)) != 0 && !MUTATION(MISSED_IGNORED);
-    if (own || missed)
+    if ((own && !MUTATION(EXCESS_KEPT)) || missed)
         TRY(runs_add(&r->todo, item));
     return own ? STATUS(OK) : runs_add(&r->others, item);
 }

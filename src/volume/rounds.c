@@ -214,6 +214,7 @@ static void keep_open(struct copyset *cs)
         const struct ticks_range range = round_range(&t->io.store);
         ticks_keep_open(&cs->round.ticks, &range);
     }
+    undo_keep_open(cs);
 }
 
 static void rounds_next(struct rounds *r)
@@ -331,7 +332,7 @@ void round_write_abandon(struct copyset *cs, const struct ticks_range *range, ui
     write_ended(cs);
 }
 
-void round_write_wait(struct copyset *cs, const struct store_io *io, uint32_t *tick)
+void round_write_set_aside(struct copyset *cs, const struct store_io *io, uint32_t *tick)
 {
     const struct ticks_range range = round_range(io);
     const uint32_t was = *tick;
@@ -339,6 +340,11 @@ void round_write_wait(struct copyset *cs, const struct store_io *io, uint32_t *t
     *tick = 0; /* Or the round would wait for it. */
     ticks_keep_open(&cs->round.ticks, &range);
     round_write_end(cs, was);
+}
+
+void round_write_wait(struct copyset *cs, const struct store_io *io, uint32_t *tick)
+{
+    round_write_set_aside(cs, io, tick);
     round_want(cs);
 }
 

@@ -85,10 +85,12 @@ bool round_write_begin(struct copyset *cs, const struct ticks_range *range, uint
 void round_write_end(struct copyset *cs, uint32_t tick);
 
 /*
- * A store has too many open regions, and others may have executed the command: it ends its tick,
- * which becomes 0, is in one of round_copyset's lists, and is sent again after a round, which does
- * not close its regions.
+ * A command that some may have executed ends its tick, which becomes 0.  No round closes its
+ * regions as long as it is in one of round_copyset's lists, or in undos.pieces.
  */
+void round_write_set_aside(struct copyset *cs, const struct store_io *io, uint32_t *tick);
+
+/* The same, where a store has too many open regions: it is sent again after a round. */
 void round_write_wait(struct copyset *cs, const struct store_io *io, uint32_t *tick);
 
 /* It has not made the regions equal: they stay listed. */

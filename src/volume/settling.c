@@ -6,11 +6,21 @@
 
 #include "volume/volume_internal.h"
 
+/* A member that can neither be excluded nor be given what it lacks, as it is full, is tried again:
+ * somebody may have made space there. */
+#define SETTLING_AGAIN_NS NS_PER_S
+
 /* ---- Regions ---- */
+
+static void on_again(struct io_timer *timer)
+{
+    settling_run(CONTAINER_OF(timer, struct copyset, settling.again));
+}
 
 void settling_init(struct settling *s)
 {
     *s = (struct settling) { 0 };
+    io_timer_init(&s->again, on_again);
     list_init(&s->waiting);
     range_copy_init(&s->copy);
 }
@@ -19,6 +29,7 @@ void settling_fini(struct settling *s)
 {
     assert(!range_copy_is_busy(&s->copy));
     assert(list_empty(&s->waiting));
+    io_timer_disarm(&s->again);
     free(s->regions);
 }
 
@@ -132,6 +143,7 @@ static void region_end(struct copyset *cs, bool failed)
     s->regions[s->at].failed = failed;
     s->left--;
     s->failures += failed ? 1 : 0;
+    s->scarce = false;
     waiting_go_on(s);
     if (s->left == 0)
         takeover_copyset_settled(cs);
@@ -150,6 +162,24 @@ static void region_fail(struct copyset *cs)
     region_end(cs, true);
 }
 
+/*
+ * 11.1: a member is full.  Once more, with what it need have no space for; or it has lost something
+ * that it has no space for now.  True: that was all.
+ */
+static bool on_full(struct copyset *cs)
+{
+    struct settling *const s = &cs->settling;
+    struct reactor *const r = cs->slice->reactor;
+
+    s->next = s->at;
+    s->scarce = !s->scarce;
+    if (s->scarce)
+        settling_run(cs);
+    else
+        io_timer_arm(&s->again, r, reactor_now_ns(r) + SETTLING_AGAIN_NS);
+    return s->scarce;
+}
+
 /* A member has failed: the region is begun anew when it is excluded, fanout_members_changed(). */
 static void on_failed(struct copyset *cs)
 {
@@ -160,6 +190,8 @@ static void on_failed(struct copyset *cs)
         members_slice_quiet(cs->slice);
         return;
     }
+    if (status_is(c->status, STATUS_NO_SPACE) && on_full(cs))
+        return;
     const bool is_out = (cs->members >> c->slot & 1) == 0;
     members_report(cs->slice->volume, cs->slice->map->legs[cs->leg[c->slot]], c->status);
     if (is_out)
@@ -203,6 +235,15 @@ static const struct range_copy_ops settling_ops = {
     .until_equal_open = true,
 };
 
+/* The same, where a member is full: what not all sources have was never acknowledged. */
+static const struct range_copy_ops settling_scarce_ops = {
+    .sources = sources_of,
+    .targets = targets_of,
+    .done = on_copied,
+    .until_equal_open = true,
+    .prefers_zeros = true,
+};
+
 /* The region that is to be settled next: what somebody waits for, else in order. */
 static bool next_region(struct settling *s)
 {
@@ -231,10 +272,11 @@ void settling_run(struct copyset *cs)
         .offset = offset,
         .bytes = min_u64(STORE_REGION_BYTES, l->shard_bytes - offset),
     };
-    range_copy_start(&s->copy, cs, &settling_ops, &range);
+    range_copy_start(&s->copy, cs, s->scarce ? &settling_scarce_ops : &settling_ops, &range);
 }
 
 void settling_stop(struct copyset *cs)
 {
+    io_timer_disarm(&cs->settling.again);
     waiting_go_on(&cs->settling);
 }

@@ -37,6 +37,8 @@ struct settling {
     struct list waiting; /* piece.link */
 
     uint32_t at; /* Index of the region under way. */
+    bool scarce; /* A member is full: nobody is given what another source does not have. */
+    struct io_timer again;
     struct range_copy copy;
 };
 

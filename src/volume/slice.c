@@ -238,6 +238,7 @@ struct status slice_init(struct slice *s, struct volume *v, struct reactor *reac
     repairs_init(&s->repairs);
     rounds_init(&s->rounds, s);
     io_task_init(&s->refuse_task, fanout_end_refused);
+    TRY(undos_init(&s->undos, s->replicas));
     TRY(command_pool_init(s, commands_max));
     return order_create(VOLUME_LANES_MAX, VOLUME_LANES_KEPT, &s->order);
 }
@@ -245,6 +246,7 @@ struct status slice_init(struct slice *s, struct volume *v, struct reactor *reac
 void slice_fini(struct slice *s)
 {
     rounds_fini(&s->rounds);
+    undos_fini(&s->undos);
     trails_fini(&s->trails);
     order_destroy(s->order);
     command_pool_fini(s);

@@ -14,7 +14,8 @@
  *   resync_home.c  on home: which, and when; its admission      runs.c   the regions
  *   replace.c   on home: another disk in a slot that is out
  *   forget.c    on home: what a disk has that was replaced
- *   repair.c    on the slice's reactor: blocks that are bad at one replica
+ *   undo.c      on the slice's reactor: writes that a full replica has refused
+ *   repair.c    there: blocks that are bad at one replica
  *   mend.c      the same, where scrubbing a disk has found them
  *   verify.c    on home: every block is read, and hashed      verify_reader.c  on the slice's
  *   trail.c     changes on their way to it that nobody waits for
@@ -46,6 +47,7 @@
 #include "volume/rounds.h"
 #include "volume/settling.h"
 #include "volume/trail.h"
+#include "volume/undo.h"
 #include "volume/volume.h"
 
 struct command;
@@ -156,6 +158,9 @@ struct piece {
     bool changes;         /* It counts in copyset.changing. */
     bool held;            /* It is in copyset.held. */
     bool list_full;       /* A store has too many open regions. */
+    bool undoing;         /* It is in undos.pieces, ... */
+    bool undo_waits;      /* ... for a member; ... */
+    uint8_t full;         /* ... and these slots have refused it. */
     uint32_t tick;        /* 0: it changes nothing, or nobody follows it. */
     void (*on_fanned)(struct piece *piece);
     void (*on_settled)(struct piece *piece); /* It may go on: settling_admits(), repair_wait(). */
@@ -163,7 +168,7 @@ struct piece {
 
     struct status status;
     struct io_msg msg;
-    struct list_node link; /* slice.refused, or copyset.held */
+    struct list_node link; /* slice.refused, copyset.held, undos.pieces, ... */
 };
 
 /* A Copy; see copy.c. */
@@ -239,6 +244,7 @@ struct slice {
     struct io_msg settle_msg;
     struct rounds rounds;
     struct trails trails;
+    struct undos undos;
     struct repairs repairs;
     struct order *order;
     struct buf_pool *scratch; /* The reactor's, for all its volumes.  Borrowed. */
@@ -454,6 +460,9 @@ void fanout_refuse(struct piece *p, struct status status);
 
 /* A trail of the piece has ended. */
 void fanout_on_trail(struct piece *p, unsigned slot, struct status status);
+
+/* It has been taken back everywhere (undo.h), or its slice is fenced. */
+void fanout_undone(struct piece *p, struct status status);
 
 /* Of some slots of a copyset, those whose legs have a session. */
 unsigned fanout_reachable(const struct copyset *cs, unsigned slots);

@@ -26,7 +26,7 @@ struct version {
     bool weak;
     bool was_now; /* When the last power loss came; true for what is younger. */
     bool failed;  /* The write was answered with an error. */
-    bool denied;  /* It failed, and left now because a read did not return it. */
+    bool denied;  /* It failed, and left now because a read did not return it, or it was refused. */
 };
 
 /* The versions of one block in one generation. */
@@ -283,6 +283,24 @@ void history_write_done(struct history *h, struct history_op *op, bool ok, bool 
     copy_forget(h, op);
     for (uint64_t b = op->block; b < op->block + op->count; b++)
         cell_write_done(h, cell_at(h, op->generation, b), op->submitted, ok, fua);
+    h->clock++;
+}
+
+void history_write_refused(struct history *h, const struct history_op *op)
+{
+    h->clock++;
+    copy_forget(h, op);
+    for (uint64_t b = op->block; b < op->block + op->count; b++) {
+        struct cell *const c = cell_at(h, op->generation, b);
+        (void)cell_end(h, c, op->submitted, false);
+        for (size_t i = 0; i < c->count; i++) {
+            struct version *const v = &c->versions[i];
+            if (v->submitted != op->submitted || v->left_now != STILL_NOW)
+                continue;
+            v->left_now = h->clock;
+            v->denied = true;
+        }
+    }
     h->clock++;
 }
 

@@ -78,6 +78,9 @@ void history_copy_start(struct history *h, struct history_op *op);
 void history_write_start(struct history *h, struct history_op *op);
 void history_write_done(struct history *h, struct history_op *op, bool ok, bool fua);
 
+/* The write was refused, and nothing of it is to be seen; a power loss may bring it back. */
+void history_write_refused(struct history *h, const struct history_op *op);
+
 /* The write was never carried out, and never will be. */
 void history_write_undone(struct history *h, const struct history_op *op);
 

@@ -342,6 +342,10 @@ static void slot_take_answer(struct host_slot *s)
         history_write_undone(history, &s->op);
         return;
     }
+    if (status_is(s->io.status, STATUS_NO_SPACE) && s->host->config.refused_is_undone) {
+        history_write_refused(history, &s->op);
+        return;
+    }
     /* W3: what was on its way has ended when the host is connected again. */
     s->unanswered = changes(s) && status_is_loss(s->io.status) && s->io.sc == 0;
     if (s->unanswered)

@@ -289,6 +289,36 @@ static void life_start_target(struct serving_life *l)
     must(l, nvme_target_listen(l->target, &listen, NULL, &bound), "its port");
 }
 
+static void life_on_filled(void *ctx)
+{
+    struct serving_life *const l = ctx;
+    struct serving *const s = l->serving;
+
+    if (--l->pending > 0)
+        return;
+    s->watch.ignores = false;
+    if (s->audits)
+        registry_take_epoch(&l->client, life_on_audit_epoch, l);
+    else
+        life_take_epoch(l);
+}
+
+static void life_fill_disks(struct serving_life *l)
+{
+    struct serving *const s = l->serving;
+
+    s->watch.ignores = true;
+    l->pending = 1;
+    for (unsigned i = 0; i < s->disk_count; i++) {
+        struct ballast *const b = &s->disks[i].ballast;
+        if (l->disks[i].store == NULL || !ballast_is_due(b))
+            continue;
+        l->pending++;
+        ballast_start(b, l->disks[i].store, l->disks[i].reactor, l->home, life_on_filled, l);
+    }
+    life_on_filled(l);
+}
+
 static void disk_replaces(struct serving_disk *d, struct uuid uuid)
 {
     registry_replace(&d->serving->registry, d->uuid, uuid);
@@ -315,10 +345,7 @@ static void life_on_disks(struct serving_life *l)
         .registry = &s->registry, .process = s->process, .home = l->home, .node = s->registry.node
     };
     life_start_target(l);
-    if (s->audits)
-        registry_take_epoch(&l->client, life_on_audit_epoch, l);
-    else
-        life_take_epoch(l);
+    life_fill_disks(l);
 }
 
 static void disk_on_opened(struct node_disk *d)
@@ -445,6 +472,7 @@ static void life_ended(struct sim_process *p, enum sim_exit how, void *ctx)
     s->life = NULL;
     s->serves = false;
     s->watch.auditing = false;
+    s->watch.ignores = false;
     watch_forget(&s->watch);
     s->ops->ended(s, how);
 }

@@ -3,7 +3,7 @@
  * A simulated node that serves one volume of several replicas on its own disks: real stores, the
  * real engine and the real target, in a process that is killed and started again.
  *
- *   disks --> (audit) --> epoch --> volume_open() --> the hosts may come
+ *   disks --> (ballast) --> (audit) --> epoch --> volume_open() --> the hosts may come
  *               ^           ^            |                   |
  *               |           +--(not yet)-+                   v
  *             spawn <------------------------- killed, or an orderly end
@@ -16,6 +16,7 @@
 #ifndef TESTS_SIM_SERVING_H
 #define TESTS_SIM_SERVING_H
 
+#include "ballast.h"
 #include "registry.h"
 #include "watch.h"
 
@@ -38,6 +39,7 @@ struct serving_disk {
     bool absent;      /* In the next lives. */
     bool is_new;      /* It takes the place of another one, which has the UUID. */
     bool may_fail;    /* To be opened. */
+    struct ballast ballast;
     /* Of the current life. */
     uint64_t incarnation; /* As it was opened; 0: it was not. */
 };

@@ -417,6 +417,26 @@ static void undone_is_not_read(void **state)
     assert_false(may_read(2));
 }
 
+/* What was refused is not there, but a power loss may bring it back, until a later write. */
+static void refused_is_not_read(void **state)
+{
+    (void)state;
+    for (unsigned later = 0; later < 2; later++) {
+        history_destroy(h);
+        h = history_create(BLOCKS, 1);
+        write_done(1);
+        const struct history_op op = write_start(2);
+        history_write_refused(h, &op);
+        assert_false(may_read(2));
+        if (later) {
+            write_done(3);
+            flush();
+        }
+        history_power_lost(h);
+        assert_int_equal(may_read(2), !later);
+    }
+}
+
 /* A Compare may fail only where some value that a read may return is another one. */
 static void unequal_needs_another_value(void **state)
 {
@@ -528,6 +548,7 @@ int main(void)
         TEST(engine_flush_settles_no_failure),
         TEST(liar_settles_nothing),
         TEST(undone_is_not_read),
+        TEST(refused_is_not_read),
         TEST(unequal_needs_another_value),
         TEST(a_copy_is_one_of_its_sources),
         TEST(patterns),

@@ -140,7 +140,7 @@ static void check_read(const struct watch *w, const struct store_session *sessio
 
 void __wrap_store_submit(struct store_session *session, struct store_io *io)
 {
-    struct watch *const w = active;
+    struct watch *const w = active != NULL && active->ignores ? NULL : active;
 
     if (w != NULL && io->opcode == STORE_OP_READ && !w->auditing && w->registry != NULL)
         check_read(w, session, io);

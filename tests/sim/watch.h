@@ -31,6 +31,7 @@ struct watch {
     /* A disk has executed a write.  In the process. */
     void (*wrote)(void *ctx, struct uuid disk);
     void *ctx;
+    bool ignores;                         /* What is sent now is no engine's. */
     bool auditing;                        /* Whoever reads now may read everything. */
     uint64_t *executed;                   /* A set of hashes. */
     uint64_t (*latest)[WATCH_BLOCKS_MAX]; /* Of each shard: what a disk has executed last. */

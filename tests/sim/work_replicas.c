@@ -10,7 +10,8 @@
  *
  * One disk at a time is hurt, and only as far as the others can do without it: so a read never
  * fails, and a Flush only where every member has lost what was not flushed (7.4, 7.7, S1).  A disk
- * that is out of sync everywhere may be replaced by an empty one.
+ * that is out of sync everywhere may be replaced by an empty one.  In some worlds all disks are
+ * full, or almost, each to another degree in each life: what is refused then has no effect (11.1).
  *
  * Several nodes are the workload "cluster".
  */
@@ -53,6 +54,7 @@ struct work {
     bool audited;          /* The last audit has ended. */
     int hurt;              /* The disk that is; -1: none. */
     bool leaves;           /* It is away when the process has died, just after it has written. */
+    bool full;             /* The disks are, or almost. */
     bool sleepy;           /* Most regions are closed when they are written. */
     bool goes_dark;        /* The power fails when a disk has just written. */
     unsigned disks_ever;
@@ -226,6 +228,7 @@ static void disk_make(struct work *work, struct serving_disk *d)
     config.volatile_cache |= run_percent(work->run, 70);
     snprintf(d->path, sizeof d->path, "/dev/sim%u", ++work->disks_ever);
     d->disk = sim_disk_create(work->serving.machine, d->path, &config);
+    ballast_forget(&d->ballast);
 }
 
 static void disks_make(struct work *work)
@@ -235,6 +238,7 @@ static void disks_make(struct work *work)
     for (unsigned i = 0; i < s->disk_count; i++) {
         struct serving_disk *const d = &s->disks[i];
         d->serving = s;
+        ballast_init(&d->ballast, work->run);
         disk_make(work, d);
     }
 }
@@ -245,10 +249,22 @@ static void hurt(struct work *work);
 static void disk_left(struct work *work);
 static void replace_some(struct work *work);
 
+/* What the host's blocks need is a cell for each group, or less. */
+static void fill_disks(struct work *work)
+{
+    struct serving *const s = &work->serving;
+    const uint64_t most = work->blocks / GROUP_BLOCKS + 2;
+
+    for (unsigned i = 0; i < s->disk_count && work->full; i++)
+        s->disks[i].ballast.left_cells =
+            work->calm ? BALLAST_NONE : (uint32_t)rng_below(&work->run->rng, most);
+}
+
 static void life_begin(void *ctx)
 {
     struct work *const work = ctx;
 
+    fill_disks(work);
     work->serving.audits = work->serving.known && run_percent(work->run, 30);
     serving_spawn(&work->serving);
 }
@@ -303,6 +319,38 @@ static bool can_do_without(const struct work *work, unsigned disk)
 
 static void heal(void *ctx);
 
+/* The others have not executed what one has, when that one leaves. */
+static void others_are_slow(struct work *work, unsigned disk)
+{
+    struct run *const run = work->run;
+    struct serving *const s = &work->serving;
+
+    for (unsigned i = 0; i < s->disk_count; i++) {
+        if (i == disk)
+            continue;
+        sim_disk_faults(s->disks[i].disk)->slow_one_in = 1;
+        sim_disk_faults(s->disks[i].disk)->slow_ns = run_between(run, 20, 300) * NS_PER_MS;
+    }
+}
+
+/* It is away when it has written something, which perhaps no other one has. */
+static void leave(struct work *work, unsigned disk)
+{
+    work->hurt = (int)disk;
+    work->leaves = true;
+    if (run_percent(work->run, 60))
+        others_are_slow(work, disk);
+}
+
+static void others_are_well(struct work *work)
+{
+    struct serving *const s = &work->serving;
+
+    for (unsigned i = 0; i < s->disk_count; i++)
+        if ((int)i != work->hurt)
+            *sim_disk_faults(s->disks[i].disk) = (struct sim_disk_faults) { 0 };
+}
+
 /* What was away may be slow while it is resynced. */
 static void disk_is_slow(struct work *work, unsigned disk)
 {
@@ -331,6 +379,8 @@ static void heal(void *ctx)
     const bool fails = d->absent || d->may_fail;
     *sim_disk_faults(d->disk) = (struct sim_disk_faults) { 0 };
     d->absent = d->may_fail = false;
+    if (work->leaves)
+        others_are_well(work);
     work->leaves = false;
     work->hurt = -1;
     if (returns && serving_return(&work->serving, disk))
@@ -368,7 +418,7 @@ static void hurt(struct work *work)
         break;
     case 1:
         if (s->serves && run_percent(run, 50)) {
-            work->leaves = true;
+            leave(work, disk);
             break;
         }
         d->absent = true;
@@ -402,6 +452,7 @@ static void disk_left(struct work *work)
     struct run *const run = work->run;
 
     work->leaves = false;
+    others_are_well(work);
     work->serving.disks[work->hurt].absent = true;
     if (run_percent(run, 70))
         sim_world_after(run->world, run_between(run, 0, 300) * NS_PER_MS, heal, work);
@@ -522,6 +573,7 @@ static void calm_down(struct work *work)
     work->calm = true;
     work->goes_dark = false;
     heal(work);
+    work->host->config.no_space = false;
     work->serving.registry.away = false;
     work->serving.registry.lost_percent = 0;
     kill_now(work); /* And with it a crash that it was to have. */
@@ -537,6 +589,20 @@ static void host_works(struct work *work, uint64_t ops)
 static bool serves(void *ctx)
 {
     return ((const struct work *)ctx)->serving.serves;
+}
+
+/* A disk leaves when all regions are closed, and little is written after that. */
+static void leave_last(struct work *work)
+{
+    struct run *const run = work->run;
+
+    sim_world_run(run->world, ROUNDS_NS);
+    if (work->hurt >= 0 || !work->serving.serves)
+        return;
+    leave(work, (unsigned)rng_below(&run->rng, work->serving.disk_count));
+    sim_world_after(run->world, run_between(run, 10, 20000) * NS_PER_MS, heal, work);
+    host_works(work, run_between(run, 1, 4));
+    check_loss(work);
 }
 
 static bool has_ended(void *ctx)
@@ -610,6 +676,8 @@ static void host_make(struct work *work)
         .io_blocks_max = GROUP_BLOCKS,
         .lazy = run_percent(run, 60),
         .pace_ns = work->sleepy ? 6 * NS_PER_S : paces[rng_below(&run->rng, ARRAY_COUNT(paces))],
+        .no_space = work->full,
+        .refused_is_undone = true,
         .acknowledged = on_acknowledged,
         .ctx = work,
     };
@@ -641,6 +709,7 @@ static void world_make(struct work *work, struct run *run)
     work->troubles = (unsigned)run_between(run, 1, 10);
     work->favourite = run_percent(run, 25) ? 8 : rng_below(&run->rng, TROUBLES);
     work->away_percent = run_percent(run, 40) ? 90 : 0;
+    work->full = run_percent(run, 25);
     work->sleepy = run_percent(run, 15);
     if (work->sleepy)
         work->favourite = run_percent(run, 60) ? 1 : 8;
@@ -663,10 +732,13 @@ static void replicas_act(struct run *run)
     world_make(work, run);
     work->serving.nqn = nqn.s;
     host_make(work);
+    fill_disks(work);
     serving_spawn(&work->serving);
     sim_world_after(run->world, run_between(run, 0, 40 * NS_PER_MS), trouble, work);
     run_until(run, host_is_resting, work->host, 900 * NS_PER_S, "the host");
     check_loss(work);
+    if (run_percent(run, 25))
+        leave_last(work);
     calm_down(work);
     if (run_percent(run, 40))
         disk_rots(work);

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "volume/undo.h"
+
+#include <assert.h>
+
+#include "volume/volume_internal.h"
+
+static void undo_next(struct slice *s);
+
+struct status undos_init(struct undos *u, unsigned replicas)
+{
+    *u = (struct undos) { 0 };
+    list_init(&u->pieces);
+    range_copy_init(&u->copy);
+    return replicas > 1 ? range_copy_reserve(&u->copy) : STATUS(OK);
+}
+
+void undos_fini(struct undos *u)
+{
+    assert(u->current == NULL);
+    range_copy_fini(&u->copy);
+}
+
+bool undo_is_busy(const struct undos *u)
+{
+    return u->current != NULL;
+}
+
+static struct piece *piece_of(struct list_node *n)
+{
+    return CONTAINER_OF(n, struct piece, link);
+}
+
+/* ---- The end ---- */
+
+static void end(struct piece *p, struct status status)
+{
+    list_remove(&p->link);
+    fanout_undone(p, status);
+}
+
+/* It is tried again when the member is excluded, or there again. */
+static void wait_for(struct piece *p, unsigned slot, struct status why)
+{
+    struct copyset *const cs = p->copyset;
+
+    if ((cs->members >> slot & 1) == 0)
+        return; /* That was before its answer came, and does not come again. */
+    p->undo_waits = true;
+    members_report(cs->slice->volume, cs->slice->map->legs[cs->leg[slot]], why);
+}
+
+/*
+ * What no full member can read is left as it is: who reads it gets what another one has, or is told
+ * (11.3).
+ */
+static void on_copied(struct range_copy *c, enum range_copy_end how)
+{
+    struct copyset *const cs = c->copyset;
+    struct slice *const s = cs->slice;
+    struct undos *const u = &s->undos;
+    struct piece *const p = u->current;
+
+    u->current = NULL;
+    if (s->fenced)
+        end(p, STATUS(FENCED));
+    else if (how == RANGE_COPY_FAILED)
+        wait_for(p, c->slot, c->status);
+    else if ((cs->members & ~u->covered) == 0)
+        end(p, STATUS(NO_SPACE));
+    /* Else it is done again, with whoever was admitted meanwhile. */
+    if (s->fenced)
+        members_slice_quiet(s);
+    else
+        undo_next(s);
+}
+
+void undos_stop(struct slice *s)
+{
+    struct undos *const u = &s->undos;
+    struct list pieces;
+    struct list_node *n;
+
+    list_init(&pieces);
+    list_splice_back(&pieces, &u->pieces);
+    while ((n = list_pop_front(&pieces)) != NULL) {
+        if (piece_of(n) == u->current)
+            list_push_back(&u->pieces, n); /* It ends by itself. */
+        else
+            fanout_undone(piece_of(n), STATUS(FENCED));
+    }
+}
+
+/* ---- The copy ---- */
+
+/* Those that have refused it; if all of them have left, whoever is there. */
+static unsigned sources_of(const struct range_copy *c)
+{
+    const unsigned members = c->copyset->members;
+    const unsigned full = c->copyset->slice->undos.current->full & members;
+
+    return full != 0 ? full : members;
+}
+
+static unsigned targets_of(const struct range_copy *c)
+{
+    return c->copyset->members;
+}
+
+static const struct range_copy_ops undo_ops = {
+    .sources = sources_of,
+    .targets = targets_of,
+    .done = on_copied,
+    .in_place = true,
+    .prefers_zeros = true,
+};
+
+static void undo_start(struct piece *p)
+{
+    struct copyset *const cs = p->copyset;
+    struct undos *const u = &cs->slice->undos;
+    const struct store_io *const io = &p->legs[0].store;
+    const struct range_copy_range range = { io->shard, io->offset, io->bytes };
+
+    u->current = p;
+    u->covered = cs->members;
+    range_copy_start(&u->copy, cs, &undo_ops, &range);
+}
+
+static bool may_start(struct piece *p)
+{
+    const struct copyset *const cs = p->copyset;
+    const unsigned away = cs->members & ~fanout_reachable(cs, cs->members);
+
+    if (p->undo_waits || away == 0)
+        return !p->undo_waits;
+    wait_for(p, (unsigned)__builtin_ctz(away), STATUS(UNAVAILABLE));
+    return false;
+}
+
+static void undo_next(struct slice *s)
+{
+    struct undos *const u = &s->undos;
+
+    if (u->current != NULL || s->fenced)
+        return;
+    LIST_FOR_EACH (n, &u->pieces) {
+        if (may_start(piece_of(n))) {
+            undo_start(piece_of(n));
+            return;
+        }
+    }
+}
+
+/* ---- The beginning ---- */
+
+void undo_begin(struct piece *p, unsigned full)
+{
+    struct slice *const s = p->copyset->slice;
+
+    p->undoing = true;
+    p->undo_waits = false;
+    p->full = (uint8_t)full;
+    list_node_init(&p->link);
+    list_push_back(&s->undos.pieces, &p->link);
+    round_write_set_aside(p->copyset, &p->legs[0].store, &p->tick);
+    undo_next(s);
+}
+
+void undo_keep_open(struct copyset *cs)
+{
+    LIST_FOR_EACH (n, &cs->slice->undos.pieces) {
+        const struct piece *const p = piece_of(n);
+        const struct ticks_range range = round_range(&p->legs[0].store);
+        if (p->copyset == cs)
+            ticks_keep_open(&cs->round.ticks, &range);
+    }
+}
+
+void undo_go_on(struct copyset *cs)
+{
+    LIST_FOR_EACH (n, &cs->slice->undos.pieces) {
+        if (piece_of(n)->copyset == cs)
+            piece_of(n)->undo_waits = false;
+    }
+    undo_next(cs->slice);
+}
