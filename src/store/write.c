@@ -430,23 +430,43 @@ static void write_end(struct store_io *io)
 static void write_part_ended(struct store_io *io, struct status status)
 {
     if (!status_ok(status) && status_ok(io->outcome))
-        /* The file system of a disk in a file may be full (S6). */
-        io->outcome = status_is(status, STATUS_NO_SPACE) ? status : STATUS(MEDIA_WRITE);
+        io->outcome = status;
     if (io->pending == 0 && io->cursor == io->bytes / STORE_BLOCK_BYTES)
         write_end(io);
+}
+
+/*
+ * S6: the file system of a disk in a file may be full, where nothing has been written yet.  One
+ * that has no space for what is there already is broken, like a disk that fails.
+ */
+static struct status segment_outcome(const struct segment *s)
+{
+    const struct store_io *const io = s->owner;
+    const uint64_t first = io->offset / STORE_BLOCK_BYTES;
+
+    if (status_ok(s->io.status))
+        return STATUS(OK);
+    for (uint64_t b = s->first; b < s->first + s->count; b++) {
+        const uint64_t touch = (first + b) / GRAIN_BLOCKS - first / GRAIN_BLOCKS;
+        if ((io->overwrites[touch] >> (first + b) % GRAIN_BLOCKS & 1) == 0 &&
+            status_is(s->io.status, STATUS_NO_SPACE))
+            return STATUS(NO_SPACE);
+    }
+    return STATUS(MEDIA_WRITE);
 }
 
 static void write_on_segment(struct dev_io *dev_io)
 {
     struct segment *const s = CONTAINER_OF(dev_io, struct segment, io);
     struct store_io *const io = s->owner;
+    const struct status outcome = segment_outcome(s);
 
     assert(io->opcode == STORE_OP_WRITE);
     /* Also of first touches that fail as a command: no map names their blocks (F24). */
     if (status_ok(dev_io->status))
         sums_set_run(&io->session->store->sums, s->place, &io->crcs[s->first], s->count);
     segment_put(io->session->store, s);
-    write_part_ended(io, dev_io->status);
+    write_part_ended(io, outcome);
 }
 
 static void write_on_journal(struct journal_waiter *waiter, struct status status)
@@ -455,7 +475,7 @@ static void write_on_journal(struct journal_waiter *waiter, struct status status
 
     assert(io->pending > 0);
     io->pending--;
-    write_part_ended(io, status);
+    write_part_ended(io, status_ok(status) ? status : STATUS(MEDIA_WRITE));
 }
 
 /* Where a block of the command lies. */
@@ -513,7 +533,7 @@ static void write_on_copied(struct journal_waiter *waiter, struct status status)
         return;
     }
     io->cursor = (uint32_t)(io->bytes / STORE_BLOCK_BYTES);
-    write_part_ended(io, status);
+    write_part_ended(io, STATUS(MEDIA_WRITE));
 }
 
 static bool write_has_copies(const struct store_io *io)

@@ -218,16 +218,14 @@ static void node_learn(struct cluster_node *n)
     n->known = true;
 }
 
-static void on_opened(void *ctx, struct status status, const char *problem)
+static void on_filled(void *ctx)
 {
     struct cluster_node *const n = ctx;
     struct cluster *const c = n->cluster;
     bool all = true;
 
-    if (!status_ok(status))
-        run_fail(c->run, "node %u does not start: %s: %s", n->index + 1, status_text(status),
-                 problem);
-    node_learn(n);
+    if (--n->filling > 0)
+        return;
     n->opened = true;
     for (unsigned i = 0; i < c->node_count; i++)
         all &= c->nodes[i].known;
@@ -236,6 +234,26 @@ static void on_opened(void *ctx, struct status status, const char *problem)
         c->is_known = true;
         c->revision = 1;
     }
+}
+
+static void on_opened(void *ctx, struct status status, const char *problem)
+{
+    struct cluster_node *const n = ctx;
+    const struct cluster *const c = n->cluster;
+
+    if (!status_ok(status))
+        run_fail(c->run, "node %u does not start: %s: %s", n->index + 1, status_text(status),
+                 problem);
+    node_learn(n);
+    n->filling = 1;
+    for (unsigned i = 0; i < c->disks_per_node; i++) {
+        const struct node_disk *const d = &n->node->disks[i];
+        if (d->store == NULL || !ballast_is_due(&n->disks[i].ballast))
+            continue;
+        n->filling++;
+        ballast_start(&n->disks[i].ballast, d->store, d->reactor, n->home, on_filled, n);
+    }
+    on_filled(n);
 }
 
 static void on_changed(void *ctx)
@@ -371,6 +389,11 @@ void cluster_spawn(struct cluster_node *n)
 
     if (n->process != NULL && sim_process_is_alive(n->process))
         return;
+    for (unsigned i = 0; i < n->cluster->disks_per_node; i++)
+        n->disks[i].ballast.left_cells =
+            n->cluster->cells_left_max == 0
+                ? BALLAST_NONE
+                : (uint32_t)run_between(n->cluster->run, 0, n->cluster->cells_left_max);
     sim_machine_power_on(n->machine);
     life_forget(n);
     n->process = sim_spawn(n->machine, &program);
@@ -424,6 +447,7 @@ static void disk_make(struct cluster_node *n, unsigned index)
     d->config.open = open_disk;
     d->config.ctx = d;
     d->disk = sim_disk_create(n->machine, d->config.path, &config);
+    ballast_init(&d->ballast, n->cluster->run);
 }
 
 void cluster_start(struct cluster *c)

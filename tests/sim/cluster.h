@@ -16,6 +16,7 @@
 #ifndef TESTS_SIM_CLUSTER_H
 #define TESTS_SIM_CLUSTER_H
 
+#include "ballast.h"
 #include "node/node.h"
 #include "registry.h"
 
@@ -34,6 +35,7 @@ struct cluster_disk {
     struct uuid uuid;     /* From the first life on. */
     uint64_t incarnation; /* As it was opened; 0: the power has failed since. */
     bool may_fail;        /* The script lets operations fail. */
+    struct ballast ballast;
 };
 
 struct cluster_node {
@@ -50,6 +52,7 @@ struct cluster_node {
     struct sim_process *process;
     struct reactor *home;
     struct node *node;
+    unsigned filling; /* Disks. */
     bool opened;
     bool stopping;
     bool paused;   /* The script's. */
@@ -80,6 +83,8 @@ struct cluster {
     struct cluster_volume volumes[CLUSTER_VOLUMES_MAX];
     unsigned volume_count;
     uint64_t replica_timeout_ns;
+    /* A disk has no more cells left than this when its node starts; 0: all that there are. */
+    uint32_t cells_left_max;
     uint64_t revision;
     /* All disks are known: the registries are to be made. */
     void (*known)(struct cluster *c);

@@ -28,7 +28,7 @@
 #define TWICE_ONE_IN 16
 
 struct options {
-    const char *workload; /* NULL: all. */
+    uint32_t only; /* Workloads, a bit each; 0: all. */
     enum mutation mutation;
     uint64_t first;
     uint64_t seeds;
@@ -57,9 +57,9 @@ static double now_s(void)
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-static bool wanted(const struct options *o, const struct workload *w)
+static bool wanted(const struct options *o, unsigned workload)
 {
-    return o->workload == NULL || strcmp(o->workload, w->name) == 0;
+    return o->only == 0 || (o->only >> workload & 1) != 0;
 }
 
 /* Runs a seed, once or twice, and compares the traces. */
@@ -76,7 +76,7 @@ static void run_checked(const struct workload *w, uint64_t seed, bool twice)
 static void run_all(const struct options *o, struct shared *s, unsigned job, uint64_t seed)
 {
     for (unsigned w = 0; workloads[w] != NULL; w++) {
-        if (!wanted(o, workloads[w]))
+        if (!wanted(o, w))
             continue;
         s->job[job].workload = w;
         run_checked(workloads[w], seed, seed % TWICE_ONE_IN == 0);
@@ -158,7 +158,7 @@ static int run_one(const struct options *o)
 {
     mutation_active = o->mutation;
     for (unsigned w = 0; workloads[w] != NULL; w++)
-        if (wanted(o, workloads[w]))
+        if (wanted(o, w))
             printf("%s: seed %" PRIu64 ": trace %016" PRIx64 "\n", workloads[w]->name, o->first,
                    run_seed(workloads[w], o->first, o->trace));
     return 0;
@@ -176,11 +176,11 @@ static uint64_t number(const char *text)
     return value;
 }
 
-static void check_workload(const char *name)
+static uint32_t workload_bit(const char *name)
 {
     for (unsigned w = 0; workloads[w] != NULL; w++)
         if (strcmp(workloads[w]->name, name) == 0)
-            return;
+            return UINT32_C(1) << w;
     fprintf(stderr, "trilith-sim: no workload '%s'; there are:", name);
     for (unsigned w = 0; workloads[w] != NULL; w++)
         fprintf(stderr, " %s", workloads[w]->name);
@@ -192,7 +192,7 @@ static void usage(void)
 {
     fprintf(stderr,
             "usage: trilith-sim [--seeds N | --seconds S | --seed X] [--first X] [--jobs N]\n"
-            "                   [--workload NAME] [--mutation NAME] [--trace]\n"
+            "                   [--workload NAME]... [--mutation NAME] [--trace]\n"
             "       trilith-sim --mutations [--seeds N] [--jobs N]\n");
     exit(2);
 }
@@ -225,8 +225,7 @@ static void option_set(struct options *o, int option)
         o->jobs = (unsigned)min_u64(max_u64(number(optarg), 1), JOBS_MAX);
         return;
     case 'w':
-        check_workload(optarg);
-        o->workload = optarg;
+        o->only |= workload_bit(optarg);
         return;
     case 'm':
         o->mutation = mutant_find(optarg);
@@ -259,6 +258,6 @@ int main(int argc, char **argv)
     if (o.jobs > JOBS_MAX)
         o.jobs = JOBS_MAX;
     if (o.mutations)
-        return mutants_prove(o.workload, o.seeds, o.jobs);
+        return mutants_prove(o.only, o.seeds, o.jobs);
     return o.one ? run_one(&o) : run_jobs(&o);
 }

@@ -19,8 +19,8 @@ enum mutation mutant_find(const char *name);
 
 /*
  * Prints a table of mutations and the seeds they took.  Returns 1 if one of them is not found by
- * a workload (the named one, or any if NULL) within seeds_max seeds, else 0.
+ * a workload (of those in only, a bit each; 0: any) within seeds_max seeds, else 0.
  */
-int mutants_prove(const char *workload, uint64_t seeds_max, unsigned jobs);
+int mutants_prove(uint32_t only, uint64_t seeds_max, unsigned jobs);
 
 #endif

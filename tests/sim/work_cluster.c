@@ -3,7 +3,7 @@
  * Workload "cluster": several nodes, volumes of two or three replicas on their disks, and hosts,
  * while nodes die, stop and are paused, links and ways break on one side or both, volumes move to
  * other nodes although the one before still serves them, disks fail or are full, and the power
- * fails.
+ * fails.  In some worlds all disks are full, or almost, each to another degree in each life.
  *
  *   writer --> node --> engine --> stores of all nodes        the volume's node
  *   reader --> node --> engine ----^                          perhaps the one before
@@ -168,6 +168,7 @@ static struct host *host_make(struct work *work, unsigned volume, bool looks)
         .queues = (unsigned)run_between(run, 1, HOST_QUEUES_MAX),
         .io_blocks_max = GROUP_BLOCKS,
         .lazy = run_percent(run, 60),
+        .no_space = true,
         .looks = looks,
         .pace_ns = (run_percent(run, 40) ? 100 : 5) * NS_PER_MS,
     };
@@ -670,10 +671,12 @@ static bool are_verified(void *ctx)
 static void calm_down(struct work *work)
 {
     struct cluster *const c = &work->cluster;
+    const bool full = c->cells_left_max > 0;
 
     work->calm = true;
+    c->cells_left_max = 0;
     for (unsigned i = 0; i < c->node_count; i++)
-        if (is_alive(&c->nodes[i]) && c->nodes[i].dies)
+        if (is_alive(&c->nodes[i]) && (c->nodes[i].dies || full))
             sim_process_kill(c->nodes[i].process);
     for (unsigned i = 0; i < c->volume_count; i++) {
         c->volumes[i].registry.lost_percent = 0;
@@ -714,6 +717,7 @@ static void world_make(struct work *work, struct run *run)
     work->favourite = run_percent(run, 35) ? TROUBLE_SPLIT : rng_below(&run->rng, TROUBLE_COUNT);
     work->trouble_ns = (run_percent(run, 50) ? 200 : 3000) * NS_PER_MS;
     work->begun = run_percent(run, 20);
+    c->cells_left_max = run_percent(run, 20) ? BLOCKS / GROUP_BLOCKS * 2 : 0;
     c->run = run;
     c->known = on_known;
     c->ended = on_ended;
