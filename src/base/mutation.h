@@ -51,6 +51,7 @@
     X(CLOSE_FORGETS_AWAY, "R9", "a region is closed for those who are out, too")                \
     X(MISSED_IGNORED, "R4", "a resync does not look at what members list for the replica")      \
     X(EXCESS_KEPT, "R4", "a resync does not look at what the replica itself lists")             \
+    X(EXCLUDE_BLINDLY, "R6", "who would remain is not asked whether it is alive")               \
     X(ADMIT_NOT_JOINT, "R1", "acknowledgements do not wait for who is being admitted")          \
     X(POWER_CYCLED_IN_SYNC, "R6", "who has lost power and is back soon counts as before")       \
     X(SEAL_NO_DRAIN, "S4", "a seal is answered while older commands execute")                   \

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- *   IDLE --> COMMITTING --> SETTING --> SPREADING --> IDLE
- *                |
- *                +--(another engine's record)--> SPREADING, fenced
+ *   IDLE --> (ASKING --> IDLE) --> COMMITTING --> SETTING --> SPREADING --> IDLE
+ *                                      |
+ *                                      +--(another engine's record)--> SPREADING, fenced
  */
 #include "volume/members.h"
 
@@ -25,6 +25,7 @@ struct status members_init(struct members *m, const struct group *group,
     list_init(&m->held);
     list_init(&m->delayed);
     list_init(&m->admissions);
+    alive_init(&m->alive);
     if (group == NULL)
         return STATUS(OK);
     m->group = malloc(sizeof *m->group);
@@ -485,6 +486,8 @@ void members_fence(struct volume *v)
     resync_home_fence(v); /* Now: slices may hear of it with the change that is under way. */
     if (m->state == MEMBERS_IDLE)
         tell_fence(v); /* Else it follows the change that is under way. */
+    else if (m->state == MEMBERS_ASKING)
+        alive_stop(v);
 }
 
 /* 6.4: known to be committed, or known not to be. */
@@ -512,15 +515,30 @@ static void on_committed(void *ctx, struct status status)
     tell_fence(v);
 }
 
-/* blindly: whether they are up or not. */
+static bool is_up(const struct leg_call *call)
+{
+    return leg_is_up(&call->leg) && !call->members.suspect;
+}
+
+static bool is_alive(const struct leg_call *call)
+{
+    return is_up(call) && alive_has_answered(call);
+}
+
+static bool is_anybody(const struct leg_call *call)
+{
+    (void)call;
+    return true;
+}
+
 static void view_sessions(const struct volume *v, struct group_session *items,
-                          struct group_view *out_view, bool blindly)
+                          struct group_view *out_view, bool (*counts)(const struct leg_call *call))
 {
     uint32_t count = 0;
 
     for (uint32_t i = 0; i < v->call_count; i++) {
         const struct leg_call *const call = v->calls[i];
-        if (!call->retired && (blindly || (leg_is_up(&call->leg) && !call->members.suspect)))
+        if (!call->retired && counts(call))
             items[count++] = (struct group_session) {
                 .disk = call->uuid,
                 .incarnation = atomic_load(&call->leg.incarnation_now),
@@ -533,7 +551,7 @@ static void view_sessions(const struct volume *v, struct group_session *items,
 
 void members_view(const struct volume *v, struct group_session *items, struct group_view *out_view)
 {
-    view_sessions(v, items, out_view, false);
+    view_sessions(v, items, out_view, is_up);
 }
 
 void members_change(struct volume *v, void (*then)(struct volume *v))
@@ -588,33 +606,66 @@ static bool begin_anew(struct volume *v, struct leg_call *call, struct group_ses
     return true;
 }
 
-/* 6.1, 6.3: excludes a disk if the others are enough.  False: it stays, and writes wait. */
-static bool exclude(struct volume *v, struct leg_call *call, struct group_session *items)
+void members_asked(struct volume *v)
+{
+    assert(v->members.state == MEMBERS_ASKING);
+    members_end(v); /* And exclude() once more. */
+}
+
+/* 6.1: the next record, without the disk, if those of the others that count are enough. */
+static struct status MUST_CHECK leave_out(struct volume *v, const struct leg_call *call,
+                                          struct group_session *items,
+                                          bool (*counts)(const struct leg_call *call),
+                                          struct group_reason *reason)
+{
+    struct members *const m = &v->members;
+    struct group_view view;
+
+    if (MUTATION(FULL_IS_EXCLUDED) && status_is(call->members.why, STATUS_NO_SPACE))
+        counts = is_anybody;
+    view_sessions(v, items, &view, counts);
+    return group_exclude(m->group, &view, call->uuid, m->next, reason);
+}
+
+/* It stays, and writes wait.  True: the next engine sees to it. */
+static bool keep(struct volume *v, struct leg_call *call, struct group_session *items,
+                 const struct group_reason *reason)
+{
+    if (begin_anew(v, call, items))
+        return true;
+    if (!call->members.told)
+        log_warning(v->log, "volume '%s': writes wait for disk '%s' (%s): %s", v->desc.name,
+                    call->disk, leg_why(&call->leg, call->members.why), reason->s);
+    call->members.told = true;
+    if (status_is(call->members.why, STATUS_TIMED_OUT) ||
+        status_is(call->members.why, STATUS_NO_SPACE))
+        forget_report(call); /* It may do it yet; if not, it is reported again. */
+    return false;
+}
+
+/*
+ * 6.1, 6.3: excludes a disk if the others are enough, and have answered; asked: they have just been
+ * asked.  False: it stays, and writes wait.
+ */
+static bool exclude(struct volume *v, struct leg_call *call, struct group_session *items,
+                    bool asked)
 {
     struct members *const m = &v->members;
     struct group_reason reason;
-    struct group_view view;
 
     if (!group_has_member(m->group, call->uuid)) { /* What was on its way there has ended late. */
         forget_report(call);
         return false;
     }
-    view_sessions(v, items, &view,
-                  MUTATION(FULL_IS_EXCLUDED) && status_is(call->members.why, STATUS_NO_SPACE));
-    const struct status st = group_exclude(m->group, &view, call->uuid, m->next, &reason);
-
-    if (!status_ok(st)) {
-        if (begin_anew(v, call, items))
-            return true;
-        if (!call->members.told)
-            log_warning(v->log, "volume '%s': writes wait for disk '%s' (%s): %s", v->desc.name,
-                        call->disk, leg_why(&call->leg, call->members.why), reason.s);
-        call->members.told = true;
-        if (status_is(call->members.why, STATUS_TIMED_OUT) ||
-            status_is(call->members.why, STATUS_NO_SPACE))
-            forget_report(call); /* It may do it yet; if not, it is reported again. */
-        return false;
+    struct status st = leave_out(v, call, items, is_up, &reason);
+    if (status_ok(st) && !asked && alive_ask(v, call)) {
+        m->state = MEMBERS_ASKING;
+        return true;
     }
+    if (status_ok(st))
+        st = leave_out(v, call, items, is_alive, &reason);
+    if (!status_ok(st))
+        return keep(v, call, items, &reason);
     assert(m->next->sequence > m->group->sequence); /* It was a member. */
     m->leaving = call;
     members_change(v, NULL);
@@ -715,10 +766,15 @@ static void members_run(struct volume *v)
     struct members *const m = &v->members;
     struct group_session items[GROUP_DISKS_MAX];
 
-    if (m->state != MEMBERS_IDLE || m->fenced || v->sm.now != VOL_READY)
+    if (m->state != MEMBERS_IDLE)
+        return;
+    const struct leg_call *const asked_for = m->alive.leaving;
+    m->alive.leaving = NULL; /* What was answered holds for now. */
+    if (m->fenced || v->sm.now != VOL_READY)
         return;
     for (uint32_t i = 0; i < v->call_count; i++) {
-        if (v->calls[i]->members.suspect && exclude(v, v->calls[i], items))
+        struct leg_call *const call = v->calls[i];
+        if (call->members.suspect && exclude(v, call, items, call == asked_for))
             return;
     }
     if (set_again(v))
@@ -748,7 +804,10 @@ static void on_report(struct io_msg *msg)
         return;
     }
     call->members.suspect = true;
-    members_go_on(call->volume);
+    if (call->volume->members.state == MEMBERS_ASKING)
+        alive_let_go(call);
+    else
+        members_go_on(call->volume);
 }
 
 void members_go_on(struct volume *v)

@@ -2,7 +2,7 @@
 /*
  * Which replicas of a volume are in sync: the engine's one coordinator (docs/replication.md, 6.2).
  *
- *   slices: members_report() --> home: the next record --> meta store: committed
+ *   slices: members_report() --> home: others are alive --> the next record --> meta store
  *                                                            |
  *   slices: held pieces go on <-- members change <-- SET at those who stay, durable (6.5)
  *
@@ -18,6 +18,7 @@
 #include "base/list.h"
 #include "io/reactor.h"
 #include "repl/group_steps.h"
+#include "volume/alive.h"
 #include "volume/leg.h"
 
 struct copyset;
@@ -29,6 +30,7 @@ struct volume_meta_ops;
 
 enum members_state {
     MEMBERS_IDLE,
+    MEMBERS_ASKING,     /* Those who would remain: members_asked(). */
     MEMBERS_COMMITTING, /* The meta store: on_committed(). */
     MEMBERS_SETTING,    /* The disks that stay. */
     MEMBERS_SPREADING,  /* The slices. */
@@ -47,6 +49,7 @@ struct members {
     atomic_bool flush_waits;        /* Flushes do. */
     bool fenced;                    /* Another engine has the volume, or it is to be closed. */
     bool fence_told;                /* To the slices. */
+    struct alive alive;             /* Of those who would remain. */
     struct leg_call *leaving;       /* Whom the change excludes. */
     void (*then)(struct volume *v); /* When the change has ended; or NULL. */
     bool committed;                 /* The change is. */
@@ -98,6 +101,9 @@ void members_view(const struct volume *v, struct group_session *items, struct gr
  * fenced.  No other change is under way.
  */
 void members_change(struct volume *v, void (*then)(struct volume *v));
+
+/* alive.h: all have answered that could be waited for. */
+void members_asked(struct volume *v);
 
 /* Whether a disk that stays has not kept the sets of the last change, or of one before. */
 bool members_set_has_failed(const struct volume *v);

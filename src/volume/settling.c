@@ -134,19 +134,18 @@ bool settling_is_busy(const struct settling *s)
     return range_copy_is_busy(&s->copy);
 }
 
-/* It is settled, or cannot be. */
+/* It is settled, or cannot be.  What has waited for it may begin the next one. */
 static void region_end(struct copyset *cs, bool failed)
 {
     struct settling *const s = &cs->settling;
 
     s->regions[s->at].done = true;
     s->regions[s->at].failed = failed;
-    s->left--;
     s->failures += failed ? 1 : 0;
     s->scarce = false;
-    waiting_go_on(s);
-    if (s->left == 0)
+    if (--s->left == 0)
         takeover_copyset_settled(cs);
+    waiting_go_on(s);
     settling_run(cs);
 }
 
@@ -258,14 +257,10 @@ static bool next_region(struct settling *s)
     return false;
 }
 
-void settling_run(struct copyset *cs)
+static void region_begin(struct copyset *cs)
 {
     struct settling *const s = &cs->settling;
     const struct layout *const l = &cs->slice->map->layout;
-
-    if (s->left == 0 || settling_is_busy(s) || cs->slice->fenced ||
-        fanout_reachable(cs, cs->members) != cs->members || !next_region(s))
-        return;
     const uint64_t offset = (uint64_t)(uint32_t)s->regions[s->at].key * STORE_REGION_BYTES;
     const struct range_copy_range range = {
         .shard = (uint32_t)(s->regions[s->at].key >> 32),
@@ -273,6 +268,20 @@ void settling_run(struct copyset *cs)
         .bytes = min_u64(STORE_REGION_BYTES, l->shard_bytes - offset),
     };
     range_copy_start(&s->copy, cs, s->scarce ? &settling_scarce_ops : &settling_ops, &range);
+}
+
+/* Where a member is alone, each ends before the next one is begun. */
+void settling_run(struct copyset *cs)
+{
+    struct settling *const s = &cs->settling;
+
+    if (s->running)
+        return;
+    s->running = true;
+    while (s->left > 0 && !settling_is_busy(s) && !cs->slice->fenced &&
+           fanout_reachable(cs, cs->members) == cs->members && next_region(s))
+        region_begin(cs);
+    s->running = false;
 }
 
 void settling_stop(struct copyset *cs)

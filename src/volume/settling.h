@@ -36,8 +36,9 @@ struct settling {
     uint32_t next;       /* To look at, for the background. */
     struct list waiting; /* piece.link */
 
-    uint32_t at; /* Index of the region under way. */
-    bool scarce; /* A member is full: nobody is given what another source does not have. */
+    uint32_t at;  /* Index of the region under way. */
+    bool running; /* settling_run() is. */
+    bool scarce;  /* A member is full: nobody is given what another source does not have. */
     struct io_timer again;
     struct range_copy copy;
 };

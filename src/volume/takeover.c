@@ -263,6 +263,8 @@ static void settled_deliver(struct io_msg *msg)
 
 void takeover_copyset_settled(struct copyset *cs)
 {
+    assert(!cs->settled_told);
+    cs->settled_told = true;
     resync_run(cs);
     cs->settled_msg.deliver = settled_deliver;
     reactor_post(cs->slice->volume->home, &cs->settled_msg);

@@ -138,18 +138,28 @@ static bool may_start(struct piece *p)
     return false;
 }
 
+/* The next one that need not wait for a member; or NULL. */
+static struct piece *choose(const struct undos *u)
+{
+    LIST_FOR_EACH (n, &u->pieces) {
+        if (may_start(piece_of(n)))
+            return piece_of(n);
+    }
+    return NULL;
+}
+
+/* Where a member is alone, each ends before the next one is begun. */
 static void undo_next(struct slice *s)
 {
     struct undos *const u = &s->undos;
+    struct piece *p;
 
-    if (u->current != NULL || s->fenced)
+    if (u->running)
         return;
-    LIST_FOR_EACH (n, &u->pieces) {
-        if (may_start(piece_of(n))) {
-            undo_start(piece_of(n));
-            return;
-        }
-    }
+    u->running = true;
+    while (u->current == NULL && !s->fenced && (p = choose(u)) != NULL)
+        undo_start(p);
+    u->running = false;
 }
 
 /* ---- The beginning ---- */

@@ -29,6 +29,7 @@ struct slice;
 struct undos {
     struct list pieces;    /* piece.link: the one under way, and those that wait. */
     struct piece *current; /* Or NULL. */
+    bool running;          /* undo_next() is. */
     unsigned covered;      /* Members when it was begun. */
     struct range_copy copy;
 };

@@ -6,6 +6,7 @@
  *   slice.c     on the slice's reactor: piece -> overlap order
  *   fanout.c    there: piece -> replicas of its copyset, and back      confirm.c  leases
  *   members.c   on home: which replicas are in sync      disk_state.c  what is told of them
+ *   alive.c     ... whether those answer who would remain
  *   rounds.c    on the slice's reactor: closing regions      outlier.c  members that are slow
  *   range_copy.c  there: making replicas equal in a range      copy_part.c  blocks of it
  *   settling.c  ... in listed regions
@@ -77,6 +78,7 @@ struct copyset {
     struct round_copyset round;
     struct settling settling;
     struct io_msg settled_msg; /* All of it is. */
+    bool settled_told;         /* It was sent. */
 
     /* The slice's: a replica that is being resynced.  Sets of at most one slot. */
     struct resync resync;
@@ -263,6 +265,7 @@ struct leg_call {
     struct leg_io io; /* DELETE_VOLUME */
     struct leg_remote_io remote_io;
     struct members_leg members;
+    struct alive_leg alive;
     struct status outcome; /* Of what a growth asked of it. */
     bool opened;           /* It has been told to open. */
     bool opening;          /* It was away, and its session is being opened; or it is closed. */

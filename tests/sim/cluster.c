@@ -7,6 +7,7 @@
 
 #include "memory.h"
 #include "node/node_internal.h"
+#include "volume/volume_internal.h"
 
 #define DISK_BYTES   ((uint64_t)24 << 20)
 #define TICK_NS      (200 * NS_PER_MS) /* Of the controller. */
@@ -187,6 +188,16 @@ bool cluster_serves(const struct cluster *c, unsigned volume)
             return false;
     }
     return true;
+}
+
+bool cluster_is_changing(const struct cluster *c, unsigned volume)
+{
+    for (unsigned i = 0; i < c->node_count; i++) {
+        const struct node_volume *const nv = part_of(&c->nodes[i], &c->volumes[volume].volume);
+        if (nv != NULL && nv->volume != NULL && nv->volume->members.state != MEMBERS_IDLE)
+            return true;
+    }
+    return false;
 }
 
 bool cluster_is_in_sync(const struct cluster *c, unsigned volume)

@@ -111,6 +111,9 @@ void cluster_verify(struct cluster *c, unsigned volume);
 /* Whether its node serves the volume now. */
 bool cluster_serves(const struct cluster *c, unsigned volume);
 
+/* Whether an engine of the volume changes its members, or is about to. */
+bool cluster_is_changing(const struct cluster *c, unsigned volume);
+
 /* Whether all replicas of the volume are in sync, as the record says. */
 bool cluster_is_in_sync(const struct cluster *c, unsigned volume);
 

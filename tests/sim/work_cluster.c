@@ -137,6 +137,9 @@ static void volume_make(struct work *work, unsigned index)
                                         .stripe_width = 2 };
     v->volume.replicas = (uint32_t)run_between(work->run, 2, 3);
     v->volume.min_in_sync = (uint32_t)run_between(work->run, 1, 2);
+    /* A full disk that is needed and has lost something is waited for, until it has space again. */
+    if (c->cells_left_max > 0 && v->volume.replicas == 2)
+        v->volume.min_in_sync = 1;
     snprintf(v->volume.name, sizeof v->volume.name, "sim-%u", index);
     const struct status st = nqn_for_volume(v->volume.name, &v->nqn);
     assert(status_ok(st));
@@ -228,21 +231,25 @@ static void on_ended(struct cluster_node *n, enum sim_exit how)
 
 /* ---- Troubles ---- */
 
-static bool all_is_well(const struct work *work)
+/* All is served and in sync, and no engine is about to change that. */
+static bool volumes_are_well(const struct work *work)
 {
     const struct cluster *const c = &work->cluster;
 
-    if (work->under_way > 0 || work->dark >= 0)
-        return false;
     for (unsigned i = 0; i < c->node_count; i++)
         if (!c->nodes[i].opened || c->nodes[i].stopping || c->nodes[i].dies ||
             !is_alive(&c->nodes[i]))
             return false;
     for (unsigned i = 0; i < c->volume_count; i++)
-        if (!cluster_serves(c, i) || !cluster_is_in_sync(c, i) ||
+        if (!cluster_serves(c, i) || !cluster_is_in_sync(c, i) || cluster_is_changing(c, i) ||
             c->volumes[i].registry.under_way > 0)
             return false;
     return true;
+}
+
+static bool all_is_well(const struct work *work)
+{
+    return work->under_way == 0 && work->dark < 0 && volumes_are_well(work);
 }
 
 static void disks_lose_power(struct cluster_node *n)
@@ -280,18 +287,6 @@ static void dark_look(void *ctx)
         sim_world_after(work->run->world, 10 * NS_PER_MS, dark_look, work);
     else
         work->dark = -1;
-}
-
-static void power_fails(struct work *work)
-{
-    struct cluster_node *const n = some_node(work);
-
-    if (!all_is_well(work))
-        return;
-    work->dark = (int)n->index;
-    disks_lose_power(n);
-    sim_machine_power_off(n->machine);
-    dark_look(work);
 }
 
 static void lights_out(struct work *work)
@@ -355,6 +350,44 @@ static void pause(struct work *work, struct cluster_node *n)
     s->process = n->process;
     n->paused = true;
     sim_process_pause(n->process);
+}
+
+static void power_off(void *ctx)
+{
+    struct work *const work = ctx;
+    struct cluster_node *const n = &work->cluster.nodes[work->dark];
+
+    if (work->calm || !volumes_are_well(work)) {
+        work->dark = -1;
+        return;
+    }
+    disks_lose_power(n);
+    sim_machine_power_off(n->machine);
+    dark_look(work);
+}
+
+/*
+ * Perhaps another one, which has what this one will have lost, has been quiet for a moment: it must
+ * not be given up for one that is not known to have gone.
+ */
+static void power_fails(struct work *work)
+{
+    struct run *const run = work->run;
+    struct cluster *const c = &work->cluster;
+    const struct cluster_volume *const v = &c->volumes[rng_below(&run->rng, c->volume_count)];
+    const uint32_t *const disks = v->placement[rng_below(&run->rng, SHARDS)];
+    const unsigned slot = (unsigned)rng_below(&run->rng, v->volume.replicas);
+
+    if (!all_is_well(work))
+        return;
+    work->dark = (int)(disks[slot] / c->disks_per_node);
+    if (run_percent(run, 30)) {
+        power_off(work);
+        return;
+    }
+    pause(work, &c->nodes[disks[(slot + 1) % v->volume.replicas] / c->disks_per_node]);
+    sim_world_after(run->world, run_between(run, 0, work->cluster.replica_timeout_ns), power_off,
+                    work);
 }
 
 static void partition_end(void *ctx)
@@ -714,7 +747,9 @@ static void world_make(struct work *work, struct run *run)
     work->run = run;
     work->dark = -1;
     work->troubles = (unsigned)run_between(run, 1, 14);
-    work->favourite = run_percent(run, 35) ? TROUBLE_SPLIT : rng_below(&run->rng, TROUBLE_COUNT);
+    work->favourite = run_percent(run, 30)   ? TROUBLE_SPLIT
+                      : run_percent(run, 30) ? TROUBLE_POWER
+                                             : rng_below(&run->rng, TROUBLE_COUNT);
     work->trouble_ns = (run_percent(run, 50) ? 200 : 3000) * NS_PER_MS;
     work->begun = run_percent(run, 20);
     c->cells_left_max = run_percent(run, 20) ? BLOCKS / GROUP_BLOCKS * 2 : 0;

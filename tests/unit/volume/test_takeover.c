@@ -372,6 +372,29 @@ static void a_full_list_is_waited_for(void **state)
     case_destroy(c);
 }
 
+/* Who is alone is settled at once, also where commands wait for several of its regions. */
+static void who_is_alone_is_settled_once(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(1);
+    struct fixture *f = c->f;
+    struct request wide = { 0 };
+    for (unsigned region = 0; region < FAKE_REGIONS; region++)
+        list_at(c, 0, 0, region, ALL_SLOTS);
+    f->disks[1].store = NULL;
+    f->hold_after_open = true;
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    /* While it waits for the first region, the other member goes. */
+    submit(f, &wide, 0, 0, NVME_NS_DEALLOCATE, 0, 6 * M);
+    loop_run(&f->loop);
+    f->stores[2].fail_next = STATUS(MEDIA_WRITE);
+    hold_all(f, false);
+    loop_run(&f->loop);
+    assert_false(wide.busy);
+    assert_int_equal(wide.req.status.code, STATUS_OK);
+    case_destroy(c);
+}
+
 /* ---- Losses ---- */
 
 /* 7.6: where somebody has everything promised, the others' losses are taken back. */
@@ -607,6 +630,7 @@ int main(void)
         cmocka_unit_test(settling_goes_on_without_who_fails),
         cmocka_unit_test(settling_goes_on_without_who_has_left),
         cmocka_unit_test(a_full_list_is_waited_for),
+        cmocka_unit_test(who_is_alone_is_settled_once),
         cmocka_unit_test(a_loss_that_others_make_good_is_not_told),
         cmocka_unit_test(when_all_have_changed_it_is_told),
         cmocka_unit_test(a_loss_is_told_until_it_was_heard),
