@@ -296,106 +296,6 @@ static void set_all(struct volume *v)
     }
 }
 
-/* ---- Flushes ---- */
-
-static void flush_return(struct io_msg *msg)
-{
-    command_on_piece(CONTAINER_OF(msg, struct piece, msg));
-}
-
-static void delay_return(struct io_msg *msg)
-{
-    struct piece *const p = CONTAINER_OF(msg, struct piece, msg);
-    const struct leg *const leg = p->legs[0].leg;
-
-    if (status_ok(p->status) && !members_flush_spares(leg) && leg_is_there(leg))
-        command_flush_leg(p);
-    else
-        command_on_piece(p);
-}
-
-static void delayed_go_on(struct volume *v)
-{
-    struct list_node *n;
-
-    while ((!atomic_load(&v->members.flush_waits) || v->members.fenced) &&
-           (n = list_pop_front(&v->members.delayed)) != NULL) {
-        struct piece *const p = CONTAINER_OF(n, struct piece, link);
-        p->status = v->members.fenced ? STATUS(FENCED) : STATUS(OK);
-        p->msg.deliver = delay_return;
-        reactor_post(p->cmd->front->reactor, &p->msg);
-    }
-}
-
-static void delay_deliver(struct io_msg *msg)
-{
-    struct piece *const p = CONTAINER_OF(msg, struct piece, msg);
-    struct volume *const v = p->cmd->front->volume;
-
-    list_node_init(&p->link);
-    list_push_back(&v->members.delayed, &p->link);
-    delayed_go_on(v);
-}
-
-void members_delay_flush(struct piece *p)
-{
-    p->msg.deliver = delay_deliver;
-    reactor_post(p->cmd->front->volume->home, &p->msg);
-}
-
-bool members_flush_waits(const struct volume *v)
-{
-    return atomic_load(&v->members.flush_waits);
-}
-
-void members_flushes_wait(struct volume *v)
-{
-    atomic_store(&v->members.flush_waits, true);
-}
-
-void members_flushes_go_on(struct volume *v)
-{
-    atomic_store(&v->members.flush_waits, false);
-    delayed_go_on(v);
-}
-
-/* Ends the Flushes that waited for legs that are no members any more. */
-static void flushes_go_on(struct volume *v)
-{
-    delayed_go_on(v);
-    LIST_FOR_EACH (n, &v->members.held) {
-        struct piece *const p = CONTAINER_OF(n, struct piece, link);
-        const struct leg_call *const call = call_of(p->legs[0].leg);
-        if (!v->members.fenced && group_has_member(v->members.group, call->uuid))
-            continue;
-        list_remove(n);
-        p->status = v->members.fenced ? STATUS(FENCED) : STATUS(OK);
-        p->msg.deliver = flush_return;
-        reactor_post(p->cmd->front->reactor, &p->msg);
-    }
-}
-
-static void flush_deliver(struct io_msg *msg)
-{
-    struct piece *const p = CONTAINER_OF(msg, struct piece, msg);
-    struct volume *const v = p->cmd->front->volume;
-
-    resync_home_failed(v, call_of(p->legs[0].leg)); /* Or it might be admitted without the Flush. */
-    list_node_init(&p->link);
-    list_push_back(&v->members.held, &p->link);
-    if (v->members.state == MEMBERS_IDLE)
-        flushes_go_on(v);
-}
-
-void members_hold_flush(struct piece *p, struct leg *leg)
-{
-    struct volume *const v = p->cmd->front->volume;
-
-    members_report(v, leg, p->status);
-    p->msg.deliver = flush_deliver;
-    reactor_post(v->home, &p->msg);
-}
-
 /* ---- Excluding ---- */
 
 /* 6.5: commands stop waiting for a disk that the next record has as a member no more. */
@@ -440,7 +340,7 @@ static void members_end(struct volume *v)
         tell_fence(v);
         return;
     }
-    flushes_go_on(v);
+    members_flushes_end(v);
     void (*const then)(struct volume * volume) = m->then;
     m->then = NULL;
     if (then != NULL)
@@ -787,7 +687,7 @@ static void members_run(struct volume *v)
         return;
     if (resync_home_admit(v, items))
         return;
-    flushes_go_on(v);
+    members_flushes_end(v);
 }
 
 static void on_report(struct io_msg *msg)
@@ -823,27 +723,6 @@ bool members_are_known(const struct volume *v)
     const struct members *const m = &v->members;
 
     return m->group != NULL && m->state == MEMBERS_IDLE && !m->behind && !m->fenced;
-}
-
-void members_spare_flushes(struct volume *v)
-{
-    for (uint32_t i = 0; i < v->call_count && v->members.group != NULL; i++) {
-        struct leg_call *const call = v->calls[i];
-        if (!group_has_member(v->members.group, call->uuid) && !resync_home_needs(v, call))
-            atomic_store(&call->members.spared, true);
-    }
-}
-
-void members_flush_needs(struct leg *leg)
-{
-    atomic_store(&call_of(leg)->members.spared, false);
-}
-
-bool members_flush_spares(const struct leg *leg)
-{
-    const struct leg_call *const call = CONTAINER_OF(leg, struct leg_call, leg);
-
-    return atomic_load(&call->members.spared);
 }
 
 const char *members_disk(struct leg *leg)
@@ -904,17 +783,9 @@ static void back_deliver(struct io_msg *msg)
  * store that has perhaps been opened anew since, is asked for once more, as nobody could exclude
  * it.
  */
-static void ask_again(struct volume *v, const struct leg_call *call)
+static void ask_again(struct volume *v, struct leg *leg)
 {
-    LIST_FOR_EACH (n, &v->members.held) {
-        struct piece *const p = CONTAINER_OF(n, struct piece, link);
-        if (call_of(p->legs[0].leg) != call)
-            continue;
-        list_remove(n);
-        p->status = STATUS(OK);
-        p->msg.deliver = delay_return;
-        reactor_post(p->cmd->front->reactor, &p->msg);
-    }
+    members_flushes_again(v, leg);
     for (unsigned i = 0; i < v->slice_count; i++) {
         struct slice *const s = &v->slices[i];
         if (atomic_exchange(&s->back_posted, true))
@@ -943,7 +814,7 @@ static void leg_on_back(struct leg *leg)
     if (call->members.suspect) /* Otherwise a report may be on its way. */
         forget_report(call);
     if (call->volume->sm.now == VOL_READY && !m->fenced)
-        ask_again(call->volume, call);
+        ask_again(call->volume, leg);
     members_go_on(call->volume); /* Or it is out, and can be resynced. */
 }
 

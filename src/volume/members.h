@@ -158,4 +158,10 @@ void members_report(struct volume *v, struct leg *leg, struct status why);
 /* The front's reactor: a Flush was not confirmed.  It ends when the leg is no member any more. */
 void members_hold_flush(struct piece *p, struct leg *leg);
 
+/* Home: ends those that are held for legs that are no members any more. */
+void members_flushes_end(struct volume *v);
+
+/* Home: sends those again that are held for the leg, which has another session. */
+void members_flushes_again(struct volume *v, const struct leg *leg);
+
 #endif

@@ -6,7 +6,7 @@
  *   slice.c     on the slice's reactor: piece -> overlap order
  *   fanout.c    there: piece -> replicas of its copyset, and back      confirm.c  leases
  *   members.c   on home: which replicas are in sync      disk_state.c  what is told of them
- *   alive.c     ... whether those answer who would remain
+ *   alive.c     ... whether those answer who would remain      members_flush.c  Flushes
  *   rounds.c    on the slice's reactor: closing regions      outlier.c  members that are slow
  *   range_copy.c  there: making replicas equal in a range      copy_part.c  blocks of it
  *   settling.c  ... in listed regions
