@@ -128,8 +128,11 @@ class Server:
         self.process.kill()
         self.process.wait(STOP_LIMIT_S)
 
-    def stop(self):
-        """SIGTERM; it must end by itself, with success and without a finding."""
+    def stop(self, equal=True):
+        """SIGTERM; it must end by itself, with success and without a finding.  Before that replicas
+        must be equal, unless the test has seen to it that they are not."""
+        if equal and self.running():
+            self.check_replicas()
         self.process.send_signal(signal.SIGTERM)
         try:
             status = self.process.wait(STOP_LIMIT_S)
@@ -138,6 +141,21 @@ class Server:
             raise Failed(f"still there {STOP_LIMIT_S} s after SIGTERM:\n{self.log()}") from None
         if status != 0:
             raise Failed(f"ended with {status} at SIGTERM:\n{self.log()}")
+
+    def check_replicas(self):
+        """Of every volume that is served, what its replicas have on their disks: of those that are
+        in sync no block is bad, and they are equal."""
+        done = self.try_cli("volume", "list", "-o", "json")
+        volumes = json.loads(done.stdout) if done.returncode == 0 else []
+        for volume in volumes:
+            if volume["replicas"] < 2 or volume["state"] != "ready":
+                continue
+            done = self.try_cli("volume", "verify", volume["name"], "-o", "json")
+            replicas = json.loads(done.stdout)["replicas"] if done.stdout else []
+            bad = sum(replica["bad_blocks"] + replica["differing_blocks"] for replica in replicas)
+            digests = {replica["sha256"] for replica in replicas if replica["whole"]}
+            if not replicas or bad > 0 or len(digests) > 1:
+                raise Failed(f"volume '{volume['name']}': {done.stdout}{done.stderr}")
 
     def running(self):
         return self.process is not None and self.process.poll() is None

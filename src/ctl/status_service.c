@@ -106,8 +106,10 @@ static void disk_problems(struct summary *s, const Trilith__V1__Disk *d)
         add_problem(s, "disk '%s': %llu blocks failed their checksum", d->name,
                     (unsigned long long)d->media_errors);
     if (d->free_bytes < d->bytes / 100 * CTL_FREE_PERCENT_LOW)
-        add_problem(s, "disk '%s': %s of %s are free", d->name, size_format(d->free_bytes).s,
-                    size_format(d->bytes).s);
+        add_problem(s,
+                    "disk '%s': %s of %s are free; when it is full, volumes that lie on it refuse "
+                    "what needs space",
+                    d->name, size_format(d->free_bytes).s, size_format(d->bytes).s);
 }
 
 static struct status add_disks(struct summary *s)

@@ -341,11 +341,11 @@ static void pause_end(void *ctx)
     sim_process_resume(s->process);
 }
 
-static void pause(struct work *work, struct cluster_node *n)
+static void pause(struct work *work, struct cluster_node *n, uint64_t least_ns)
 {
     if (!is_alive(n) || n->paused)
         return;
-    struct spell *const s = spell_begin(work, 0, pause_end);
+    struct spell *const s = spell_begin(work, least_ns, pause_end);
     s->node = n;
     s->process = n->process;
     n->paused = true;
@@ -376,18 +376,21 @@ static void power_fails(struct work *work)
     struct cluster *const c = &work->cluster;
     const struct cluster_volume *const v = &c->volumes[rng_below(&run->rng, c->volume_count)];
     const uint32_t *const disks = v->placement[rng_below(&run->rng, SHARDS)];
-    const unsigned slot = (unsigned)rng_below(&run->rng, v->volume.replicas);
+    unsigned slot = (unsigned)rng_below(&run->rng, v->volume.replicas);
 
     if (!all_is_well(work))
         return;
+    if (disks[slot] / c->disks_per_node == v->owner) /* The engine would go with it. */
+        slot = (slot + 1) % v->volume.replicas;
     work->dark = (int)(disks[slot] / c->disks_per_node);
     if (run_percent(run, 30)) {
         power_off(work);
         return;
     }
-    pause(work, &c->nodes[disks[(slot + 1) % v->volume.replicas] / c->disks_per_node]);
-    sim_world_after(run->world, run_between(run, 0, work->cluster.replica_timeout_ns), power_off,
-                    work);
+    pause(work, &c->nodes[disks[(slot + 1) % v->volume.replicas] / c->disks_per_node],
+          c->replica_timeout_ns * 5 / 4);
+    sim_world_after(run->world, run_between(run, c->replica_timeout_ns / 5, c->replica_timeout_ns),
+                    power_off, work);
 }
 
 static void partition_end(void *ctx)
@@ -562,7 +565,7 @@ static void move(struct work *work)
     if (run_percent(run, 40))
         cut_off(work, was, 0); /* It hears of that late, ... */
     if (run_percent(run, 30))
-        pause(work, was); /* ... or of nothing, for a while, ... */
+        pause(work, was, 0); /* ... or of nothing, for a while, ... */
     else if (run_percent(run, 30))
         kill(work, was); /* ... or never. */
     if (run_percent(run, 30))
@@ -617,7 +620,7 @@ static void trouble_once(struct work *work)
             lights_out(work);
         return;
     case TROUBLE_PAUSE:
-        pause(work, n);
+        pause(work, n, 0);
         return;
     case TROUBLE_PARTITION:
         partition(work, n);
@@ -748,7 +751,7 @@ static void world_make(struct work *work, struct run *run)
     work->dark = -1;
     work->troubles = (unsigned)run_between(run, 1, 14);
     work->favourite = run_percent(run, 30)   ? TROUBLE_SPLIT
-                      : run_percent(run, 30) ? TROUBLE_POWER
+                      : run_percent(run, 40) ? TROUBLE_POWER
                                              : rng_below(&run->rng, TROUBLE_COUNT);
     work->trouble_ns = (run_percent(run, 50) ? 200 : 3000) * NS_PER_MS;
     work->begun = run_percent(run, 20);

@@ -712,8 +712,8 @@ static void world_make(struct work *work, struct run *run)
     work->troubles = (unsigned)run_between(run, 1, 10);
     work->favourite = run_percent(run, 25) ? 8 : rng_below(&run->rng, TROUBLES);
     work->away_percent = run_percent(run, 40) ? 90 : 0;
-    work->full = run_percent(run, 25);
-    work->sleepy = run_percent(run, 15);
+    work->sleepy = run_percent(run, 20);
+    work->full = !work->sleepy && run_percent(run, 25);
     if (work->sleepy)
         work->favourite = run_percent(run, 60) ? 1 : 8;
     work->trouble_ns = (work->sleepy ? 20000 : run_percent(run, 40) ? 100 : 2000) * NS_PER_MS;
