@@ -47,11 +47,12 @@ class Cluster(trilith.Server):
 
     def end(self):
         """In order; whoever is left is killed."""
-        for process in self.nodes.values():
-            process.send_signal(signal.SIGTERM)
         try:
+            self.check_replicas()
+            for process in self.nodes.values():
+                process.send_signal(signal.SIGTERM)
             statuses = [process.wait(trilith.STOP_LIMIT_S) for process in self.nodes.values()]
-            self.stop()
+            self.stop(equal=False)  # Nobody is there any more who could read them.
             assert set(statuses) == {0}, (statuses, self.log()[-4000:])
         finally:
             for process in self.nodes.values():
