@@ -126,7 +126,7 @@ static void take_answer(struct piece *p, unsigned slot, struct status status)
     if (status_ok(status)) {
         p->done |= bit;
     } else if (status_is(status, STATUS_LIST_FULL)) {
-        p->list_full = true;
+        p->again = true;
     } else {
         p->failed |= bit;
         p->status = status;
@@ -437,10 +437,10 @@ static void advance_change(struct piece *p)
     const unsigned unsent = (missing | cs->joining) & ~(unsigned)(p->done | p->failed | p->flowing);
     const unsigned fresh = fanout_reachable(cs, unsent);
 
-    if (p->list_full && p->trail == NULL) {
+    if (p->again && p->trail == NULL) {
         change_end(p);
         round_wait(p); /* Then it is sent again, to all: twice is once. */
-    } else if (p->list_full) {
+    } else if (p->again) {
         return; /* The trail's answer advances it. */
     } else if (missing == 0) {
         finish(p, STATUS(OK));
@@ -474,6 +474,13 @@ void fanout_undone(struct piece *p, struct status status)
     finish(p, status);
 }
 
+void fanout_undone_in_vain(struct piece *p)
+{
+    p->undoing = false;
+    p->again = true;
+    advance(p);
+}
+
 void fanout_start(struct piece *p)
 {
     const struct leg *const first = leg_at(p->copyset, 0);
@@ -483,7 +490,7 @@ void fanout_start(struct piece *p)
     p->done = 0;
     p->failed = 0;
     p->tick = 0;
-    p->list_full = false;
+    p->again = false;
     p->unread = 0;
     p->flowing = 0;
     p->tied = 0;

@@ -151,10 +151,14 @@ static void resync_fail(struct copyset *cs, struct status why)
     fanout_members_changed(cs); /* And resync_run(). */
 }
 
-/* The replica has failed, and home hears of it: its other resyncs end, too. */
+/*
+ * The replica has failed, and home hears of it: its other resyncs end, too.  Not if it is full,
+ * which its disk is excluded for nowhere (11.1), nor if it is a member by then.
+ */
 static void replica_failed(struct copyset *cs, struct status why)
 {
-    members_report(cs->slice->volume, leg_of(cs, cs->resync.slot), why);
+    if (!status_is(why, STATUS_NO_SPACE))
+        members_report(cs->slice->volume, leg_of(cs, cs->resync.slot), why);
     if (!resync_is_admitting(cs)) /* 9.10 */
         resync_fail(cs, why);
 }

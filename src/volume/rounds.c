@@ -339,7 +339,8 @@ void round_write_set_aside(struct copyset *cs, const struct store_io *io, uint32
 
     *tick = 0; /* Or the round would wait for it. */
     ticks_keep_open(&cs->round.ticks, &range);
-    round_write_end(cs, was);
+    if (was != 0)
+        round_write_end(cs, was);
 }
 
 void round_write_wait(struct copyset *cs, const struct store_io *io, uint32_t *tick)

@@ -33,10 +33,23 @@ static struct piece *piece_of(struct list_node *n)
 
 /* ---- The end ---- */
 
+/* Those that have refused it, and are members still. */
+static unsigned full_at(const struct piece *p)
+{
+    return p->full & p->copyset->members;
+}
+
 static void end(struct piece *p, struct status status)
 {
     list_remove(&p->link);
     fanout_undone(p, status);
+}
+
+/* What was taken back so far is nothing: nobody has refused it who counts. */
+static void end_in_vain(struct piece *p)
+{
+    list_remove(&p->link);
+    fanout_undone_in_vain(p);
 }
 
 /* It is tried again when the member is excluded, or there again. */
@@ -66,6 +79,8 @@ static void on_copied(struct range_copy *c, enum range_copy_end how)
         end(p, STATUS(FENCED));
     else if (how == RANGE_COPY_FAILED)
         wait_for(p, c->slot, c->status);
+    else if (full_at(p) == 0)
+        end_in_vain(p);
     else if ((cs->members & ~u->covered) == 0)
         end(p, STATUS(NO_SPACE));
     /* Else it is done again, with whoever was admitted meanwhile. */
@@ -96,10 +111,9 @@ void undos_stop(struct slice *s)
 /* Those that have refused it; if all of them have left, whoever is there. */
 static unsigned sources_of(const struct range_copy *c)
 {
-    const unsigned members = c->copyset->members;
-    const unsigned full = c->copyset->slice->undos.current->full & members;
+    const unsigned full = full_at(c->copyset->slice->undos.current);
 
-    return full != 0 ? full : members;
+    return full != 0 ? full : c->copyset->members;
 }
 
 static unsigned targets_of(const struct range_copy *c)

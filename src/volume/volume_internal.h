@@ -159,7 +159,7 @@ struct piece {
     uint32_t era;         /* Of the copyset, when it was sent to all of them. */
     bool changes;         /* It counts in copyset.changing. */
     bool held;            /* It is in copyset.held. */
-    bool list_full;       /* A store has too many open regions. */
+    bool again;           /* After a round it is sent again, to all. */
     bool undoing;         /* It is in undos.pieces, ... */
     bool undo_waits;      /* ... for a member; ... */
     uint8_t full;         /* ... and these slots have refused it. */
@@ -466,6 +466,9 @@ void fanout_on_trail(struct piece *p, unsigned slot, struct status status);
 
 /* It has been taken back everywhere (undo.h), or its slice is fenced. */
 void fanout_undone(struct piece *p, struct status status);
+
+/* Who has refused it is no member any more: it is sent again to those that are. */
+void fanout_undone_in_vain(struct piece *p);
 
 /* Of some slots of a copyset, those whose legs have a session. */
 unsigned fanout_reachable(const struct copyset *cs, unsigned slots);

@@ -1,66 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A replica that was away gets what it lacks: docs/replication.md, section 9; R6, R10. */
-#include "replicas_case.h"
+#include "resync_case.h"
 #include "volume/rounds.h"
-
-#define AWAY 1u /* The disk that is out. */
-
-/* The slot of a disk in the copyset of a shard. */
-static uint8_t slot_bit(unsigned disk, uint32_t shard)
-{
-    return (uint8_t)(1u << (disk + DISKS - shard % DISKS) % DISKS);
-}
-
-/* Whether the disk is in sync in the copyset of a shard, and everywhere, as the meta store says. */
-static bool is_in(const struct case_ *c, unsigned disk, uint32_t shard)
-{
-    return (group_members(&c->meta.record, shard % DISKS) & slot_bit(disk, shard)) != 0;
-}
-
-static bool is_in_all(const struct case_ *c, unsigned disk)
-{
-    return is_in(c, disk, 0) && is_in(c, disk, 1) && is_in(c, disk, 2);
-}
-
-/* A volume that was opened while a disk was away: it is out of sync, and has no session. */
-static struct case_ *case_without(unsigned disk, unsigned min_in_sync)
-{
-    struct case_ *c = case_create(min_in_sync);
-    c->f->disks[disk].store = NULL;
-    assert_int_equal(fixture_open(c->f).code, STATUS_OK);
-    assert_false(is_member(c, disk));
-    return c;
-}
-
-static void bring_back(struct case_ *c, unsigned disk)
-{
-    c->f->disks[disk].store = &c->f->stores[disk];
-    assert_int_equal(volume_leg_returned(c->f->volume, &c->f->disks[disk]).code, STATUS_OK);
-}
-
-static bool is_zero(const uint8_t *shard)
-{
-    return shard == NULL || (shard[0] == 0 && memcmp(shard, shard + 1, SHARD_BYTES - 1) == 0);
-}
-
-/* I5: the disk has what disk 0 has, everywhere. */
-static void assert_equal_to_first(const struct case_ *c, unsigned disk)
-{
-    for (uint32_t shard = 0; shard < SHARDS; shard++) {
-        const uint8_t *const a = c->f->stores[0].shards[shard];
-        const uint8_t *const b = c->f->stores[disk].shards[shard];
-        const bool equal =
-            a != NULL && b != NULL ? memcmp(a, b, SHARD_BYTES) == 0 : is_zero(a) && is_zero(b);
-        if (!equal)
-            fail_msg("disk %u, shard %u", disk, shard);
-    }
-}
-
-static void write_ok(struct fixture *f, uint64_t at, uint8_t value)
-{
-    fill(f, 0, BLOCK, value);
-    assert_int_equal(run(f, NVME_NS_WRITE, false, at, BLOCK).code, STATUS_OK);
-}
 
 static struct volume_resync progress(const struct fixture *f)
 {
@@ -238,18 +179,6 @@ static void what_no_member_can_read_is_spoiled(void **state)
 }
 
 /* ---- Beside the volume's commands (9.1, 9.2, R10) ---- */
-
-/* Gets the resync of all copysets to where disk AWAY does not answer any more. */
-static struct case_ *case_joined(void)
-{
-    struct case_ *c = case_without(AWAY, 2);
-    write_ok(c->f, 0, 0x11);
-    c->f->stores[AWAY].hold = true;
-    bring_back(c, AWAY);
-    loop_run(&c->f->loop);
-    assert_true(c->f->stores[AWAY].in_flight_count > 0); /* Its lists are asked for. */
-    return c;
-}
 
 /* New writes flow to it, and are answered without it; but what overlaps waits for its answer. */
 static void nobody_waits_for_it_but_the_order(void **state)
@@ -510,204 +439,6 @@ static void its_full_list_is_waited_for(void **state)
     case_destroy(c);
 }
 
-/* ---- Admission (9.8 to 9.10) ---- */
-
-/* Up to the first commit of an admission, which is kept back. */
-static struct case_ *case_admitting(unsigned min_in_sync)
-{
-    struct case_ *c = case_without(AWAY, min_in_sync);
-    write_ok(c->f, 0, 0x11);
-    c->meta.hold = true;
-    bring_back(c, AWAY);
-    loop_run(&c->f->loop);
-    assert_non_null(c->meta.done);
-    return c;
-}
-
-/* It is durable there, too, before the record says so. */
-static void it_is_flushed_before_it_is_admitted(void **state)
-{
-    (void)state;
-    struct case_ *c = case_admitting(2);
-    assert_true(c->f->stores[AWAY].writes > 0);
-    assert_true(c->f->stores[AWAY].flushes > 0);
-    assert_false(c->f->stores[AWAY].unflushed);
-    c->meta.hold = false;
-    meta_release(&c->meta);
-    loop_run(&c->f->loop);
-    assert_true(is_in_all(c, AWAY));
-    case_destroy(c);
-}
-
-/* The copyset whose admission waits for its commit. */
-static uint32_t admitting(const struct case_ *c)
-{
-    for (uint32_t n = 0; n < DISKS; n++)
-        if (group_members(&c->meta.next, n) != group_members(&c->meta.record, n))
-            return n;
-    fail();
-    return 0;
-}
-
-/* From before the commit on, writes and Flushes wait for it: the record may have it already. */
-static void it_is_needed_before_that_is_known(void **state)
-{
-    (void)state;
-    struct case_ *c = case_admitting(2);
-    struct fixture *f = c->f;
-    struct request w = { 0 }, flush = { 0 };
-    write_ok(f, admitting(c) * 256 * K + 64 * K, 0x33);
-    f->stores[AWAY].hold = true;
-    fill(f, 0, BLOCK, 0x22);
-    submit(f, &w, 0, 0, NVME_NS_WRITE, admitting(c) * 256 * K, BLOCK);
-    submit(f, &flush, 1, 1, NVME_NS_FLUSH, 0, 0);
-    loop_run(&f->loop);
-    assert_true(w.busy && flush.busy);
-    c->meta.hold = false;
-    hold_all(f, false);
-    assert_false(w.busy || flush.busy);
-    meta_release(&c->meta);
-    loop_run(&f->loop);
-    assert_true(is_in_all(c, AWAY));
-    assert_equal_to_first(c, AWAY);
-    case_destroy(c);
-}
-
-/* 9.10: if it fails meanwhile it is excluded when the outcome is known, and not before. */
-static void if_it_fails_meanwhile_it_is_excluded_after(void **state)
-{
-    (void)state;
-    struct case_ *c = case_admitting(2);
-    struct fixture *f = c->f;
-    struct request w = { 0 };
-    const unsigned commits = c->meta.commits;
-    f->stores[AWAY].fail_next = STATUS(MEDIA_WRITE);
-    fill(f, 0, BLOCK, 0x22);
-    submit(f, &w, 0, 0, NVME_NS_WRITE, admitting(c) * 256 * K, BLOCK);
-    loop_run(&f->loop);
-    assert_true(w.busy);
-    c->meta.hold = false;
-    meta_release(&c->meta);
-    loop_run(&f->loop);
-    assert_false(w.busy);
-    assert_int_equal(w.req.status.code, STATUS_OK);
-    assert_int_equal(c->meta.commits, commits + 1);
-    assert_false(is_member(c, AWAY));
-    loop_pass(&f->loop, VOLUME_RESYNC_AGAIN_NS);
-    assert_true(is_in_all(c, AWAY));
-    assert_equal_to_first(c, AWAY);
-    case_destroy(c);
-}
-
-#define UNLISTED (3 * M) /* Of shard 0, its second region. */
-
-/* Ends all that disk AWAY was asked for, but for writes to the unlisted region. */
-static void release_but_unlisted(struct fixture *f)
-{
-    for (bool any = true; any;) {
-        unsigned index = 0;
-        any = false;
-        LIST_FOR_EACH (n, &f->stores[AWAY].in_flight) {
-            const struct store_io *const io = CONTAINER_OF(n, struct store_io, link);
-            any = io->opcode != STORE_OP_WRITE || io->offset < M;
-            if (any)
-                break;
-            index++;
-        }
-        if (any)
-            fake_store_release(&f->stores[AWAY], index);
-        loop_run(&f->loop);
-    }
-}
-
-/* Its lists have been read, and a region of shard 0 is being copied to it. */
-static struct case_ *case_copying(void)
-{
-    struct case_ *c = case_joined();
-    struct store *const s = &c->f->stores[AWAY];
-    bool copying = false;
-
-    while (!copying) {
-        fake_store_release(s, 0);
-        loop_run(&c->f->loop);
-        LIST_FOR_EACH (n, &s->in_flight) {
-            const struct store_io *const io = CONTAINER_OF(n, struct store_io, link);
-            copying |= io->opcode == STORE_OP_HASH && io->shard == 0;
-        }
-    }
-    return c;
-}
-
-/* A write that was acknowledged without it, and has not reached it, keeps it from admission. */
-static void it_has_answered_all_before(void **state)
-{
-    (void)state;
-    struct case_ *c = case_copying();
-    struct fixture *f = c->f;
-    write_ok(f, UNLISTED, 0x22);
-    release_but_unlisted(f);
-    assert_int_equal(f->stores[AWAY].in_flight_count, 1);
-    assert_false(is_in(c, AWAY, 0));
-    assert_true(is_in(c, AWAY, 1));
-    hold_all(f, false);
-    assert_true(is_in(c, AWAY, 0));
-    assert_equal_to_first(c, AWAY);
-    case_destroy(c);
-}
-
-/* Two disks are away; the first one that is back knows what the other one missed. */
-static void it_takes_over_what_members_list_for_others(void **state)
-{
-    (void)state;
-    struct case_ *c = case_create(1);
-    struct fixture *f = c->f;
-    f->disks[1].store = NULL;
-    f->disks[2].store = NULL;
-    assert_int_equal(fixture_open(f).code, STATUS_OK);
-    write_ok(f, 0, 0x11);
-    for (unsigned i = 0; i < 3; i++) {
-        write_ok(f, 8 * M, 0x33); /* Shard 5, its first region. */
-        write_ok(f, 8 * M, 0x00); /* Zeros: there is nothing to be copied. */
-        loop_pass(&f->loop, VOLUME_ROUND_NS);
-    }
-    bring_back(c, 1);
-    loop_run(&f->loop);
-    assert_true(is_in_all(c, 1));
-    for (uint32_t shard = 0; shard < SHARDS; shard++) {
-        for (unsigned region = 0; region < FAKE_REGIONS; region++) {
-            const uint8_t slot = slot_bit(2, shard);
-            assert_int_equal(f->stores[1].listed[shard][region] & slot,
-                             f->stores[0].listed[shard][region] & slot);
-        }
-    }
-    assert_true(f->stores[1].merges > 0);
-    assert_int_equal(f->stores[1].listed[5][0], slot_bit(2, 5));
-    /* In the current tick, or what was told to be closed before would take it out. */
-    assert_true(f->stores[0].closed[5][0] >= 3);
-    assert_true(f->stores[1].ticks[5][0] > f->stores[0].closed[5][0]);
-    bring_back(c, 2);
-    loop_run(&f->loop);
-    assert_true(is_in_all(c, 2));
-    assert_equal_to_first(c, 1);
-    assert_equal_to_first(c, 2);
-    case_destroy(c);
-}
-
-/* R6: what its disk may have lost since it joined keeps it out. */
-static void another_incarnation_is_not_admitted(void **state)
-{
-    (void)state;
-    struct case_ *c = case_joined();
-    struct fixture *f = c->f;
-    f->stores[AWAY].incarnation = 9;
-    hold_all(f, false);
-    assert_false(is_member(c, AWAY));
-    loop_pass(&f->loop, VOLUME_RESYNC_AGAIN_NS);
-    assert_true(is_in_all(c, AWAY));
-    assert_int_equal(c->meta.record.copysets[0].slots[AWAY].incarnation, 9);
-    case_destroy(c);
-}
-
 /* ---- Failures (9.7) ---- */
 
 /* A failed write to it ends the resync; the host does not notice, and it is tried again, later. */
@@ -730,55 +461,6 @@ static void a_failure_is_tried_again_later(void **state)
     loop_pass(&f->loop, 1);
     assert_true(is_in_all(c, AWAY));
     assert_equal_to_first(c, AWAY);
-    case_destroy(c);
-}
-
-/* What all members have refused, as they are full, the disk may have executed: it is not kept. */
-static void what_members_refused_is_not_kept(void **state)
-{
-    (void)state;
-    struct case_ *c = case_copying();
-    struct fixture *f = c->f;
-    f->stores[0].fail_next = STATUS(NO_SPACE);
-    f->stores[2].fail_next = STATUS(NO_SPACE);
-    fill(f, 0, BLOCK, 0x22);
-    assert_int_equal(run(f, NVME_NS_WRITE, false, UNLISTED, BLOCK).code, STATUS_NO_SPACE);
-    hold_all(f, false);
-    assert_int_equal(got(c, AWAY, 0, M), 0x22);
-    assert_false(is_in(c, AWAY, 0));
-    loop_pass(&f->loop, VOLUME_RESYNC_AGAIN_NS);
-    assert_true(is_in_all(c, AWAY));
-    assert_equal_to_first(c, AWAY);
-    case_destroy(c);
-}
-
-/* 9.10, 11.1: a write that full members have refused waits until it is known whether the disk is
- * one, too; then it is taken back there. */
-static void who_was_admitted_takes_it_back(void **state)
-{
-    (void)state;
-    struct case_ *c = case_admitting(1);
-    struct fixture *f = c->f;
-    struct request w = { 0 };
-    for (unsigned i = 1; i < DISKS; i++) { /* The last one. */
-        meta_release(&c->meta);
-        loop_run(&f->loop);
-    }
-    f->stores[0].write_status = f->stores[2].write_status = STATUS(NO_SPACE);
-    submit(f, &w, 0, 0, NVME_NS_WRITE, admitting(c) * 256 * K, BLOCK);
-    loop_run(&f->loop);
-    assert_true(w.busy);
-    f->stores[0].write_status = f->stores[2].write_status = STATUS(OK);
-    const unsigned commits = c->meta.commits;
-    c->meta.hold = false;
-    meta_release(&c->meta);
-    loop_run(&f->loop);
-    assert_false(w.busy);
-    assert_int_equal(w.req.status.code, STATUS_NO_SPACE);
-    assert_int_equal(c->meta.commits, commits);
-    assert_true(is_in_all(c, 0) && is_in_all(c, AWAY) && is_in_all(c, 2));
-    assert_equal_to_first(c, AWAY);
-    assert_equal_to_first(c, 2);
     case_destroy(c);
 }
 
@@ -970,15 +652,7 @@ int main(void)
         cmocka_unit_test(a_dead_member_is_replaced),
         cmocka_unit_test(what_is_copied_is_closed),
         cmocka_unit_test(its_full_list_is_waited_for),
-        cmocka_unit_test(it_is_flushed_before_it_is_admitted),
-        cmocka_unit_test(it_is_needed_before_that_is_known),
-        cmocka_unit_test(if_it_fails_meanwhile_it_is_excluded_after),
-        cmocka_unit_test(it_has_answered_all_before),
-        cmocka_unit_test(it_takes_over_what_members_list_for_others),
-        cmocka_unit_test(another_incarnation_is_not_admitted),
         cmocka_unit_test(a_failure_is_tried_again_later),
-        cmocka_unit_test(what_members_refused_is_not_kept),
-        cmocka_unit_test(who_was_admitted_takes_it_back),
         cmocka_unit_test(who_was_excluded_comes_back),
         cmocka_unit_test(it_is_not_faster_than_allowed),
         cmocka_unit_test(it_ends_with_the_volume),

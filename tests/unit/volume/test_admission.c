@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How a replica that was resynced becomes a member: docs/replication.md, 9.8 to 9.10, 11.1. */
+#include "resync_case.h"
+#include "volume/rounds.h"
+
+/* It is durable there, too, before the record says so. */
+static void it_is_flushed_before_it_is_admitted(void **state)
+{
+    (void)state;
+    struct case_ *c = case_admitting(2);
+    assert_true(c->f->stores[AWAY].writes > 0);
+    assert_true(c->f->stores[AWAY].flushes > 0);
+    assert_false(c->f->stores[AWAY].unflushed);
+    c->meta.hold = false;
+    meta_release(&c->meta);
+    loop_run(&c->f->loop);
+    assert_true(is_in_all(c, AWAY));
+    case_destroy(c);
+}
+
+/* From before the commit on, writes and Flushes wait for it: the record may have it already. */
+static void it_is_needed_before_that_is_known(void **state)
+{
+    (void)state;
+    struct case_ *c = case_admitting(2);
+    struct fixture *f = c->f;
+    struct request w = { 0 }, flush = { 0 };
+    write_ok(f, admitting(c) * 256 * K + 64 * K, 0x33);
+    f->stores[AWAY].hold = true;
+    fill(f, 0, BLOCK, 0x22);
+    submit(f, &w, 0, 0, NVME_NS_WRITE, admitting(c) * 256 * K, BLOCK);
+    submit(f, &flush, 1, 1, NVME_NS_FLUSH, 0, 0);
+    loop_run(&f->loop);
+    assert_true(w.busy && flush.busy);
+    c->meta.hold = false;
+    hold_all(f, false);
+    assert_false(w.busy || flush.busy);
+    meta_release(&c->meta);
+    loop_run(&f->loop);
+    assert_true(is_in_all(c, AWAY));
+    assert_equal_to_first(c, AWAY);
+    case_destroy(c);
+}
+
+/* 9.10: if it fails meanwhile it is excluded when the outcome is known, and not before. */
+static void if_it_fails_meanwhile_it_is_excluded_after(void **state)
+{
+    (void)state;
+    struct case_ *c = case_admitting(2);
+    struct fixture *f = c->f;
+    struct request w = { 0 };
+    const unsigned commits = c->meta.commits;
+    f->stores[AWAY].fail_next = STATUS(MEDIA_WRITE);
+    fill(f, 0, BLOCK, 0x22);
+    submit(f, &w, 0, 0, NVME_NS_WRITE, admitting(c) * 256 * K, BLOCK);
+    loop_run(&f->loop);
+    assert_true(w.busy);
+    c->meta.hold = false;
+    meta_release(&c->meta);
+    loop_run(&f->loop);
+    assert_false(w.busy);
+    assert_int_equal(w.req.status.code, STATUS_OK);
+    assert_int_equal(c->meta.commits, commits + 1);
+    assert_false(is_member(c, AWAY));
+    loop_pass(&f->loop, VOLUME_RESYNC_AGAIN_NS);
+    assert_true(is_in_all(c, AWAY));
+    assert_equal_to_first(c, AWAY);
+    case_destroy(c);
+}
+
+#define UNLISTED (3 * M) /* Of shard 0, its second region. */
+
+/* Ends all that disk AWAY was asked for, but for writes to the unlisted region. */
+static void release_but_unlisted(struct fixture *f)
+{
+    for (bool any = true; any;) {
+        unsigned index = 0;
+        any = false;
+        LIST_FOR_EACH (n, &f->stores[AWAY].in_flight) {
+            const struct store_io *const io = CONTAINER_OF(n, struct store_io, link);
+            any = io->opcode != STORE_OP_WRITE || io->offset < M;
+            if (any)
+                break;
+            index++;
+        }
+        if (any)
+            fake_store_release(&f->stores[AWAY], index);
+        loop_run(&f->loop);
+    }
+}
+
+/* A write that was acknowledged without it, and has not reached it, keeps it from admission. */
+static void it_has_answered_all_before(void **state)
+{
+    (void)state;
+    struct case_ *c = case_copying();
+    struct fixture *f = c->f;
+    write_ok(f, UNLISTED, 0x22);
+    release_but_unlisted(f);
+    assert_int_equal(f->stores[AWAY].in_flight_count, 1);
+    assert_false(is_in(c, AWAY, 0));
+    assert_true(is_in(c, AWAY, 1));
+    hold_all(f, false);
+    assert_true(is_in(c, AWAY, 0));
+    assert_equal_to_first(c, AWAY);
+    case_destroy(c);
+}
+
+/* Two disks are away; the first one that is back knows what the other one missed. */
+static void it_takes_over_what_members_list_for_others(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(1);
+    struct fixture *f = c->f;
+    f->disks[1].store = NULL;
+    f->disks[2].store = NULL;
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    write_ok(f, 0, 0x11);
+    for (unsigned i = 0; i < 3; i++) {
+        write_ok(f, 8 * M, 0x33); /* Shard 5, its first region. */
+        write_ok(f, 8 * M, 0x00); /* Zeros: there is nothing to be copied. */
+        loop_pass(&f->loop, VOLUME_ROUND_NS);
+    }
+    bring_back(c, 1);
+    loop_run(&f->loop);
+    assert_true(is_in_all(c, 1));
+    for (uint32_t shard = 0; shard < SHARDS; shard++) {
+        for (unsigned region = 0; region < FAKE_REGIONS; region++) {
+            const uint8_t slot = slot_bit(2, shard);
+            assert_int_equal(f->stores[1].listed[shard][region] & slot,
+                             f->stores[0].listed[shard][region] & slot);
+        }
+    }
+    assert_true(f->stores[1].merges > 0);
+    assert_int_equal(f->stores[1].listed[5][0], slot_bit(2, 5));
+    /* In the current tick, or what was told to be closed before would take it out. */
+    assert_true(f->stores[0].closed[5][0] >= 3);
+    assert_true(f->stores[1].ticks[5][0] > f->stores[0].closed[5][0]);
+    bring_back(c, 2);
+    loop_run(&f->loop);
+    assert_true(is_in_all(c, 2));
+    assert_equal_to_first(c, 1);
+    assert_equal_to_first(c, 2);
+    case_destroy(c);
+}
+
+/* R6: what its disk may have lost since it joined keeps it out. */
+static void another_incarnation_is_not_admitted(void **state)
+{
+    (void)state;
+    struct case_ *c = case_joined();
+    struct fixture *f = c->f;
+    f->stores[AWAY].incarnation = 9;
+    hold_all(f, false);
+    assert_false(is_member(c, AWAY));
+    loop_pass(&f->loop, VOLUME_RESYNC_AGAIN_NS);
+    assert_true(is_in_all(c, AWAY));
+    assert_int_equal(c->meta.record.copysets[0].slots[AWAY].incarnation, 9);
+    case_destroy(c);
+}
+
+/* ---- Full disks (11.1) ---- */
+
+/* What all members have refused, as they are full, the disk may have executed: it is not kept. */
+static void what_members_refused_is_not_kept(void **state)
+{
+    (void)state;
+    struct case_ *c = case_copying();
+    struct fixture *f = c->f;
+    f->stores[0].fail_next = STATUS(NO_SPACE);
+    f->stores[2].fail_next = STATUS(NO_SPACE);
+    fill(f, 0, BLOCK, 0x22);
+    assert_int_equal(run(f, NVME_NS_WRITE, false, UNLISTED, BLOCK).code, STATUS_NO_SPACE);
+    hold_all(f, false);
+    assert_int_equal(got(c, AWAY, 0, M), 0x22);
+    assert_false(is_in(c, AWAY, 0));
+    loop_pass(&f->loop, VOLUME_RESYNC_AGAIN_NS);
+    assert_true(is_in_all(c, AWAY));
+    assert_equal_to_first(c, AWAY);
+    case_destroy(c);
+}
+
+/* 9.10, 11.1: a write that full members have refused waits until it is known whether the disk is
+ * one, too; then it is taken back there. */
+static void who_was_admitted_takes_it_back(void **state)
+{
+    (void)state;
+    struct case_ *c = case_admitting(1);
+    struct fixture *f = c->f;
+    struct request w = { 0 };
+    for (unsigned i = 1; i < DISKS; i++) { /* The last one. */
+        meta_release(&c->meta);
+        loop_run(&f->loop);
+    }
+    f->stores[0].write_status = f->stores[2].write_status = STATUS(NO_SPACE);
+    submit(f, &w, 0, 0, NVME_NS_WRITE, admitting(c) * 256 * K, BLOCK);
+    loop_run(&f->loop);
+    assert_true(w.busy);
+    f->stores[0].write_status = f->stores[2].write_status = STATUS(OK);
+    const unsigned commits = c->meta.commits;
+    c->meta.hold = false;
+    meta_release(&c->meta);
+    loop_run(&f->loop);
+    assert_false(w.busy);
+    assert_int_equal(w.req.status.code, STATUS_NO_SPACE);
+    assert_int_equal(c->meta.commits, commits);
+    assert_true(is_in_all(c, 0) && is_in_all(c, AWAY) && is_in_all(c, 2));
+    assert_equal_to_first(c, AWAY);
+    assert_equal_to_first(c, 2);
+    case_destroy(c);
+}
+
+/* 11.1: a write for which it has no space is taken back when it is a member, and it stays one. */
+static void if_it_is_full_meanwhile_it_is_a_member(void **state)
+{
+    (void)state;
+    struct case_ *c = case_admitting(2);
+    struct fixture *f = c->f;
+    struct request w = { 0 };
+    f->stores[AWAY].fail_next = STATUS(NO_SPACE);
+    fill(f, 0, BLOCK, 0x22);
+    submit(f, &w, 0, 0, NVME_NS_WRITE, admitting(c) * 256 * K, BLOCK);
+    loop_run(&f->loop);
+    assert_true(w.busy);
+    c->meta.hold = false;
+    meta_release(&c->meta);
+    loop_run(&f->loop);
+    assert_false(w.busy);
+    assert_int_equal(w.req.status.code, STATUS_NO_SPACE);
+    assert_true(is_in_all(c, AWAY));
+    assert_equal_to_first(c, AWAY);
+    case_destroy(c);
+}
+
+/* 11.1: in one copyset it is a member, in another one it has no space for what is copied to it. */
+static void if_it_is_full_elsewhere_it_stays(void **state)
+{
+    (void)state;
+    struct case_ *c = case_copying();
+    struct fixture *f = c->f;
+    write_ok(f, UNLISTED, 0x22);
+    release_but_unlisted(f);
+    assert_true(is_in(c, AWAY, 1) && is_in(c, AWAY, 2));
+    f->stores[AWAY].fail_next = STATUS(NO_SPACE);
+    hold_all(f, false);
+    assert_true(is_in(c, AWAY, 1) && is_in(c, AWAY, 2));
+    assert_false(is_in(c, AWAY, 0));
+    loop_pass(&f->loop, VOLUME_RESYNC_AGAIN_NS);
+    assert_true(is_in_all(c, AWAY));
+    assert_equal_to_first(c, AWAY);
+    case_destroy(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(it_is_flushed_before_it_is_admitted),
+        cmocka_unit_test(it_is_needed_before_that_is_known),
+        cmocka_unit_test(if_it_fails_meanwhile_it_is_excluded_after),
+        cmocka_unit_test(it_has_answered_all_before),
+        cmocka_unit_test(it_takes_over_what_members_list_for_others),
+        cmocka_unit_test(another_incarnation_is_not_admitted),
+        cmocka_unit_test(what_members_refused_is_not_kept),
+        cmocka_unit_test(who_was_admitted_takes_it_back),
+        cmocka_unit_test(if_it_is_full_meanwhile_it_is_a_member),
+        cmocka_unit_test(if_it_is_full_elsewhere_it_stays),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
