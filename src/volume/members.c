@@ -144,9 +144,19 @@ void members_slice_quiet(struct slice *s)
     spread_return(s);
 }
 
+/* What waits for a disk that is not there ends, or the slices would wait for it. */
+static void let_legs_go(struct volume *v)
+{
+    for (uint32_t i = 0; i < v->call_count; i++)
+        if (!v->calls[i]->retired)
+            leg_let_go(&v->calls[i]->leg, STATUS(FENCED));
+}
+
 static void spread(struct volume *v)
 {
     v->members.spread = true;
+    if (v->members.fenced)
+        let_legs_go(v);
     round_begin(v, MEMBERS_SPREADING);
     for (unsigned i = 0; i < v->slice_count; i++) {
         v->members.pending++;
@@ -160,9 +170,6 @@ static void tell_fence(struct volume *v)
     resync_home_fence(v);
     verify_fence(v);
     v->members.fence_told = true;
-    for (uint32_t i = 0; i < v->call_count; i++)
-        if (!v->calls[i]->retired)
-            leg_let_go(&v->calls[i]->leg, STATUS(FENCED));
     spread(v);
 }
 

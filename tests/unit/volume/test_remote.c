@@ -4,6 +4,7 @@
  * replica is away (6.1), and of reads when a lease has run out (8.2).
  */
 #include "remote_case.h"
+#include "volume/rounds.h"
 
 /* ---- All is well ---- */
 
@@ -513,6 +514,26 @@ static void what_waits_ends_with_the_volume(void **state)
     world_destroy(c);
 }
 
+/* Also where the fence comes while a replica is being excluded, and a round waits for it (3.4). */
+static void a_round_that_waits_ends_with_the_volume(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(true, 2);
+    struct task t = { 0 };
+
+    assert_int_equal(write_one(c, 0, 0, 4096, 1).code, STATUS_OK);
+    c->meta.hold = true;
+    pw_block(c->w, 0, true);
+    pw_run(c->w, VOLUME_ROUND_NS);
+    begin(c, &t, 0, 1, NVME_NS_WRITE, 0, 4096);
+    pw_run(c->w, 2 * PATIENCE);
+    assert_true(t.busy);
+    volume_fence(c->volume);
+    meta_release(&c->meta);
+    assert_int_equal(finish(c, &t, SOON_NS).code, STATUS_FENCED);
+    world_destroy(c);
+}
+
 /* ---- What else a session is for ---- */
 
 static void on_grown(void *ctx, struct status status)
@@ -748,6 +769,7 @@ int main(void)
         cmocka_unit_test(who_is_lost_while_it_opens_ends_that),
         cmocka_unit_test(opening_with_a_stale_epoch_fails),
         cmocka_unit_test(what_waits_ends_with_the_volume),
+        cmocka_unit_test(a_round_that_waits_ends_with_the_volume),
         cmocka_unit_test(growing_describes_it_there),
         cmocka_unit_test(an_only_replica_tells_of_a_loss),
         cmocka_unit_test(a_stale_epoch_fences),
