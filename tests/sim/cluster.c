@@ -86,6 +86,15 @@ static void errand_carry_out(const struct errand *e)
         run_fail(c->run, "node_apply(): %s", status_text(st));
 }
 
+/* Whether what was read is as it should be. */
+static bool is_equal(const struct volume_verify *r)
+{
+    for (uint32_t i = 0; i < r->replica_count; i++)
+        if (r->replicas[i].bad_blocks > 0 || r->replicas[i].differing_blocks > 0)
+            return false;
+    return true;
+}
+
 /* What the node tells of its volumes. */
 static void node_look(struct cluster_node *n)
 {
@@ -104,7 +113,8 @@ static void node_look(struct cluster_node *n)
             v->verify_status = found->status;
             v->finding_count = found->result.finding_count;
             v->finding = found->result.findings[0];
-            v->equal = status_ok(found->status) && volume_verify_is_good(&found->result);
+            v->equal = status_ok(found->status) && is_equal(&found->result);
+            v->whole = v->equal && volume_verify_is_good(&found->result);
         }
 }
 

@@ -69,7 +69,8 @@ struct cluster_volume {
     uint32_t placement[CLUSTER_SHARDS_MAX][GROUP_SLOTS]; /* Of disks, counted over all nodes. */
     uint64_t verification;                               /* That is wanted; 0: none. */
     bool verified;                                       /* It has ended, ... */
-    bool equal; /* ... and all replicas are whole and equal; else: */
+    bool equal;                                          /* ... all replicas are equal, ... */
+    bool whole;                                          /* ... and all were read; else: */
     struct status verify_status;
     uint32_t finding_count;
     struct volume_verify_finding finding; /* The first. */
