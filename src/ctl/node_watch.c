@@ -57,6 +57,7 @@ static void part_replacements(const Stored__V1__Volume *r, struct disk_table *t,
         m->slot = from->slot;
         m->was = disk_index(t, from->was, arena);
         m->disk = disk_index(t, from->disk, arena);
+        m->moves = from->moves;
         v->replacements[v->n_replacements++] = m;
     }
 }

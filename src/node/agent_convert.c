@@ -77,7 +77,8 @@ static bool take_replacements(const Trilith__V1__DesiredVolume *v, uint32_t disk
         const Trilith__V1__DesiredReplacement *r = v->replacements[i];
         if (r->slot >= v->replicas || r->was >= disk_count || r->disk >= disk_count)
             return false;
-        all[i] = (struct node_desired_replacement) { r->copyset, r->slot, r->was, r->disk };
+        all[i] =
+            (struct node_desired_replacement) { r->copyset, r->slot, r->was, r->disk, r->moves };
     }
     for (size_t i = 0; i < v->n_leftovers; i++)
         if (v->leftovers[i] >= disk_count)

@@ -29,11 +29,12 @@ struct node_membership {
 
 /* ---- Desired ---- */
 
-/* Another disk for the slot of a copyset that is out. */
+/* Another disk for the slot of a copyset. */
 struct node_desired_replacement {
     uint32_t copyset;
     uint32_t slot;
     uint32_t was, disk; /* Indexes into node_desired.disks. */
+    bool moves;         /* Also while the slot is in. */
 };
 
 /* Bad blocks of a volume's shard, of which a scrub of the disk has told. */

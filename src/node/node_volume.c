@@ -684,8 +684,8 @@ static void fill_replacements(struct volume_replacement *replacements,
 {
     for (uint32_t i = 0; i < wanted->replacement_count; i++) {
         const struct node_desired_replacement *r = &wanted->replacements[i];
-        replacements[i] =
-            (struct volume_replacement) { r->copyset, r->slot, desired->disks[r->was], r->disk };
+        replacements[i] = (struct volume_replacement) { r->copyset, r->slot, desired->disks[r->was],
+                                                        r->disk, r->moves };
     }
 }
 

@@ -289,6 +289,19 @@ static struct status MUST_CHECK check_out(const struct group *g, uint32_t copyse
     return check_sequence(g, reason);
 }
 
+/* The session in which the disk was copied is still there, and so is who has everything. */
+static struct status MUST_CHECK check_copied(const struct group *g, const struct group_view *view,
+                                             uint32_t copyset, struct uuid disk,
+                                             uint64_t incarnation, struct group_reason *reason)
+{
+    if (incarnation == 0 || incarnation_in(&view->sessions, disk) != incarnation)
+        return refuse(reason, STATUS(UNAVAILABLE),
+                      "disk %s has lost the session in which it was copied", uuid_format(disk).s);
+    if (group_sources(g, copyset, &view->sessions) == 0)
+        return refuse(reason, STATUS(UNAVAILABLE), "copyset %u: it has no source", copyset);
+    return STATUS(OK);
+}
+
 static struct status MUST_CHECK check_admission(const struct group *g,
                                                 const struct group_view *view,
                                                 const struct group_admission *a,
@@ -296,12 +309,7 @@ static struct status MUST_CHECK check_admission(const struct group *g,
 {
     TRY(check_out(g, a->copyset, a->slot, reason));
     const struct group_slot *s = &g->copysets[a->copyset].slots[a->slot];
-    if (a->incarnation == 0 || incarnation_in(&view->sessions, s->disk) != a->incarnation)
-        return refuse(reason, STATUS(UNAVAILABLE),
-                      "disk %s has lost the session in which it was copied",
-                      uuid_format(s->disk).s);
-    if (group_sources(g, a->copyset, &view->sessions) == 0)
-        return refuse(reason, STATUS(UNAVAILABLE), "copyset %u: it has no source", a->copyset);
+    TRY(check_copied(g, view, a->copyset, s->disk, a->incarnation, reason));
     if (!a->replaces)
         return STATUS(OK);
     if (!HAS(group_members(g, a->copyset), a->leaving))
@@ -344,9 +352,6 @@ static struct status MUST_CHECK check_replacement(const struct group *g,
 
     if (r->copyset >= g->copyset_count || r->slot >= GROUP_SLOTS || uuid_is_nil(r->disk))
         return refuse(reason, STATUS(INVALID), "copyset %u has no slot %u", r->copyset, r->slot);
-    if (HAS(group_members(g, r->copyset), r->slot))
-        return refuse(reason, STATUS(INVALID), "copyset %u: slot %u is a member", r->copyset,
-                      r->slot);
     if (group_find(g, r->copyset, r->disk, &other))
         return refuse(reason, STATUS(INVALID), "copyset %u: disk %s has a slot already", r->copyset,
                       uuid_format(r->disk).s);
@@ -360,6 +365,9 @@ struct status group_replace(const struct group *was, const struct group_replacem
     TRY(check_sequence(was, reason));
     for (uint32_t i = 0; i < count; i++) {
         TRY(check_replacement(was, &items[i], reason));
+        if (HAS(group_members(was, items[i].copyset), items[i].slot))
+            return refuse(reason, STATUS(INVALID), "copyset %u: slot %u is a member",
+                          items[i].copyset, items[i].slot);
         for (uint32_t k = 0; k < i; k++)
             if (items[k].copyset == items[i].copyset)
                 return refuse(reason, STATUS(INVALID), "copyset %u: two slots at once",
@@ -372,6 +380,24 @@ struct status group_replace(const struct group *was, const struct group_replacem
                                   .disk = items[i].disk,
                                   .since_unix_ms = now_unix_ms,
                                   .whole = true };
+    finish(out_group);
+    return STATUS(OK);
+}
+
+struct status group_move(const struct group *was, const struct group_view *view,
+                         const struct group_replacement *move, uint64_t incarnation,
+                         struct group *out_group, struct group_reason *reason)
+{
+    TRY(check_sequence(was, reason));
+    TRY(check_replacement(was, move, reason));
+    if (was->copysets[move->copyset].slots[move->slot].state == GROUP_SLOT_UNUSED)
+        return refuse(reason, STATUS(INVALID), "copyset %u: slot %u is not used", move->copyset,
+                      move->slot);
+    TRY(check_copied(was, view, move->copyset, move->disk, incarnation, reason));
+    *out_group = *was;
+    struct group_slot *const slot = &out_group->copysets[move->copyset].slots[move->slot];
+    *slot = (struct group_slot) { .disk = move->disk };
+    set_in(slot, incarnation);
     finish(out_group);
     return STATUS(OK);
 }

@@ -96,6 +96,14 @@ struct status group_replace(const struct group *was, const struct group_replacem
                             uint32_t count, uint64_t now_unix_ms, struct group *out_group,
                             struct group_reason *reason) MUST_CHECK;
 
+/*
+ * 9.20  The disk, to which everything was copied, takes the place of the slot's, as a member with
+ * this incarnation, which its session must still have.
+ */
+struct status group_move(const struct group *was, const struct group_view *view,
+                         const struct group_replacement *move, uint64_t incarnation,
+                         struct group *out_group, struct group_reason *reason) MUST_CHECK;
+
 /* 11.4  A replica that is out leaves the record: another one has taken its place. */
 struct status group_drop(const struct group *was, uint32_t copyset, unsigned slot,
                          struct group *out_group, struct group_reason *reason) MUST_CHECK;

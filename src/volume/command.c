@@ -34,8 +34,8 @@ struct status command_pool_init(struct slice *s, uint32_t commands_max)
     s->commands_max = commands_max;
     s->commands = calloc(commands_max, sizeof *s->commands);
     s->pieces = calloc(pieces_max, sizeof *s->pieces);
-    s->leg_ios = calloc(pieces_max * s->replicas, sizeof *s->leg_ios);
-    s->remote_ios = calloc(pieces_max * s->replicas, sizeof *s->remote_ios);
+    s->leg_ios = calloc(pieces_max * s->slots, sizeof *s->leg_ios);
+    s->remote_ios = calloc(pieces_max * s->slots, sizeof *s->remote_ios);
     if (s->commands == NULL || s->pieces == NULL || s->leg_ios == NULL || s->remote_ios == NULL)
         return STATUS(NO_MEMORY);
     return STATUS(OK);
@@ -136,13 +136,13 @@ struct piece *command_piece(struct command *cmd, unsigned index)
 {
     struct slice *const front = cmd->front;
     struct piece *const p = cmd->pieces[index];
-    const size_t first_leg = (size_t)(p - front->pieces) * front->replicas;
+    const size_t first_leg = (size_t)(p - front->pieces) * front->slots;
 
     if (p->legs != NULL)
         return p;
     p->index = index;
     p->legs = &front->leg_ios[first_leg];
-    for (unsigned slot = 0; slot < front->replicas; slot++)
+    for (unsigned slot = 0; slot < front->slots; slot++)
         p->legs[slot].remote = &front->remote_ios[first_leg + slot];
     return p;
 }
@@ -198,7 +198,7 @@ static struct piece *command_extent_piece(struct command *cmd, const struct layo
     p->order.exclusive = !only_looks(req->opcode);
     p->order.second = false;
     p->scratch.bytes = 0;
-    for (unsigned i = 0; i < cmd->front->replicas; i++) {
+    for (unsigned i = 0; i < cmd->front->slots; i++) {
         struct store_io *s = &p->legs[i].store;
         s->opcode = store_opcode_of(req->opcode);
         s->fua = req->fua;
@@ -270,7 +270,7 @@ static void command_submit_blocks(struct command *cmd, struct layout_range *rest
     const size_t at = rest->at - req->offset;
     struct piece *p = command_extent_piece(cmd, &e);
 
-    for (unsigned i = 0; i < cmd->front->replicas; i++) {
+    for (unsigned i = 0; i < cmd->front->slots; i++) {
         struct store_io *s = &p->legs[i].store;
         s->data = span_sub(req->data, at, e.bytes);
         if (req->opcode == NVME_NS_WRITE)

@@ -279,7 +279,7 @@ static void copy_deliver(struct io_msg *msg)
 static void copy_submit(struct command *cmd, struct piece *p, const struct layout_extent *e,
                         enum store_opcode opcode, struct span data)
 {
-    for (unsigned i = 0; i < cmd->front->replicas; i++) {
+    for (unsigned i = 0; i < cmd->front->slots; i++) {
         struct store_io *s = &p->legs[i].store;
         s->opcode = opcode;
         s->fua = opcode == STORE_OP_WRITE && cmd->req->fua;

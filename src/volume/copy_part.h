@@ -26,7 +26,7 @@
 
 /* What a block needs (range_copy.needs): which slots are to be written, and from which one. */
 enum {
-    NEEDS_SLOTS = (1u << VOLUME_REPLICAS_MAX) - 1,
+    NEEDS_SLOTS = (1u << VOLUME_SLOTS_MAX) - 1,
     NEEDS_SOURCE_SHIFT = 4,
     NEEDS_SOURCE = 3u << NEEDS_SOURCE_SHIFT,
     NEEDS_ZEROS = 1u << 6,   /* The source has zeros there. */

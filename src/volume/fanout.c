@@ -296,7 +296,9 @@ static void complete_read(struct piece *p)
 
 void fanout_confirmed(struct piece *p)
 {
-    if ((p->unconfirmed & p->copyset->members) != 0 && !p->copyset->slice->fenced)
+    const bool turned = p->turn != p->copyset->turn;
+
+    if ((p->unconfirmed & p->copyset->members) != 0 && !turned && !p->copyset->slice->fenced)
         hold(p); /* Until it is excluded. */
     else
         advance(p);
@@ -455,11 +457,31 @@ static void advance_change(struct piece *p)
     }
 }
 
+/*
+ * 9.21: a slot has another disk than when it was heard.  False: that disk has yet to answer a
+ * trail, which advances it; until then nothing else may go there (R8).
+ */
+static bool forget_turned(struct piece *p)
+{
+    if (p->turn == p->copyset->turn)
+        return true;
+    if (p->trail != NULL)
+        return false;
+    p->turn = p->copyset->turn;
+    p->done = 0;
+    p->failed = 0;
+    if (is_read(p))
+        confirm_begin(p);
+    return true;
+}
+
 static void advance(struct piece *p)
 {
     assert(p->pending == 0);
     if (p->copyset->slice->fenced)
         finish(p, STATUS(FENCED));
+    else if (!forget_turned(p))
+        return;
     else if (is_read(p))
         advance_read(p);
     else
@@ -489,6 +511,7 @@ void fanout_start(struct piece *p)
     p->pending = 0;
     p->done = 0;
     p->failed = 0;
+    p->turn = p->copyset->turn;
     p->tick = 0;
     p->again = false;
     p->unread = 0;

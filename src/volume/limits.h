@@ -85,6 +85,9 @@
 /* Legs of a shard, that is, its replicas. */
 #define VOLUME_REPLICAS_MAX 3u
 
+/* And one to which a replica is being moved: docs/replication.md, 9.19. */
+#define VOLUME_SLOTS_MAX (VOLUME_REPLICAS_MAX + 1u)
+
 /* Stores of one volume: the stride.  More would let one failure touch too many volumes. */
 #define VOLUME_STORES_MAX            1024u
 

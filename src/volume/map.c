@@ -174,7 +174,7 @@ static struct status MUST_CHECK find_copyset(struct volume *v, const uint32_t *l
     for (uint32_t i = 0; i < v->copyset_count; i++) {
         const struct copyset *const cs = v->copysets[i];
         if ((wanted != 0 && v->desc.replicas > 1 && cs->number != wanted - 1) ||
-            memcmp(cs->home_leg, leg, sizeof cs->home_leg) != 0)
+            memcmp(cs->home_leg, leg, v->desc.replicas * sizeof *leg) != 0)
             continue;
         *out_index = i;
         return STATUS(OK);
@@ -190,7 +190,8 @@ static struct status MUST_CHECK find_copyset(struct volume *v, const uint32_t *l
 static struct status MUST_CHECK place_shard(struct volume *v, const struct volume_config *config,
                                             uint32_t *legs, uint32_t shard, uint32_t *out_copyset)
 {
-    uint32_t leg[VOLUME_REPLICAS_MAX] = { COPYSET_NO_LEG, COPYSET_NO_LEG, COPYSET_NO_LEG };
+    uint32_t leg[VOLUME_SLOTS_MAX] = { COPYSET_NO_LEG, COPYSET_NO_LEG, COPYSET_NO_LEG,
+                                       COPYSET_NO_LEG };
 
     for (uint32_t r = 0; r < v->desc.replicas; r++) {
         const uint32_t disk = config->shards[shard].disk[r];

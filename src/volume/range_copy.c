@@ -40,14 +40,14 @@ static const struct sm_state copying_states[] = {
     ((sizeof(struct copy_part) * PARTS_MAX + STORE_BLOCK_BYTES - 1) / STORE_BLOCK_BYTES * \
      STORE_BLOCK_BYTES)
 
-static_assert(PARTS_MAX >= VOLUME_REPLICAS_MAX, "each says its hashes through one");
+static_assert(PARTS_MAX >= VOLUME_SLOTS_MAX, "each says its hashes through one");
 static_assert(PARTS_BYTES + PARTS_MAX * PART_BYTES <= 256 << 10, "a buffer of 256 KiB");
-static_assert(STORE_HASHES_MAX * sizeof(struct store_hash) * VOLUME_REPLICAS_MAX <=
+static_assert(STORE_HASHES_MAX * sizeof(struct store_hash) * VOLUME_SLOTS_MAX <=
                   PARTS_MAX * PART_BYTES,
               "hashes of a whole window");
-static_assert(sizeof(struct store_hash) * VOLUME_REPLICAS_MAX <= STORE_BLOCK_BYTES,
+static_assert(sizeof(struct store_hash) * VOLUME_SLOTS_MAX <= STORE_BLOCK_BYTES,
               "and of the smallest");
-static_assert(STORE_HASHES_MAX * sizeof(struct store_hash) * VOLUME_REPLICAS_MAX <= PART_BYTES,
+static_assert(STORE_HASHES_MAX * sizeof(struct store_hash) * VOLUME_SLOTS_MAX <= PART_BYTES,
               "and of a whole window in what is reserved");
 
 static void window_begin(struct range_copy *c);

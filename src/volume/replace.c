@@ -14,7 +14,10 @@ bool replace_needs(const struct volume *v, const struct leg_call *call)
 {
     for (uint32_t i = 0; i < v->copyset_count; i++) {
         const struct copyset *const cs = v->copysets[i];
-        if (cs->replace.wanted && v->calls[cs->replace.leg] == call)
+        const bool comes = cs->replace.wanted || cs->replace.turning;
+        if (comes && v->calls[cs->replace.leg] == call)
+            return true;
+        if (cs->home.busy && v->calls[cs->home.leg] == call)
             return true;
         for (unsigned slot = 0; slot < v->desc.replicas; slot++)
             if (call_at(v, cs, slot) == call)
@@ -58,7 +61,8 @@ static struct status MUST_CHECK take_leg(struct volume *v, const struct volume_d
     call->is_new = false;
     if (group_has_member(v->members.group, call->uuid))
         return STATUS(OK);
-    atomic_store(&call->members.spared, true); /* No Flush is to wait for it. */
+    if (!resync_home_needs(v, call))
+        atomic_store(&call->members.spared, true); /* No Flush is to wait for it. */
     if (call->opened && !call->retired && (call->leg.remote != NULL || leg_is_there(&call->leg)))
         return STATUS(OK);
     return volume_map_renew(call, disk);
@@ -77,7 +81,9 @@ static struct status MUST_CHECK want(struct volume *v, const struct volume_confi
         !fits_record(v, r->copyset, r->slot, r->was, disk->uuid))
         return STATUS(OK);
     TRY(take_leg(v, disk, &leg));
-    cs->replace = (struct replace) { .wanted = true, .slot = r->slot, .was = r->was, .leg = leg };
+    cs->replace = (struct replace) {
+        .wanted = true, .slot = r->slot, .was = r->was, .moves = r->moves, .leg = leg
+    };
     return STATUS(OK);
 }
 
@@ -121,6 +127,13 @@ void replace_go_on(struct volume *v)
     members_go_on(v);
 }
 
+/* Whether the move that is under way, if one is, is still wanted. */
+static bool still_moves(const struct copyset *cs)
+{
+    return cs->replace.wanted && cs->replace.leg == cs->home.leg &&
+           cs->replace.slot == cs->home.place;
+}
+
 struct status volume_replace(struct volume *v, const struct volume_config *config,
                              const struct volume_replacement *items, uint32_t count)
 {
@@ -137,14 +150,18 @@ struct status volume_replace(struct volume *v, const struct volume_config *confi
         v->copysets[i]->replace.wanted = false;
     for (uint32_t i = 0; i < count && status_ok(st); i++)
         st = want(v, config, &items[i]);
+    for (uint32_t i = 0; i < v->copyset_count; i++)
+        if (!still_moves(v->copysets[i]))
+            resync_home_unwanted(v, v->copysets[i]);
     TRY(st);
     return tell_slices(v);
 }
 
 /* ---- The record (9.13) ---- */
 
-/* Whether it can be done now, as far as the copyset is concerned. */
-static bool may_replace(const struct volume *v, const struct copyset *cs)
+/* Whether the new disk is there, and the record has the old one; out_state: how. */
+static bool is_ready(const struct volume *v, const struct copyset *cs,
+                     enum group_slot_state *out_state)
 {
     const struct replace *const r = &cs->replace;
     const struct leg_call *const call = v->calls[r->leg];
@@ -153,9 +170,30 @@ static bool may_replace(const struct volume *v, const struct copyset *cs)
         !leg_is_up(&call->leg) || call->members.suspect ||
         !fits_record(v, cs->number, r->slot, r->was, call->uuid))
         return false;
-    const bool is_out =
-        v->members.group->copysets[cs->number].slots[r->slot].state == GROUP_SLOT_OUT;
-    return is_out && !(cs->home.busy && cs->home.slot == r->slot);
+    *out_state = v->members.group->copysets[cs->number].slots[r->slot].state;
+    return true;
+}
+
+/* Whether it can be done now, as far as the copyset is concerned. */
+static bool may_replace(const struct volume *v, const struct copyset *cs)
+{
+    enum group_slot_state state;
+
+    return is_ready(v, cs, &state) && state == GROUP_SLOT_OUT &&
+           !(cs->home.busy && cs->home.place == cs->replace.slot);
+}
+
+bool replace_moves(const struct volume *v, const struct copyset *cs)
+{
+    enum group_slot_state state;
+
+    return cs->replace.moves && is_ready(v, cs, &state) && state == GROUP_SLOT_IN;
+}
+
+void replace_on_move(struct copyset *cs)
+{
+    cs->replace.wanted = false;
+    cs->replace.turning = true;
 }
 
 bool replace_record(struct volume *v)
@@ -237,6 +275,11 @@ static void take_leg_of(struct volume *v, struct copyset *cs)
     cs->home.delay_ns = 0;
 }
 
+void replace_on_end(struct volume *v, struct copyset *cs)
+{
+    retire(v, v->calls[cs->home.leg]);
+}
+
 void replace_changed(struct volume *v, bool spread)
 {
     bool any = false;
@@ -255,16 +298,23 @@ void replace_changed(struct volume *v, bool spread)
         retire(v, v->calls[i]);
 }
 
+void replace_take_leg(struct copyset *cs, unsigned slot, uint32_t leg)
+{
+    const uint8_t bit = (uint8_t)(1u << slot);
+
+    assert(reactor_is_current(cs->slice->reactor));
+    cs->leg[slot] = leg;
+    cs->remote &= (uint8_t)~bit;
+    if (cs->slice->map->legs[leg]->remote != NULL)
+        cs->remote |= bit;
+}
+
 void replace_turn(struct copyset *cs)
 {
     const struct replace *const r = &cs->replace;
-    const uint8_t bit = (uint8_t)(1u << r->slot);
 
-    assert(reactor_is_current(cs->slice->reactor));
     if (!r->turning)
         return;
-    cs->leg[r->slot] = r->leg;
-    cs->remote &= (uint8_t)~bit;
-    if (cs->slice->map->legs[r->leg]->remote != NULL)
-        cs->remote |= bit;
+    replace_take_leg(cs, r->slot, r->leg);
+    resync_moved(cs);
 }

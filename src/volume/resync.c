@@ -136,6 +136,16 @@ void resync_admitted(struct copyset *cs)
     resync_end(cs, STATUS(OK));
 }
 
+void resync_moved(struct copyset *cs)
+{
+    if (cs->resync.sm.now != RESYNC_ADMITTING || cs->resync.slot != copyset_spare(cs))
+        return;
+    if (!MUTATION(MOVE_KEEPS_ANSWERS))
+        cs->turn++;
+    round_joined(cs);
+    resync_admitted(cs);
+}
+
 /* 9.7: nothing more is sent to it.  Commands that waited for it go on. */
 static void resync_fail(struct copyset *cs, struct status why)
 {
@@ -507,7 +517,7 @@ static unsigned slots_away(const struct copyset *cs)
 {
     const unsigned all = (1u << cs->slice->replicas) - 1;
 
-    return all & ~(unsigned)cs->members & ~own_bit(cs);
+    return all & ~((unsigned)cs->members | 1u << cs->resync.place);
 }
 
 /* As many as one command takes; false: that was all. */
@@ -654,13 +664,14 @@ void resync_run(struct copyset *cs)
     }
 }
 
-void resync_start(struct copyset *cs, unsigned slot, bool whole)
+void resync_start(struct copyset *cs, unsigned slot, unsigned place, bool whole)
 {
     struct resync *const r = &cs->resync;
 
     assert((cs->members >> slot & 1) == 0);
     sm_move(&r->sm, RESYNC_SETTLING);
     r->slot = slot;
+    r->place = place;
     r->whole = whole;
     resync_run(cs);
 }

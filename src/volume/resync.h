@@ -26,6 +26,7 @@ struct copyset;
 struct resync {
     struct sm sm;
     unsigned slot;
+    unsigned place;       /* The same; or of the spare, the slot that it is to get (9.19). */
     bool whole;           /* The record says that all is to be copied. */
     uint64_t incarnation; /* Of its disk when it joined (R6). */
     struct status why;    /* LEAVING: why it is not admitted. */
@@ -62,13 +63,16 @@ void resync_fini(struct resync *r);
  * Begins; the leg of the slot has a session.  resync_home_on_end() follows, perhaps after
  * resync_home_on_wish() has asked for the admission.
  */
-void resync_start(struct copyset *cs, unsigned slot, bool whole);
+void resync_start(struct copyset *cs, unsigned slot, unsigned place, bool whole);
 
 /* Home gives it up. */
 void resync_stop(struct copyset *cs);
 
 /* The slot is a member now. */
 void resync_admitted(struct copyset *cs);
+
+/* 9.21: the spare has got its slot, if it was about to. */
+void resync_moved(struct copyset *cs);
 
 /* Something has moved that it may wait for. */
 void resync_run(struct copyset *cs);

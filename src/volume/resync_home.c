@@ -23,7 +23,15 @@ static void on_start(struct io_msg *msg)
     struct copyset *const cs = CONTAINER_OF(msg, struct copyset, home.start_msg);
     const struct resync_home *const h = &cs->home;
 
-    resync_start(cs, h->slot, h->whole);
+    if (h->slot == copyset_spare(cs))
+        replace_take_leg(cs, h->slot, h->leg);
+    resync_start(cs, h->slot, h->place, h->whole);
+}
+
+/* Of a slot, or the spare one. */
+static bool is_spare(const struct copyset *cs)
+{
+    return cs->home.busy && cs->home.slot == copyset_spare(cs);
 }
 
 /*
@@ -48,19 +56,36 @@ static bool find_slot(const struct volume *v, const struct copyset *cs, unsigned
     return false;
 }
 
+/* 9.19: a member that is to be moved to another disk, which has a session. */
+static bool find_spare(const struct volume *v, const struct copyset *cs, unsigned *out_slot)
+{
+    *out_slot = copyset_spare(cs);
+    return cs->number < v->members.group->copyset_count && replace_moves(v, cs);
+}
+
 static void begin(struct volume *v, struct copyset *cs, unsigned slot)
 {
     struct resync_home *const h = &cs->home;
-    struct leg_call *const call = call_of(v, cs, slot);
+    const bool spare = slot == copyset_spare(cs);
 
+    if (spare)
+        cs->home_leg[slot] = cs->replace.leg;
+    struct leg_call *const call = call_of(v, cs, slot);
     call->members.told = false;
     h->busy = true;
     h->given_up = false;
     h->committed = false;
     h->slot = slot;
-    h->whole = v->members.group->copysets[cs->number].slots[slot].whole;
-    log_info(v->log, "volume '%s': disk '%s': copyset %u is being resynced", v->desc.name,
-             call->disk, cs->number);
+    h->place = spare ? cs->replace.slot : slot;
+    h->leg = cs->home_leg[slot];
+    h->whole = spare || v->members.group->copysets[cs->number].slots[slot].whole;
+    if (spare)
+        log_info(v->log,
+                 "volume '%s': copyset %u: the replica of disk '%s' is being moved to disk '%s'",
+                 v->desc.name, cs->number, call_of(v, cs, h->place)->disk, call->disk);
+    else
+        log_info(v->log, "volume '%s': disk '%s': copyset %u is being resynced", v->desc.name,
+                 call->disk, cs->number);
     h->start_msg.deliver = on_start;
     reactor_post(cs->slice->reactor, &h->start_msg);
 }
@@ -77,7 +102,7 @@ void resync_plan(struct volume *v)
         busy += v->copysets[i]->home.busy ? 1 : 0;
     for (uint32_t i = 0; i < v->copyset_count && busy < VOLUME_RESYNCS_MAX; i++) {
         struct copyset *const cs = v->copysets[i];
-        if (cs->home.busy || !find_slot(v, cs, &slot))
+        if (cs->home.busy || !(find_slot(v, cs, &slot) || find_spare(v, cs, &slot)))
             continue;
         if (cs->home.again_ns > now_ns || atomic_load(&cs->home.stopping)) {
             next_ns = min_u64(next_ns, max_u64(cs->home.again_ns, now_ns + NS_PER_MS));
@@ -125,8 +150,10 @@ void resync_home_excluded(struct volume *v)
     for (uint32_t i = 0; i < v->copyset_count && v->sm.now == VOL_READY; i++) {
         const uint32_t number = v->copysets[i]->number;
         if (number < m->group->copyset_count &&
-            (group_members(m->group, number) & ~group_members(m->next, number)) != 0)
+            (group_members(m->group, number) & ~group_members(m->next, number)) != 0) {
             put_off(v, &v->copysets[i]->home, first_ns);
+            resync_home_unwanted(v, v->copysets[i]); /* What is out comes first. */
+        }
     }
 }
 
@@ -151,6 +178,12 @@ static void give_up(struct copyset *cs)
         return;
     h->stop_msg.deliver = on_stop;
     reactor_post(cs->slice->reactor, &h->stop_msg);
+}
+
+void resync_home_unwanted(struct volume *v, struct copyset *cs)
+{
+    if (is_spare(cs) && v->members.admitting != cs && !cs->home.committed)
+        give_up(cs);
 }
 
 bool resync_home_needs(const struct volume *v, const struct leg_call *call)
@@ -224,6 +257,11 @@ static struct status MUST_CHECK make_record(struct volume *v, const struct copys
     struct group_view view;
 
     members_view(v, items, &view);
+    if (is_spare(cs)) {
+        const struct group_replacement move = { cs->number, cs->home.place,
+                                                v->calls[cs->home.leg]->uuid };
+        return group_move(m->group, &view, &move, cs->resync.incarnation, m->next, reason);
+    }
     if (find_leaving(v, cs, &admission.leaving)) {
         admission.replaces = true;
         if (status_ok(group_admit(m->group, &view, &admission, m->next, reason)))
@@ -246,6 +284,8 @@ bool resync_home_admit(struct volume *v, struct group_session *items)
             /* As a member: another incarnation would be reported from now on. */
             leg_keep(&call_of(v, cs, cs->home.slot)->leg, true);
             m->admitting = cs;
+            if (is_spare(cs))
+                replace_on_move(cs);
             members_change(v, NULL);
             return true;
         }
@@ -263,12 +303,25 @@ void resync_home_changed(struct volume *v, bool spread)
         struct copyset *const cs = v->copysets[i];
         if (!cs->home.busy || !cs->home.committed)
             continue;
-        if ((group_members(v->members.group, cs->number) >> cs->home.slot & 1) == 0)
+        if ((group_members(v->members.group, cs->number) >> cs->home.place & 1) == 0)
             give_up(cs);
     }
 }
 
 /* ---- The end ---- */
+
+/* Where it has got its slot, replace.c says so. */
+static void on_spare_end(struct volume *v, struct copyset *cs)
+{
+    struct resync_home *const h = &cs->home;
+
+    replace_on_end(v, cs);
+    if (status_ok(h->outcome) || v->members.fenced)
+        return;
+    put_off(v, h, VOLUME_RESYNC_AGAIN_NS);
+    log_warning(v->log, "volume '%s': copyset %u: nothing was moved to disk '%s': %s", v->desc.name,
+                cs->number, v->calls[h->leg]->disk, status_text(h->outcome));
+}
 
 static void on_end(struct io_msg *msg)
 {
@@ -282,7 +335,9 @@ static void on_end(struct io_msg *msg)
     h->busy = false;
     h->committed = false;
     call_of(v, cs, h->slot)->members.regions_resynced += h->regions_ended;
-    if (status_ok(h->outcome)) {
+    if (h->slot == copyset_spare(cs)) {
+        on_spare_end(v, cs);
+    } else if (status_ok(h->outcome)) {
         log_info(v->log, "volume '%s': disk '%s': copyset %u is in sync again", v->desc.name, disk,
                  cs->number);
     } else if (!v->members.fenced) {

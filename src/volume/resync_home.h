@@ -33,7 +33,9 @@ struct resync_home {
     bool busy;             /* The slice has been told; resync_home_on_end() is to follow. */
     bool given_up;         /* The slice has been told to stop. */
     bool committed;        /* The record has it as a member, but perhaps not the slices. */
-    unsigned slot;
+    unsigned slot;         /* Or the spare one, ... */
+    unsigned place;        /* ... and the slot that it is to get; else the same. */
+    uint32_t leg;          /* Of the slot. */
     bool whole;            /* As the record says. */
     struct status outcome; /* The slice's, in end_msg. */
     uint64_t again_ns;     /* Not before. */
@@ -54,6 +56,9 @@ void resync_plan(struct volume *v);
 
 /* The record is about to be members.next: who is out then is given some time. */
 void resync_home_excluded(struct volume *v);
+
+/* 9.22: its replica is to be moved elsewhere, or not any more. */
+void resync_home_unwanted(struct volume *v, struct copyset *cs);
 
 /* A disk has failed a command: nothing that it is being resynced for is to be relied on. */
 void resync_home_failed(struct volume *v, const struct leg_call *call);

@@ -140,8 +140,19 @@ static void round_end(struct rounds *r)
         rounds_next(r);
 }
 
+/* What the store at a slot is told of the slots that are equal (9.19). */
+static uint8_t closed_at(const struct copyset *cs, unsigned slot, unsigned equal)
+{
+    const unsigned spare = copyset_spare(cs);
+
+    if (MUTATION(CLOSE_FORGETS_AWAY))
+        return (1u << VOLUME_REPLICAS_MAX) - 1;
+    equal &= ~(1u << spare);
+    return (uint8_t)(slot == spare ? equal | 1u << cs->resync.place : equal);
+}
+
 /* 3.4 (5): fills in the items of the next batch; returns the slots that get some. */
-static unsigned gather(struct rounds *r, uint32_t counts[3])
+static unsigned gather(struct rounds *r, uint32_t counts[VOLUME_SLOTS_MAX])
 {
     struct ticks_close close;
     unsigned slots = 0;
@@ -158,9 +169,7 @@ static unsigned gather(struct rounds *r, uint32_t counts[3])
                                         .region = close.region,
                                         .count = 1,
                                         .tick = close.tick,
-                                        .slots = MUTATION(CLOSE_FORGETS_AWAY)
-                                                     ? (1u << VOLUME_REPLICAS_MAX) - 1
-                                                     : (uint8_t)close.equal };
+                                        .slots = closed_at(r->current, slot, close.equal) };
             slots |= 1u << slot;
             most = (uint32_t)max_u64(most, counts[slot]);
         }
@@ -170,7 +179,7 @@ static unsigned gather(struct rounds *r, uint32_t counts[3])
 
 static void close_some(struct rounds *r)
 {
-    uint32_t counts[3] = { 0 };
+    uint32_t counts[VOLUME_SLOTS_MAX] = { 0 };
     const unsigned slots = gather(r, counts);
 
     if (slots == 0) {
@@ -359,7 +368,7 @@ bool round_enter(struct piece *p)
     if (!round_write_begin(p->copyset, &range, &p->tick))
         return false;
     list_remove(&p->link);
-    for (unsigned i = 0; i < p->copyset->slice->replicas; i++)
+    for (unsigned i = 0; i < p->copyset->slice->slots; i++)
         p->legs[i].store.tick = p->tick;
     return true;
 }

@@ -17,6 +17,7 @@
 #include "repl/ticks.h"
 #include "store/store.h"
 #include "volume/leg.h"
+#include "volume/limits.h"
 
 struct copyset;
 struct piece;
@@ -44,9 +45,9 @@ struct rounds {
     struct copyset *current; /* Whose round is under way, or NULL. */
     uint32_t flush;          /* Name of its Flush. */
     unsigned pending;        /* Slots whose answer is awaited. */
-    struct leg_io io[3];
-    struct leg_remote_io remote_io[3];
-    struct store_region items[3][STORE_REGIONS_MAX];
+    struct leg_io io[VOLUME_SLOTS_MAX];
+    struct leg_remote_io remote_io[VOLUME_SLOTS_MAX];
+    struct store_region items[VOLUME_SLOTS_MAX][STORE_REGIONS_MAX];
     struct io_timer timer;
 };
 

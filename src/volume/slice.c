@@ -48,7 +48,7 @@ static void scratch_start(struct piece *p)
         return;
     }
     m->reading = true;
-    for (unsigned i = 0; i < p->owner->replicas; i++) {
+    for (unsigned i = 0; i < p->owner->slots; i++) {
         struct store_io *s = &p->legs[i].store;
         s->opcode = STORE_OP_READ;
         s->data = m->memory;
@@ -69,7 +69,7 @@ static void scratch_write(struct piece *p)
 
     assert(m->memory.bytes == STORE_BLOCK_BYTES);
     m->crc = crc32c(m->memory.at, STORE_BLOCK_BYTES);
-    for (unsigned i = 0; i < p->owner->replicas; i++) {
+    for (unsigned i = 0; i < p->owner->slots; i++) {
         struct store_io *s = &p->legs[i].store;
         s->opcode = STORE_OP_WRITE;
         s->create = true;
@@ -233,6 +233,7 @@ struct status slice_init(struct slice *s, struct volume *v, struct reactor *reac
     s->reactor = reactor;
     s->scratch = scratch;
     s->replicas = v->desc.replicas;
+    s->slots = s->replicas > 1 ? s->replicas + 1 : 1;
     list_init(&s->refused);
     trails_init(&s->trails);
     repairs_init(&s->repairs);

@@ -33,10 +33,11 @@ static struct piece *piece_of(struct list_node *n)
 
 /* ---- The end ---- */
 
-/* Those that have refused it, and are members still. */
+/* Those that have refused it, and are members still; of a slot that has turned (9.21) nobody knows.
+ */
 static unsigned full_at(const struct piece *p)
 {
-    return p->full & p->copyset->members;
+    return p->turn == p->copyset->turn ? p->full & p->copyset->members : 0;
 }
 
 static void end(struct piece *p, struct status status)

@@ -125,20 +125,22 @@ struct nvme_ns *volume_ns(struct volume *volume);
 struct status volume_grow(struct volume *volume, const struct volume_config *config,
                           void (*done)(void *ctx, struct status status), void *ctx) MUST_CHECK;
 
-/* Another disk for a slot that is out (docs/replication.md, 9.11). */
+/* Another disk for a slot (docs/replication.md, 9.11, 9.18). */
 struct volume_replacement {
     uint32_t copyset;
     unsigned slot;
     struct uuid was; /* The disk that the record has there. */
     uint32_t disk;   /* Index into volume_config.disks. */
+    bool moves;      /* Also while the slot is in; else it waits until it is out. */
 };
 
 /*
  * What is to be replaced, all of it: what was asked for before, is not recorded, and is not in here
  * is given up.  Of config only the disks are looked at.  Each is recorded as soon as the new disk
- * has a session and the slot is out and not being resynced; what does not fit the record is left
- * alone, as it may be done already.  OK: it is on its way, and the record will tell.  BUSY: the
- * volume grows, or members change: ask again; UNSUPPORTED, FENCED, LIMIT, NO_MEMORY.  On reactor 0.
+ * has a session and the slot is out and not being resynced, or, of one that moves and is in, as
+ * soon as all is copied; what does not fit the record is left alone, as it may be done already. OK:
+ * it is on its way, and the record will tell.  BUSY: the volume grows, or members change: ask
+ * again; UNSUPPORTED, FENCED, LIMIT, NO_MEMORY.  On reactor 0.
  */
 struct status volume_replace(struct volume *volume, const struct volume_config *config,
                              const struct volume_replacement *items, uint32_t count) MUST_CHECK;

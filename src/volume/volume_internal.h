@@ -66,7 +66,7 @@ struct slice;
 struct copyset {
     uint32_t number; /* In the group's record. */
     /* Index into the map's legs; COPYSET_NO_LEG.  The slice's: replace_turn(). */
-    uint32_t leg[VOLUME_REPLICAS_MAX];
+    uint32_t leg[VOLUME_SLOTS_MAX];
     uint8_t remote; /* Slots on other nodes. */
     struct slice *slice;
 
@@ -86,13 +86,14 @@ struct copyset {
     uint8_t followed;        /* 3.4: rounds ask it, too. */
     uint8_t joint;           /* 9.8: acknowledgements wait for it. */
     uint32_t era;            /* One more each time that one joins. */
+    uint32_t turn;           /* One more each time that a slot's replica has moved (9.21). */
     uint32_t changing;       /* Changes that the fan-out has ... */
     uint32_t undrained;      /* ... and of these, those that were not sent to it (9.2). */
     uint32_t flowing;        /* Changes on their way to a slot that was no member ... */
     uint32_t trailing;       /* ... and of these, those that have been acknowledged. */
     struct resync_home home; /* Home's, but for what it says otherwise. */
-    uint32_t home_leg[VOLUME_REPLICAS_MAX]; /* Home's leg: as the record says. */
-    struct replace replace;                 /* Home's, but for what it says otherwise. */
+    uint32_t home_leg[VOLUME_SLOTS_MAX]; /* Home's leg: as the record says. */
+    struct replace replace;              /* Home's, but for what it says otherwise. */
 };
 
 #define COPYSET_NO_LEG UINT32_MAX
@@ -144,7 +145,7 @@ struct piece {
 
     /* The owner's: fanout.c. */
     struct copyset *copyset;
-    struct leg_io *legs;  /* One for each replica of the volume. */
+    struct leg_io *legs;  /* One for each slot of the copyset. */
     uint8_t pending;      /* Slots whose answer is awaited. */
     uint8_t done;         /* Slots that have executed it. */
     uint8_t failed;       /* Slots that have answered otherwise. */
@@ -157,6 +158,7 @@ struct piece {
     uint8_t flowing;      /* Slots to which a trail is on its way ... */
     struct trail *trail;  /* ... and it; or NULL. */
     uint32_t era;         /* Of the copyset, when it was sent to all of them. */
+    uint32_t turn;        /* Likewise, when what was heard was still of account. */
     bool changes;         /* It counts in copyset.changing. */
     bool held;            /* It is in copyset.held. */
     bool again;           /* After a round it is sent again, to all. */
@@ -237,6 +239,7 @@ struct slice {
 
     /* As the owner of shards. */
     unsigned replicas; /* Of the volume. */
+    unsigned slots;    /* Of a copyset: a spare one more, if there are several replicas. */
     bool fenced;       /* Another engine has the volume: all ends with FENCED. */
     bool stopping;     /* Fenced, and something is still under way. */
     unsigned mending;  /* Repairs of what scrubs have found. */
@@ -347,6 +350,12 @@ enum volume_state {
 };
 
 /* The copyset of a shard, and the slice that owns it. */
+/* 9.19: the slot to which a replica is moved, and which no record knows. */
+static inline unsigned copyset_spare(const struct copyset *cs)
+{
+    return cs->slice->replicas;
+}
+
 static inline struct copyset *copyset_of_shard(const struct slice *slice, uint32_t shard)
 {
     return slice->map->copysets[slice->map->shards[shard]];

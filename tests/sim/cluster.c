@@ -12,7 +12,6 @@
 #define DISK_BYTES   ((uint64_t)24 << 20)
 #define TICK_NS      (200 * NS_PER_MS) /* Of the controller. */
 #define TELL_PERCENT 60u
-#define DISKS_ALL    (CLUSTER_NODES_MAX * CLUSTER_DISKS_MAX)
 
 /* What the controller says to a node: as it was when it was sent. */
 struct errand {
@@ -47,14 +46,48 @@ static void places_fill(struct cluster *c, struct uuid *uuids, struct node_desir
     }
 }
 
+/* What a node is told of a volume; it lends arrays of this. */
+struct told {
+    uint32_t placement[CLUSTER_SHARDS_MAX * GROUP_SLOTS];
+    uint32_t copysets[CLUSTER_SHARDS_MAX];
+    uint32_t leftovers[CLUSTER_DISKS_ALL];
+    struct node_desired_replacement move;
+};
+
+static struct node_desired_volume tell(const struct cluster_volume *v, struct told *t)
+{
+    const uint32_t shards = (uint32_t)store_volume_shards(&v->volume);
+    struct node_desired_volume out = { .volume = v->volume,
+                                       .nqn = v->nqn,
+                                       .shard_count = shards,
+                                       .placement = t->placement,
+                                       .copysets = t->copysets,
+                                       .replacements = &t->move,
+                                       .replacement_count = v->move.wanted ? 1 : 0,
+                                       .leftovers = t->leftovers,
+                                       .verification = v->verification };
+
+    for (uint32_t s = 0; s < shards; s++) {
+        memcpy(&t->placement[s * v->volume.replicas], v->placement[s],
+               v->volume.replicas * sizeof t->placement[0]);
+        t->copysets[s] = s % v->copysets;
+    }
+    for (uint32_t i = 0; i < CLUSTER_DISKS_ALL; i++)
+        if (v->left_over[i])
+            t->leftovers[out.leftover_count++] = i;
+    t->move = (struct node_desired_replacement) { v->move.copyset, v->move.slot, v->move.was,
+                                                  v->move.disk, true };
+    return out;
+}
+
 static void errand_carry_out(const struct errand *e)
 {
     struct cluster_node *const n = e->node;
     struct cluster *const c = n->cluster;
-    struct uuid uuids[DISKS_ALL], members[CLUSTER_NODES_MAX];
-    struct node_desired_place places[DISKS_ALL] = { 0 };
+    struct uuid uuids[CLUSTER_DISKS_ALL], members[CLUSTER_NODES_MAX];
+    struct node_desired_place places[CLUSTER_DISKS_ALL] = { 0 };
     struct node_desired_volume volumes[CLUSTER_VOLUMES_MAX] = { 0 };
-    uint32_t placement[CLUSTER_VOLUMES_MAX][CLUSTER_SHARDS_MAX * GROUP_SLOTS];
+    struct told told[CLUSTER_VOLUMES_MAX];
     struct node_desired desired = { .revision = e->revision,
                                     .disks = uuids,
                                     .places = places,
@@ -67,19 +100,8 @@ static void errand_carry_out(const struct errand *e)
     for (unsigned i = 0; i < c->node_count; i++)
         members[i] = c->nodes[i].uuid;
     for (unsigned i = 0; i < c->volume_count; i++) {
-        const struct cluster_volume *const v = &c->volumes[i];
-        const uint32_t shards = (uint32_t)store_volume_shards(&v->volume);
-        if (e->owners[i] != n->index)
-            continue;
-        for (uint32_t s = 0; s < shards; s++)
-            memcpy(&placement[i][s * v->volume.replicas], v->placement[s],
-                   v->volume.replicas * sizeof placement[i][0]);
-        volumes[desired.volume_count++] =
-            (struct node_desired_volume) { .volume = v->volume,
-                                           .nqn = v->nqn,
-                                           .shard_count = shards,
-                                           .placement = placement[i],
-                                           .verification = v->verification };
+        if (e->owners[i] == n->index)
+            volumes[desired.volume_count++] = tell(&c->volumes[i], &told[i]);
     }
     const struct status st = node_apply(n->node, &desired);
     if (!status_ok(st))
@@ -95,6 +117,28 @@ static bool is_equal(const struct volume_verify *r)
     return true;
 }
 
+static uint32_t index_of(const struct cluster *c, struct uuid disk)
+{
+    for (uint32_t i = 0; i < c->node_count * c->disks_per_node; i++)
+        if (uuid_equal(c->nodes[i / c->disks_per_node].disks[i % c->disks_per_node].uuid, disk))
+            return i;
+    run_fail(c->run, "a record names a disk that there is not");
+}
+
+/* 9.17 */
+static void look_at_forgotten(struct cluster *c, const struct node_volume_report *report)
+{
+    for (unsigned k = 0; k < c->volume_count; k++) {
+        struct cluster_volume *const v = &c->volumes[k];
+        for (uint32_t i = 0; i < report->forgotten_count; i++) {
+            if (!uuid_equal(v->volume.uuid, report->uuid))
+                continue;
+            v->left_over[index_of(c, report->forgotten[i])] = false;
+            c->revision++;
+        }
+    }
+}
+
 /* What the node tells of its volumes. */
 static void node_look(struct cluster_node *n)
 {
@@ -102,6 +146,8 @@ static void node_look(struct cluster_node *n)
     struct node_report report;
 
     node_fill_report(n->node, &report);
+    for (uint32_t i = 0; i < report.volume_count; i++)
+        look_at_forgotten(c, &report.volumes[i]);
     for (uint32_t i = 0; i < report.volume_count; i++)
         for (unsigned k = 0; k < c->volume_count; k++) {
             struct cluster_volume *const v = &c->volumes[k];
@@ -159,6 +205,75 @@ void cluster_move(struct cluster *c, unsigned volume, unsigned node)
     v->owner = node;
     registry_move(&v->registry, c->nodes[node].uuid);
     c->revision++;
+}
+
+static bool has_replica(const struct cluster_volume *v, uint32_t disk)
+{
+    for (uint32_t s = 0; s < store_volume_shards(&v->volume); s++)
+        for (uint32_t k = 0; k < v->volume.replicas; k++)
+            if (v->placement[s][k] == disk)
+                return true;
+    return false;
+}
+
+static bool may_move_to(const struct cluster *c, const struct cluster_volume *v, uint32_t copyset,
+                        uint32_t disk)
+{
+    for (uint32_t k = 0; k < v->volume.replicas; k++)
+        if (v->placement[copyset][k] / c->disks_per_node == disk / c->disks_per_node)
+            return false;
+    return !v->left_over[disk];
+}
+
+bool cluster_want_move(struct cluster *c, unsigned volume)
+{
+    struct cluster_volume *const v = &c->volumes[volume];
+    const uint32_t disks = c->node_count * c->disks_per_node;
+    const uint32_t first = (uint32_t)rng_below(&c->run->rng, disks);
+    struct cluster_move m = { .wanted = true,
+                              .copyset = (uint32_t)rng_below(&c->run->rng, v->copysets),
+                              .slot = (uint32_t)rng_below(&c->run->rng, v->volume.replicas) };
+
+    for (uint32_t i = 0; i < disks && !v->move.wanted; i++) {
+        m.disk = (first + i) % disks;
+        m.was = v->placement[m.copyset][m.slot];
+        if (may_move_to(c, v, m.copyset, m.disk))
+            v->move = m;
+    }
+    c->revision++;
+    return v->move.wanted;
+}
+
+void cluster_take_back(struct cluster *c, unsigned volume)
+{
+    struct cluster_volume *const v = &c->volumes[volume];
+
+    v->left_over[v->move.disk] |= v->move.wanted && !has_replica(v, v->move.disk);
+    v->move.wanted = false;
+    c->revision++;
+}
+
+static void has_moved(struct cluster_volume *v, uint32_t copyset, uint32_t slot, uint32_t disk)
+{
+    const uint32_t was = v->placement[copyset][slot];
+
+    for (uint32_t s = copyset; s < store_volume_shards(&v->volume); s += v->copysets)
+        v->placement[s][slot] = disk;
+    v->left_over[disk] = false;
+    v->left_over[was] |= !has_replica(v, was);
+    if (v->move.copyset == copyset)
+        v->move.wanted = false;
+    v->cluster->revision++;
+}
+
+void cluster_record_changed(void *ctx, const struct group *was, const struct group *now)
+{
+    struct cluster_volume *const v = ctx;
+
+    for (uint32_t n = 0; n < now->copyset_count; n++)
+        for (uint32_t k = 0; k < v->volume.replicas; k++)
+            if (!uuid_equal(was->copysets[n].slots[k].disk, now->copysets[n].slots[k].disk))
+                has_moved(v, n, k, index_of(v->cluster, now->copysets[n].slots[k].disk));
 }
 
 void cluster_verify(struct cluster *c, unsigned volume)

@@ -26,6 +26,7 @@
 #define CLUSTER_VOLUMES_MAX  2
 #define CLUSTER_SHARDS_MAX   8
 #define CLUSTER_PORT         4420
+#define CLUSTER_DISKS_ALL    (CLUSTER_NODES_MAX * CLUSTER_DISKS_MAX)
 
 struct cluster;
 
@@ -60,7 +61,16 @@ struct cluster_node {
     uint64_t told; /* Revision. */
 };
 
+/* A replica that is to be elsewhere (9.18).  Disks are counted over all nodes. */
+struct cluster_move {
+    bool wanted;
+    uint32_t copyset;
+    uint32_t slot;
+    uint32_t was, disk;
+};
+
 struct cluster_volume {
+    struct cluster *cluster;
     struct registry registry;
     struct store_volume volume;
     struct nqn_text nqn;
@@ -68,9 +78,11 @@ struct cluster_volume {
     uint32_t copysets;
     uint32_t placement[CLUSTER_SHARDS_MAX][GROUP_SLOTS]; /* Of disks, counted over all nodes. */
     uint64_t verification;                               /* That is wanted; 0: none. */
-    bool verified;                                       /* It has ended, ... */
-    bool equal;                                          /* ... all replicas are equal, ... */
-    bool whole;                                          /* ... and all were read; else: */
+    struct cluster_move move;
+    bool left_over[CLUSTER_DISKS_ALL]; /* Disks to be rid of it (9.17). */
+    bool verified;                     /* It has ended, ... */
+    bool equal;                        /* ... all replicas are equal, ... */
+    bool whole;                        /* ... and all were read; else: */
     struct status verify_status;
     uint32_t finding_count;
     struct volume_verify_finding finding; /* The first. */
@@ -105,6 +117,16 @@ bool cluster_stop(struct cluster_node *n);
 
 /* Gives the volume to another node. */
 void cluster_move(struct cluster *c, unsigned volume, unsigned node);
+
+/* Wants some replica of the volume to be moved to some other node; false: there is no such node. */
+bool cluster_want_move(struct cluster *c, unsigned volume);
+
+/* Takes back what is wanted to be moved. */
+void cluster_take_back(struct cluster *c, unsigned volume);
+
+/* For registry.changed; the context is the volume: its placement follows the record (9.13, 9.20).
+ */
+void cluster_record_changed(void *ctx, const struct group *was, const struct group *now);
 
 /* Wants the volume verified, once. */
 void cluster_verify(struct cluster *c, unsigned volume);

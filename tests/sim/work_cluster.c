@@ -59,6 +59,7 @@ enum trouble {
     TROUBLE_DISK,
     TROUBLE_FULL,
     TROUBLE_CLOCK,
+    TROUBLE_DRAIN,
     TROUBLE_COUNT,
 };
 
@@ -105,6 +106,8 @@ static void on_known(struct cluster *c)
                 tuples[s][k] = cluster_disk(c, v->placement[s][k])->uuid;
         registry_init(&v->registry, work->run, &v->volume, c->nodes[v->owner].uuid, tuples,
                       v->copysets);
+        v->registry.changed = cluster_record_changed;
+        v->registry.ctx = v;
         v->registry.late_ns =
             run_between(work->run, 1, run_percent(work->run, 50) ? 40 : 400) * NS_PER_MS;
         v->registry.lost_percent = run_percent(work->run, 50) ? 0 : 20;
@@ -130,6 +133,7 @@ static void volume_make(struct work *work, unsigned index)
     struct cluster *const c = &work->cluster;
     struct cluster_volume *const v = &c->volumes[index];
 
+    v->cluster = c;
     v->volume = (struct store_volume) { .uuid = { { 5, (uint8_t)index } },
                                         .bytes = SHARDS * SHARD_BYTES,
                                         .shard_bytes = SHARD_BYTES,
@@ -138,8 +142,8 @@ static void volume_make(struct work *work, unsigned index)
                                         .stripe_width = 2 };
     v->volume.replicas = (uint32_t)run_between(work->run, 2, 3);
     v->volume.min_in_sync = (uint32_t)run_between(work->run, 1, 2);
-    /* A full disk that is needed and has lost something is waited for, until it has space again. */
-    if (c->cells_left_max > 0 && v->volume.replicas == 2)
+    /* Full disks that are needed and have lost something are waited for, until there is space. */
+    if (c->cells_left_max > 0)
         v->volume.min_in_sync = 1;
     snprintf(v->volume.name, sizeof v->volume.name, "sim-%u", index);
     const struct status st = nqn_for_volume(v->volume.name, &v->nqn);
@@ -232,33 +236,6 @@ static void on_ended(struct cluster_node *n, enum sim_exit how)
 
 /* ---- Troubles ---- */
 
-/* All is served and in sync, and no engine is about to change that. */
-static bool volumes_are_well(const struct work *work)
-{
-    const struct cluster *const c = &work->cluster;
-
-    for (unsigned i = 0; i < c->node_count; i++)
-        if (!c->nodes[i].opened || c->nodes[i].stopping || c->nodes[i].dies ||
-            !is_alive(&c->nodes[i]))
-            return false;
-    for (unsigned i = 0; i < c->volume_count; i++)
-        if (!cluster_serves(c, i) || !cluster_is_in_sync(c, i) || cluster_is_changing(c, i) ||
-            c->volumes[i].registry.under_way > 0)
-            return false;
-    return true;
-}
-
-static bool all_is_well(const struct work *work)
-{
-    return work->under_way == 0 && work->dark < 0 && volumes_are_well(work);
-}
-
-static void disks_lose_power(struct cluster_node *n)
-{
-    for (unsigned i = 0; i < n->cluster->disks_per_node; i++)
-        n->disks[i].incarnation = 0;
-}
-
 /* Whether some engine still takes a disk of the node for what it was before its power failed. */
 static bool is_unsettled(const struct work *work, const struct cluster_node *n)
 {
@@ -276,6 +253,33 @@ static bool is_unsettled(const struct work *work, const struct cluster_node *n)
             }
     }
     return false;
+}
+
+/* All is served and in sync, and no engine is about to change that. */
+static bool volumes_are_well(const struct work *work)
+{
+    const struct cluster *const c = &work->cluster;
+
+    for (unsigned i = 0; i < c->node_count; i++)
+        if (!c->nodes[i].opened || c->nodes[i].stopping || c->nodes[i].dies ||
+            !is_alive(&c->nodes[i]) || is_unsettled(work, &c->nodes[i]))
+            return false;
+    for (unsigned i = 0; i < c->volume_count; i++)
+        if (!cluster_serves(c, i) || !cluster_is_in_sync(c, i) || cluster_is_changing(c, i) ||
+            c->volumes[i].registry.under_way > 0)
+            return false;
+    return true;
+}
+
+static bool all_is_well(const struct work *work)
+{
+    return work->under_way == 0 && work->dark < 0 && volumes_are_well(work);
+}
+
+static void disks_lose_power(struct cluster_node *n)
+{
+    for (unsigned i = 0; i < n->cluster->disks_per_node; i++)
+        n->disks[i].incarnation = 0;
 }
 
 static void dark_look(void *ctx)
@@ -601,6 +605,18 @@ static void split(struct work *work)
     sim_net_cut(work->tenants[volume].machines[0], 1); /* The writer goes. */
 }
 
+/* A replica is to be elsewhere; or no more. */
+static void drain(struct work *work)
+{
+    struct cluster *const c = &work->cluster;
+    const unsigned volume = (unsigned)rng_below(&work->run->rng, c->volume_count);
+
+    if (c->volumes[volume].move.wanted)
+        cluster_take_back(c, volume);
+    else
+        (void)cluster_want_move(c, volume);
+}
+
 static void trouble_once(struct work *work)
 {
     struct run *const run = work->run;
@@ -654,6 +670,9 @@ static void trouble_once(struct work *work)
     case TROUBLE_CLOCK:
         clock_jumps(work, n);
         return;
+    case TROUBLE_DRAIN:
+        drain(work);
+        return;
     case TROUBLE_COUNT:
         return;
     }
@@ -691,6 +710,9 @@ static bool is_healed(void *ctx)
 {
     const struct work *const work = ctx;
 
+    for (unsigned i = 0; i < work->cluster.volume_count; i++)
+        if (work->cluster.volumes[i].move.wanted)
+            return false;
     return all_is_well(work);
 }
 

@@ -206,8 +206,8 @@ static void volume_make(struct work *work)
                                  .stripe_width = 2,
                                  .replicas = work->replicas,
                                  .min_in_sync = (uint32_t)run_between(work->run, 1, 2) };
-    /* A full disk that is needed and has lost something is waited for, until it has space again. */
-    if (work->full && work->replicas == 2)
+    /* Full disks that are needed and have lost something are waited for, until there is space. */
+    if (work->full)
         v->min_in_sync = 1;
     snprintf(v->name, sizeof v->name, "%s", volume_name);
     const struct layout_shape shape = { v->bytes, v->shard_bytes, v->stripe_unit_bytes,

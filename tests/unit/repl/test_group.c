@@ -549,6 +549,33 @@ static void replace(void **state)
     refused(group_drop(&was, 0, 0, &now, &reason), STATUS_INVALID, "is not out");
 }
 
+/* 9.20: a disk with everything takes the place of a member, or of one that is out, as a member. */
+static void move(void **state)
+{
+    const struct group_replacement m = { 0, 1, disk(9) };
+
+    (void)state;
+    refused(group_move(&was, &view, &m, 109, &now, &reason), STATUS_UNAVAILABLE,
+            "has lost the session");
+    sessions[3] = (struct group_session) { disk(9), 109 };
+    refused(group_move(&was, &view, &m, 108, &now, &reason), STATUS_UNAVAILABLE,
+            "has lost the session");
+    for (unsigned out = 0; out < 2; out++) {
+        is_next(group_move(&was, &view, &m, 109, &now, &reason));
+        is_in(0, 1, 109);
+        assert_true(uuid_equal(slot(&now, 0, 1)->disk, disk(9)));
+        now.sequence = 12345;
+        set_out(0, 1);
+    }
+    refused(
+        group_move(&was, &view, &(struct group_replacement) { 1, 2, disk(4) }, 109, &now, &reason),
+        STATUS_INVALID, "has a slot already");
+    sessions[0].incarnation++;
+    sessions[1].incarnation++;
+    sessions[2].incarnation++;
+    refused(group_move(&was, &view, &m, 109, &now, &reason), STATUS_UNAVAILABLE, "has no source");
+}
+
 /* 11.4: the operator's promotion leaves one member, all others to be copied whole, and no owner. */
 static void promote(void **state)
 {
@@ -636,6 +663,7 @@ int main(void)
         TEST(admit_instead_of_too_many),
         TEST(reclaim),
         TEST(replace),
+        TEST(move),
         TEST(promote),
         TEST(extend),
         TEST(generation),

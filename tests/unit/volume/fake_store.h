@@ -23,6 +23,7 @@ struct store {
     struct list in_flight;            /* store_io.link */
     struct store_session session;
     bool session_open;
+    bool may_close_busy; /* With commands in flight: of a slot that has another disk. */
 
     /* What the test chooses. */
     uint64_t incarnation;

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The replica of a failing disk is made elsewhere and moved: docs/replication.md, 9.18 to 9.22. */
+#include "base/rng.h"
+#include "rebuild_case.h"
+
+/* Of the shard that has disk AWAY in its first slot, so that it is read there. */
+#define THERE (256 * K)
+
+static struct rebuild *move_create(unsigned min_in_sync)
+{
+    struct rebuild *r = rebuild_create(min_in_sync);
+
+    for (unsigned n = 0; n < DISKS; n++)
+        r->items[n].moves = true;
+    rebuild_open(r);
+    r->f->stores[AWAY].may_close_busy = true;
+    write_everywhere(r->f, 0x11);
+    return r;
+}
+
+/* Up to the first commit, which is kept back; *out_copyset is what it moves. */
+static struct rebuild *move_committing(unsigned *out_copyset)
+{
+    struct rebuild *r = move_create(2);
+
+    r->c->meta.hold = true;
+    replace_all(r);
+    assert_non_null(r->c->meta.done);
+    for (unsigned n = 0; n < DISKS; n++)
+        if (group_disks_differ(&r->c->meta.record, &r->c->meta.next, n))
+            *out_copyset = n;
+    return r;
+}
+
+static void go_on(struct rebuild *r)
+{
+    r->c->meta.hold = false;
+    meta_release(&r->c->meta);
+    loop_run(&r->f->loop);
+}
+
+/* Everybody is a member at any time: R1, and no replica fewer. */
+static void assert_all_in(const struct rebuild *r)
+{
+    for (unsigned n = 0; n < DISKS; n++)
+        assert_int_equal(group_members(&r->c->meta.record, n), ALL_SLOTS);
+}
+
+/* All is copied first, then one transaction for each copyset; the old disk is let go of. */
+static void a_member_is_moved(void **state)
+{
+    (void)state;
+    for (unsigned min_in_sync = 1; min_in_sync <= 3; min_in_sync++) {
+        struct rebuild *r = move_create(min_in_sync);
+        const unsigned before = r->c->meta.commits;
+        replace_all(r);
+        assert_rebuilt(r);
+        assert_all_in(r);
+        assert_int_equal(r->c->meta.commits, before + DISKS);
+        const unsigned writes_there = r->f->stores[AWAY].writes;
+        write_everywhere(r->f, 0x22);
+        assert_rebuilt(r);
+        assert_int_equal(r->f->stores[AWAY].writes, writes_there);
+        assert_int_equal(run(r->f, NVME_NS_FLUSH, false, 0, 0).code, STATUS_OK);
+        assert_false(r->spare.unflushed);
+        rebuild_destroy(r);
+    }
+}
+
+/* 9.20: from before the commit on both are needed, the old one and the new one. */
+static void both_are_needed_until_it_is_known(void **state)
+{
+    (void)state;
+    unsigned copyset = 0;
+    struct rebuild *r = move_committing(&copyset);
+    struct store *const late[] = { &r->spare, &r->f->stores[AWAY] };
+    for (unsigned i = 0; i < ARRAY_COUNT(late); i++) {
+        struct request w = { 0 };
+        late[i]->hold = true;
+        fill(r->f, 0, BLOCK, 0x33);
+        submit(r->f, &w, 0, 0, NVME_NS_WRITE, copyset * 256 * K, BLOCK);
+        loop_run(&r->f->loop);
+        assert_true(w.busy);
+        late[i]->hold = false;
+        fake_store_release(late[i], 0);
+        loop_run(&r->f->loop);
+        assert_false(w.busy);
+    }
+    go_on(r);
+    assert_rebuilt(r);
+    rebuild_destroy(r);
+}
+
+/* 9.21: what the old disk has executed, and the new one has not, is executed there. */
+static void answers_of_the_old_disk_are_forgotten(void **state)
+{
+    (void)state;
+    unsigned copyset = 0;
+    struct rebuild *r = move_committing(&copyset);
+    struct request w = { 0 };
+    r->spare.fail_next = STATUS(NO_SPACE);
+    fill(r->f, 0, BLOCK, 0x33);
+    submit(r->f, &w, 0, 0, NVME_NS_WRITE, copyset * 256 * K, BLOCK);
+    loop_run(&r->f->loop);
+    assert_true(w.busy);
+    go_on(r);
+    assert_false(w.busy);
+    assert_int_equal(w.req.status.code, STATUS_OK);
+    assert_rebuilt(r);
+    assert_all_in(r);
+    rebuild_destroy(r);
+}
+
+/* 9.21: nor is what was read from it. */
+static void what_was_read_is_read_again(void **state)
+{
+    (void)state;
+    struct rebuild *r = move_create(2);
+    struct fixture *f = r->f;
+    struct request read = { 0 };
+    unsigned copyset = 0;
+    r->c->meta.hold = true;
+    replace_all(r);
+    while (r->c->meta.done != NULL && copyset != 1) { /* That of THERE. */
+        for (unsigned n = 0; n < DISKS; n++)
+            if (group_disks_differ(&r->c->meta.record, &r->c->meta.next, n))
+                copyset = n;
+        if (copyset == 1)
+            break;
+        meta_release(&r->c->meta);
+        loop_run(&f->loop);
+    }
+    assert_int_equal(copyset, 1);
+    f->stores[AWAY].hold = true;
+    submit(f, &read, 0, 0, NVME_NS_READ, THERE, BLOCK);
+    loop_run(&f->loop);
+    assert_int_equal(f->stores[AWAY].in_flight_count, 1);
+    go_on(r);
+    assert_true(read.busy);
+    memset(f->stores[AWAY].shards[1], 0x99, BLOCK); /* It is a member no more. */
+    hold_all(f, false);
+    assert_false(read.busy);
+    assert_int_equal(read.req.status.code, STATUS_OK);
+    assert_int_equal(f->memory[0], 0x11);
+    assert_rebuilt(r);
+    rebuild_destroy(r);
+}
+
+/* The old disk fails while that goes on: what was begun is ended. */
+static void the_old_disk_may_fail(void **state)
+{
+    (void)state;
+    struct rebuild *r = move_create(1);
+    struct fixture *f = r->f;
+    r->spare.hold = true;
+    replace_all(r);
+    assert_true(r->spare.in_flight_count > 0);
+    f->stores[AWAY].write_status = STATUS(MEDIA_WRITE);
+    write_everywhere(f, 0x22);
+    assert_false(is_member(r->c, AWAY));
+    for (unsigned i = 0; i < 50; i++) {
+        r->spare.hold = false;
+        while (r->spare.in_flight_count > 0)
+            fake_store_release(&r->spare, 0);
+        loop_pass(&f->loop, NS_PER_S);
+    }
+    assert_rebuilt(r);
+    assert_all_in(r);
+    rebuild_destroy(r);
+}
+
+/* 9.19: where another member is lost, it comes first, and then what was given up is begun anew. */
+static void who_is_out_comes_first(void **state)
+{
+    (void)state;
+    struct rebuild *r = move_create(1);
+    struct fixture *f = r->f;
+    r->spare.hold = true;
+    replace_all(r);
+    f->stores[0].fail_next = STATUS(MEDIA_WRITE);
+    write_ok(f, 0, 0x22);
+    assert_false(is_member(r->c, 0));
+    r->spare.hold = false;
+    while (r->spare.in_flight_count > 0)
+        fake_store_release(&r->spare, 0);
+    loop_run(&f->loop);
+    assert_false(names_new(r, 0) || names_new(r, 1) || names_new(r, 2));
+    for (unsigned i = 0; i < 30; i++)
+        loop_pass(&f->loop, NS_PER_S);
+    assert_all_in(r);
+    assert_rebuilt(r);
+    rebuild_destroy(r);
+}
+
+/* 9.22: what is taken back is given up, and what was copied can be deleted. */
+static void on_forgotten(void *ctx, struct status status)
+{
+    *(struct status *)ctx = status;
+}
+
+static void what_is_taken_back_is_given_up(void **state)
+{
+    (void)state;
+    struct rebuild *r = move_create(2);
+    struct fixture *f = r->f;
+    struct status forgotten = STATUS(BUSY);
+    const unsigned before = r->c->meta.commits;
+    r->spare.hold = true;
+    replace_all(r);
+    assert_true(r->spare.in_flight_count > 0);
+    assert_int_equal(volume_forget(f->volume, &r->disks[NEW], on_forgotten, &forgotten).code,
+                     STATUS_BUSY);
+    assert_int_equal(volume_replace(f->volume, &f->config, NULL, 0).code, STATUS_OK);
+    loop_run(&f->loop);
+    r->spare.hold = false;
+    while (r->spare.in_flight_count > 0) {
+        fake_store_release(&r->spare, 0);
+        loop_run(&f->loop);
+    }
+    for (unsigned i = 0; i < 20; i++)
+        loop_pass(&f->loop, NS_PER_S);
+    assert_int_equal(r->c->meta.commits, before);
+    assert_true(is_member(r->c, AWAY));
+    assert_int_equal(volume_forget(f->volume, &r->disks[NEW], on_forgotten, &forgotten).code,
+                     STATUS_OK);
+    loop_run(&f->loop);
+    assert_int_equal(forgotten.code, STATUS_OK);
+    write_everywhere(f, 0x22);
+    rebuild_destroy(r);
+}
+
+/* R6: what the new disk may have lost while it was copied to keeps it out. */
+static void another_incarnation_gets_no_slot(void **state)
+{
+    (void)state;
+    struct rebuild *r = move_create(2);
+    r->spare.hold = true;
+    replace_all(r);
+    r->spare.incarnation = 77;
+    r->spare.hold = false;
+    while (r->spare.in_flight_count > 0)
+        fake_store_release(&r->spare, 0);
+    loop_run(&r->f->loop);
+    assert_true(is_member(r->c, AWAY));
+    for (unsigned i = 0; i < 30; i++)
+        loop_pass(&r->f->loop, NS_PER_S);
+    assert_rebuilt(r);
+    rebuild_destroy(r);
+}
+
+/* Writes, deallocations and reads go on meanwhile, nothing is lost, and nobody is out. */
+static void hosts_go_on_meanwhile(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct rebuild *r = move_create(1 + (unsigned)(seed % 3));
+        struct fixture *f = r->f;
+        struct request requests[16] = { 0 };
+        struct rng rng;
+        bool asked = false;
+
+        rng_init(&rng, seed);
+        for (unsigned i = 0; i < DISKS; i++)
+            f->stores[i].hold = true;
+        r->spare.hold = true;
+        for (unsigned step = 0; step < 4000; step++) {
+            struct request *q = &requests[rng_below(&rng, 16)];
+            struct store *const s =
+                rng_below(&rng, 3) == 0 ? &r->spare : &f->stores[rng_below(&rng, DISKS)];
+            const uint64_t at = rng_below(&rng, SHARDS * SHARD_BYTES / (64 * K)) * 64 * K;
+            if (!q->busy && step < 3000) {
+                const unsigned slot = (unsigned)(q - requests);
+                fill(f, slot, BLOCK, (uint8_t)rng_below(&rng, 255));
+                submit(f, q, slot, (unsigned)rng_below(&rng, 2),
+                       rng_below(&rng, 5) == 0   ? NVME_NS_DEALLOCATE
+                       : rng_below(&rng, 4) == 0 ? NVME_NS_READ
+                                                 : NVME_NS_WRITE,
+                       at, BLOCK);
+            }
+            if (s->in_flight_count > 0)
+                fake_store_release(s, (unsigned)rng_below(&rng, s->in_flight_count));
+            if (!asked && rng_below(&rng, 20) == 0)
+                asked = status_ok(replace(r));
+            loop_run(&f->loop);
+            assert_all_in(r);
+        }
+        assert_true(asked);
+        for (unsigned i = 0; i < 50; i++) {
+            hold_all(f, false);
+            r->spare.hold = false;
+            while (r->spare.in_flight_count > 0)
+                fake_store_release(&r->spare, 0);
+            loop_run(&f->loop);
+        }
+        for (unsigned i = 0; i < 16; i++)
+            assert_false(requests[i].busy);
+        assert_rebuilt(r);
+        assert_all_in(r);
+        rebuild_destroy(r);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_member_is_moved),
+        cmocka_unit_test(both_are_needed_until_it_is_known),
+        cmocka_unit_test(answers_of_the_old_disk_are_forgotten),
+        cmocka_unit_test(what_was_read_is_read_again),
+        cmocka_unit_test(the_old_disk_may_fail),
+        cmocka_unit_test(who_is_out_comes_first),
+        cmocka_unit_test(what_is_taken_back_is_given_up),
+        cmocka_unit_test(another_incarnation_gets_no_slot),
+        cmocka_unit_test(hosts_go_on_meanwhile),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
