@@ -27,18 +27,21 @@ static uint64_t noticed_ns(const struct rebuild *r, const struct observed *o)
     return max_u64(now_ns, r->began_ns + CTL_SILENT_MS * NS_PER_MS);
 }
 
-static void note_disk(struct rebuild *r, struct uuid disk, bool dead, uint64_t since_ns)
+/* One that was seen just now is as that says. */
+static struct rebuild_disk *note_disk(struct rebuild *r, struct uuid disk, uint64_t since_ns)
 {
     struct rebuild_disk *d = rebuild_find_disk(r, disk);
 
     if (d == NULL && r->disk_count == CTL_DISKS_MAX)
-        return;
+        return NULL;
     if (d == NULL) {
         d = &r->disks[r->disk_count++];
         *d = (struct rebuild_disk) { .disk = disk, .since_ns = since_ns };
     }
-    d->dead = dead;
+    if (!d->seen)
+        d->dead = d->failing = false;
     d->seen = true;
+    return d;
 }
 
 /* 9.11: what nodes say of a disk. */
@@ -50,10 +53,18 @@ static void look_at_disk(struct rebuild *r, const Stored__V1__Disk *record)
     const Trilith__V1__DiskReport *report =
         observed_connected(ctl, o) ? observed_disk(o, disk) : NULL;
 
-    if (report == NULL)
-        note_disk(r, disk, false, noticed_ns(r, o));
-    else if (report->failure[0] != '\0')
-        note_disk(r, disk, true, rpc_now_ns(ctl->loop));
+    const bool dead = report != NULL && report->failure[0] != '\0';
+    const bool failing =
+        report != NULL && report->health == TRILITH__V1__DISK_HEALTH__DISK_HEALTH_FAILING;
+
+    if (report != NULL && !dead && !failing)
+        return;
+    struct rebuild_disk *const d =
+        note_disk(r, disk, report == NULL ? noticed_ns(r, o) : rpc_now_ns(ctl->loop));
+    if (d == NULL)
+        return;
+    d->dead = dead;
+    d->failing = failing && !dead;
 }
 
 /* What engines say: they have no session with it, or it fails their commands. */
@@ -64,10 +75,8 @@ static void look_at_volumes(struct rebuild *r, const struct observed *o)
     for (size_t i = 0; i < o->report->n_volumes; i++) {
         const Trilith__V1__VolumeReport *v = o->report->volumes[i];
         for (size_t k = 0; k < v->n_disks; k++) {
-            const struct rebuild_disk *d = rebuild_find_disk(r, field_uuid(v->disks[k]->uuid));
             if (v->disks[k]->unusable)
-                note_disk(r, field_uuid(v->disks[k]->uuid), d != NULL && d->seen && d->dead,
-                          rpc_now_ns(r->ctl->loop));
+                (void)note_disk(r, field_uuid(v->disks[k]->uuid), rpc_now_ns(r->ctl->loop));
         }
     }
 }
@@ -99,7 +108,13 @@ static struct status MUST_CHECK look(struct rebuild *r)
     return STATUS(OK);
 }
 
-/* Whether what is on it is to be rebuilt elsewhere. */
+bool rebuild_is_failing(struct rebuild *r, struct uuid disk)
+{
+    const struct rebuild_disk *d = rebuild_find_disk(r, disk);
+
+    return d != NULL && d->failing && r->after_ns != CTL_REBUILD_NEVER;
+}
+
 bool rebuild_is_gone(struct rebuild *r, struct uuid disk)
 {
     const struct rebuild_disk *d = rebuild_find_disk(r, disk);
@@ -107,7 +122,7 @@ bool rebuild_is_gone(struct rebuild *r, struct uuid disk)
     if (d == NULL || r->after_ns == CTL_REBUILD_NEVER)
         return false;
     const uint64_t now_ns = rpc_now_ns(r->ctl->loop);
-    return d->dead || (now_ns >= d->since_ns && now_ns - d->since_ns >= r->after_ns);
+    return d->dead || d->failing || (now_ns >= d->since_ns && now_ns - d->since_ns >= r->after_ns);
 }
 
 /* ---- What cannot be done ---- */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The planner of rebuilds: a replica whose disk is gone for good gets another disk
- * (docs/replication.md, 9.11 to 9.17).
+ * The planner of rebuilds: a replica whose disk is gone for good gets another disk, and one whose
+ * disk is failing is moved to another disk (docs/replication.md, 9.11 to 9.22).
  *
- *   a disk is dead, or away for --rebuild-after        what nodes and engines report
- *     --> each volume with a slot that is out there: rebuild_place.h chooses a disk
+ *   a disk is dead, or away for --rebuild-after, or failing     what nodes and engines report
+ *     --> each volume with a slot that is out there, or in where the disk is failing:
+ *         rebuild_place.h chooses a disk
  *     --> the decision, in the volume's record and in what its node is told, one transaction
  *   the engine commits it: rebuild_commit.h changes the placement with the group's record
  *
@@ -36,7 +37,8 @@ struct rebuild_disk {
     struct uuid disk;
     uint64_t since_ns; /* That we have seen it so. */
     bool dead;
-    bool seen; /* By the look that is under way. */
+    bool failing; /* It is there, and had better be given up: docs/health.md. */
+    bool seen;    /* By the look that is under way. */
 };
 
 /* What cannot be rebuilt, and why; for people. */

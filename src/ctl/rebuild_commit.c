@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "ctl/volume_copysets.h"
+#include "ctl/volume_leftovers.h"
 
 struct committing {
     struct ctl *ctl;
@@ -54,24 +55,6 @@ static void forget_decision(struct committing *c, uint32_t copyset, unsigned slo
     r->n_replacements = count;
 }
 
-/* 9.17: a disk without a shard of the volume may still hold replicas. */
-static void note_leftover(struct committing *c, struct uuid disk)
-{
-    Stored__V1__Volume *r = c->record;
-
-    for (size_t i = 0; i < r->n_placement; i++)
-        if (uuid_equal(field_uuid(r->disks[r->placement[i]]), disk))
-            return;
-    for (size_t i = 0; i < r->n_leftovers; i++)
-        if (uuid_equal(field_uuid(r->leftovers[i]), disk))
-            return;
-    ProtobufCBinaryData *all = arena_alloc(c->arena, (r->n_leftovers + 1) * sizeof *all);
-    for (size_t i = 0; i < r->n_leftovers; i++)
-        all[i] = r->leftovers[i];
-    all[r->n_leftovers++] = arena_uuid_bytes(c->arena, disk);
-    r->leftovers = all;
-}
-
 static struct status MUST_CHECK check_disk(struct meta *m, struct uuid disk)
 {
     struct meta_value value;
@@ -98,6 +81,7 @@ static struct status MUST_CHECK move_slot(struct committing *c, struct meta *m, 
         if (c->numbers[i] == copyset)
             r->placement[i * r->replicas + slot] = index;
     forget_decision(c, copyset, slot);
+    (void)volume_drop_leftover(r, disk, c->arena); /* 9.22: it was taken back too late. */
     return STATUS(OK);
 }
 
@@ -130,7 +114,7 @@ static struct status MUST_CHECK change_record(struct committing *c, struct meta 
         for (unsigned slot = 0; slot < GROUP_SLOTS; slot++)
             if (was->copysets[n].slots[slot].state != GROUP_SLOT_UNUSED &&
                 !uuid_equal(was->copysets[n].slots[slot].disk, now->copysets[n].slots[slot].disk))
-                note_leftover(c, was->copysets[n].slots[slot].disk);
+                volume_note_leftover(c->record, was->copysets[n].slots[slot].disk, c->arena);
     return STATUS(OK);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What was deleted on a disk that was replaced: docs/replication.md, 9.17. */
 #include "ctl/ctl_internal.h"
+#include "ctl/volume_leftovers.h"
 
 struct forgetting {
     struct uuid volume, disk;
@@ -11,16 +12,8 @@ struct forgetting {
 static struct status MUST_CHECK drop_leftover(Stored__V1__Volume *r, const struct forgetting *f,
                                               struct arena *arena)
 {
-    ProtobufCBinaryData *rest = arena_alloc(arena, r->n_leftovers * sizeof *rest);
-    size_t count = 0;
-
-    for (size_t i = 0; i < r->n_leftovers; i++)
-        if (!uuid_equal(field_uuid(r->leftovers[i]), f->disk))
-            rest[count++] = r->leftovers[i];
-    if (count == r->n_leftovers || !uuid_equal(field_uuid(r->node), f->node))
+    if (!uuid_equal(field_uuid(r->node), f->node) || !volume_drop_leftover(r, f->disk, arena))
         return STATUS(NOT_FOUND);
-    r->leftovers = rest;
-    r->n_leftovers = count;
     return STATUS(OK);
 }
 

@@ -5,6 +5,7 @@
 
 #include "ctl/rebuild_place.h"
 #include "ctl/volume_copysets.h"
+#include "ctl/volume_leftovers.h"
 #include "ctl/volume_spread.h"
 
 struct planning {
@@ -74,8 +75,8 @@ static bool may_be_used(struct rebuild *r, struct uuid disk)
 {
     const struct rebuild_disk *d = rebuild_find_disk(r, disk);
 
-    return d == NULL ||
-           (!d->dead && rpc_now_ns(r->ctl->loop) < d->since_ns + CTL_REBUILD_TRY_MS * NS_PER_MS);
+    return d == NULL || (!d->dead && !d->failing &&
+                         rpc_now_ns(r->ctl->loop) < d->since_ns + CTL_REBUILD_TRY_MS * NS_PER_MS);
 }
 
 static bool still_holds(struct planning *p, const Stored__V1__Replacement *d)
@@ -86,9 +87,10 @@ static bool still_holds(struct planning *p, const Stored__V1__Replacement *d)
     if (d->copyset >= p->group->copyset_count || d->slot >= p->record->replicas)
         return false;
     const struct group_slot *slot = &p->group->copysets[d->copyset].slots[d->slot];
-    return slot->state == GROUP_SLOT_OUT && uuid_equal(slot->disk, was) &&
-           !group_find(p->group, d->copyset, disk, &other) &&
-           rebuild_find_disk(p->r, was) != NULL && may_be_used(p->r, disk) &&
+    const bool wanted = slot->state == GROUP_SLOT_IN ? d->moves && rebuild_is_failing(p->r, was)
+                                                     : rebuild_find_disk(p->r, was) != NULL;
+    return slot->state != GROUP_SLOT_UNUSED && wanted && uuid_equal(slot->disk, was) &&
+           !group_find(p->group, d->copyset, disk, &other) && may_be_used(p->r, disk) &&
            view_disk(p->view, disk) < p->view->disk_count;
 }
 
@@ -107,9 +109,12 @@ static struct status MUST_CHECK keep_decisions(struct planning *p)
             continue;
         }
         p->changed = true;
-        log_info(p->r->ctl->log,
-                 "volume '%s': copyset %u: disk '%s' is not rebuilt on disk '%s' any more", v->name,
-                 v->replacements[i]->copyset, disk_name(p, field_uuid(v->replacements[i]->was)),
+        if (v->replacements[i]->moves) /* The engine may have copied to it. */
+            volume_note_leftover(v, field_uuid(v->replacements[i]->disk), p->arena);
+        log_info(p->r->ctl->log, "volume '%s': copyset %u: disk '%s' is not %s disk '%s' any more",
+                 v->name, v->replacements[i]->copyset,
+                 disk_name(p, field_uuid(v->replacements[i]->was)),
+                 v->replacements[i]->moves ? "moved to" : "rebuilt on",
                  disk_name(p, field_uuid(v->replacements[i]->disk)));
     }
     v->replacements = kept;
@@ -127,17 +132,30 @@ static bool is_decided(const struct planning *p, uint32_t copyset)
     return false;
 }
 
-/* A slot that is out and whose disk is gone; one of a copyset at a time. */
-static bool find_slot(const struct planning *p, uint32_t copyset, unsigned *out_slot)
+static bool find_out(const struct planning *p, uint32_t copyset, unsigned *out_slot)
 {
-    for (unsigned slot = 0; slot < p->record->replicas; slot++) {
-        const struct group_slot *s = &p->group->copysets[copyset].slots[slot];
-        if (s->state != GROUP_SLOT_OUT || !rebuild_is_gone(p->r, s->disk))
-            continue;
-        *out_slot = slot;
-        return true;
+    for (*out_slot = 0; *out_slot < p->record->replicas; (*out_slot)++) {
+        const struct group_slot *s = &p->group->copysets[copyset].slots[*out_slot];
+        if (s->state == GROUP_SLOT_OUT && rebuild_is_gone(p->r, s->disk))
+            return true;
     }
     return false;
+}
+
+static bool find_failing(const struct planning *p, uint32_t copyset, unsigned *out_slot)
+{
+    for (*out_slot = 0; *out_slot < p->record->replicas; (*out_slot)++) {
+        const struct group_slot *s = &p->group->copysets[copyset].slots[*out_slot];
+        if (s->state == GROUP_SLOT_IN && rebuild_is_failing(p->r, s->disk))
+            return true;
+    }
+    return false;
+}
+
+/* One of a copyset at a time: one that is out and whose disk is gone, else one whose disk fails. */
+static bool find_slot(const struct planning *p, uint32_t copyset, unsigned *out_slot)
+{
+    return find_out(p, copyset, out_slot) || find_failing(p, copyset, out_slot);
 }
 
 /* The node of a disk, which may be away. */
@@ -205,6 +223,7 @@ static void add_decision(struct planning *p, uint32_t copyset, unsigned slot, st
     d->was = arena_uuid_bytes(p->arena, p->group->copysets[copyset].slots[slot].disk);
     d->disk = arena_uuid_bytes(p->arena, disk);
     d->decided_unix_ms = rpc_wall_ns(p->r->ctl->loop) / NS_PER_MS;
+    d->moves = rebuild_is_failing(p->r, p->group->copysets[copyset].slots[slot].disk);
     for (size_t i = 0; i < v->n_replacements; i++)
         all[i] = v->replacements[i];
     all[v->n_replacements++] = d;
@@ -222,9 +241,9 @@ static struct status MUST_CHECK decide_slot(struct planning *p, uint32_t copyset
     const struct status st = rebuild_choose(p->view, &need, &disk, &why);
     const struct uuid old = p->group->copysets[copyset].slots[slot].disk;
     if (status_is(st, STATUS_NO_SPACE)) {
-        snprintf(p->text, sizeof p->text,
-                 "copyset %u: disk '%s' cannot be rebuilt elsewhere: %.350s", copyset,
-                 disk_name(p, old), why.s);
+        snprintf(p->text, sizeof p->text, "copyset %u: disk '%s' cannot be %s elsewhere: %.350s",
+                 copyset, disk_name(p, old), rebuild_is_failing(p->r, old) ? "moved" : "rebuilt",
+                 why.s);
         return STATUS(OK);
     }
     TRY(st);
@@ -307,9 +326,10 @@ static void log_decisions(struct rebuild *r, struct uuid volume)
         return;
     const Stored__V1__Volume *v = (const Stored__V1__Volume *)(const void *)found;
     for (size_t i = 0; i < v->n_replacements; i++)
-        log_warning(r->ctl->log, "volume '%s': copyset %u: disk '%s' is to be rebuilt on disk '%s'",
+        log_warning(r->ctl->log, "volume '%s': copyset %u: disk '%s' is to be %s disk '%s'",
                     v->name, v->replacements[i]->copyset,
                     disk_name(&p, field_uuid(v->replacements[i]->was)),
+                    v->replacements[i]->moves ? "moved to" : "rebuilt on",
                     disk_name(&p, field_uuid(v->replacements[i]->disk)));
     record_free(found);
 }

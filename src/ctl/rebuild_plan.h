@@ -26,8 +26,11 @@ void rebuild_plan_volume(struct rebuild *r, struct rebuild_scope *scope,
 /* What is known of a disk that is not as it should be; NULL: nothing is wrong with it. */
 struct rebuild_disk *rebuild_find_disk(struct rebuild *r, struct uuid disk);
 
-/* Whether what is on it is to be rebuilt elsewhere. */
+/* Whether what is out on it is to be rebuilt elsewhere. */
 bool rebuild_is_gone(struct rebuild *r, struct uuid disk);
+
+/* Whether what is on it is to be moved elsewhere, as long as it can be read. */
+bool rebuild_is_failing(struct rebuild *r, struct uuid disk);
 
 /* Logged when it is new; an empty text is none. */
 void rebuild_say_problem(struct rebuild *r, const Stored__V1__Volume *volume, const char *text);

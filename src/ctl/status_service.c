@@ -98,10 +98,12 @@ static void disk_problems(struct summary *s, const Trilith__V1__Disk *d)
     if (d->health == TRILITH__V1__DISK_HEALTH__DISK_HEALTH_SUSPECT)
         add_problem(s, "disk '%s': suspect: %s", d->name, d->health_reason);
     if (d->health == TRILITH__V1__DISK_HEALTH__DISK_HEALTH_FAILING)
-        add_problem(s,
-                    "disk '%s': failing: %s; it takes no new shards, and what it has should be "
-                    "had elsewhere",
-                    d->name, d->health_reason);
+        add_problem(s, "disk '%s': failing: %s; it takes no new shards, and %s", d->name,
+                    d->health_reason,
+                    s->ctl->rebuild.after_ns == CTL_REBUILD_NEVER
+                        ? "nothing is moved elsewhere (--rebuild-after off)"
+                        : "the replicas on it are being moved elsewhere, except where it has the "
+                          "only one");
     if (d->media_errors > 0)
         add_problem(s, "disk '%s': %llu blocks failed their checksum", d->name,
                     (unsigned long long)d->media_errors);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "ctl/rebuild_plan.h"
 #include "ctl/volume_copysets.h"
 #include "ctl/volume_spread.h"
 #include "meta/groups.h"
@@ -267,15 +268,32 @@ static void disk_out_view(const struct view *w, struct uuid disk)
                                      since_text(w, since_ms), repair_text(w, disk)));
 }
 
+/* How much of what is moved from the disk has been copied, of what is being copied now. */
+static const char *moved_text(const struct view *w, struct uuid disk)
+{
+    uint64_t all = 0, done = 0;
+
+    for (size_t i = 0; i < w->record->n_replacements; i++) {
+        const Stored__V1__Replacement *d = w->record->replacements[i];
+        const Trilith__V1__VolumeDiskReport *r = report_of(w, field_uuid(d->disk));
+        if (!uuid_equal(field_uuid(d->was), disk) || r == NULL)
+            continue;
+        all += r->resync_bytes;
+        done += r->resynced_bytes;
+    }
+    return all == 0 ? ""
+                    : arena_printf(w->arena, ": %llu%%", (unsigned long long)(done * 100 / all));
+}
+
 /* A disk whose replicas are to be made anew on others: in how many copysets, and on which disks. */
-static void rebuild_view(const struct view *w, struct uuid disk)
+static void rebuild_view(const struct view *w, struct uuid disk, bool moves)
 {
     const char *on = "";
     uint32_t count = 0;
 
     for (size_t i = 0; i < w->record->n_replacements; i++) {
         const Stored__V1__Replacement *d = w->record->replacements[i];
-        if (!uuid_equal(field_uuid(d->was), disk))
+        if (!uuid_equal(field_uuid(d->was), disk) || d->moves != moves)
             continue;
         const char *const name = disk_of_record(w, field_uuid(d->disk));
         if (strstr(on, arena_printf(w->arena, "'%s'", name)) == NULL)
@@ -283,9 +301,13 @@ static void rebuild_view(const struct view *w, struct uuid disk)
         count++;
     }
     if (count > 0)
-        add_degraded(w, arena_printf(w->arena,
-                                     "disk '%s' is to be rebuilt in %u of %u copysets, on %s",
-                                     disk_name(w, disk), count, w->group->copyset_count, on));
+        add_degraded(
+            w, arena_printf(w->arena,
+                            moves ? "disk '%s' is failing: in %u of %u copysets its replica "
+                                    "is being moved to %s%s"
+                                  : "disk '%s' is to be rebuilt in %u of %u copysets, on %s%s",
+                            disk_name(w, disk), count, w->group->copyset_count, on,
+                            moves ? moved_text(w, disk) : ""));
 }
 
 static void writes_view(const struct view *w)
@@ -305,6 +327,23 @@ static void writes_view(const struct view *w)
             w->v->writes_wait =
                 arena_printf(w->arena, "copyset %u has %u replica%s in sync, and needs %u", n, have,
                              have == 1 ? "" : "s", wanted);
+    }
+}
+
+/* Of a volume of one replica: disks that are failing, of which nothing can be moved. */
+static void only_replica_view(const struct view *w)
+{
+    for (size_t i = 0; i < w->record->n_disks; i++) {
+        const struct uuid disk = field_uuid(w->record->disks[i]);
+        uint32_t shards = 0;
+        for (size_t k = 0; k < w->record->n_placement; k++)
+            shards += w->record->placement[k] == i ? 1 : 0;
+        const struct rebuild_disk *const d = rebuild_find_disk(&w->ctl->rebuild, disk);
+        if (shards > 0 && d != NULL && d->failing)
+            add_degraded(w, arena_printf(w->arena,
+                                         "disk '%s' is failing, and has the only replica of %u of "
+                                         "%zu shards: copy what is in it to another volume",
+                                         disk_name(w, disk), shards, w->record->n_placement));
     }
 }
 
@@ -329,10 +368,14 @@ void volume_replicas_view(struct ctl *ctl, const Stored__V1__Volume *record,
 {
     struct view w;
 
-    if (record->replicas <= 1 || record->deleting)
+    if (record->deleting)
         return;
     view_init(&w, ctl, record, v, arena);
     w.places = places;
+    if (record->replicas <= 1) {
+        only_replica_view(&w);
+        return;
+    }
     copysets_view(&w);
     const char *const crowded = volume_crowded(ctl, record, places, arena);
     if (crowded != NULL)
@@ -340,7 +383,9 @@ void volume_replicas_view(struct ctl *ctl, const Stored__V1__Volume *record,
     for (size_t i = 0; i < record->n_disks; i++)
         disk_out_view(&w, field_uuid(record->disks[i]));
     for (size_t i = 0; i < record->n_disks; i++)
-        rebuild_view(&w, field_uuid(record->disks[i]));
+        rebuild_view(&w, field_uuid(record->disks[i]), false);
+    for (size_t i = 0; i < record->n_disks; i++)
+        rebuild_view(&w, field_uuid(record->disks[i]), true);
     const char *const problem = rebuild_problem(&ctl->rebuild, field_uuid(record->uuid));
     if (problem != NULL)
         add_degraded(&w, arena_text(arena, problem));

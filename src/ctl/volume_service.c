@@ -7,6 +7,7 @@
 #include "base/size.h"
 #include "ctl/ctl_internal.h"
 #include "ctl/volume_create.h"
+#include "ctl/volume_leftovers.h"
 #include "ctl/volume_replicas.h"
 #include "ctl/volume_resize.h"
 #include "ctl/volume_spread.h"
@@ -228,6 +229,15 @@ static struct status MUST_CHECK remove_group(Stored__V1__Volume *volume, struct 
     return STATUS(OK);
 }
 
+/* Nothing is moved any more; what was copied is deleted with the rest. */
+static void leave_moves_over(Stored__V1__Volume *volume, struct arena *arena)
+{
+    for (size_t i = 0; i < volume->n_replacements; i++)
+        if (volume->replacements[i]->moves)
+            volume_note_leftover(volume, field_uuid(volume->replacements[i]->disk), arena);
+    volume->n_replacements = 0;
+}
+
 static struct status mark_deleting(void *ctx, struct meta *m, struct meta_txn *txn)
 {
     CLEANUP(arena_free) struct arena arena = { 0 };
@@ -237,9 +247,11 @@ static struct status mark_deleting(void *ctx, struct meta *m, struct meta_txn *t
     const struct meta_key key = key_volume(field_uuid(record->uuid));
 
     TRY(record_get(m, key.s, &stored__v1__volume__descriptor, &found, &revision));
-    Stored__V1__Volume *volume = (Stored__V1__Volume *)(void *)found;
+    Stored__V1__Volume copy = *(Stored__V1__Volume *)(void *)found;
+    Stored__V1__Volume *const volume = &copy; /* What is new is the arena's. */
     const bool has_group = volume->replicas > 1 && !volume->deleting;
     struct status st = has_group ? remove_group(volume, m, txn, &arena) : STATUS(OK);
+    leave_moves_over(volume, &arena);
     volume->deleting = true;
     meta_txn_expect(txn, key.s, revision);
     record_put(txn, key.s, &volume->base);

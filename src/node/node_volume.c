@@ -380,6 +380,8 @@ static struct volume_config volume_wish(const struct node_volume *v, const struc
         .meta_ctx = has_group ? v->group : NULL,
         .waited = has_group && volume_group_waited(v->group),
         .deleting = has_group && v->deleting,
+        .leftovers = v->leftovers,
+        .leftover_count = v->leftover_count,
         .epoch = v->epoch,
         .reactors = v->node->reactors,
         .reactor_count = v->node->reactor_count,

@@ -4,6 +4,15 @@
 
 #include "volume/volume_internal.h"
 
+static bool is_out_of(const struct volume *v, const struct copyset *cs, const struct leg_call *call)
+{
+    const struct group *const g = v->members.group;
+    unsigned slot;
+
+    return cs->number < g->copyset_count && group_find(g, cs->number, call->uuid, &slot) &&
+           g->copysets[cs->number].slots[slot].state == GROUP_SLOT_OUT;
+}
+
 /* What is done about the disk's replicas that are out of sync. */
 static void get_resync(const struct volume *v, const struct leg_call *call,
                        struct volume_disk_state *out)
@@ -14,13 +23,11 @@ static void get_resync(const struct volume *v, const struct leg_call *call,
     for (uint32_t i = 0; i < v->copyset_count; i++) {
         const struct copyset *const cs = v->copysets[i];
         const struct resync_home *const h = &cs->home;
-        unsigned slot;
-        if (cs->number >= v->members.group->copyset_count ||
-            !group_find(v->members.group, cs->number, call->uuid, &slot) ||
-            v->members.group->copysets[cs->number].slots[slot].state != GROUP_SLOT_OUT)
+        const bool here = h->busy && v->calls[h->leg] == call; /* It may be the spare. */
+        if (!here && !is_out_of(v, cs, call))
             continue;
         is_out = true;
-        if (!h->busy || h->slot != slot) {
+        if (!here) {
             out->waits = true;
             continue;
         }

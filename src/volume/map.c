@@ -220,6 +220,16 @@ static struct status MUST_CHECK place_shards(struct volume *v, const struct volu
     return st;
 }
 
+/* 11.7: disks without a slot, of which the volume is to be deleted as well. */
+static struct status MUST_CHECK add_leftovers(struct volume *v, const struct volume_config *config)
+{
+    uint32_t leg;
+
+    for (uint32_t i = 0; i < config->leftover_count && config->deleting; i++)
+        TRY(volume_map_leg(v, &config->disks[config->leftovers[i]], &leg));
+    return STATUS(OK);
+}
+
 /* V1: whether all shards of the old map are where they were. */
 static bool shards_stay(const struct volume_map *map, const struct volume_map *old)
 {
@@ -267,6 +277,7 @@ static struct status MUST_CHECK map_fill(struct volume *v, const struct volume_c
         return STATUS(NO_MEMORY);
     map->shard_count = config->shard_count;
     TRY(place_shards(v, config, map));
+    TRY(add_leftovers(v, config));
     if (v->map != NULL && !shards_stay(map, v->map))
         return STATUS(INVALID);
     return map_take_lists(v, map);

@@ -66,8 +66,10 @@ struct volume_config {
      */
     bool waited;
     /* 11.7: it is opened to be deleted.  Its group has no record any more, so group names the
-     * tuples alone, and nothing is taken over or committed. */
+     * tuples alone, and nothing is taken over or committed.  Also from disks that have no slot. */
     bool deleting;
+    const uint32_t *leftovers; /* Of disks; deleting alone. */
+    uint32_t leftover_count;
     uint64_t epoch; /* Taken from the meta store by the caller, for this opening. */
 
     struct reactor *const *reactors; /* Of the node, for the slices. */

@@ -185,3 +185,30 @@ def test_a_node_that_stays_away(tmp_path):
         assert pid_of(server, away)
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("min_in_sync", ["1", "3"])
+def test_a_disk_that_is_failing(one_node, tmp_path, min_in_sync):
+    """More and more of it cannot be read: what it has is made elsewhere while it is a member, and
+    nothing is ever out of sync.  Then it is empty, and can be taken away."""
+    server = one_node("error,reads,skip=400,count=200", after="10m")
+    server.create("db", "320M", "--replicas", "3", "--allow-degraded",
+                  "--min-in-sync", min_in_sync)
+    state = tmp_path / "state"
+    deadline = time.monotonic() + 120
+    while "node-1/disk-2" in disks(server.volume("db")):
+        assert time.monotonic() < deadline, server.log()[-4000:]
+        load(server, state, 3)()
+    assert not out_of_sync(server.volume("db"))
+    check_places(server.volume("db"))
+    verify_replicas(server, state)
+    log = server.log()
+    assert "disk 'node-1/disk-2': failing, was " in log
+    assert "the replica of disk 'node-1/disk-2' is being moved to disk 'node-1/disk-" in log
+    assert "is out of sync" not in log
+    assert log.count("serving nqn.") == 1  # One engine all the while.
+    load(server, state, 2)()
+    wait_until_empty(server, "node-1/disk-2")
+    server.cli("disk", "remove", "node-1/disk-2")
+    server.delete("db")
+    server.stop()

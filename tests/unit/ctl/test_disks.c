@@ -296,7 +296,7 @@ static void health_is_shown(void **state)
     node_report(f, &node);
     assert_string_equal(last_problem(f),
                         "disk 'node-1/disk-2': failing: it clicks; it takes no new shards, and "
-                        "what it has should be had elsewhere");
+                        "nothing is moved elsewhere (--rebuild-after off)");
     rpc_sim_advance(&f->sim, 12000 * MS);
     r = call_reply(f, CTL_SERVICE_DISK, 1, &get.base);
     assert_int_equal(r->disk->health, TRILITH__V1__DISK_HEALTH__DISK_HEALTH_UNSPECIFIED);

@@ -170,7 +170,8 @@ static void create(struct fixture *f, uint32_t replicas, bool crowded)
 
 /* ---- What is asked ---- */
 
-/* Every decision makes sense: a slot that is out, and a disk that the copyset does not have. */
+/* Every decision makes sense: a slot that is out, or is to be moved, and a disk that the copyset
+ * does not have. */
 static size_t check_decisions(struct fixture *f, bool crowded)
 {
     const Trilith__V1__WatchNodeResponse *part;
@@ -186,7 +187,7 @@ static size_t check_decisions(struct fixture *f, bool crowded)
         const struct group_copyset *c = &group.copysets[r->copyset];
         assert_false(seen[r->copyset]); /* One slot of a copyset at a time. */
         seen[r->copyset] = true;
-        assert_int_equal(c->slots[r->slot].state, GROUP_SLOT_OUT);
+        assert_int_equal(c->slots[r->slot].state, r->moves ? GROUP_SLOT_IN : GROUP_SLOT_OUT);
         assert_true(uuid_equal(c->slots[r->slot].disk, was));
         assert_false(group_find(&group, r->copyset, disk, &other));
         for (unsigned slot = 0; slot < v->replicas && !crowded; slot++)
@@ -215,6 +216,28 @@ static void record_decisions(struct fixture *f)
         group_replace(&group, items, (uint32_t)v->n_replacements, 7, &now, &reason).code,
         STATUS_OK);
     commit(f, &now);
+}
+
+/* 9.20: of what is decided the engine has copied one, and moves it; *out_disk is where. */
+static void make_move(struct fixture *f, struct group *out_now, struct uuid *out_disk)
+{
+    const Trilith__V1__WatchNodeResponse *part;
+    const Trilith__V1__DesiredVolume *v = part_of(f, &part);
+    struct group_session sessions[GROUP_SLOTS + 1] = { { .incarnation = 99 } };
+    const struct group_view view = { .sessions = { sessions, GROUP_SLOTS + 1 } };
+    struct group_reason reason;
+
+    assert_true(v->n_replacements > 0 && v->replacements[0]->moves);
+    struct group_replacement m = { v->replacements[0]->copyset,
+                                   v->replacements[0]->slot,
+                                   { { 0 } } };
+    memcpy(m.disk.b, part->disk_uuids[v->replacements[0]->disk].data, 16);
+    *out_disk = sessions[0].disk = m.disk;
+    for (unsigned slot = 0; slot < GROUP_SLOTS; slot++)
+        sessions[slot + 1] =
+            (struct group_session) { group.copysets[m.copyset].slots[slot].disk,
+                                     group.copysets[m.copyset].slots[slot].incarnation, false };
+    assert_int_equal(group_move(&group, &view, &m, 99, out_now, &reason).code, STATUS_OK);
 }
 
 /* 9.13: the placement is the record's, shard by shard. */
@@ -620,6 +643,117 @@ static void a_disk_that_had_it_is_not_chosen(void **state)
     assert_true(check_decisions(f, false) > 0);
 }
 
+/* ---- Disks that are failing (9.18 on) ---- */
+
+/* A volume, and a disk of it that is failing from now on. */
+static struct uuid begin_failing(struct fixture *f, unsigned count)
+{
+    cluster(f, count, 1, AFTER_NS);
+    create(f, 3, false);
+    static struct group now; /* Its engine has recorded whom it has found. */
+    now = group;
+    now.sequence++;
+    for (uint32_t n = 0; n < now.copyset_count; n++)
+        for (unsigned slot = 0; slot < 3; slot++)
+            now.copysets[n].slots[slot].incarnation = 5;
+    commit(f, &now);
+    const struct uuid bad = disk_in(0, 1);
+    nodes[node_of(bad)].disk_health[0] = TRILITH__V1__DISK_HEALTH__DISK_HEALTH_FAILING;
+    pass(f, 2);
+    return bad;
+}
+
+static void be_well(struct fixture *f, struct uuid disk)
+{
+    nodes[node_of(disk)].disk_health[0] = TRILITH__V1__DISK_HEALTH__DISK_HEALTH_HEALTHY;
+    pass(f, 2);
+}
+
+/* What is on it is moved, while it is a member; then it has nothing of the volume any more. */
+static void a_failing_disk_is_emptied(void **state)
+{
+    struct fixture *f = *state;
+    static struct group now;
+    struct uuid disk;
+
+    const struct uuid bad = begin_failing(f, 5);
+    size_t left = check_decisions(f, false);
+    assert_true(left > 0);
+    assert_true(says(f, "is failing: in "));
+    assert_false(says(f, "is to be rebuilt"));
+    while (left-- > 0) {
+        make_move(f, &now, &disk);
+        assert_false(uuid_equal(disk, bad));
+        commit(f, &now);
+        check_placement(f);
+        assert_false(is_left_over(f, disk));
+        assert_int_equal(check_decisions(f, false), left);
+        assert_int_equal(is_left_over(f, bad), left == 0);
+    }
+    pass(f, 70);
+    assert_int_equal(check_decisions(f, false), 0);
+    for (uint32_t n = 0; n < group.copyset_count; n++)
+        for (unsigned slot = 0; slot < 3; slot++) {
+            assert_false(uuid_equal(disk_in(n, slot), bad));
+            assert_int_equal(group.copysets[n].slots[slot].state, GROUP_SLOT_IN);
+        }
+}
+
+/* 9.22: well again, it is left as it is; what may have been copied is to be deleted, unless the
+ * engine was quicker. */
+static void a_disk_that_is_well_again_stays(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned late = 0; late < 2; late++) {
+        static struct group now;
+        struct uuid disk;
+        const struct uuid bad = begin_failing(f, 4);
+        assert_true(check_decisions(f, false) > 0);
+        make_move(f, &now, &disk);
+        be_well(f, bad);
+        assert_int_equal(check_decisions(f, false), 0);
+        Stored__V1__Volume *const r = stored(f);
+        bool has_shards = false;
+        for (size_t i = 0; i < r->n_placement; i++)
+            has_shards |= memcmp(r->disks[r->placement[i]].data, disk.b, 16) == 0;
+        record_free(&r->base);
+        assert_int_equal(is_left_over(f, disk), !has_shards);
+        if (late == 0)
+            continue;
+        commit(f, &now);
+        check_placement(f);
+        assert_false(is_left_over(f, disk));
+    }
+}
+
+/* One that fails for good before that is rebuilt, on the disk that was chosen. */
+static void a_failing_disk_may_die(void **state)
+{
+    struct fixture *f = *state;
+    const struct uuid bad = begin_failing(f, 5);
+    const size_t decided = check_decisions(f, false);
+    const Trilith__V1__WatchNodeResponse *part;
+
+    nodes[node_of(bad)].disk_failed[0] = true;
+    set_out(f, bad);
+    pass(f, 2);
+    assert_int_equal(part_of(f, &part)->n_replacements, decided);
+    record_decisions(f);
+    check_placement(f);
+    assert_true(is_left_over(f, bad));
+}
+
+/* Where nothing else may have it, that is said, and it stays where it is. */
+static void where_nothing_else_is_it_stays(void **state)
+{
+    struct fixture *f = *state;
+
+    (void)begin_failing(f, 3);
+    assert_int_equal(check_decisions(f, false), 0);
+    assert_true(says(f, "cannot be moved elsewhere"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -636,6 +770,10 @@ int main(void)
         TEST(the_record_decides),
         TEST(growth_follows),
         TEST(a_disk_that_had_it_is_not_chosen),
+        TEST(a_failing_disk_is_emptied),
+        TEST(a_disk_that_is_well_again_stays),
+        TEST(a_failing_disk_may_die),
+        TEST(where_nothing_else_is_it_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

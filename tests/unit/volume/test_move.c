@@ -229,6 +229,34 @@ static void what_is_taken_back_is_given_up(void **state)
     rebuild_destroy(r);
 }
 
+/* 11.7: a volume that is deleted is deleted where it was being moved to, or was once. */
+static void on_deleted(void *ctx, struct status status)
+{
+    struct fixture *f = ctx;
+    f->delete_status = status;
+    f->volume = NULL;
+}
+
+static void what_is_left_over_is_deleted_with_the_volume(void **state)
+{
+    (void)state;
+    struct rebuild *r = rebuild_create(2);
+    struct fixture *f = r->f;
+    const uint32_t leftovers[] = { NEW };
+    f->config.deleting = true;
+    f->config.leftovers = leftovers;
+    f->config.leftover_count = 1;
+    rebuild_open(r);
+    volume_delete(f->volume, on_deleted, f);
+    loop_run(&f->loop);
+    assert_null(f->volume);
+    assert_int_equal(f->delete_status.code, STATUS_OK);
+    assert_int_equal(r->spare.deletes, 1);
+    for (unsigned i = 0; i < DISKS; i++)
+        assert_int_equal(f->stores[i].deletes, 1);
+    rebuild_destroy(r);
+}
+
 /* R6: what the new disk may have lost while it was copied to keeps it out. */
 static void another_incarnation_gets_no_slot(void **state)
 {
@@ -310,6 +338,7 @@ int main(void)
         cmocka_unit_test(the_old_disk_may_fail),
         cmocka_unit_test(who_is_out_comes_first),
         cmocka_unit_test(what_is_taken_back_is_given_up),
+        cmocka_unit_test(what_is_left_over_is_deleted_with_the_volume),
         cmocka_unit_test(another_incarnation_gets_no_slot),
         cmocka_unit_test(hosts_go_on_meanwhile),
     };
