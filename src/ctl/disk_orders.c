@@ -325,6 +325,8 @@ static struct status MUST_CHECK check_unused(struct ordering *o, struct uuid dis
             uses = uuid_equal(field_uuid(v->disks[v->placement[p]]), disk);
         for (size_t p = 0; p < v->n_replacements && !uses; p++)
             uses = uuid_equal(field_uuid(v->replacements[p]->disk), disk);
+        for (size_t p = 0; p < v->n_leftovers && !uses; p++)
+            uses = uuid_equal(field_uuid(v->leftovers[p]), disk);
         if (!uses || ++count > 3)
             continue;
         const size_t at = strlen(o->in_use);

@@ -79,6 +79,20 @@ static bool may_be_used(struct rebuild *r, struct uuid disk)
                          rpc_now_ns(r->ctl->loop) < d->since_ns + CTL_REBUILD_TRY_MS * NS_PER_MS);
 }
 
+static bool find_out(const struct planning *p, uint32_t copyset, unsigned *out_slot);
+
+/*
+ * A move goes on while one of the two disks' nodes is silent for a moment, as what was copied would
+ * be lost; not when another slot of the copyset is to be rebuilt, which comes first.
+ */
+static bool still_moves(struct planning *p, const Stored__V1__Replacement *d)
+{
+    unsigned other;
+
+    return d->moves && rebuild_find_disk(p->r, field_uuid(d->was)) != NULL &&
+           !find_out(p, d->copyset, &other);
+}
+
 static bool still_holds(struct planning *p, const Stored__V1__Replacement *d)
 {
     const struct uuid was = field_uuid(d->was), disk = field_uuid(d->disk);
@@ -87,11 +101,12 @@ static bool still_holds(struct planning *p, const Stored__V1__Replacement *d)
     if (d->copyset >= p->group->copyset_count || d->slot >= p->record->replicas)
         return false;
     const struct group_slot *slot = &p->group->copysets[d->copyset].slots[d->slot];
-    const bool wanted = slot->state == GROUP_SLOT_IN ? d->moves && rebuild_is_failing(p->r, was)
-                                                     : rebuild_find_disk(p->r, was) != NULL;
+    const bool wanted = slot->state == GROUP_SLOT_IN
+                            ? still_moves(p, d)
+                            : rebuild_find_disk(p->r, was) != NULL &&
+                                  view_disk(p->view, disk) < p->view->disk_count;
     return slot->state != GROUP_SLOT_UNUSED && wanted && uuid_equal(slot->disk, was) &&
-           !group_find(p->group, d->copyset, disk, &other) && may_be_used(p->r, disk) &&
-           view_disk(p->view, disk) < p->view->disk_count;
+           !group_find(p->group, d->copyset, disk, &other) && may_be_used(p->r, disk);
 }
 
 static struct status MUST_CHECK keep_decisions(struct planning *p)

@@ -224,7 +224,8 @@ static void volume_on_closed(void *ctx)
 /* The volume is open and has no hosts: what now? */
 static void volume_end_open(struct node_volume *v)
 {
-    if (v->wanted && v->deleting) {
+    /* With leftovers it is opened anew: the engine that serves has no legs to them. */
+    if (v->wanted && v->deleting && (v->desc.replicas == 1 || v->leftover_count == 0)) {
         volume_move(v, VOL_DELETING);
         volume_delete(v->volume, volume_on_deleted, v);
         return;

@@ -137,10 +137,11 @@ struct pdu_format {
 
 /*
  * The encoders write a header, its digest and the padding before the data, and return how many
- * bytes that was: at most PDU_ENCODED_BYTES_MAX.  The caller sends data_bytes of data after it
- * and, where pdu_has_data_digest() says so, a pdu_data_digest() of them.
+ * bytes that was: at most PDU_ENCODED_BYTES_MAX, where a header of 76 bytes with its digest meets
+ * an alignment of 72.  The caller sends data_bytes of data after it and, where
+ * pdu_has_data_digest() says so, a pdu_data_digest() of them.
  */
-#define PDU_ENCODED_BYTES_MAX 132
+#define PDU_ENCODED_BYTES_MAX 144
 
 size_t pdu_encode_icreq(const struct pdu_ic *ic, uint8_t *out);
 size_t pdu_encode_icresp(const struct pdu_ic *ic, uint8_t *out);

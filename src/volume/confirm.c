@@ -14,6 +14,9 @@
  *
  * Disks of this node give none.  Mostly one of them is the source; where it is not, it is asked
  * whether its session still holds (8.5).
+ *
+ * Who is being admitted is asked, too, as soon as the record may have it: a newer engine may serve
+ * with nobody else (9.10).
  */
 #include <assert.h>
 
@@ -38,30 +41,36 @@ void confirm_begin(struct piece *p)
         p->received_ns = clock_ns(p);
 }
 
-/* Other members on this node. */
-static unsigned locals_to_ask(const struct piece *p)
+/* With whom a newer engine may serve, but for the source. */
+static unsigned others(const struct piece *p)
 {
     const struct copyset *const cs = p->copyset;
 
-    return cs->members & ~(unsigned)(cs->remote | p->done | p->asked);
+    return (cs->members | (MUTATION(READ_UNADMITTED) ? 0 : cs->joint)) & ~(unsigned)p->done;
+}
+
+/* Those on this node. */
+static unsigned locals_to_ask(const struct piece *p)
+{
+    return others(p) & ~(unsigned)(p->copyset->remote | p->asked);
 }
 
 /* Whose lease is not good enough. */
 static unsigned remotes_to_ask(const struct piece *p)
 {
     const struct copyset *const cs = p->copyset;
-    const unsigned others = cs->members & cs->remote & ~(unsigned)p->done;
+    const unsigned remotes = others(p) & cs->remote;
     const struct lease_times times = { .lease_ns = cs->slice->volume->no_leases ? 0 : LEASE_NS,
                                        .wait_ns = LEASE_WAIT_NS };
-    struct lease_member members[VOLUME_REPLICAS_MAX] = { 0 };
+    struct lease_member members[VOLUME_SLOTS_MAX] = { 0 };
 
-    if (others == 0 || MUTATION(READ_NO_LEASE))
+    if (remotes == 0 || MUTATION(READ_NO_LEASE))
         return 0;
-    for (unsigned slot = 0; slot < VOLUME_REPLICAS_MAX; slot++) {
-        if ((others >> slot & 1) != 0)
+    for (unsigned slot = 0; slot < VOLUME_SLOTS_MAX; slot++) {
+        if ((remotes >> slot & 1) != 0)
             members[slot] = leg_lease(leg_at(p, slot), cs->slice->reactor);
     }
-    return lease_to_ask(&times, members, others, p->received_ns, clock_ns(p));
+    return lease_to_ask(&times, members, remotes, p->received_ns, clock_ns(p));
 }
 
 static unsigned slots_to_ask(const struct piece *p)

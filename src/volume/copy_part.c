@@ -38,19 +38,20 @@ static void stop(struct range_copy *c, enum copy_stop why)
     c->stop = (uint8_t)max_u64(c->stop, why);
 }
 
-void copy_stop_failed(struct range_copy *c, unsigned slot, struct status status)
+void copy_stop_failed(struct range_copy *c, const struct leg_io *io, struct status status)
 {
     if (c->stop == STOP_FAILED)
         return;
     stop(c, STOP_FAILED);
-    c->slot = slot;
+    c->slot = io != NULL ? io->slot : 0;
+    c->leg = io != NULL ? io->leg : NULL;
     c->status = status;
 }
 
 void copy_look_at_fence(struct range_copy *c)
 {
     if (c->copyset->slice->fenced)
-        copy_stop_failed(c, 0, STATUS(FENCED));
+        copy_stop_failed(c, NULL, STATUS(FENCED));
 }
 
 /* ---- A part: writing ---- */
@@ -292,7 +293,7 @@ static void part_on_failed(struct copy_part *p)
         if (p->state != PART_READING && status_is(io->status, STATUS_LIST_FULL))
             stop(c, STOP_ROOM);
         else
-            copy_stop_failed(c, io->slot, io->status);
+            copy_stop_failed(c, io, io->status);
         part_next(p);
     }
 }

@@ -69,7 +69,7 @@ void copy_part_send(struct copy_part *p, unsigned slot, enum store_opcode opcode
 unsigned copy_best_source(const struct range_copy *c, unsigned sources);
 
 /* No more is begun, as this slot has failed; the first one counts. */
-void copy_stop_failed(struct range_copy *c, unsigned slot, struct status status);
+void copy_stop_failed(struct range_copy *c, const struct leg_io *io, struct status status);
 
 /* Of a command that has ended: whether the slice is fenced, which stops all. */
 void copy_look_at_fence(struct range_copy *c);

@@ -298,7 +298,8 @@ void fanout_confirmed(struct piece *p)
 {
     const bool turned = p->turn != p->copyset->turn;
 
-    if ((p->unconfirmed & p->copyset->members) != 0 && !turned && !p->copyset->slice->fenced)
+    if ((p->unconfirmed & (p->copyset->members | p->copyset->joint)) != 0 && !turned &&
+        !p->copyset->slice->fenced)
         hold(p); /* Until it is excluded. */
     else
         advance(p);
@@ -362,8 +363,7 @@ static unsigned full_at(const struct piece *p)
     return full;
 }
 
-/* 9.10: whether it may have been executed by one more member, which is not full. */
-static bool may_be_done(const struct piece *p)
+bool fanout_may_be_done(const struct piece *p)
 {
     return ((p->done | p->flowing) & p->copyset->joint) != 0 && resync_is_admitting(p->copyset);
 }
@@ -400,7 +400,7 @@ static void send_change(struct piece *p, unsigned slots)
 /* 11.1: the other members have executed it. */
 static void advance_full(struct piece *p, unsigned full)
 {
-    if (may_be_done(p)) {
+    if (fanout_may_be_done(p)) {
         hold(p); /* Until it is known whether it is a member. */
     } else {
         members_note_full(p->copyset, full);

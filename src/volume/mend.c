@@ -54,7 +54,7 @@ static void on_copied(struct range_copy *c, enum range_copy_end how)
     atomic_fetch_add(&m->volume->resync.repaired_bytes, c->copied_bytes);
     atomic_fetch_add(&m->volume->resync.unreadable_blocks, c->unreadable);
     if (how == RANGE_COPY_FAILED && !s->fenced)
-        members_report(s->volume, s->map->legs[c->copyset->leg[c->slot]], c->status);
+        members_report(s->volume, c->leg, c->status);
     leave(m, how == RANGE_COPY_FAILED ? c->status : STATUS(OK));
 }
 

@@ -111,19 +111,15 @@ static void copy_end(struct range_copy *c, enum range_copy_end end)
     c->ops->done(c, end);
 }
 
-static void copy_fail(struct range_copy *c, unsigned slot, struct status status)
-{
-    c->slot = slot;
-    c->status = status;
-    copy_end(c, RANGE_COPY_FAILED);
-}
-
 /* Whether the slice is fenced; then this was the end. */
 static bool ends_fenced(struct range_copy *c)
 {
     if (!c->copyset->slice->fenced)
         return false;
-    copy_fail(c, 0, STATUS(FENCED));
+    c->slot = 0;
+    c->leg = NULL;
+    c->status = STATUS(FENCED);
+    copy_end(c, RANGE_COPY_FAILED);
     return true;
 }
 
@@ -287,7 +283,7 @@ static void on_hashes(struct leg_io *io)
 
     copy_look_at_fence(c);
     if (!status_ok(io->status))
-        copy_stop_failed(c, io->slot, io->status);
+        copy_stop_failed(c, io, io->status);
     if (--c->under_way == 0)
         hashes_end(c);
 }

@@ -69,7 +69,8 @@ struct range_copy_range {
 
 struct range_copy {
     /* Valid in done. */
-    unsigned slot; /* FAILED: who. */
+    unsigned slot;   /* FAILED: who, ... */
+    struct leg *leg; /* ... as the slot may have another one by now; NULL: the slice is fenced. */
     struct status status;
     uint32_t unreadable;     /* Blocks; also of EQUAL. */
     uint64_t unreadable_at;  /* The first of them: bytes in the shard. */

@@ -386,5 +386,6 @@ void remote_close(struct remote *r, void (*done)(void *ctx), void *ctx)
     io_timer_disarm(&r->retry_timer);
     r->view.go = false;
     r->view.keeps = false;
+    r->view.abandons = true; /* Its answers would come when the lanes are gone. */
     tell(r);
 }

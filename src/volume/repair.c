@@ -73,7 +73,7 @@ static void on_copied(struct range_copy *c, enum range_copy_end end)
 
     tell(job, c);
     if (end == RANGE_COPY_FAILED && !s->fenced)
-        members_report(s->volume, s->map->legs[cs->leg[c->slot]], c->status);
+        members_report(s->volume, c->leg, c->status);
     s->repairs.current = NULL;
     waiting_go_on(job);
     list_push_back(&s->repairs.free, &job->link);

@@ -87,6 +87,49 @@ static struct status MUST_CHECK want(struct volume *v, const struct volume_confi
     return STATUS(OK);
 }
 
+/* ---- Legs that nobody needs ---- */
+
+static void closed_on_home(struct io_msg *msg)
+{
+    struct leg_call *const call = CONTAINER_OF(msg, struct leg_call, open_msg);
+    struct volume *const v = call->volume;
+
+    call->opening = false;
+    v->openings--;
+    atomic_store(&call->leg.used_bytes, 0);
+    if (v->members.fenced)
+        members_fence(v); /* The close waits for it. */
+    else
+        replace_go_on(v); /* It may be wanted again. */
+}
+
+static void closed_on_leg(void *ctx)
+{
+    struct leg_call *const call = ctx;
+
+    call->open_msg.deliver = closed_on_home;
+    reactor_post(call->volume->home, &call->open_msg);
+}
+
+static void close_deliver(struct io_msg *msg)
+{
+    struct leg_call *const call = CONTAINER_OF(msg, struct leg_call, open_msg);
+
+    leg_close(&call->leg, closed_on_leg, call);
+}
+
+/* A leg that nobody needs any more.  What is on its way there ends as it does. */
+static void retire(struct volume *v, struct leg_call *call)
+{
+    if (!call->opened || call->opening || call->retired || replace_needs(v, call))
+        return;
+    call->retired = true;
+    call->opening = true;
+    v->openings++;
+    call->open_msg.deliver = close_deliver;
+    reactor_post(call->leg.reactor, &call->open_msg);
+}
+
 /* ---- The legs ---- */
 
 static struct status MUST_CHECK tell_slices(struct volume *v)
@@ -153,6 +196,8 @@ struct status volume_replace(struct volume *v, const struct volume_config *confi
     for (uint32_t i = 0; i < v->copyset_count; i++)
         if (!still_moves(v->copysets[i]))
             resync_home_unwanted(v, v->copysets[i]);
+    for (uint32_t i = 0; i < v->call_count; i++)
+        retire(v, v->calls[i]); /* That were wanted before. */
     TRY(st);
     return tell_slices(v);
 }
@@ -222,47 +267,6 @@ bool replace_record(struct volume *v)
 }
 
 /* ---- What follows from it ---- */
-
-static void closed_on_home(struct io_msg *msg)
-{
-    struct leg_call *const call = CONTAINER_OF(msg, struct leg_call, open_msg);
-    struct volume *const v = call->volume;
-
-    call->opening = false;
-    v->openings--;
-    atomic_store(&call->leg.used_bytes, 0);
-    if (v->members.fenced)
-        members_fence(v); /* The close waits for it. */
-    else
-        replace_go_on(v); /* It may be wanted again. */
-}
-
-static void closed_on_leg(void *ctx)
-{
-    struct leg_call *const call = ctx;
-
-    call->open_msg.deliver = closed_on_home;
-    reactor_post(call->volume->home, &call->open_msg);
-}
-
-static void close_deliver(struct io_msg *msg)
-{
-    struct leg_call *const call = CONTAINER_OF(msg, struct leg_call, open_msg);
-
-    leg_close(&call->leg, closed_on_leg, call);
-}
-
-/* A leg that nobody needs any more.  What is on its way there ends as it does. */
-static void retire(struct volume *v, struct leg_call *call)
-{
-    if (!call->opened || call->opening || call->retired || replace_needs(v, call))
-        return;
-    call->retired = true;
-    call->opening = true;
-    v->openings++;
-    call->open_msg.deliver = close_deliver;
-    reactor_post(call->leg.reactor, &call->open_msg);
-}
 
 static void take_leg_of(struct volume *v, struct copyset *cs)
 {

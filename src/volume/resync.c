@@ -391,7 +391,7 @@ static void source_failed(struct copyset *cs)
 {
     struct resync *const r = &cs->resync;
 
-    members_report(cs->slice->volume, leg_of(cs, r->copy.slot), r->copy.status);
+    members_report(cs->slice->volume, r->copy.leg, r->copy.status);
     r->bad |= 1u << r->copy.slot;
     if ((cs->members & ~r->bad) == 0)
         resync_fail(cs, STATUS(UNAVAILABLE));

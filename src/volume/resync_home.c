@@ -318,6 +318,7 @@ static void on_spare_end(struct volume *v, struct copyset *cs)
     replace_on_end(v, cs);
     if (status_ok(h->outcome) || v->members.fenced)
         return;
+    members_spare_flushes(v);
     put_off(v, h, VOLUME_RESYNC_AGAIN_NS);
     log_warning(v->log, "volume '%s': copyset %u: nothing was moved to disk '%s': %s", v->desc.name,
                 cs->number, v->calls[h->leg]->disk, status_text(h->outcome));

@@ -192,7 +192,7 @@ static void on_failed(struct copyset *cs)
     if (status_is(c->status, STATUS_NO_SPACE) && on_full(cs))
         return;
     const bool is_out = (cs->members >> c->slot & 1) == 0;
-    members_report(cs->slice->volume, cs->slice->map->legs[cs->leg[c->slot]], c->status);
+    members_report(cs->slice->volume, c->leg, c->status);
     if (is_out)
         settling_run(cs); /* That was before its answer came, and does not come again. */
 }

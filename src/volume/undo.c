@@ -54,14 +54,14 @@ static void end_in_vain(struct piece *p)
 }
 
 /* It is tried again when the member is excluded, or there again. */
-static void wait_for(struct piece *p, unsigned slot, struct status why)
+static void wait_for(struct piece *p, unsigned slot, struct leg *leg, struct status why)
 {
     struct copyset *const cs = p->copyset;
 
     if ((cs->members >> slot & 1) == 0)
         return; /* That was before its answer came, and does not come again. */
     p->undo_waits = true;
-    members_report(cs->slice->volume, cs->slice->map->legs[cs->leg[slot]], why);
+    members_report(cs->slice->volume, leg, why);
 }
 
 /*
@@ -78,10 +78,12 @@ static void on_copied(struct range_copy *c, enum range_copy_end how)
     u->current = NULL;
     if (s->fenced)
         end(p, STATUS(FENCED));
-    else if (how == RANGE_COPY_FAILED)
-        wait_for(p, c->slot, c->status);
     else if (full_at(p) == 0)
         end_in_vain(p);
+    else if (how == RANGE_COPY_FAILED)
+        wait_for(p, c->slot, c->leg, c->status);
+    else if (fanout_may_be_done(p))
+        p->undo_waits = true; /* Until it is known whether that is a member, too: once more then. */
     else if ((cs->members & ~u->covered) == 0)
         end(p, STATUS(NO_SPACE));
     /* Else it is done again, with whoever was admitted meanwhile. */
@@ -149,7 +151,8 @@ static bool may_start(struct piece *p)
 
     if (p->undo_waits || away == 0)
         return !p->undo_waits;
-    wait_for(p, (unsigned)__builtin_ctz(away), STATUS(UNAVAILABLE));
+    const unsigned slot = (unsigned)__builtin_ctz(away);
+    wait_for(p, slot, cs->slice->map->legs[cs->leg[slot]], STATUS(UNAVAILABLE));
     return false;
 }
 

@@ -306,8 +306,8 @@ static struct status delete_outcome(const struct volume *v)
     for (uint32_t i = 0; i < v->call_count; i++) {
         const struct leg_call *call = v->calls[i];
         /* OK where no call was made: but what is on another node is waited for (11.7). */
-        const bool away =
-            call->leg.remote != NULL && !leg_is_there(&call->leg) && replace_needs(v, call);
+        const bool away = call->leg.remote != NULL && !leg_is_there(&call->leg) &&
+                          (v->deleting || replace_needs(v, call));
         const struct status st = away ? STATUS(UNAVAILABLE) : call->io.status;
         /* A disk that never took a write of the volume does not know it. */
         if (status_ok(st) || status_is(st, STATUS_UNKNOWN_SHARD) || status_is(st, STATUS_NOT_FOUND))

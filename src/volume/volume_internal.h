@@ -473,6 +473,9 @@ void fanout_refuse(struct piece *p, struct status status);
 /* A trail of the piece has ended. */
 void fanout_on_trail(struct piece *p, unsigned slot, struct status status);
 
+/* 9.10: whether a change may have been executed by one more member, which is not full. */
+bool fanout_may_be_done(const struct piece *p);
+
 /* It has been taken back everywhere (undo.h), or its slice is fenced. */
 void fanout_undone(struct piece *p, struct status status);
 

@@ -45,7 +45,6 @@ struct history {
     const struct history_op *copies[COPIES_MAX]; /* In flight; NULL: none. */
     uint64_t reopened;                           /* The store, after a death: when, by clock. */
     bool liar;                                   /* Nothing that the disk says is durable is. */
-    bool engine;                                 /* A Flush may not reach the disk. */
     bool loss_possible;
     bool loss_seen;
 };
@@ -112,11 +111,6 @@ void history_destroy(struct history *h)
 void history_set_liar(struct history *h)
 {
     h->liar = true;
-}
-
-void history_set_engine(struct history *h)
-{
-    h->engine = true;
 }
 
 uint64_t history_content(struct history *h)
@@ -331,7 +325,7 @@ void history_flush_done(struct history *h, struct history_op *op, bool ok)
     for (uint64_t i = 0; i < h->blocks * h->generations; i++) {
         struct cell *const c = &h->cells[i];
         for (size_t k = 0; k < c->count; k++)
-            if (c->versions[k].left_now < op->submitted && !(h->engine && c->versions[k].denied))
+            if (c->versions[k].left_now < op->submitted && !c->versions[k].denied)
                 c->versions[k].in_power = false;
         cell_sweep(c, h->clock > READ_EVENTS_MAX ? h->clock - READ_EVENTS_MAX : 0);
     }

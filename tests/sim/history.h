@@ -59,12 +59,6 @@ void history_destroy(struct history *h);
 /* The disk is a liar: neither flush nor FUA settles anything. */
 void history_set_liar(struct history *h);
 
-/*
- * Flushes come from an engine, which asks no disk that has nothing completed to make durable: such
- * a Flush says nothing of what writes that failed have left there.
- */
-void history_set_engine(struct history *h);
-
 /* A new identity for the content of a write. */
 uint64_t history_content(struct history *h);
 

@@ -189,7 +189,6 @@ static void tenant_make(struct work *work, unsigned volume)
 
     volume_make(work, volume);
     t->history = history_create(BLOCKS, 1);
-    history_set_engine(t->history);
     t->machines[0] = sim_machine_create(work->run->world, "writer");
     t->machines[1] = sim_machine_create(work->run->world, "reader");
     t->writer = host_make(work, volume, false);

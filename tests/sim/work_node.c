@@ -471,7 +471,6 @@ static void node_act(struct run *run)
     work->shape = work->mode == MODE_FULL ? &full : work->mode == MODE_PARTS ? &parts : &usual;
     const struct shape *const shape = work->shape;
     work->history = history_create(shape->blocks, 1);
-    history_set_engine(work->history);
     blame_init(&work->blame, run->world, work->history, shape->blocks);
     work->node_machine = sim_machine_create(run->world, "node");
     work->host_machine = sim_machine_create(run->world, "host");

@@ -699,7 +699,6 @@ static void world_make(struct work *work, struct run *run)
     /* With few blocks most writes go to regions that are open, and nothing is flushed for them. */
     work->blocks = blocks[rng_below(&run->rng, ARRAY_COUNT(blocks))];
     work->history = history_create(work->blocks, 1);
-    history_set_engine(work->history);
     s->run = run;
     s->ops = &serving_ops;
     s->machine = sim_machine_create(run->world, "node");

@@ -744,6 +744,45 @@ static void a_failing_disk_may_die(void **state)
     assert_true(is_left_over(f, bad));
 }
 
+/* A node that is silent for a while takes nothing back: what is copied would be lost. */
+static void silence_takes_nothing_back(void **state)
+{
+    struct fixture *f = *state;
+    struct uuid disk;
+    static struct group now;
+    const struct uuid bad = begin_failing(f, 5);
+    const size_t decided = check_decisions(f, false);
+
+    away[node_of(bad)] = !uuid_equal(nodes[node_of(bad)].uuid, server);
+    pass(f, 20);
+    assert_int_equal(check_decisions(f, false), decided);
+    away[node_of(bad)] = false;
+    make_move(f, &now, &disk);
+    away[node_of(disk)] = !uuid_equal(nodes[node_of(disk)].uuid, server);
+    pass(f, 5);
+    assert_int_equal(check_decisions(f, false), decided);
+}
+
+/* Of a copyset that has lost another disk for good, that one comes first. */
+static void what_is_dead_comes_first(void **state)
+{
+    struct fixture *f = *state;
+    const struct uuid bad = begin_failing(f, 6);
+    const struct uuid dead = disk_in(0, 0);
+    const Trilith__V1__WatchNodeResponse *part;
+
+    assert_true(check_decisions(f, false) > 0);
+    assert_true(uuid_equal(disk_in(0, 1), bad));
+    nodes[node_of(dead)].disk_failed[0] = true;
+    set_out(f, dead);
+    pass(f, 3);
+    assert_true(check_decisions(f, false) > 0);
+    const Trilith__V1__DesiredVolume *v = part_of(f, &part);
+    for (size_t i = 0; i < v->n_replacements; i++)
+        if (v->replacements[i]->copyset == 0)
+            assert_false(v->replacements[i]->moves);
+}
+
 /* Where nothing else may have it, that is said, and it stays where it is. */
 static void where_nothing_else_is_it_stays(void **state)
 {
@@ -773,6 +812,8 @@ int main(void)
         TEST(a_failing_disk_is_emptied),
         TEST(a_disk_that_is_well_again_stays),
         TEST(a_failing_disk_may_die),
+        TEST(silence_takes_nothing_back),
+        TEST(what_is_dead_comes_first),
         TEST(where_nothing_else_is_it_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

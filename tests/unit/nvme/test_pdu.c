@@ -149,6 +149,25 @@ static void test_capsule_digests_and_padding(void **state)
     assert_true(pdu.has_data_digest);
 }
 
+/* Whatever alignment a peer asks for, the header fits what is set aside for it. */
+static void test_every_alignment_fits(void **state)
+{
+    (void)state;
+    for (unsigned pda = 0; pda <= 31; pda++)
+        for (unsigned digest = 0; digest < 2; digest++) {
+            uint8_t raw[PDU_ENCODED_BYTES_MAX];
+            const struct pdu_format format = { .header_digest = digest, .pda = (uint8_t)pda };
+            const struct pdu_rules rules = { .controller = true, .header_digest = digest };
+            struct pdu pdu;
+            struct pdu_error error;
+            const size_t head = encode_write(&format, 512, raw);
+            assert_in_range(head, 72 + 4 * digest, sizeof raw);
+            assert_int_equal(head % (4 * (pda + 1)), 0);
+            assert_true(status_ok(decode(&rules, raw, &pdu, &error)));
+            assert_int_equal(pdu.head_bytes + pdu.pad_bytes, head);
+        }
+}
+
 /* A flipped bit in the header is a header digest error that names the digest received. */
 static void test_header_digest_error(void **state)
 {
@@ -314,6 +333,7 @@ int main(void)
         cmocka_unit_test(test_wrong_direction),
         cmocka_unit_test(test_capsule_round_trip),
         cmocka_unit_test(test_capsule_digests_and_padding),
+        cmocka_unit_test(test_every_alignment_fits),
         cmocka_unit_test(test_header_digest_error),
         cmocka_unit_test(test_digest_flags),
         cmocka_unit_test(test_capsule_lengths),

@@ -251,6 +251,82 @@ static void if_it_is_full_elsewhere_it_stays(void **state)
     case_destroy(c);
 }
 
+/* All that a disk is asked for, but these commands. */
+static void release_but(struct fixture *f, unsigned disk, enum store_opcode but)
+{
+    for (bool any = true; any;) {
+        unsigned index = 0;
+        any = false;
+        LIST_FOR_EACH (n, &f->stores[disk].in_flight) {
+            any = CONTAINER_OF(n, struct store_io, link)->opcode != but;
+            if (any)
+                break;
+            index++;
+        }
+        if (any)
+            fake_store_release(&f->stores[disk], index);
+        loop_run(&f->loop);
+    }
+}
+
+/* 9.10, 11.1: a write is being taken back when the admission of a disk begins that has executed it:
+ * it is taken back there, too. */
+static void it_takes_back_what_was_being_taken_back(void **state)
+{
+    (void)state;
+    struct case_ *c = case_joined();
+    struct fixture *f = c->f;
+    struct request w = { 0 };
+    release_but(f, AWAY, STORE_OP_FLUSH);
+    c->meta.hold = true;
+    f->stores[0].fail_next = STATUS(NO_SPACE);
+    fill(f, 0, BLOCK, 0x22);
+    submit(f, &w, 0, 0, NVME_NS_WRITE, 64 * K, BLOCK); /* Of shard 0. */
+    loop_run(&f->loop);
+    f->stores[2].hold = true;
+    release_but(f, AWAY, STORE_OP_FLUSH);
+    assert_int_equal(got(c, AWAY, 0, 64 * K), 0x22);
+    f->stores[AWAY].hold = false;
+    while (f->stores[AWAY].in_flight_count > 0)
+        fake_store_release(&f->stores[AWAY], 0);
+    loop_run(&f->loop);
+    while (admitting(c) != 0) {
+        meta_release(&c->meta);
+        loop_run(&f->loop);
+        release_but(f, 2, STORE_OP_HASH);
+    }
+    hold_all(f, false);
+    assert_true(w.busy);
+    c->meta.hold = false;
+    meta_release(&c->meta);
+    loop_run(&f->loop);
+    assert_false(w.busy);
+    assert_int_equal(w.req.status.code, STATUS_NO_SPACE);
+    assert_true(is_in_all(c, AWAY));
+    assert_equal_to_first(c, AWAY);
+    assert_equal_to_first(c, 2);
+    case_destroy(c);
+}
+
+/* R7, 9.10: a newer engine may have it as its only member before this one knows the outcome. */
+static void a_read_asks_who_may_be_a_member(void **state)
+{
+    (void)state;
+    struct case_ *c = case_admitting(1);
+    struct fixture *f = c->f;
+    struct request r = { 0 };
+    f->stores[AWAY].session_status = STATUS(STALE_EPOCH);
+    submit(f, &r, 0, 0, NVME_NS_READ, admitting(c) * 256 * K, BLOCK);
+    loop_run(&f->loop);
+    assert_true(r.busy);
+    c->meta.conflict = true;
+    meta_release(&c->meta);
+    loop_run(&f->loop);
+    assert_false(r.busy);
+    assert_int_equal(r.req.status.code, STATUS_FENCED);
+    case_destroy(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -264,6 +340,8 @@ int main(void)
         cmocka_unit_test(who_was_admitted_takes_it_back),
         cmocka_unit_test(if_it_is_full_meanwhile_it_is_a_member),
         cmocka_unit_test(if_it_is_full_elsewhere_it_stays),
+        cmocka_unit_test(it_takes_back_what_was_being_taken_back),
+        cmocka_unit_test(a_read_asks_who_may_be_a_member),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
