@@ -46,7 +46,7 @@ static unsigned others(const struct piece *p)
 {
     const struct copyset *const cs = p->copyset;
 
-    return (cs->members | (MUTATION(READ_UNADMITTED) ? 0 : cs->joint)) & ~(unsigned)p->done;
+    return (cs->members | cs->joint) & ~(unsigned)p->done;
 }
 
 /* Those on this node. */
