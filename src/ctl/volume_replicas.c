@@ -183,8 +183,9 @@ static Trilith__V1__VolumeReplica *replica_view(const struct view *w, const stru
     m->whole = slot->whole;
     if (report != NULL) {
         m->problem = arena_text(w->arena, report->problem);
-        m->resync_bytes = report->resync_bytes;
-        m->resynced_bytes = report->resynced_bytes;
+        /* What is copied to it for another slot, which it is to get, is none of a member's. */
+        m->resync_bytes = m->in_sync ? 0 : report->resync_bytes;
+        m->resynced_bytes = m->in_sync ? 0 : report->resynced_bytes;
     }
     return m;
 }
