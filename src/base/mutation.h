@@ -58,8 +58,7 @@
     X(READ_NO_LEASE, "R7", "a read completes whatever has become of the leases")                \
     X(COPY_OUTSIDE_ORDER, "R10", "a copy has no place in the overlap order")                    \
     X(FULL_IS_EXCLUDED, "R1", "who is full is excluded, whoever remains")                       \
-    X(FULL_NOT_UNDONE, "R4", "what a full member refuses is not taken back from the others")    \
-    X(MOVE_KEEPS_ANSWERS, "R1", "what the old disk of a moved replica said counts for the new one")
+    X(FULL_NOT_UNDONE, "R4", "what a full member refuses is not taken back from the others")
 
 enum mutation {
     MUTATION_NONE,

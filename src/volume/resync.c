@@ -140,8 +140,7 @@ void resync_moved(struct copyset *cs)
 {
     if (cs->resync.sm.now != RESYNC_ADMITTING || cs->resync.slot != copyset_spare(cs))
         return;
-    if (!MUTATION(MOVE_KEEPS_ANSWERS))
-        cs->turn++;
+    cs->turn++;
     round_joined(cs);
     resync_admitted(cs);
 }
