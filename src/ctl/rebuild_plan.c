@@ -79,7 +79,17 @@ static bool may_be_used(struct rebuild *r, struct uuid disk)
                          rpc_now_ns(r->ctl->loop) < d->since_ns + CTL_REBUILD_TRY_MS * NS_PER_MS);
 }
 
-static bool find_out(const struct planning *p, uint32_t copyset, unsigned *out_slot);
+/* A slot in that state whose disk is such a one. */
+static bool find_in_state(const struct planning *p, uint32_t copyset, enum group_slot_state state,
+                          bool (*is_such)(struct rebuild *r, struct uuid disk), unsigned *out_slot)
+{
+    for (*out_slot = 0; *out_slot < p->record->replicas; (*out_slot)++) {
+        const struct group_slot *s = &p->group->copysets[copyset].slots[*out_slot];
+        if (s->state == state && is_such(p->r, s->disk))
+            return true;
+    }
+    return false;
+}
 
 /*
  * A move goes on while one of the two disks' nodes is silent for a moment, as what was copied would
@@ -90,7 +100,7 @@ static bool still_moves(struct planning *p, const Stored__V1__Replacement *d)
     unsigned other;
 
     return d->moves && rebuild_find_disk(p->r, field_uuid(d->was)) != NULL &&
-           !find_out(p, d->copyset, &other);
+           !find_in_state(p, d->copyset, GROUP_SLOT_OUT, rebuild_is_gone, &other);
 }
 
 static bool still_holds(struct planning *p, const Stored__V1__Replacement *d)
@@ -147,30 +157,11 @@ static bool is_decided(const struct planning *p, uint32_t copyset)
     return false;
 }
 
-static bool find_out(const struct planning *p, uint32_t copyset, unsigned *out_slot)
-{
-    for (*out_slot = 0; *out_slot < p->record->replicas; (*out_slot)++) {
-        const struct group_slot *s = &p->group->copysets[copyset].slots[*out_slot];
-        if (s->state == GROUP_SLOT_OUT && rebuild_is_gone(p->r, s->disk))
-            return true;
-    }
-    return false;
-}
-
-static bool find_failing(const struct planning *p, uint32_t copyset, unsigned *out_slot)
-{
-    for (*out_slot = 0; *out_slot < p->record->replicas; (*out_slot)++) {
-        const struct group_slot *s = &p->group->copysets[copyset].slots[*out_slot];
-        if (s->state == GROUP_SLOT_IN && rebuild_is_failing(p->r, s->disk))
-            return true;
-    }
-    return false;
-}
-
 /* One of a copyset at a time: one that is out and whose disk is gone, else one whose disk fails. */
 static bool find_slot(const struct planning *p, uint32_t copyset, unsigned *out_slot)
 {
-    return find_out(p, copyset, out_slot) || find_failing(p, copyset, out_slot);
+    return find_in_state(p, copyset, GROUP_SLOT_OUT, rebuild_is_gone, out_slot) ||
+           find_in_state(p, copyset, GROUP_SLOT_IN, rebuild_is_failing, out_slot);
 }
 
 /* The node of a disk, which may be away. */

@@ -68,7 +68,8 @@ void copy_part_send(struct copy_part *p, unsigned slot, enum store_opcode opcode
 /* Of these sources, which are some: no target rather than one, of this node rather than another. */
 unsigned copy_best_source(const struct range_copy *c, unsigned sources);
 
-/* No more is begun, as this slot has failed; the first one counts. */
+/* No more is begun, as this command has failed; NULL: the slice is fenced.  The first one counts.
+ */
 void copy_stop_failed(struct range_copy *c, const struct leg_io *io, struct status status);
 
 /* Of a command that has ended: whether the slice is fenced, which stops all. */

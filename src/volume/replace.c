@@ -118,7 +118,7 @@ static void close_deliver(struct io_msg *msg)
     leg_close(&call->leg, closed_on_leg, call);
 }
 
-/* A leg that nobody needs any more.  What is on its way there ends as it does. */
+/* A leg that nobody needs any more.  What is on its way to another node is let go of. */
 static void retire(struct volume *v, struct leg_call *call)
 {
     if (!call->opened || call->opening || call->retired || replace_needs(v, call))

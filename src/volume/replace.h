@@ -7,7 +7,7 @@
  *        --> members: the record's next change, committed --> each slice, in its turn: the
  *            copyset's slot is the new leg --> resync_home.h: all is copied to it
  *
- * In one that is in, or whose disk fails while that goes on:
+ * In one that is in (if it is set out meanwhile, that is given up, and goes on as above):
  *
  *   volume_replace --> the slices know its leg --> it has a session
  *        --> resync_home.h: all is copied to it, in the copyset's spare slot

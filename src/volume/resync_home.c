@@ -28,7 +28,7 @@ static void on_start(struct io_msg *msg)
     resync_start(cs, h->slot, h->place, h->whole);
 }
 
-/* Of a slot, or the spare one. */
+/* Whether what is under way is a move, to the spare slot (9.19). */
 static bool is_spare(const struct copyset *cs)
 {
     return cs->home.busy && cs->home.slot == copyset_spare(cs);

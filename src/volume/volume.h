@@ -66,9 +66,9 @@ struct volume_config {
      */
     bool waited;
     /* 11.7: it is opened to be deleted.  Its group has no record any more, so group names the
-     * tuples alone, and nothing is taken over or committed.  Also from disks that have no slot. */
+     * tuples alone, and nothing is taken over or committed. */
     bool deleting;
-    const uint32_t *leftovers; /* Of disks; deleting alone. */
+    const uint32_t *leftovers; /* Of disks: without a slot, but to be deleted from as well. */
     uint32_t leftover_count;
     uint64_t epoch; /* Taken from the meta store by the caller, for this opening. */
 

@@ -349,13 +349,13 @@ enum volume_state {
     VOL_ENDED,
 };
 
-/* The copyset of a shard, and the slice that owns it. */
 /* 9.19: the slot to which a replica is moved, and which no record knows. */
 static inline unsigned copyset_spare(const struct copyset *cs)
 {
     return cs->slice->replicas;
 }
 
+/* The copyset of a shard, and the slice that owns it. */
 static inline struct copyset *copyset_of_shard(const struct slice *slice, uint32_t shard)
 {
     return slice->map->copysets[slice->map->shards[shard]];

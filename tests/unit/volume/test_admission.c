@@ -70,23 +70,37 @@ static void if_it_fails_meanwhile_it_is_excluded_after(void **state)
 
 #define UNLISTED (3 * M) /* Of shard 0, its second region. */
 
-/* Ends all that disk AWAY was asked for, but for writes to the unlisted region. */
-static void release_but_unlisted(struct fixture *f)
+/* Ends all that a disk was asked for, but what is kept. */
+static void release_but(struct fixture *f, unsigned disk, bool (*keeps)(const struct store_io *io))
 {
     for (bool any = true; any;) {
         unsigned index = 0;
         any = false;
-        LIST_FOR_EACH (n, &f->stores[AWAY].in_flight) {
-            const struct store_io *const io = CONTAINER_OF(n, struct store_io, link);
-            any = io->opcode != STORE_OP_WRITE || io->offset < M;
+        LIST_FOR_EACH (n, &f->stores[disk].in_flight) {
+            any = !keeps(CONTAINER_OF(n, struct store_io, link));
             if (any)
                 break;
             index++;
         }
         if (any)
-            fake_store_release(&f->stores[AWAY], index);
+            fake_store_release(&f->stores[disk], index);
         loop_run(&f->loop);
     }
+}
+
+static bool is_unlisted_write(const struct store_io *io)
+{
+    return io->opcode == STORE_OP_WRITE && io->offset >= M;
+}
+
+static bool is_flush(const struct store_io *io)
+{
+    return io->opcode == STORE_OP_FLUSH;
+}
+
+static bool is_hash(const struct store_io *io)
+{
+    return io->opcode == STORE_OP_HASH;
 }
 
 /* A write that was acknowledged without it, and has not reached it, keeps it from admission. */
@@ -96,7 +110,7 @@ static void it_has_answered_all_before(void **state)
     struct case_ *c = case_copying();
     struct fixture *f = c->f;
     write_ok(f, UNLISTED, 0x22);
-    release_but_unlisted(f);
+    release_but(f, AWAY, is_unlisted_write);
     assert_int_equal(f->stores[AWAY].in_flight_count, 1);
     assert_false(is_in(c, AWAY, 0));
     assert_true(is_in(c, AWAY, 1));
@@ -239,7 +253,7 @@ static void if_it_is_full_elsewhere_it_stays(void **state)
     struct case_ *c = case_copying();
     struct fixture *f = c->f;
     write_ok(f, UNLISTED, 0x22);
-    release_but_unlisted(f);
+    release_but(f, AWAY, is_unlisted_write);
     assert_true(is_in(c, AWAY, 1) && is_in(c, AWAY, 2));
     f->stores[AWAY].fail_next = STATUS(NO_SPACE);
     hold_all(f, false);
@@ -251,24 +265,6 @@ static void if_it_is_full_elsewhere_it_stays(void **state)
     case_destroy(c);
 }
 
-/* All that a disk is asked for, but these commands. */
-static void release_but(struct fixture *f, unsigned disk, enum store_opcode but)
-{
-    for (bool any = true; any;) {
-        unsigned index = 0;
-        any = false;
-        LIST_FOR_EACH (n, &f->stores[disk].in_flight) {
-            any = CONTAINER_OF(n, struct store_io, link)->opcode != but;
-            if (any)
-                break;
-            index++;
-        }
-        if (any)
-            fake_store_release(&f->stores[disk], index);
-        loop_run(&f->loop);
-    }
-}
-
 /* 9.10, 11.1: a write is being taken back when the admission of a disk begins that has executed it:
  * it is taken back there, too. */
 static void it_takes_back_what_was_being_taken_back(void **state)
@@ -277,14 +273,14 @@ static void it_takes_back_what_was_being_taken_back(void **state)
     struct case_ *c = case_joined();
     struct fixture *f = c->f;
     struct request w = { 0 };
-    release_but(f, AWAY, STORE_OP_FLUSH);
+    release_but(f, AWAY, is_flush);
     c->meta.hold = true;
     f->stores[0].fail_next = STATUS(NO_SPACE);
     fill(f, 0, BLOCK, 0x22);
     submit(f, &w, 0, 0, NVME_NS_WRITE, 64 * K, BLOCK); /* Of shard 0. */
     loop_run(&f->loop);
     f->stores[2].hold = true;
-    release_but(f, AWAY, STORE_OP_FLUSH);
+    release_but(f, AWAY, is_flush);
     assert_int_equal(got(c, AWAY, 0, 64 * K), 0x22);
     f->stores[AWAY].hold = false;
     while (f->stores[AWAY].in_flight_count > 0)
@@ -293,7 +289,7 @@ static void it_takes_back_what_was_being_taken_back(void **state)
     while (admitting(c) != 0) {
         meta_release(&c->meta);
         loop_run(&f->loop);
-        release_but(f, 2, STORE_OP_HASH);
+        release_but(f, 2, is_hash);
     }
     hold_all(f, false);
     assert_true(w.busy);
