@@ -57,6 +57,8 @@
     X(SEAL_NO_DRAIN, "S4", "a seal is answered while older commands execute")                   \
     X(READ_NO_LEASE, "R7", "a read completes whatever has become of the leases")                \
     X(COPY_OUTSIDE_ORDER, "R10", "a copy has no place in the overlap order")                    \
+    X(POINTS_IGNORED, "F8", "a disk that has lost what it had confirmed does not say so")       \
+    X(ADMIT_WITHOUT_POINT, "F8", "a replica is admitted, and nobody knows how far it reaches")  \
     X(FULL_IS_EXCLUDED, "R1", "who is full is excluded, whoever remains")                       \
     X(FULL_NOT_UNDONE, "R4", "what a full member refuses is not taken back from the others")
 

@@ -54,7 +54,8 @@
     X(WRONG_GENERATION, ESTALE, 0x006, false, "wrong generation")                            \
     X(OVERTAKEN, ECANCELED, 0x006, false, "overtaken by a newer session")                    \
     X(MALFORMED, EPROTO, 0x002, false, "malformed command")                                  \
-    X(FENCED, ESTALE, 0x302, true, "another node serves it")
+    X(FENCED, ESTALE, 0x302, true, "another node serves it")                                 \
+    X(POINT_LOST, ESTALE, 0x006, false, "the disk has lost what it had confirmed")
 
 enum status_code {
 #define STATUS_ENUM(name, err, nvme, retry, text) STATUS_##name,

@@ -112,8 +112,8 @@ static int call_failed(const struct api *api, const struct rpc_error *error, uns
 {
     if (is_unreachable(error))
         return cli_fail("cannot reach the API at %s; is 'trilith up' running there?  --api or "
-                        "TRILITH_API names another address",
-                        api->address);
+                        "TRILITH_API names another address (%s)",
+                        api->address, error->text);
     if (error->code == RPC_DEADLINE_EXCEEDED)
         return cli_fail("the API at %s did not answer within %u s", api->address,
                         timeout_ms / 1000);

@@ -26,6 +26,8 @@
 #define SUPERBLOCK_EXTENSIONS  96
 #define SUPERBLOCK_FLAG_CLEAN  1u
 #define SUPERBLOCK_FLAG_FAILED 2u
+#define SUPERBLOCK_FLAG_LIED   4u
+#define SUPERBLOCK_EARLIER     32
 
 /* Features without which nobody may open the disk. */
 #define SUPERBLOCK_MARKS_BUSY 1u
@@ -34,9 +36,11 @@
 #define SUPERBLOCK_EXTENDED   8u
 #define SUPERBLOCK_REPLICAS   16u
 #define SUPERBLOCK_SPOILS     32u
-#define SUPERBLOCK_FEATURES                                                   \
-    ((uint64_t)(SUPERBLOCK_MARKS_BUSY | SUPERBLOCK_GROWS | SUPERBLOCK_CELLS | \
-                SUPERBLOCK_EXTENDED | SUPERBLOCK_REPLICAS | SUPERBLOCK_SPOILS))
+#define SUPERBLOCK_POINTS     64u
+#define SUPERBLOCK_FEATURES                                                     \
+    ((uint64_t)(SUPERBLOCK_MARKS_BUSY | SUPERBLOCK_GROWS | SUPERBLOCK_CELLS |   \
+                SUPERBLOCK_EXTENDED | SUPERBLOCK_REPLICAS | SUPERBLOCK_SPOILS | \
+                SUPERBLOCK_POINTS))
 
 struct superblock_part_format {
     struct le64 offset;
@@ -49,6 +53,11 @@ struct superblock_extension_format {
     struct le64 offset;
     struct le64 checkpoint_bytes;
     struct le64 sums_bytes;
+};
+
+struct superblock_earlier_format {
+    struct le64 incarnation;
+    struct le64 end;
 };
 
 struct superblock_format {
@@ -87,7 +96,8 @@ struct superblock_format {
     struct le32 extension_count;
     struct le32 zero_460;
     struct superblock_extension_format extensions[SUPERBLOCK_EXTENSIONS];
-    uint8_t zero_2768[1328];
+    struct superblock_earlier_format earlier[SUPERBLOCK_EARLIER];
+    uint8_t zero_3280[816];
 };
 
 static_assert(sizeof(struct superblock_format) == DISK_BLOCK_BYTES, "superblock");
@@ -105,7 +115,8 @@ static_assert(offsetof(struct superblock_format, metadata_device) == 320, "super
 static_assert(offsetof(struct superblock_format, parts) == 336, "superblock");
 static_assert(offsetof(struct superblock_format, extension_count) == 456, "superblock");
 static_assert(offsetof(struct superblock_format, extensions) == 464, "superblock");
-static_assert(offsetof(struct superblock_format, zero_2768) == 2768, "superblock");
+static_assert(offsetof(struct superblock_format, earlier) == 2768, "superblock");
+static_assert(offsetof(struct superblock_format, zero_3280) == 3280, "superblock");
 
 /* The head of journal, checkpoint and checksum table blocks. */
 struct metablock_format {

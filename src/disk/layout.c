@@ -18,7 +18,7 @@
 #define ZEROS_BYTES         20
 #define INTENT_BYTES        8
 #define REGION_ITEM_BYTES   16
-#define COPYSET_BYTES       108
+#define COPYSET_BYTES       252 /* COPYSET and POINTS. */
 
 /* Blocks of an area beyond those that a payload of the same size would fill. */
 #define SPARE_BLOCKS 16

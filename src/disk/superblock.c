@@ -8,6 +8,7 @@ static_assert(SUPERBLOCK_BYTES == sizeof(struct superblock_format), "superblock"
 static_assert(SUPERBLOCK_NAME == SUPERBLOCK_NAME_BYTES, "superblock");
 static_assert((int)LAYOUT_PARTS == SUPERBLOCK_PARTS, "superblock");
 static_assert(LAYOUT_EXTENSIONS_MAX == SUPERBLOCK_EXTENSIONS, "superblock");
+static_assert(SUPERBLOCK_LIVES == SUPERBLOCK_EARLIER, "superblock");
 
 #define BLOCK_SHIFT     12
 #define GRAIN_SHIFT     17
@@ -26,7 +27,7 @@ static uint64_t superblock_features(const struct superblock *sb)
 {
     return (sb->marks_busy ? SUPERBLOCK_MARKS_BUSY : 0) | (sb->grows ? SUPERBLOCK_GROWS : 0) |
            (sb->has_cells ? SUPERBLOCK_CELLS : 0) | (sb->has_replicas ? SUPERBLOCK_REPLICAS : 0) |
-           (sb->has_spoils ? SUPERBLOCK_SPOILS : 0) |
+           (sb->has_spoils ? SUPERBLOCK_SPOILS : 0) | (sb->has_points ? SUPERBLOCK_POINTS : 0) |
            (sb->layout.extension_count > 0 ? SUPERBLOCK_EXTENDED : 0);
 }
 
@@ -44,10 +45,19 @@ static void superblock_pack_layout(const struct disk_layout *layout, struct supe
     }
 }
 
+static void superblock_pack_earlier(const struct superblock *sb, struct superblock_format *f)
+{
+    for (unsigned i = 0; i < SUPERBLOCK_LIVES; i++) {
+        f->earlier[i].incarnation = le64_make(sb->past.earlier[i].incarnation);
+        f->earlier[i].end = le64_make(sb->past.earlier[i].end);
+    }
+}
+
 void superblock_encode(const struct superblock *sb, struct span out)
 {
     assert(out.bytes == SUPERBLOCK_BYTES);
     assert(sb->checkpoint_area < 2);
+    assert(sb->has_points || (!sb->past.lied && sb->past.earlier[0].incarnation == 0));
 
     struct superblock_format f = {
         .magic = SUPERBLOCK_MAGIC,
@@ -62,7 +72,8 @@ void superblock_encode(const struct superblock *sb, struct span out)
         .checksum_mode = le16_make(CHECKSUM_CRC32C),
         .incarnation = le64_make(sb->incarnation),
         .flags = le32_make((sb->clean ? SUPERBLOCK_FLAG_CLEAN : 0) |
-                           (sb->failed ? SUPERBLOCK_FLAG_FAILED : 0)),
+                           (sb->failed ? SUPERBLOCK_FLAG_FAILED : 0) |
+                           (sb->past.lied ? SUPERBLOCK_FLAG_LIED : 0)),
         .checkpoint_area = sb->checkpoint_area,
         .checkpoint_sequence = le64_make(sb->checkpoint_sequence),
         .checkpoint_blocks = le64_make(sb->checkpoint_blocks),
@@ -78,6 +89,7 @@ void superblock_encode(const struct superblock *sb, struct span out)
     memcpy(f.cluster_name, sb->cluster_name, strnlen(sb->cluster_name, SUPERBLOCK_NAME - 1));
     memcpy(f.disk_name, sb->disk_name, strnlen(sb->disk_name, SUPERBLOCK_NAME - 1));
     superblock_pack_layout(&sb->layout, &f);
+    superblock_pack_earlier(sb, &f);
     f.crc = le32_make(superblock_crc(f));
     memcpy(out.at, &f, sizeof f);
 }
@@ -108,6 +120,21 @@ static bool extensions_are_marked(const struct superblock_format *f)
                     (SUPERBLOCK_EXTENSIONS - count) * sizeof f->extensions[0]);
 }
 
+/* What is in use comes first, and without the feature nothing is. */
+static bool earlier_are_valid(const struct superblock_format *f)
+{
+    const bool has_points = (le64_get(f->features_incompatible) & SUPERBLOCK_POINTS) != 0;
+    unsigned used = 0;
+
+    while (used < SUPERBLOCK_EARLIER && le64_get(f->earlier[used].incarnation) != 0 &&
+           le64_get(f->earlier[used].end) != 0)
+        used++;
+    if (!has_points && (used > 0 || (le32_get(f->flags) & SUPERBLOCK_FLAG_LIED) != 0))
+        return false;
+    return all_zero((const uint8_t *)&f->earlier[used],
+                    (SUPERBLOCK_EARLIER - used) * sizeof f->earlier[0]);
+}
+
 static struct status MUST_CHECK superblock_check_fields(const struct superblock_format *f)
 {
     const uint32_t atomic = le32_get(f->atomic_bytes);
@@ -118,12 +145,13 @@ static struct status MUST_CHECK superblock_check_fields(const struct superblock_
         !all_zero(f->metadata_device, 16))
         return STATUS(BAD_VERSION);
     if (le16_get(f->zero_14) != 0 || !all_zero(f->zero_261, sizeof f->zero_261) ||
-        !all_zero(f->zero_2768, sizeof f->zero_2768) || !extensions_are_marked(f) ||
-        !name_is_valid(f->cluster_name) || !name_is_valid(f->disk_name))
+        !all_zero(f->zero_3280, sizeof f->zero_3280) || !extensions_are_marked(f) ||
+        !earlier_are_valid(f) || !name_is_valid(f->cluster_name) || !name_is_valid(f->disk_name))
         return STATUS(CORRUPT);
     if (atomic < ATOMIC_MIN || atomic > ATOMIC_MAX || (atomic & (atomic - 1)) != 0 ||
         f->checkpoint_area > 1 || le64_get(f->journal_start) == 0 ||
-        (le32_get(f->flags) & ~(SUPERBLOCK_FLAG_CLEAN | SUPERBLOCK_FLAG_FAILED)) != 0)
+        (le32_get(f->flags) &
+         ~(SUPERBLOCK_FLAG_CLEAN | SUPERBLOCK_FLAG_FAILED | SUPERBLOCK_FLAG_LIED)) != 0)
         return STATUS(CORRUPT);
     for (unsigned i = 0; i < SUPERBLOCK_PARTS; i++) {
         if (le32_get(f->parts[i].device) != 0 || le32_get(f->parts[i].zero) != 0)
@@ -164,6 +192,7 @@ static void superblock_unpack(const struct superblock_format *f, struct superblo
         .has_cells = (le64_get(f->features_incompatible) & SUPERBLOCK_CELLS) != 0,
         .has_replicas = (le64_get(f->features_incompatible) & SUPERBLOCK_REPLICAS) != 0,
         .has_spoils = (le64_get(f->features_incompatible) & SUPERBLOCK_SPOILS) != 0,
+        .has_points = (le64_get(f->features_incompatible) & SUPERBLOCK_POINTS) != 0,
         .checkpoint_area = f->checkpoint_area,
         .checkpoint_sequence = le64_get(f->checkpoint_sequence),
         .checkpoint_blocks = le64_get(f->checkpoint_blocks),
@@ -178,6 +207,19 @@ static void superblock_unpack(const struct superblock_format *f, struct superblo
     memcpy(sb->cluster_name, f->cluster_name, SUPERBLOCK_NAME);
     memcpy(sb->disk_name, f->disk_name, SUPERBLOCK_NAME);
     superblock_unpack_layout(f, &sb->layout);
+    sb->past.lied = (le32_get(f->flags) & SUPERBLOCK_FLAG_LIED) != 0;
+    for (unsigned i = 0; i < SUPERBLOCK_LIVES; i++) {
+        sb->past.earlier[i].incarnation = le64_get(f->earlier[i].incarnation);
+        sb->past.earlier[i].end = le64_get(f->earlier[i].end);
+    }
+}
+
+void superblock_end_incarnation(struct superblock_past *past, uint64_t incarnation, uint64_t end)
+{
+    assert(incarnation != 0 && end != 0);
+    memmove(&past->earlier[1], &past->earlier[0], sizeof past->earlier - sizeof past->earlier[0]);
+    past->earlier[0].incarnation = incarnation;
+    past->earlier[0].end = end;
 }
 
 struct status superblock_decode(struct const_span block, struct superblock *out_sb)

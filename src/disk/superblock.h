@@ -18,6 +18,16 @@
 
 #define SUPERBLOCK_BYTES ((uint32_t)4096)
 #define SUPERBLOCK_NAME  64 /* With the terminating zero. */
+#define SUPERBLOCK_LIVES 32 /* Earlier incarnations that are remembered. */
+
+/* What the disk remembers of its earlier incarnations (F41, F42). */
+struct superblock_past {
+    bool lied; /* It has lost what it had confirmed. */
+    struct {
+        uint64_t incarnation;    /* 0: unused. */
+        uint64_t end;            /* Position in the journal where it ended. */
+    } earlier[SUPERBLOCK_LIVES]; /* The latest first. */
+};
 
 struct superblock {
     uint64_t sequence;
@@ -37,6 +47,8 @@ struct superblock {
     bool has_cells;    /* A feature: grains own cells, not whole places (F28). */
     bool has_replicas; /* A feature: region lists and copysets (F36). */
     bool has_spoils;   /* A feature: blocks that are spoiled (F40). */
+    bool has_points;   /* A feature: flush points, and what follows (F41). */
+    struct superblock_past past;
     uint8_t checkpoint_area;
     uint64_t checkpoint_sequence;
     uint64_t checkpoint_blocks;
@@ -55,6 +67,9 @@ static inline uint64_t superblock_offset(unsigned slot)
 
 /* out is SUPERBLOCK_BYTES long. */
 void superblock_encode(const struct superblock *sb, struct span out);
+
+/* F41: an incarnation has ended, at that position of the journal; not 0. */
+void superblock_end_incarnation(struct superblock_past *past, uint64_t incarnation, uint64_t end);
 
 /*
  * NOT_FOUND where there is no superblock at all, CORRUPT for one that is damaged, BAD_VERSION

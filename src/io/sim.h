@@ -169,6 +169,12 @@ struct sim_disk *sim_disk_create(struct sim_machine *m, const char *path,
                                  const struct sim_disk_config *config);
 struct sim_disk *sim_disk_find(struct sim_machine *m, const char *path);
 /*
+ * From now on it completes flush and FUA at once, and what it persists is in order: a power loss
+ * leaves it as it was at some moment.  It has a volatile cache.
+ */
+void sim_disk_lag(struct sim_disk *d);
+
+/*
  * F25: the file or device is larger from now on, by zeros.  A file is durably so once it was
  * flushed; until then a power loss may take that back.
  */

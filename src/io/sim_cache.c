@@ -8,6 +8,7 @@
 #include "io/sim_disk.h"
 
 #define CACHE_BYTES_MAX ((size_t)8 << 20)
+#define LAG_BYTES_MAX   ((size_t)512 << 10)
 
 /* ---- Records ---- */
 
@@ -42,7 +43,7 @@ static void record_add(struct sim_disk *d, uint64_t offset, struct const_span da
     list_push_back(&d->records, &rec->link);
     d->record_bytes += data.bytes;
     /* Caches are finite, and write back when they like. */
-    while (d->record_bytes > CACHE_BYTES_MAX && !d->config.liar)
+    while (d->record_bytes > (d->lags ? LAG_BYTES_MAX : CACHE_BYTES_MAX) && !d->config.liar)
         record_commit(d, record_first(d));
 }
 
@@ -152,6 +153,21 @@ static void cache_lose_some(struct sim_disk *d)
     }
 }
 
+/* The disk is as it was after some write. */
+static void cache_lose_latest(struct sim_disk *d)
+{
+    uint64_t count = 0;
+
+    LIST_FOR_EACH (n, &d->records)
+        count++;
+    for (uint64_t kept = rng_below(&d->machine->world->rng, count + 1); kept > 0; kept--)
+        record_commit(d, record_first(d));
+    while (!list_empty(&d->records)) {
+        d->stats.lost_units++;
+        record_free(d, record_first(d));
+    }
+}
+
 /* current := medium, for the pages that either has. */
 static void current_reload(struct sim_disk *d)
 {
@@ -184,12 +200,21 @@ void sim_disk_lose_cache(struct sim_disk *d)
 {
     if (!d->config.volatile_cache)
         return;
-    cache_lose_some(d);
+    if (d->lags)
+        cache_lose_latest(d);
+    else
+        cache_lose_some(d);
     size_lose(d);
     current_reload(d);
 }
 
 /* ---- What tests do to a disk ---- */
+
+void sim_disk_lag(struct sim_disk *d)
+{
+    assert(d->config.volatile_cache);
+    d->lags = true;
+}
 
 void sim_disk_peek(const struct sim_disk *d, uint64_t offset, struct span out)
 {

@@ -221,14 +221,15 @@ static void discard_apply(struct sim_disk *d, uint64_t offset, uint64_t bytes)
 static void write_effect(struct sim_request *q)
 {
     struct sim_disk *const d = q->disk;
-    const bool dsync = (q->op->flags & IO_WRITE_DSYNC) != 0 && !d->config.liar;
+    const bool lies = d->config.liar || d->lags;
+    const bool dsync = (q->op->flags & IO_WRITE_DSYNC) != 0 && !lies;
 
     sim_disk_apply(d, q->op->offset, request_data(q), dsync);
 }
 
 static void flush_effect(struct sim_request *q)
 {
-    if (q->disk->config.liar)
+    if (q->disk->config.liar || q->disk->lags)
         return;
     sim_disk_commit(q->disk, q->flush_to);
     q->disk->durable_bytes = max_u64(q->disk->durable_bytes, q->flushed_bytes);

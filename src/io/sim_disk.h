@@ -32,6 +32,7 @@ struct sim_disk {
     char path[256];
     struct sim_disk_config config;
     struct sim_disk_faults faults;
+    bool lags; /* sim_disk_lag() */
     struct sim_disk_stats stats;
     void (*failed)(void *ctx, const struct sim_disk_failure *failure);
     void *failed_ctx;

@@ -234,6 +234,8 @@ static void decide_all(struct health *h, const struct health_facts *f, uint64_t 
 
     if (f->failure[0] != '\0')
         decide(h, HEALTH_FAILED, f->failure);
+    else if (f->failing[0] != '\0')
+        decide(h, HEALTH_FAILING, f->failing);
     else if (f->log != NULL && f->log->failing[0] != '\0')
         decide(h, HEALTH_FAILING, f->log->failing);
     else if (many_places || recent_errors)

@@ -71,6 +71,7 @@ struct health_facts {
     const char *kind;             /* Disks of equal texts and ... */
     bool is_rotational;           /* ... of equal kinds are peers. */
     const char *failure;          /* Its store has given up; "": it has not. */
+    const char *failing;          /* It had better not be used; "": not for such a reason. */
     uint64_t media_errors;        /* Blocks that failed their checksum since it was opened. */
     const struct device_log *log; /* NULL: not read yet. */
 };

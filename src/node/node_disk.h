@@ -23,9 +23,12 @@
  * A device that somebody else has open is tried again for so long: when a process is killed, the
  * kernel ends the requests of its rings, and lets go of their files, only after the process.
  */
-#define NODE_DISK_BUSY_NS     (10 * NS_PER_S)
-#define NODE_DISK_RETRY_NS    (20 * NS_PER_MS)
-#define NODE_DISK_FAILURE     "a device error: it takes no more writes until the node is restarted"
+#define NODE_DISK_BUSY_NS  (10 * NS_PER_S)
+#define NODE_DISK_RETRY_NS (20 * NS_PER_MS)
+#define NODE_DISK_FAILURE  "a device error: it takes no more writes until the node is restarted"
+#define NODE_DISK_LIED                                                                      \
+    "it has lost what it had confirmed as durable: its cache does not obey flushes, or it " \
+    "was put back from an image"
 #define NODE_DISK_CHECK_BYTES ((size_t)64 << 10) /* Read at a time, while it is checked. */
 
 struct node_disk {

@@ -43,6 +43,7 @@ static struct health_facts facts_of(struct node_disk *d)
         .kind = d->kind,
         .is_rotational = d->dev_info.is_rotational,
         .failure = d->info.failed ? NODE_DISK_FAILURE : "",
+        .failing = d->info.lied ? NODE_DISK_LIED : "",
         .media_errors = d->info.media_errors,
         .log = d->log_read ? &d->device_log : NULL,
     };

@@ -90,6 +90,11 @@ static enum wire_opcode opcode_of(const struct store_io *s)
         return WIRE_HASH;
     case STORE_OP_SPOIL:
         return WIRE_SPOIL;
+    case STORE_OP_LIST_POINTS:
+        return WIRE_POINTS;
+    case STORE_OP_KEEP_POINTS:
+    case STORE_OP_CHECK_POINTS:
+        return WIRE_KEEP_POINTS;
     }
     abort();
 }
@@ -97,12 +102,18 @@ static enum wire_opcode opcode_of(const struct store_io *s)
 static bool has_items(enum wire_opcode opcode)
 {
     return opcode == WIRE_REGIONS || opcode == WIRE_CLOSE_REGIONS || opcode == WIRE_MERGE_REGIONS ||
-           opcode == WIRE_SET || opcode == WIRE_HASH;
+           opcode == WIRE_SET || opcode == WIRE_HASH || opcode == WIRE_POINTS ||
+           opcode == WIRE_KEEP_POINTS;
 }
 
 static uint32_t region_count(const struct store_io *s)
 {
     return (uint32_t)min_u64(s->data.bytes / sizeof(struct store_region), STORE_REGIONS_MAX);
+}
+
+static uint32_t point_count(const struct store_io *s)
+{
+    return (uint32_t)min_u64(s->data.bytes / sizeof(struct store_point), STORE_POINTS_MAX);
 }
 
 static void fill_range(const struct store_io *s, struct wire_command *c)
@@ -153,6 +164,13 @@ static void fill(const struct store_io *s, struct wire_command *c)
         return;
     case WIRE_MERGE_REGIONS:
         c->tick = s->tick;
+        return;
+    case WIRE_POINTS:
+        c->argument = s->offset;
+        c->blocks = point_count(s);
+        return;
+    case WIRE_KEEP_POINTS:
+        c->flags = s->opcode == STORE_OP_CHECK_POINTS ? WIRE_CHECK : s->fua ? WIRE_FUA : 0;
         return;
     default:
         return;
@@ -218,19 +236,26 @@ static void encode_sets(const struct store_io *s, struct span out)
     wire_set_encode(from[0].sequence, sets, count, out);
 }
 
+static uint32_t item_count(const struct store_io *s, enum wire_opcode opcode)
+{
+    if (opcode == WIRE_SET)
+        return (uint32_t)(s->data.bytes / sizeof(struct store_set));
+    return opcode == WIRE_KEEP_POINTS ? point_count(s) : region_count(s);
+}
+
 /* The items of a command are brought into the wire's form, or will be brought back from it. */
 static void place_items(struct peer_io *io, const struct wire_command *c)
 {
     const struct store_io *const s = io->store;
-    const uint32_t items = c->opcode == WIRE_SET
-                               ? (uint32_t)(s->data.bytes / sizeof(struct store_set))
-                               : region_count(s);
 
-    io->cmd.data = span_sub(io->memory, 0, wire_data_bytes(c, items));
+    io->cmd.data = span_sub(io->memory, 0, wire_data_bytes(c, item_count(s, c->opcode)));
     if (c->opcode == WIRE_SET)
         encode_sets(s, io->cmd.data);
     else if (c->opcode == WIRE_CLOSE_REGIONS || c->opcode == WIRE_MERGE_REGIONS)
         encode_regions(s, c, io->cmd.data);
+    else if (c->opcode == WIRE_KEEP_POINTS)
+        wire_keep_points_encode((const struct store_point *)(void *)s->data.at, point_count(s),
+                                io->cmd.data);
 }
 
 static void send(struct peer_io *io, enum wire_opcode opcode)
@@ -353,6 +378,21 @@ static struct status MUST_CHECK take_regions(struct peer_io *io)
     return STATUS(OK);
 }
 
+static struct status MUST_CHECK take_points(struct peer_io *io)
+{
+    struct store_io *const s = io->store;
+    struct store_point *const to = (struct store_point *)(void *)s->data.at;
+    struct wire_items items;
+    uint64_t cursor;
+
+    TRY(wire_points_decode(span_const(io->cmd.data), s->offset, &cursor, &items));
+    for (uint32_t i = 0; i < items.count; i++)
+        to[i] = wire_point_get(items, i);
+    s->offset = cursor;
+    s->bytes = items.count * sizeof *to;
+    return STATUS(OK);
+}
+
 static struct status MUST_CHECK take_hashes(struct peer_io *io)
 {
     const struct store_io *const s = io->store;
@@ -375,6 +415,8 @@ static struct status MUST_CHECK take_data(struct peer_io *io)
         return take_blocks(io);
     if (io->store != NULL && io->store->opcode == STORE_OP_LIST_REGIONS)
         return take_regions(io);
+    if (io->store != NULL && io->store->opcode == STORE_OP_LIST_POINTS)
+        return take_points(io);
     if (io->store != NULL && io->store->opcode == STORE_OP_HASH)
         return take_hashes(io);
     return STATUS(OK);

@@ -14,7 +14,8 @@ static void op_on_store(struct store_io *io);
 bool op_needs_items(enum wire_opcode opcode)
 {
     return opcode == WIRE_SET || opcode == WIRE_CLOSE_REGIONS || opcode == WIRE_REGIONS ||
-           opcode == WIRE_MERGE_REGIONS || opcode == WIRE_HASH;
+           opcode == WIRE_MERGE_REGIONS || opcode == WIRE_HASH || opcode == WIRE_POINTS ||
+           opcode == WIRE_KEEP_POINTS;
 }
 
 static size_t blocks_bytes(const struct server_op *op)
@@ -91,6 +92,18 @@ static struct status MUST_CHECK take_regions(struct server_op *op)
     return STATUS(OK);
 }
 
+static struct status MUST_CHECK take_points(struct server_op *op)
+{
+    struct wire_items items;
+
+    TRY(wire_keep_points_decode(span_const(op->req->data), &items));
+    for (uint32_t i = 0; i < items.count; i++)
+        op->items->u.points[i] = wire_point_get(items, i);
+    op->io.data = (struct span) { (uint8_t *)op->items->u.points,
+                                  items.count * sizeof op->items->u.points[0] };
+    return STATUS(OK);
+}
+
 struct status op_check_data(struct server_op *op)
 {
     op->io = (struct store_io) { 0 };
@@ -113,6 +126,12 @@ struct status op_check_data(struct server_op *op)
     case WIRE_REGIONS:
         op->io.data = (struct span) { (uint8_t *)op->items->u.regions,
                                       op->command.blocks * sizeof op->items->u.regions[0] };
+        return STATUS(OK);
+    case WIRE_KEEP_POINTS:
+        return take_points(op);
+    case WIRE_POINTS:
+        op->io.data = (struct span) { (uint8_t *)op->items->u.points,
+                                      op->command.blocks * sizeof op->items->u.points[0] };
         return STATUS(OK);
     case WIRE_HASH:
         op->io.data = (struct span) { (uint8_t *)op->items->u.hashes,
@@ -148,6 +167,10 @@ static enum store_opcode store_opcode(const struct wire_command *c)
         return STORE_OP_SET;
     case WIRE_SPOIL:
         return STORE_OP_SPOIL;
+    case WIRE_POINTS:
+        return STORE_OP_LIST_POINTS;
+    case WIRE_KEEP_POINTS:
+        return (c->flags & WIRE_CHECK) != 0 ? STORE_OP_CHECK_POINTS : STORE_OP_KEEP_POINTS;
     default:
         assert(c->opcode == WIRE_DELETE);
         return STORE_OP_DELETE_VOLUME;
@@ -170,7 +193,7 @@ static void op_store(struct server_op *op, const struct server_session *s)
     io->incarnation = c->opcode == WIRE_FLUSH ? c->argument : s->incarnation;
     io->offset = (uint64_t)c->first * STORE_BLOCK_BYTES;
     io->bytes = (uint64_t)c->blocks * STORE_BLOCK_BYTES;
-    if (c->opcode == WIRE_REGIONS)
+    if (c->opcode == WIRE_REGIONS || c->opcode == WIRE_POINTS)
         io->offset = c->argument;
     else if (c->opcode != WIRE_FLUSH)
         io->generation = c->argument;
@@ -192,6 +215,12 @@ static void give_regions(const struct server_op *op)
         };
     }
     wire_regions_encode(op->io.offset, regions, count, op->req->data);
+}
+
+static void give_points(const struct server_op *op)
+{
+    wire_points_encode(op->io.offset, op->items->u.points,
+                       (uint32_t)(op->io.bytes / sizeof(struct store_point)), op->req->data);
 }
 
 static void give_hashes(const struct server_op *op)
@@ -232,6 +261,8 @@ static void op_on_store(struct store_io *io)
         wire_crcs_encode(io->crcs, op->command.blocks, crcs_of(op));
     else if (status_ok(io->status) && op->command.opcode == WIRE_REGIONS)
         give_regions(op);
+    else if (status_ok(io->status) && op->command.opcode == WIRE_POINTS)
+        give_points(op);
     else if (status_ok(io->status) && op->command.opcode == WIRE_HASH)
         give_hashes(op);
     else if (status_ok(io->status) && op->command.opcode == WIRE_DELETE)

@@ -114,6 +114,7 @@ struct server_items {
         struct store_set sets[STORE_COPYSETS_MAX];
         struct store_region regions[STORE_REGIONS_MAX];
         struct store_hash hashes[STORE_HASHES_MAX];
+        struct store_point points[STORE_POINTS_MAX];
     } u;
 };
 

@@ -67,11 +67,15 @@ struct group_reason {
     char s[256];
 };
 
+/* Recorded of a member that is no source, whatever it has: no disk's. */
+#define GROUP_INCARNATION_NONE UINT64_MAX
+
 /* A session that is up, and what its OPEN has returned. */
 struct group_session {
     struct uuid disk;
     uint64_t incarnation;
     bool may_have_lost; /* Its store has a loss flag: of account in 7.4 alone. */
+    bool point_lost;    /* Likewise: it has lost what others' lists rest on (3.7). */
 };
 
 struct group_sessions {

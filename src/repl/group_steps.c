@@ -88,29 +88,76 @@ static struct uuid_text disk_of(const struct group *g, uint32_t copyset, unsigne
     return uuid_format(g->copysets[copyset].slots[__builtin_ctz(slots)].disk);
 }
 
+/* 3.7.5  Of some slots, those whose disks have lost their flush points. */
+static unsigned point_lost(const struct group *g, uint32_t copyset,
+                           const struct group_sessions *sessions, unsigned slots)
+{
+    unsigned lost = 0;
+
+    for (uint32_t i = 0; i < sessions->count; i++) {
+        unsigned slot;
+        if (sessions->items[i].point_lost && group_find(g, copyset, sessions->items[i].disk, &slot))
+            lost |= slots & 1u << slot;
+    }
+    return lost;
+}
+
+/* What has come for a copyset: sets of members. */
+struct answers {
+    unsigned members;
+    unsigned sealed; /* That have answered, and count. */
+    unsigned lost;   /* 3.7.5: that have lost their flush points ... */
+    unsigned kept;   /* ... and are needed all the same. */
+    unsigned silent;
+    unsigned sources; /* Of sealed. */
+};
+
+static struct answers answers_of(const struct group *g, uint32_t copyset,
+                                 const struct group_view *view)
+{
+    const unsigned reached = group_reached(g, copyset, &view->sessions);
+    struct answers a = { .members = group_members(g, copyset) };
+
+    a.lost = point_lost(g, copyset, &view->sessions, reached);
+    a.sealed = reached & ~a.lost;
+    a.silent = a.members & ~reached;
+    a.sources = group_sources(g, copyset, &view->sessions) & a.sealed;
+    if (count_of(a.sealed) < group_members_min(view->min_in_sync))
+        a.kept = a.lost;
+    return a;
+}
+
 /* 7.4  Whether these answers are enough for the copyset. */
 static struct status MUST_CHECK check_answers(const struct group *g, uint32_t copyset,
                                               const struct group_view *view, bool waited,
                                               struct group_reason *reason)
 {
-    const unsigned members = group_members(g, copyset);
-    const unsigned sealed = group_reached(g, copyset, &view->sessions);
+    const struct answers a = answers_of(g, copyset, view);
     const unsigned wanted = group_members_min(view->min_in_sync);
+    const unsigned have = count_of(a.sealed | a.kept);
 
-    if (count_of(sealed) < wanted && sealed != members)
+    if (have < wanted && a.silent != 0)
         return refuse(reason, STATUS(UNAVAILABLE),
                       "copyset %u: %u of %u members have answered, and %u must: disk %s has not",
-                      copyset, count_of(sealed), count_of(members), wanted,
-                      disk_of(g, copyset, members & ~sealed).s);
-    if (count_of(sealed) < wanted)
+                      copyset, have, count_of(a.members), wanted, disk_of(g, copyset, a.silent).s);
+    if (have < wanted)
         return refuse(reason, STATUS(UNAVAILABLE), "copyset %u: it has %u members, and needs %u",
-                      copyset, count_of(members), wanted);
-    if (group_sources(g, copyset, &view->sessions) == 0 && !group_is_fresh(g, copyset) &&
-        sealed != members && !waited)
+                      copyset, count_of(a.members), wanted);
+    if (a.sealed == 0)
+        return refuse(reason, STATUS(UNAVAILABLE),
+                      "copyset %u: disk %s has lost what it had confirmed as durable, and no other "
+                      "member has answered",
+                      copyset, disk_of(g, copyset, a.lost).s);
+    if (a.kept != 0 && a.silent != 0 && !waited)
+        return refuse(reason, STATUS(BUSY),
+                      "copyset %u: disk %s has lost what it had confirmed as durable; disk %s is "
+                      "waited for",
+                      copyset, disk_of(g, copyset, a.kept).s, disk_of(g, copyset, a.silent).s);
+    if (a.sources == 0 && !group_is_fresh(g, copyset) && a.silent != 0 && !waited)
         return refuse(reason, STATUS(BUSY),
                       "copyset %u: the members that have answered have lost power; disk %s may not "
                       "have, and is waited for",
-                      copyset, disk_of(g, copyset, members & ~sealed).s);
+                      copyset, disk_of(g, copyset, a.silent).s);
     return STATUS(OK);
 }
 
@@ -148,22 +195,34 @@ static unsigned choose_base(struct group *g, uint32_t copyset, const struct grou
     return kept != 0 ? kept : sealed;
 }
 
+/* 3.7.5: it is needed, and no source, whatever its incarnation.  Whether that changes anything. */
+static bool keep_lost(struct group_slot *s, const struct group_sessions *sessions)
+{
+    if (s->incarnation != incarnation_in(sessions, s->disk))
+        return false;
+    set_in(s, GROUP_INCARNATION_NONE);
+    return true;
+}
+
 /* 7.4, for a copyset for which they are enough.  Whether anything has changed. */
 static bool take_over_copyset(struct group *g, uint32_t copyset, const struct group_view *view)
 {
     struct group_slot *slots = g->copysets[copyset].slots;
-    const unsigned members = group_members(g, copyset);
-    const unsigned sealed = group_reached(g, copyset, &view->sessions);
-    const bool base = group_sources(g, copyset, &view->sessions) != 0;
-    const unsigned recorded = base ? 0 : choose_base(g, copyset, view, sealed);
+    const struct answers a = answers_of(g, copyset, view);
+    const unsigned recorded = a.sources != 0 ? 0 : choose_base(g, copyset, view, a.sealed);
+    bool changed = (a.sealed | a.kept) != a.members || a.sources == 0;
 
     for (unsigned i = 0; i < GROUP_SLOTS; i++) {
-        if (HAS(members & ~sealed, i))
+        if (HAS(a.kept, i)) {
+            changed |= keep_lost(&slots[i], &view->sessions);
+        } else if (HAS(a.members & ~a.sealed, i)) {
             set_out(&slots[i], view->now_unix_ms);
-        else if (HAS(recorded, i) && !MUTATION(BASE_NOT_RECORDED))
+            slots[i].whole = HAS(a.lost, i);
+        } else if (HAS(recorded, i) && !MUTATION(BASE_NOT_RECORDED)) {
             set_in(&slots[i], incarnation_in(&view->sessions, slots[i].disk));
+        }
     }
-    return sealed != members || !base;
+    return changed;
 }
 
 /* No disk has incarnation 0: it stands for none. */

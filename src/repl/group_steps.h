@@ -36,6 +36,7 @@ struct status group_take_epoch(const struct group *was, struct uuid node, struct
  * stores have lost nothing, or else of all of them: what was not flushed is given up, and the
  * record says loss.  That is BUSY while others may still come, until the engine has waited for
  * them: then waited is true.  UNAVAILABLE where too few have answered, with for whom it waits.
+ * 3.7.5: who has lost its flush point is set out whole; where it is needed, it is no source.
  */
 struct status group_take_over(const struct group *was, const struct group_view *view, bool waited,
                               struct group *out_group, struct group_reason *reason) MUST_CHECK;

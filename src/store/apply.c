@@ -381,6 +381,18 @@ static struct status MUST_CHECK apply_copyset(struct apply *a, const struct reco
     return refused(copyset_put(c, v, rec));
 }
 
+static struct status MUST_CHECK apply_points(struct apply *a, const struct record_points *rec)
+{
+    struct catalog *const c = &a->store->catalog;
+    struct catalog_volume *const v = catalog_volume_by_id(c, rec->volume);
+
+    if (!a->store->sb.has_points)
+        return STATUS(CORRUPT);
+    if (v == NULL)
+        return missing(rec->volume, c->next_volume_id);
+    return refused(copyset_put_points(c, v, rec));
+}
+
 static struct status MUST_CHECK apply_head(struct apply *a, const struct record *rec)
 {
     struct catalog *const c = &a->store->catalog;
@@ -450,6 +462,8 @@ static struct status MUST_CHECK apply_record(struct apply *a, const struct recor
         return apply_regions(a, rec);
     case RECORD_COPYSET:
         return apply_copyset(a, &rec->u.copyset);
+    case RECORD_POINTS:
+        return apply_points(a, &rec->u.points);
     case RECORD_SPOIL:
         return apply_spoil(a, rec);
     }

@@ -109,7 +109,7 @@ const struct catalog_copyset *copyset_next(const struct catalog_volume *v, uint3
 {
     LIST_FOR_EACH (n, &v->copysets) {
         const struct catalog_copyset *const s = CONTAINER_OF(n, struct catalog_copyset, link);
-        if (s->rec.number >= number)
+        if (s->number >= number)
             return s;
     }
     return NULL;
@@ -122,7 +122,7 @@ static void copyset_insert(struct catalog_volume *v, struct catalog_copyset *set
 
     list_init(&higher);
     LIST_FOR_EACH (n, &v->copysets) {
-        if (CONTAINER_OF(n, struct catalog_copyset, link)->rec.number < set->rec.number)
+        if (CONTAINER_OF(n, struct catalog_copyset, link)->number < set->number)
             continue;
         list_remove(n);
         list_push_back(&higher, n);
@@ -131,25 +131,47 @@ static void copyset_insert(struct catalog_volume *v, struct catalog_copyset *set
     list_splice_back(&v->copysets, &higher);
 }
 
-struct status copyset_put(struct catalog *c, struct catalog_volume *v,
-                          const struct record_copyset *rec)
+/* The one of that number, which is made if need be. */
+static struct status MUST_CHECK copyset_make(struct catalog *c, struct catalog_volume *v,
+                                             uint32_t number, struct catalog_copyset **out_set)
 {
     LIST_FOR_EACH (n, &v->copysets) {
         struct catalog_copyset *const s = CONTAINER_OF(n, struct catalog_copyset, link);
-        if (s->rec.number != rec->number)
-            continue;
-        s->rec = *rec;
-        return STATUS(OK);
+        *out_set = s;
+        if (s->number == number)
+            return STATUS(OK);
     }
     if (c->copyset_count >= c->limits.copysets)
         return STATUS(NO_SPACE);
     struct catalog_copyset *const set = calloc(1, sizeof *set);
     if (set == NULL)
         return STATUS(NO_MEMORY);
-    set->rec = *rec;
+    set->number = number;
     list_node_init(&set->link);
     copyset_insert(v, set);
     c->copyset_count++;
+    *out_set = set;
+    return STATUS(OK);
+}
+
+struct status copyset_put(struct catalog *c, struct catalog_volume *v,
+                          const struct record_copyset *rec)
+{
+    struct catalog_copyset *set;
+
+    TRY(copyset_make(c, v, rec->number, &set));
+    set->rec = *rec;
+    set->has_set = true;
+    return STATUS(OK);
+}
+
+struct status copyset_put_points(struct catalog *c, struct catalog_volume *v,
+                                 const struct record_points *rec)
+{
+    struct catalog_copyset *set;
+
+    TRY(copyset_make(c, v, rec->number, &set));
+    set->points = *rec;
     return STATUS(OK);
 }
 

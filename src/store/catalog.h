@@ -40,10 +40,14 @@ struct shard_regions {
     uint32_t tick;     /* What has no entry counts as written in this tick. */
 };
 
-/* A copyset as its disks know it: who holds replicas together, and which of them are in sync. */
+/* A copyset as its disks know it: who holds replicas together, which of them are in sync, and how
+ * far each had made its journal durable (F41). */
 struct catalog_copyset {
-    struct record_copyset rec;
-    struct list_node link; /* In volume->copysets, by number. */
+    uint32_t number;
+    bool has_set;
+    struct record_copyset rec;   /* If it has. */
+    struct record_points points; /* Without a disk: none is kept. */
+    struct list_node link;       /* In volume->copysets, by number. */
 };
 
 struct catalog_volume {
@@ -112,10 +116,12 @@ struct status catalog_add_volume(struct catalog *c, uint32_t id, const struct st
 /* The volume's copyset with the lowest number from number on, or NULL. */
 const struct catalog_copyset *copyset_next(const struct catalog_volume *volume, uint32_t number);
 
-/* Keeps what a record says of a copyset, instead of what was known of it.  NO_SPACE above the
+/* Keep what a record says of a copyset, instead of what was known of it.  NO_SPACE above the
  * limit. */
 struct status copyset_put(struct catalog *c, struct catalog_volume *volume,
                           const struct record_copyset *rec) MUST_CHECK;
+struct status copyset_put_points(struct catalog *c, struct catalog_volume *volume,
+                                 const struct record_points *rec) MUST_CHECK;
 
 /* NO_SPACE above the limit, EXISTS for an id or index that is there. */
 struct status catalog_add_shard(struct catalog *c, struct catalog_volume *volume,

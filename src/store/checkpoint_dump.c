@@ -142,12 +142,15 @@ static void dump_copyset(struct dump *d)
         d->cp->next_id = v->id + 1;
         return;
     }
-    if (d->room.bytes < record_bytes(RECORD_COPYSET, 0)) {
+    if (d->room.bytes < record_bytes(RECORD_COPYSET, 0) + record_bytes(RECORD_POINTS, 0)) {
         d->full = true;
         return;
     }
-    dump_put(d, &(struct record) { .type = RECORD_COPYSET, .u.copyset = set->rec });
-    d->cp->next_copyset = set->rec.number + 1;
+    if (set->has_set)
+        dump_put(d, &(struct record) { .type = RECORD_COPYSET, .u.copyset = set->rec });
+    if (!uuid_is_nil(set->points.points[0].disk))
+        dump_put(d, &(struct record) { .type = RECORD_POINTS, .u.points = set->points });
+    d->cp->next_copyset = set->number + 1;
 }
 
 static void dump_shard_head(struct dump *d, const struct shard *s)

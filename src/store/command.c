@@ -178,7 +178,8 @@ static struct status MUST_CHECK command_check(const struct store_io *io)
     const struct store_session *const session = io->session;
     const struct store *const store = session->store;
     const bool reads = io->opcode == STORE_OP_READ || io->opcode == STORE_OP_LIST_REGIONS ||
-                       io->opcode == STORE_OP_HASH;
+                       io->opcode == STORE_OP_HASH || io->opcode == STORE_OP_LIST_POINTS ||
+                       io->opcode == STORE_OP_CHECK_POINTS;
     const bool promises = io->opcode == STORE_OP_FLUSH || (io->fua && !reads);
 
     TRY(store_session_check(session));
@@ -240,6 +241,10 @@ static bool command_admit(struct store_io *io)
         return listing_admit(io);
     case STORE_OP_SET:
         return set_admit(io);
+    case STORE_OP_LIST_POINTS:
+    case STORE_OP_KEEP_POINTS:
+    case STORE_OP_CHECK_POINTS:
+        return points_admit(io);
     case STORE_OP_HASH:
         return hash_admit(io);
     case STORE_OP_SPOIL:

@@ -31,7 +31,7 @@ static struct status MUST_CHECK set_check(const struct store_io *io, const struc
 
     if (set->number > STORE_COPYSET_MAX || !store_copyset_is_valid(&set->set))
         return STATUS(INVALID);
-    if (old == NULL || old->rec.number != set->number)
+    if (old == NULL || old->number != set->number || !old->has_set)
         return STATUS(OK);
     const bool older = old->rec.epoch > io->session->epoch ||
                        (old->rec.epoch == io->session->epoch && old->rec.sequence > set->sequence);
@@ -82,8 +82,8 @@ static const struct catalog_copyset *group_next(const struct store_session *sess
 {
     const struct catalog_copyset *set = copyset_next(session->volume, from);
 
-    while (set != NULL && set->rec.group != session->group)
-        set = copyset_next(session->volume, set->rec.number + 1);
+    while (set != NULL && (!set->has_set || set->rec.group != session->group))
+        set = copyset_next(session->volume, set->number + 1);
     return set;
 }
 

@@ -226,9 +226,15 @@ static const struct sweep_ops verify_ops = {
 /* Whether answered writes may be gone without a Flush. */
 static bool opening_incarnation_changes(const struct opening *o)
 {
-    if (o->load.sb.clean)
-        return false;
     return o->load.sb.failed || !uuid_equal(o->load.sb.boot_id, reactor_boot_id(o->dev->reactor));
+}
+
+/* F41: behind all that this disk may ever have told of. */
+static uint64_t opening_log_end(const struct opening *o)
+{
+    const struct superblock *const sb = &o->load.sb;
+
+    return sb->clean ? max_u64(sb->journal_start, sb->journal_flushed + 1) : o->load.log.end;
 }
 
 static void opening_new_life(struct opening *o)
@@ -236,12 +242,16 @@ static void opening_new_life(struct opening *o)
     struct store *const store = o->load.store;
 
     const bool changes = opening_incarnation_changes(o);
-    if (changes)
+    store->sb.has_points = true;
+    if (changes) {
+        superblock_end_incarnation(&store->past, store->incarnation, opening_log_end(o)); /* F41 */
         store->incarnation = incarnation_after(store->reactor, store->incarnation);
+    }
     LIST_FOR_EACH (n, &store->catalog.volumes) {
         struct catalog_volume *const v = CONTAINER_OF(n, struct catalog_volume, link);
         /* F25; a disk of before its feature does not say who was busy. */
-        v->loss |= changes && (v->busy.state == BUSY_MARKED || !store->sb.marks_busy);
+        v->loss |=
+            changes && !o->load.sb.clean && (v->busy.state == BUSY_MARKED || !store->sb.marks_busy);
         v->busy.state = BUSY_QUIET; /* F26. */
     }
     store->sb.marks_busy = true;
@@ -265,22 +275,23 @@ static void opening_on_written(struct store *store, struct status status)
 static struct status MUST_CHECK opening_write(struct opening *o)
 {
     struct store *const store = o->load.store;
-    const uint64_t start = o->load.sb.clean ? o->load.sb.journal_start : o->load.log.end;
+    const struct superblock *const sb = &o->load.sb;
+    const uint64_t start = opening_log_end(o);
     uint64_t life;
 
     reactor_random(store->reactor, (struct span) { (uint8_t *)&life, sizeof life });
     opening_new_life(o);
     TRY(store_start_journal(store, life, start));
     store->opening = o;
-    if (!o->load.sb.clean) {
+    if (!sb->clean) {
         store->checkpoint.done = opening_on_written;
         checkpoint_request(store);
         return STATUS(OK);
     }
-    struct superblock sb = store->sb;
-    sb.sequence++;
-    superblock_write(store, &sb, opening_on_written);
-    store->sb.sequence = sb.sequence;
+    struct superblock next = store->sb;
+    next.sequence++;
+    superblock_write(store, &next, opening_on_written);
+    store->sb.sequence = next.sequence;
     return STATUS(OK);
 }
 

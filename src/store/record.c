@@ -34,11 +34,12 @@ static const struct record_shape shapes[] = {
     [RECORD_COPYSET] = { sizeof(struct record_copyset_format), 0, 0 },
     [RECORD_SPOIL] = { sizeof(struct record_grains_format), sizeof(struct record_spoil_item_format),
                        RECORD_SPOIL_ITEMS_MAX },
+    [RECORD_POINTS] = { sizeof(struct record_points_format), 0, 0 },
 };
 
 static bool record_type_is_known(uint32_t type)
 {
-    return type >= RECORD_VOLUME && type <= RECORD_SPOIL;
+    return type >= RECORD_VOLUME && type <= RECORD_POINTS;
 }
 
 size_t record_bytes(enum record_type type, uint32_t items)
@@ -161,6 +162,21 @@ static void encode_copyset(const struct record_copyset *c, struct span out)
     memcpy(out.at, &f, sizeof f);
 }
 
+static void encode_points(const struct record_points *p, struct span out)
+{
+    struct record_points_format f = { .head = head_make(RECORD_POINTS, out.bytes),
+                                      .volume = le32_make(p->volume),
+                                      .number = le32_make(p->number),
+                                      .group = le32_make(p->group) };
+
+    for (unsigned i = 0; i < STORE_COPYSET_POINTS; i++) {
+        memcpy(f.points[i].disk, p->points[i].disk.b, sizeof f.points[i].disk);
+        f.points[i].incarnation = le64_make(p->points[i].incarnation);
+        f.points[i].position = le64_make(p->points[i].position);
+    }
+    memcpy(out.at, &f, sizeof f);
+}
+
 /* Types whose fixed part is the head and at most two numbers. */
 static void encode_small(const struct record *rec, struct span out)
 {
@@ -214,6 +230,9 @@ void record_encode(const struct record *rec, struct span out)
         break;
     case RECORD_COPYSET:
         encode_copyset(&rec->u.copyset, out);
+        break;
+    case RECORD_POINTS:
+        encode_points(&rec->u.points, out);
         break;
     case RECORD_VOLUME_DELETE:
     case RECORD_LOSS:
@@ -576,6 +595,41 @@ static struct status MUST_CHECK decode_copyset(const uint8_t *at, struct record_
     return STATUS(OK);
 }
 
+/* Unused ones are zero, and come last. */
+static bool points_are_valid(const struct record_points *p)
+{
+    bool used = true;
+
+    for (unsigned i = 0; i < STORE_COPYSET_POINTS; i++) {
+        const struct store_point *const point = &p->points[i];
+        const bool here = !uuid_is_nil(point->disk);
+        if ((here && !used) || here != (point->position != 0) || here != (point->incarnation != 0))
+            return false;
+        used = here;
+    }
+    return true;
+}
+
+static struct status MUST_CHECK decode_points(const uint8_t *at, struct record_points *out)
+{
+    struct record_points_format f;
+
+    memcpy(&f, at, sizeof f);
+    *out = (struct record_points) { .volume = le32_get(f.volume),
+                                    .number = le32_get(f.number),
+                                    .group = le32_get(f.group) };
+    for (unsigned i = 0; i < STORE_COPYSET_POINTS; i++) {
+        struct store_point *const point = &out->points[i];
+        *point = (struct store_point) { .copyset = out->number,
+                                        .incarnation = le64_get(f.points[i].incarnation),
+                                        .position = le64_get(f.points[i].position) };
+        memcpy(point->disk.b, f.points[i].disk, sizeof f.points[i].disk);
+    }
+    if (out->group >= STORE_GROUPS_MAX || out->number > STORE_COPYSET_MAX || !points_are_valid(out))
+        return STATUS(CORRUPT);
+    return STATUS(OK);
+}
+
 static struct status MUST_CHECK decode_small(const uint8_t *at, struct record *rec)
 {
     struct record_epoch_format epoch;
@@ -627,6 +681,8 @@ static struct status MUST_CHECK decode_body(const uint8_t *at, struct record *re
         return decode_regions(rec);
     case RECORD_COPYSET:
         return decode_copyset(at, &rec->u.copyset);
+    case RECORD_POINTS:
+        return decode_points(at, &rec->u.points);
     case RECORD_VOLUME_DELETE:
     case RECORD_EPOCH:
     case RECORD_INTENT:

@@ -44,6 +44,7 @@ enum record_type {
     RECORD_REGIONS,
     RECORD_COPYSET,
     RECORD_SPOIL,
+    RECORD_POINTS,
 };
 
 struct record_volume {
@@ -140,6 +141,14 @@ struct record_copyset {
     struct store_copyset set;
 };
 
+/* All that is kept of a copyset, in place of what was. */
+struct record_points {
+    uint32_t volume;
+    uint32_t number;
+    uint32_t group;
+    struct store_point points[STORE_COPYSET_POINTS]; /* Those without a disk come last. */
+};
+
 struct record {
     enum record_type type;
     union {
@@ -152,6 +161,7 @@ struct record {
         struct record_zero zero;
         struct record_grains grains; /* GRAINS, CELLS, SPOIL. */
         struct record_copyset copyset;
+        struct record_points points;
         struct {
             uint32_t next_volume;
             uint32_t next_shard;

@@ -162,6 +162,21 @@ struct record_copyset_format {
 };
 static_assert(sizeof(struct record_copyset_format) == 108, "COPYSET");
 
+struct record_point_format {
+    uint8_t disk[16];
+    struct le64 incarnation;
+    struct le64 position;
+};
+
+struct record_points_format {
+    struct record_head_format head;
+    struct le32 volume;
+    struct le32 number;
+    struct le32 group;
+    struct record_point_format points[4];
+};
+static_assert(sizeof(struct record_points_format) == 144, "POINTS");
+
 /* LOSS and BUSY. */
 struct record_state_format {
     struct record_head_format head;

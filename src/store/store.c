@@ -83,6 +83,7 @@ struct status store_create(struct dev *dev, const struct superblock *sb, uint64_
     s->reactor = dev->reactor;
     s->sb = *sb;
     s->sb_before = *sb;
+    s->past = sb->past;
     s->incarnation = sb->incarnation;
     s->zero_crc = crc32c(zeros, sizeof zeros);
     s->next_ticket = 1;
@@ -233,6 +234,7 @@ void store_get_info(const struct store *store, struct store_info *out_info)
         .checksum_bytes = sums_resident_bytes(&store->sums),
         .checksum_budget_bytes = sums_budget_bytes(&store->sums),
         .failed = store->failed,
+        .lied = store->past.lied,
     };
     memcpy(out_info->identity.cluster_name, store->sb.cluster_name, STORE_NAME_BYTES);
     memcpy(out_info->identity.disk_name, store->sb.disk_name, STORE_NAME_BYTES);
@@ -285,6 +287,7 @@ static void store_record_failure(struct store *store)
     struct superblock sb = store->sb_is_ours ? store->sb : store->sb_before;
     sb.sequence = store->sb.sequence + 1;
     sb.incarnation = store->incarnation;
+    sb.has_points = true;
     sb.failed = true;
     sb.clean = false;
     superblock_write(store, &sb, failure_on_recorded);
@@ -295,6 +298,10 @@ void store_fail(struct store *store, struct status why)
     assert(!status_ok(why));
     if (!store->failed) {
         store->failed = true;
+        /* F41: no flush behind this one was confirmed. */
+        if (store->journal != NULL)
+            superblock_end_incarnation(&store->past, store->incarnation,
+                                       journal_get_marks(store->journal).flushed + 1);
         store->incarnation = incarnation_after(store->reactor, store->incarnation);
         log_error(store->reactor->log,
                   "disk '%s': %s: it takes no more writes; what it holds can be read, and starting "

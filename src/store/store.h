@@ -35,6 +35,8 @@
 #define STORE_COPYSETS_MAX     32u  /* Likewise. */
 #define STORE_HASHES_MAX       256u /* Blocks of one HASH or SPOIL: a region's. */
 #define STORE_HASH_BYTES       16u
+#define STORE_POINTS_MAX       128u  /* Likewise. */
+#define STORE_COPYSET_POINTS   4u    /* Of a copyset: three slots, and what comes into one. */
 #define STORE_COPYSET_MAX      4095u /* The highest number of a copyset: 12 bits on the wire. */
 
 #define STORE_VOLUME_BYTES_MAX ((uint64_t)1 << 50)
@@ -155,6 +157,7 @@ struct store_info {
     uint64_t checksum_bytes;        /* Of memory that checksums take now. */
     uint64_t checksum_budget_bytes; /* That they may take: all of them, if there is no budget. */
     bool failed;                    /* Refuses writes after a device error. */
+    bool lied;                      /* Has lost what it had confirmed as durable (F42). */
 };
 
 void store_get_info(const struct store *store, struct store_info *out_info);
@@ -272,6 +275,17 @@ struct store_region {
     uint8_t slots;    /* LIST, MERGE: not known to be equal.  CLOSE: equal again. */
 };
 
+/*
+ * How far the disk of a copyset's slot had made its journal durable, as it said
+ * (docs/replication.md, section 3.7).
+ */
+struct store_point {
+    uint32_t copyset; /* Number; 0 for the disk's own. */
+    struct uuid disk;
+    uint64_t incarnation;
+    uint64_t position; /* All of its journal below; not 0. */
+};
+
 /* What a block is in a layer. */
 enum store_block_state {
     STORE_BLOCK_ABSENT,
@@ -322,6 +336,9 @@ enum store_opcode {
     STORE_OP_SET,           /* Keeps what is known of copysets, durably. */
     STORE_OP_HASH,          /* What each block is in the layer of that very generation. */
     STORE_OP_SPOIL,         /* Blocks cannot be read until they are written or zeroed; durably. */
+    STORE_OP_LIST_POINTS,   /* Fills data with points: its own, and those kept, from offset on. */
+    STORE_OP_KEEP_POINTS,   /* Keeps all points of copysets, durably if fua. */
+    STORE_OP_CHECK_POINTS,  /* Looks whether it has its own, and keeps nothing. */
 };
 
 #define STORE_CURSOR_END UINT64_MAX
@@ -340,7 +357,10 @@ struct store_io {
      * READ and WRITE: bytes long, aligned to 4 KiB.  LIST, CLOSE and MERGE: struct store_region, up
      * to STORE_REGIONS_MAX; SET: struct store_set, up to STORE_COPYSETS_MAX.  LIST leaves the next
      * cursor in offset, and in bytes how much it filled.  HASH: struct store_hash, one for each
-     * block, up to STORE_HASHES_MAX; filled.
+     * block, up to STORE_HASHES_MAX; filled.  LIST_, KEEP_ and CHECK_POINTS: struct store_point, up
+     * to STORE_POINTS_MAX, those of a copyset in a row; LIST begins with the disk's own at offset
+     * 0, gives a copyset's all or none, so that it needs room for STORE_COPYSET_POINTS elsewhere,
+     * and leaves offset and bytes as above.
      */
     struct span data;
     uint32_t tick;    /* Of the engine, when it sent a command that changes something. */
@@ -370,7 +390,8 @@ struct store_io {
  * Starts a command of the session.  A READ of an unknown shard is UNKNOWN_SHARD; of unmapped
  * blocks, zeros.  A block that fails its checksum is MEDIA_READ (S3).  A full disk is NO_SPACE
  * (S6).  LIST_FULL: too many regions of the disk are open; CLOSE_REGIONS after a FLUSH by all
- * replicas makes room.
+ * replicas makes room.  POINT_LOST: KEEP_POINTS or CHECK_POINTS has named one of the disk's own
+ * that it does not have any more, and nothing was kept.
  */
 void store_submit(struct store_session *session, struct store_io *io);
 

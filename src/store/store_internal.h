@@ -13,6 +13,7 @@
  *     opening.c    openings of regions                       F16
  *     listing.c    regions where replicas may differ         F36, F37
  *     copysets.c   what the disk knows of its replicas       S5, F39
+ *     points.c     what it had confirmed, and others had     F41, F42
  *     busy.c       volumes that may have lost something      S1, F25, F26
  *     settle.c     suspect regions                           S7, F17
  *     sums.c, sums_loader.c  checksums in memory             S3, F32
@@ -145,6 +146,7 @@ struct store {
     struct superblock sb;        /* As last written, or as this life will write it first. */
     struct superblock sb_before; /* As it was found at open. */
     bool sb_is_ours;             /* One of this life has been written. */
+    struct superblock_past past; /* As it is now: it goes into each superblock. */
 
     struct journal *journal;
     struct space space;
@@ -362,6 +364,11 @@ bool set_admit(struct store_io *io);
 /* Fills in what store_state says of them. */
 void sets_describe(const struct store_session *session, struct store_state *state);
 
+/* ---- points.c ---- */
+
+/* LIST_POINTS, KEEP_POINTS and CHECK_POINTS. */
+bool points_admit(struct store_io *io);
+
 /* ---- busy.c ---- */
 
 /* Whether a command may be gone after power loss although it has completed. */
@@ -405,6 +412,7 @@ bool checkpoint_is_busy(const struct store *store);
 
 /* ---- superblock_writer.c ---- */
 
+/* With the store's past. */
 void superblock_write(struct store *store, const struct superblock *sb,
                       void (*done)(struct store *store, struct status status));
 

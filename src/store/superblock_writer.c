@@ -45,7 +45,9 @@ void superblock_write(struct store *store, const struct superblock *sb,
 
     assert(w->done == NULL);
     assert(sb->sequence > store->sb.sequence);
-    superblock_encode(sb, (struct span) { w->block, SUPERBLOCK_BYTES });
+    struct superblock next = *sb;
+    next.past = store->past;
+    superblock_encode(&next, (struct span) { w->block, SUPERBLOCK_BYTES });
     w->store = store;
     w->done = done;
     w->step = STEP_SLOT_A;

@@ -45,6 +45,7 @@ struct shape {
 
 #define SET_BYTES    sizeof(struct wire_set_item_format)
 #define REGION_BYTES sizeof(struct wire_region_item_format)
+#define POINT_BYTES  sizeof(struct wire_point_item_format)
 
 static const struct shape shapes[] = {
     [WIRE_OPEN] = { "OPEN", FIELD_TICK, 0, DATA_ITEMS, sizeof(struct wire_open_format), SET_BYTES,
@@ -70,6 +71,10 @@ static const struct shape shapes[] = {
                    STORE_COPYSETS_MAX },
     [WIRE_SPOIL] = { "SPOIL", FIELDS_RANGE | FIELD_TICK, 0, DATA_NONE, 0, 0, 1,
                      WIRE_REGION_BLOCKS },
+    [WIRE_POINTS] = { "POINTS", FIELDS_ASK, 0, DATA_ROOM, sizeof(struct wire_regions_format),
+                      POINT_BYTES, 1, STORE_POINTS_MAX },
+    [WIRE_KEEP_POINTS] = { "KEEP_POINTS", FIELD_HANDLE, WIRE_FUA | WIRE_CHECK, DATA_ITEMS,
+                           sizeof(struct wire_head_format), POINT_BYTES, 1, STORE_POINTS_MAX },
     [WIRE_RELEASE] = { "RELEASE", FIELD_HANDLE, 0, DATA_NONE, 0, 0, 0, 0 },
     [WIRE_DELETE] = { "DELETE", FIELD_HANDLE, 0, DATA_NONE, 0, 0, 0, 0 },
 };
@@ -80,6 +85,9 @@ static_assert(sizeof(struct wire_open_format) + STORE_COPYSETS_MAX * SET_BYTES <
 static_assert(sizeof(struct wire_head_format) + STORE_REGIONS_MAX * REGION_BYTES <=
                   NVME_IN_CAPSULE_BYTES_MAX,
               "regions travel in the capsule");
+static_assert(sizeof(struct wire_regions_format) + STORE_POINTS_MAX * POINT_BYTES <=
+                  NVME_IN_CAPSULE_BYTES_MAX,
+              "points travel in the capsule");
 
 bool wire_opcode_is_known(uint8_t opcode)
 {
@@ -114,7 +122,7 @@ static bool argument_is_valid(const struct shape *s, const struct wire_command *
 {
     if (c->opcode == WIRE_STATE)
         return c->argument <= STORE_COPYSET_MAX;
-    if (c->opcode == WIRE_REGIONS)
+    if (c->opcode == WIRE_REGIONS || c->opcode == WIRE_POINTS)
         return c->argument != STORE_CURSOR_END;
     return has(s, FIELD_ARGUMENT) || c->argument == 0;
 }

@@ -6,7 +6,7 @@
  *   engine   wire_command --encode--> 64 bytes --> store   decode: every field checked (W1)
  *            OPEN, SET, ...  -------> data     -->         decode
  *            READ, WRITE     -------> blocks, then one CRC32C for each
- *                                     data     <-- STATE, REGIONS, HASH
+ *                                     data     <-- STATE, REGIONS, POINTS, HASH
  *            status, two dwords    <----------
  *
  * Whatever decodes is inside the limits below, and has one form only: encoded again, it is the same
@@ -63,12 +63,15 @@ enum wire_opcode {
     WIRE_HASH = 0x96,
     WIRE_SET = 0x99,
     WIRE_SPOIL = 0x9c,
+    WIRE_POINTS = 0x9e,
     WIRE_RELEASE = 0xa0,
+    WIRE_KEEP_POINTS = 0xa1,
     WIRE_DELETE = 0xa4,
 };
 
 #define WIRE_FUA        1u
 #define WIRE_DEALLOCATE 2u
+#define WIRE_CHECK      2u /* KEEP_POINTS: keeps nothing. */
 #define WIRE_CREATE     4u /* The shard may be created. */
 #define WIRE_COPY       8u /* Not the host's: not counted as such. */
 
@@ -80,11 +83,12 @@ struct wire_command {
     uint32_t tick;
     uint64_t epoch;  /* Never 0. */
     uint32_t first;  /* Block of the shard. */
-    uint32_t blocks; /* STATE: sets, REGIONS: items that the answer has room for. */
+    uint32_t blocks; /* STATE: sets, REGIONS, POINTS: items that the answer has room for. */
     uint32_t flags;
-    uint32_t copyset;  /* Number of the shard's, with WIRE_CREATE. */
-    uint64_t argument; /* Generation; FLUSH: incarnation; REGIONS: cursor; STATE: first set. */
-    uint32_t session;  /* Low 32 bits of its number. */
+    uint32_t copyset; /* Number of the shard's, with WIRE_CREATE. */
+    /* Generation; FLUSH: incarnation; REGIONS, POINTS: cursor; STATE: first set. */
+    uint64_t argument;
+    uint32_t session; /* Low 32 bits of its number. */
 };
 
 /* Whether there is a command with that opcode. */
@@ -215,6 +219,9 @@ void wire_region_items_encode(enum wire_opcode opcode, const struct wire_region 
                               uint32_t count, struct span out); /* CLOSE_, MERGE_REGIONS. */
 void wire_regions_encode(uint64_t cursor, const struct wire_region *regions, uint32_t count,
                          struct span out); /* cursor: where the next one goes on. */
+void wire_keep_points_encode(const struct store_point *points, uint32_t count, struct span out);
+void wire_points_encode(uint64_t cursor, const struct store_point *points, uint32_t count,
+                        struct span out); /* As wire_regions_encode(). */
 void wire_hashes_encode(const struct wire_hash *hashes, uint32_t count, struct span out);
 
 /*
@@ -230,6 +237,11 @@ struct status wire_region_items_decode(enum wire_opcode opcode, struct const_spa
 /* asked: the command's cursor.  The next one is higher: asking for all comes to an end. */
 struct status wire_regions_decode(struct const_span data, uint64_t asked, uint64_t *out_cursor,
                                   struct wire_items *out_regions) MUST_CHECK;
+struct status wire_keep_points_decode(struct const_span data,
+                                      struct wire_items *out_points) MUST_CHECK;
+/* As wire_regions_decode(); asked for from 0 on, there is one at least. */
+struct status wire_points_decode(struct const_span data, uint64_t asked, uint64_t *out_cursor,
+                                 struct wire_items *out_points) MUST_CHECK;
 /* blocks: the command's. */
 struct status wire_hashes_decode(struct const_span data, uint32_t blocks,
                                  struct wire_items *out_hashes) MUST_CHECK;
@@ -238,5 +250,6 @@ struct status wire_hashes_decode(struct const_span data, uint32_t blocks,
 struct wire_set wire_set_get(struct wire_items sets, uint32_t i);
 struct wire_region wire_region_get(struct wire_items regions, uint32_t i);
 struct wire_hash wire_hash_get(struct wire_items hashes, uint32_t i);
+struct store_point wire_point_get(struct wire_items points, uint32_t i);
 
 #endif

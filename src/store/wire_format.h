@@ -131,6 +131,7 @@ static_assert(offsetof(struct wire_state_format, regions) == 48, "STATE");
 static_assert(offsetof(struct wire_state_format, flags) == 58, "STATE");
 
 /* Regions follow. */
+/* REGIONS, POINTS.  Items follow. */
 struct wire_regions_format {
     struct wire_head_format head;
     struct le64 cursor;
@@ -149,5 +150,15 @@ struct wire_region_item_format {
 };
 static_assert(sizeof(struct wire_region_item_format) == 20, "region");
 static_assert(offsetof(struct wire_region_item_format, slots) == 18, "region");
+
+struct wire_point_item_format {
+    struct le16 copyset;
+    uint8_t zero_2[6];
+    uint8_t disk[16];
+    struct le64 incarnation;
+    struct le64 position;
+};
+static_assert(sizeof(struct wire_point_item_format) == 40, "point");
+static_assert(offsetof(struct wire_point_item_format, incarnation) == 24, "point");
 
 #endif

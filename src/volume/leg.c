@@ -166,6 +166,8 @@ const char *leg_why(const struct leg *leg, struct status why)
         return "it does not answer";
     if (status_is(why, STATUS_STALE_INCARNATION))
         return "it may have lost writes, as after a loss of power";
+    if (status_is(why, STATUS_POINT_LOST))
+        return "it has lost what it had confirmed as durable";
     if (status_is(why, STATUS_FOREIGN))
         return "its node does not have it";
     return status_ok(why) ? "" : status_text(why);

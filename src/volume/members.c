@@ -690,6 +690,8 @@ static void members_run(struct volume *v)
         return;
     if (m->heard && record_heard(v))
         return;
+    if (resync_home_record_cut(v))
+        return;
     if (replace_record(v))
         return;
     if (resync_home_admit(v, items))

@@ -82,8 +82,13 @@ struct members_leg {
     uint32_t set_next;
     bool set_failed; /* It has not kept all that it was told as a member. */
     /* LIST_REGIONS */
+    bool listed; /* What it lists was asked for when the group was taken over. */
     struct store_region *list;
     uint32_t list_count;
+    /* LIST_POINTS, KEEP_POINTS */
+    struct store_point *points;
+    uint32_t point_count;
+    uint32_t point_next;
 };
 
 /* Copies config's record, which names the volume's tuples.  NO_MEMORY. */

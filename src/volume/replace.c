@@ -320,5 +320,6 @@ void replace_turn(struct copyset *cs)
     if (!r->turning)
         return;
     replace_take_leg(cs, r->slot, r->leg);
+    points_turn(cs, r->slot);
     resync_moved(cs);
 }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- *   IDLE --> SETTLING --> DRAINING --> LISTING --> COPYING <--> PACING
- *    ^                                                |
- *    |                                                v
- *    |  (home: admitted) <-- ADMITTING <-- FLUSHING <-- MERGING <-- ANSWERS
+ *   IDLE --> SETTLING --> DRAINING --> KEPT --> CHECKING --> TELLING --> LISTING
+ *    ^                                                                      |
+ *    |                              ANSWERS <-- COPYING <--> PACING <-------+
+ *    |                                 |
+ *    |                                 v
+ *    |  ADMITTING <-- KEEPING <-- POINT <-- FLUSHING <-- MERGING     (home: admitted)
  *    |
  *    +-- LEAVING <-- from anywhere, 9.7: when nothing is on the way to it any more
  */
@@ -19,12 +21,17 @@ enum resync_state {
     RESYNC_IDLE,
     RESYNC_SETTLING,  /* The members have to be equal first: resync_run(). */
     RESYNC_DRAINING,  /* 9.2: resync_on_drained(). */
+    RESYNC_KEPT,      /* 3.7.6: what it keeps of the members: on_io(). */
+    RESYNC_CHECKING,  /* Whether they have that: on_io(). */
+    RESYNC_TELLING,   /* Whether it has what they keep of it: on_io(). */
     RESYNC_LISTING,   /* 9.3: on_io(). */
     RESYNC_PACING,    /* The rate limit: on_timer(). */
     RESYNC_COPYING,   /* 9.4, 9.5: on_copied(). */
     RESYNC_ANSWERS,   /* 9.8: resync_on_answer(). */
     RESYNC_MERGING,   /* on_io() */
     RESYNC_FLUSHING,  /* on_io() */
+    RESYNC_POINT,     /* 3.7.7: how far it is durable: on_io(). */
+    RESYNC_KEEPING,   /* Everybody keeps that: on_io(). */
     RESYNC_ADMITTING, /* 9.9, 9.10: resync_admitted() or resync_stop(). */
     RESYNC_LEAVING,   /* 9.7: whatever is under way. */
 };
@@ -34,13 +41,18 @@ enum resync_state {
 static const struct sm_state resync_states[] = {
     [RESYNC_IDLE] = { "idle", SM_TO(RESYNC_SETTLING) },
     [RESYNC_SETTLING] = { "settling", SM_TO(RESYNC_DRAINING) | ON_THE_WAY },
-    [RESYNC_DRAINING] = { "draining", SM_TO(RESYNC_LISTING) | ON_THE_WAY },
+    [RESYNC_DRAINING] = { "draining", SM_TO(RESYNC_KEPT) | SM_TO(RESYNC_LISTING) | ON_THE_WAY },
+    [RESYNC_KEPT] = { "kept", SM_TO(RESYNC_CHECKING) | ON_THE_WAY },
+    [RESYNC_CHECKING] = { "checking", SM_TO(RESYNC_TELLING) | SM_TO(RESYNC_LISTING) | ON_THE_WAY },
+    [RESYNC_TELLING] = { "telling", SM_TO(RESYNC_LISTING) | ON_THE_WAY },
     [RESYNC_LISTING] = { "listing", SM_TO(RESYNC_COPYING) | ON_THE_WAY },
     [RESYNC_PACING] = { "pacing", SM_TO(RESYNC_COPYING) | ON_THE_WAY },
     [RESYNC_COPYING] = { "copying", SM_TO(RESYNC_PACING) | SM_TO(RESYNC_ANSWERS) | ON_THE_WAY },
     [RESYNC_ANSWERS] = { "answers", SM_TO(RESYNC_MERGING) | ON_THE_WAY },
     [RESYNC_MERGING] = { "merging", SM_TO(RESYNC_FLUSHING) | ON_THE_WAY },
-    [RESYNC_FLUSHING] = { "flushing", SM_TO(RESYNC_ADMITTING) | ON_THE_WAY },
+    [RESYNC_FLUSHING] = { "flushing", SM_TO(RESYNC_POINT) | SM_TO(RESYNC_ADMITTING) | ON_THE_WAY },
+    [RESYNC_POINT] = { "point", SM_TO(RESYNC_KEEPING) | ON_THE_WAY },
+    [RESYNC_KEEPING] = { "keeping", SM_TO(RESYNC_ADMITTING) | ON_THE_WAY },
     [RESYNC_ADMITTING] = { "admitting", SM_TO(RESYNC_IDLE) | ON_THE_WAY },
     [RESYNC_LEAVING] = { "leaving", SM_TO(RESYNC_IDLE) },
 };
@@ -182,7 +194,7 @@ void resync_stop(struct copyset *cs)
 
 static void on_io(struct leg_io *io);
 
-static void send(struct copyset *cs, unsigned slot, enum store_opcode opcode, uint32_t items)
+static void prepare(struct copyset *cs, unsigned slot, enum store_opcode opcode)
 {
     struct resync *const r = &cs->resync;
     struct leg_io *const io = &r->io;
@@ -195,12 +207,19 @@ static void send(struct copyset *cs, unsigned slot, enum store_opcode opcode, ui
     io->reactor = cs->slice->reactor;
     io->done = on_io;
     io->store.opcode = opcode;
-    io->store.fua = false;
+    io->store.fua = opcode == STORE_OP_KEEP_POINTS && r->sm.now == RESYNC_KEEPING;
     io->store.create = true;
     io->store.tick = ticks_now(&cs->round.ticks);
-    io->store.data =
+}
+
+static void send(struct copyset *cs, unsigned slot, enum store_opcode opcode, uint32_t items)
+{
+    struct resync *const r = &cs->resync;
+
+    prepare(cs, slot, opcode);
+    r->io.store.data =
         (struct span) { (uint8_t *)(items > 0 ? r->items : NULL), items * sizeof *r->items };
-    leg_submit(io);
+    leg_submit(&r->io);
 }
 
 /* ---- 9.1, 9.2: changes flow to it ---- */
@@ -287,7 +306,7 @@ static struct status MUST_CHECK add_unlisted(struct copyset *cs)
 {
     struct resync *const r = &cs->resync;
     const uint8_t all = (uint8_t)((1u << cs->slice->replicas) - 1);
-    bool everything = r->whole || leg_of(cs, r->slot)->list_cut;
+    bool everything = r->whole || r->cut || leg_of(cs, r->slot)->list_cut;
 
     for (unsigned slot = 0; cs->members >> slot != 0; slot++) {
         if ((cs->members >> slot & 1) == 0 || !leg_of(cs, slot)->list_cut)
@@ -340,6 +359,75 @@ static void list_on_items(struct copyset *cs)
         list_next(cs);
     else
         send(cs, r->io.slot, STORE_OP_LIST_REGIONS, STORE_REGIONS_MAX);
+}
+
+/* ---- 3.7.6: what the lists rest on ---- */
+
+static void send_points(struct copyset *cs, unsigned slot, enum store_opcode opcode)
+{
+    struct resync *const r = &cs->resync;
+
+    prepare(cs, slot, opcode);
+    r->io.store.data = (struct span) { (uint8_t *)r->points, r->point_count * sizeof r->points[0] };
+    leg_submit(&r->io);
+}
+
+static void begin_listing(struct copyset *cs);
+
+/* What replaces that which it keeps itself. */
+static void begin_telling(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+
+    r->point_count = points_gather(cs, r->points);
+    if (r->point_count == 0) {
+        begin_listing(cs);
+        return;
+    }
+    sm_move(&r->sm, RESYNC_TELLING);
+    send_points(cs, r->slot, STORE_OP_KEEP_POINTS);
+}
+
+static void check_next(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+
+    if (r->unread == 0) {
+        begin_telling(cs);
+        return;
+    }
+    const unsigned slot = (unsigned)__builtin_ctz(r->unread);
+    r->unread &= r->unread - 1;
+    send_points(cs, slot, STORE_OP_CHECK_POINTS);
+}
+
+/* It may be another copyset's, where there is nothing of this one. */
+static void on_kept(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+
+    r->point_count = (uint32_t)(r->io.store.bytes / sizeof r->points[0]);
+    if (r->point_count > 0 && r->points[0].copyset != cs->number)
+        r->point_count = 0;
+    sm_move(&r->sm, RESYNC_CHECKING);
+    r->unread = r->point_count > 0 ? cs->members : 0;
+    check_next(cs);
+}
+
+/* What the replica keeps of its own copyset. */
+static void ask_kept(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+
+    r->cut = false;
+    if (r->whole) {
+        begin_listing(cs);
+        return;
+    }
+    sm_move(&r->sm, RESYNC_KEPT);
+    r->io.store.offset = (uint64_t)cs->number + 1;
+    r->point_count = STORE_COPYSET_POINTS;
+    send_points(cs, r->slot, STORE_OP_LIST_POINTS);
 }
 
 static void begin_listing(struct copyset *cs)
@@ -564,10 +652,53 @@ static void merge_next(struct copyset *cs)
 }
 
 /* Home looks whether its disk still has the incarnation with which it joined (R6). */
-static void on_flushed(struct copyset *cs)
+static void wish(struct copyset *cs)
 {
     sm_move(&cs->resync.sm, RESYNC_ADMITTING);
     resync_home_on_wish(cs);
+}
+
+/* 3.7.7: what was copied is in no list of the members. */
+static void on_flushed(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+
+    if (MUTATION(ADMIT_WITHOUT_POINT)) {
+        wish(cs);
+        return;
+    }
+    sm_move(&r->sm, RESYNC_POINT);
+    r->io.store.offset = 0;
+    r->point_count = 1;
+    send_points(cs, r->slot, STORE_OP_LIST_POINTS);
+}
+
+static void keep_next(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+
+    if (r->unread == 0) {
+        wish(cs);
+        return;
+    }
+    const unsigned slot = (unsigned)__builtin_ctz(r->unread);
+    r->unread &= r->unread - 1;
+    r->point_count = points_gather(cs, r->points);
+    send_points(cs, slot, STORE_OP_KEEP_POINTS);
+}
+
+static void on_point(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+    const struct status st = points_take(cs, r->slot, r->incarnation, &r->points[0]);
+
+    if (!status_ok(st)) {
+        replica_failed(cs, st);
+        return;
+    }
+    sm_move(&r->sm, RESYNC_KEEPING);
+    r->unread = cs->members | own_bit(cs);
+    keep_next(cs);
 }
 
 /* ---- Steps ---- */
@@ -576,12 +707,48 @@ static void on_io_failed(struct copyset *cs)
 {
     const struct leg_io *const io = &cs->resync.io;
 
+    if (cs->resync.sm.now == RESYNC_TELLING && status_is(io->status, STATUS_POINT_LOST)) {
+        resync_fail(cs, io->status); /* Home records it. */
+        return;
+    }
     if (io->slot == cs->resync.slot) {
         replica_failed(cs, io->status);
         return;
     }
     members_report(cs->slice->volume, io->leg, io->status);
     resync_fail(cs, io->status);
+}
+
+/* What its command was sent for has come. */
+static void go_on(struct copyset *cs)
+{
+    switch (cs->resync.sm.now) {
+    case RESYNC_TELLING:
+        begin_listing(cs);
+        return;
+    case RESYNC_KEPT:
+        on_kept(cs);
+        return;
+    case RESYNC_CHECKING:
+        check_next(cs);
+        return;
+    case RESYNC_LISTING:
+        list_on_items(cs);
+        return;
+    case RESYNC_MERGING:
+        merge_next(cs);
+        return;
+    case RESYNC_POINT:
+        on_point(cs);
+        return;
+    case RESYNC_KEEPING:
+        keep_next(cs);
+        return;
+    default:
+        assert(cs->resync.sm.now == RESYNC_FLUSHING);
+        on_flushed(cs);
+        return;
+    }
 }
 
 static void on_io(struct leg_io *io)
@@ -594,14 +761,13 @@ static void on_io(struct leg_io *io)
         resync_fail(cs, STATUS(FENCED));
     } else if (r->sm.now == RESYNC_LEAVING) {
         resync_run(cs);
+    } else if (r->sm.now == RESYNC_CHECKING && status_is(io->status, STATUS_POINT_LOST)) {
+        r->cut = true;
+        check_next(cs);
     } else if (!status_ok(io->status)) {
         on_io_failed(cs);
-    } else if (r->sm.now == RESYNC_LISTING) {
-        list_on_items(cs);
-    } else if (r->sm.now == RESYNC_MERGING) {
-        merge_next(cs);
     } else {
-        on_flushed(cs);
+        go_on(cs);
     }
 }
 
@@ -636,7 +802,7 @@ static void leave_or_wait(struct copyset *cs)
 
 static void settled_or_wait(struct copyset *cs)
 {
-    if (cs->settling.left > 0)
+    if (cs->settling.left > 0 || points_are_due(cs))
         return;
     if (cs->settling.failures > 0)
         resync_fail(cs, STATUS(MEDIA_READ)); /* What the members have there is not known. */
@@ -653,7 +819,7 @@ void resync_run(struct copyset *cs)
     } else if (r->sm.now == RESYNC_SETTLING) {
         settled_or_wait(cs);
     } else if (r->sm.now == RESYNC_DRAINING && cs->undrained == 0) {
-        begin_listing(cs);
+        ask_kept(cs);
     } else if (r->sm.now == RESYNC_ANSWERS && cs->trailing == 0) {
         sm_move(&r->sm, RESYNC_MERGING);
         r->merged = (struct runs_at) { 0 };

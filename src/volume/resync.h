@@ -34,15 +34,18 @@ struct resync {
     struct runs_at at;    /* ... from here on. */
     uint64_t left;        /* So many. */
     struct runs others;   /* What members list for other slots (9.8). */
-    unsigned unread;      /* LISTING: slots whose lists are not read yet. */
+    unsigned unread;      /* Slots that are still to be asked or told. */
     unsigned bad;         /* Slots that have failed as sources. */
     struct range_copy copy;
     struct runs_at merged; /* MERGING: of others, what is on the way or done. */
     bool pending;          /* io is under way. */
     struct leg_io io;
     struct leg_remote_io remote_io;
-    struct store_region *items; /* Of io. */
-    struct io_timer timer;      /* PACING */
+    struct store_region *items;                      /* Of io. */
+    struct store_point points[STORE_COPYSET_POINTS]; /* Likewise. */
+    uint32_t point_count;
+    bool cut;              /* A member has lost what the replica's list rests on: all may differ. */
+    struct io_timer timer; /* PACING */
 };
 
 /* Counters of a volume, written by its slices. */

@@ -308,6 +308,34 @@ void resync_home_changed(struct volume *v, bool spread)
     }
 }
 
+/* ---- 3.7.6 ---- */
+
+bool resync_home_record_cut(struct volume *v)
+{
+    struct members *const m = &v->members;
+    struct group_reason reason;
+
+    for (uint32_t i = 0; i < v->copyset_count; i++) {
+        struct copyset *const cs = v->copysets[i];
+        struct resync_home *const h = &cs->home;
+        if (!h->cut)
+            continue;
+        h->cut = false;
+        if (!status_ok(group_reclaim(m->group, cs->number, h->slot, m->next, &reason)) ||
+            m->next->sequence == m->group->sequence)
+            continue; /* It has another disk by now. */
+        h->again_ns = 0;
+        h->delay_ns = 0;
+        log_warning(v->log,
+                    "volume '%s': disk '%s' has lost what it had confirmed as durable: all of "
+                    "copyset %u is copied anew",
+                    v->desc.name, call_of(v, cs, h->slot)->disk, cs->number);
+        members_change(v, NULL);
+        return true;
+    }
+    return false;
+}
+
 /* ---- The end ---- */
 
 /* Where it has got its slot, replace.c says so. */
@@ -342,6 +370,7 @@ static void on_end(struct io_msg *msg)
         log_info(v->log, "volume '%s': disk '%s': copyset %u is in sync again", v->desc.name, disk,
                  cs->number);
     } else if (!v->members.fenced) {
+        h->cut = status_is(h->outcome, STATUS_POINT_LOST);
         put_off(v, h, VOLUME_RESYNC_AGAIN_NS);
         log_warning(v->log,
                     "volume '%s': disk '%s': copyset %u stays out of sync: %s; again in "
@@ -349,7 +378,7 @@ static void on_end(struct io_msg *msg)
                     v->desc.name, disk, cs->number, status_text(h->outcome),
                     (unsigned long long)(h->delay_ns / NS_PER_S));
     }
-    resync_plan(v);
+    members_go_on(v);
 }
 
 void resync_home_on_end(struct copyset *cs, struct status outcome)

@@ -33,6 +33,7 @@ struct resync_home {
     bool busy;             /* The slice has been told; resync_home_on_end() is to follow. */
     bool given_up;         /* The slice has been told to stop. */
     bool committed;        /* The record has it as a member, but perhaps not the slices. */
+    bool cut;              /* Its disk has lost what it had confirmed: to be recorded (3.7.6). */
     unsigned slot;         /* Or the spare one, ... */
     unsigned place;        /* ... and the slot that it is to get; else the same. */
     uint32_t leg;          /* Of the slot. */
@@ -68,6 +69,9 @@ bool resync_home_needs(const struct volume *v, const struct leg_call *call);
 
 /* 9.9: makes the next record of the first admission that is wished for; false: there is none. */
 bool resync_home_admit(struct volume *v, struct group_session *items);
+
+/* 3.7.6: makes the next record, where all of a replica is to be copied; false: there is none. */
+bool resync_home_record_cut(struct volume *v);
 
 /* A change of members has ended; spread: the slices know of it. */
 void resync_home_changed(struct volume *v, bool spread);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- *   wanted --> DRAINING --> FLUSHING --> closing, a batch after the other --> the next one
- *                 ^            |
- *                 |            +--(one has failed)--> given up
+ *   wanted --> DRAINING --> FLUSHING --> asking --> keeping --> closing, batch after batch --> next
+ *                 ^            |            |          |
+ *                 |            +------------+----------+--(one has failed)--> given up
  *         its writes end
  */
 #include "volume/rounds.h"
@@ -16,6 +16,8 @@
 static void rounds_next(struct rounds *r);
 static void round_end(struct rounds *r);
 static void close_some(struct rounds *r);
+static void ask_points(struct rounds *r);
+static void keep_points(struct rounds *r);
 
 struct status round_copyset_init(struct round_copyset *r)
 {
@@ -55,7 +57,47 @@ static void on_flushed(struct leg_io *io)
     else
         members_report(r->slice->volume, io->leg, io->status);
     if (r->pending == 0)
-        close_some(r);
+        ask_points(r);
+}
+
+static void on_point(struct leg_io *io)
+{
+    struct rounds *const r = io->owner;
+    struct status st = io->status;
+
+    r->pending &= ~(1u << io->slot);
+    if (status_ok(st))
+        st = points_take(r->current, io->slot, r->incarnation[io->slot], &r->own[io->slot]);
+    if (!status_ok(st)) {
+        r->failed = true;
+        members_report(r->slice->volume, io->leg, st);
+    }
+    if (r->pending == 0)
+        keep_points(r);
+}
+
+/* Nobody is told to close anything before all keep what that rests on. */
+static void on_kept(struct leg_io *io)
+{
+    struct rounds *const r = io->owner;
+    struct copyset *const cs = r->current;
+
+    r->pending &= ~(1u << io->slot);
+    if (!status_ok(io->status)) {
+        r->failed = true;
+        members_report(r->slice->volume, io->leg, io->status);
+    }
+    if (r->pending > 0)
+        return;
+    if (r->failed) {
+        round_end(r);
+        return;
+    }
+    if (r->renews)
+        cs->lost = 0;
+    close_some(r);
+    if (r->renews)
+        takeover_copyset_settled(cs);
 }
 
 static void on_closed(struct leg_io *io)
@@ -80,7 +122,7 @@ static void send(struct rounds *r, unsigned slot, enum store_opcode opcode,
     io->reactor = r->slice->reactor;
     io->done = done;
     io->store.opcode = opcode;
-    io->store.fua = false;
+    io->store.fua = opcode == STORE_OP_KEEP_POINTS && r->renews;
     leg_submit(io);
 }
 
@@ -91,9 +133,54 @@ static void flush_all(struct rounds *r)
 
     r->flush = ticks_round_flush(&r->current->round.ticks);
     r->pending = wanted;
+    r->renews = points_are_due(r->current); /* What was settled since is not flushed. */
+    r->held = r->renews ? 0 : r->current->lost;
     for (unsigned slot = 0; wanted >> slot != 0; slot++) {
-        if ((wanted >> slot & 1) != 0)
-            send(r, slot, STORE_OP_FLUSH, on_flushed);
+        if ((wanted >> slot & 1) == 0)
+            continue;
+        const struct leg *const leg = r->slice->map->legs[r->current->leg[slot]];
+        r->incarnation[slot] = atomic_load(&leg->incarnation_now);
+        send(r, slot, STORE_OP_FLUSH, on_flushed);
+    }
+}
+
+/* 3.7.1  Of all that have confirmed: then nobody is missing. */
+static void ask_points(struct rounds *r)
+{
+    const struct ticks *const t = &r->current->round.ticks;
+
+    r->slots = t->round == TICKS_IDLE ? t->equal & ~r->held : 0;
+    r->failed = false;
+    if (r->slots == 0 || r->slice->fenced) {
+        round_end(r);
+        return;
+    }
+    r->pending = r->slots;
+    for (unsigned slot = 0; r->slots >> slot != 0; slot++) {
+        if ((r->slots >> slot & 1) == 0)
+            continue;
+        r->io[slot].store.offset = 0;
+        r->io[slot].store.data = (struct span) { (uint8_t *)&r->own[slot], sizeof r->own[slot] };
+        send(r, slot, STORE_OP_LIST_POINTS, on_point);
+    }
+}
+
+static void keep_points(struct rounds *r)
+{
+    const uint32_t count = points_gather(r->current, r->points);
+
+    if (r->failed || r->slice->fenced) {
+        round_end(r);
+        return;
+    }
+    assert(count > 0);
+    r->pending = r->slots;
+    for (unsigned slot = 0; r->slots >> slot != 0; slot++) {
+        if ((r->slots >> slot & 1) == 0)
+            continue;
+        r->io[slot].store.data =
+            (struct span) { (uint8_t *)r->points, count * sizeof r->points[0] };
+        send(r, slot, STORE_OP_KEEP_POINTS, on_kept);
     }
 }
 
@@ -161,15 +248,19 @@ static unsigned gather(struct rounds *r, uint32_t counts[VOLUME_SLOTS_MAX])
     while (most < STORE_REGIONS_MAX && ticks_next_close(&r->current->round.ticks, &close)) {
         if (!resync_has_copied(r->current, close.shard, close.region))
             close.equal &= ~(unsigned)r->current->followed;
-        for (unsigned slot = 0; close.equal >> slot != 0; slot++) {
-            if ((close.equal >> slot & 1) == 0)
+        const unsigned told = close.equal;
+        close.equal &= ~r->held;
+        for (unsigned slot = 0; told >> slot != 0; slot++) {
+            if ((told >> slot & 1) == 0)
                 continue;
-            r->items[slot][counts[slot]++] =
-                (struct store_region) { .shard = close.shard,
-                                        .region = close.region,
-                                        .count = 1,
-                                        .tick = close.tick,
-                                        .slots = closed_at(r->current, slot, close.equal) };
+            r->items[slot][counts[slot]++] = (struct store_region) {
+                .shard = close.shard,
+                .region = close.region,
+                .count = 1,
+                .tick = close.tick,
+                .slots =
+                    closed_at(r->current, slot, (r->held >> slot & 1) != 0 ? told : close.equal)
+            };
             slots |= 1u << slot;
             most = (uint32_t)max_u64(most, counts[slot]);
         }
@@ -261,13 +352,25 @@ static void rounds_on_timer(struct io_timer *timer)
     if (r->slice->fenced)
         return;
     for (uint32_t i = 0; i < map->copyset_count; i++) {
-        if (map->copysets[i]->slice != r->slice || !has_open_regions(map->copysets[i]))
+        if (map->copysets[i]->slice != r->slice ||
+            !(has_open_regions(map->copysets[i]) || points_are_due(map->copysets[i])))
             continue;
         any = true;
         round_want(map->copysets[i]);
     }
     if (any)
         io_timer_arm(timer, r->slice->reactor, reactor_now_ns(r->slice->reactor) + VOLUME_ROUND_NS);
+}
+
+void round_renew(struct copyset *cs)
+{
+    struct rounds *const r = &cs->slice->rounds;
+
+    assert(points_are_due(cs));
+    if (!io_timer_armed(&r->timer))
+        io_timer_arm(&r->timer, cs->slice->reactor,
+                     reactor_now_ns(cs->slice->reactor) + VOLUME_ROUND_NS);
+    round_want(cs);
 }
 
 void rounds_init(struct rounds *r, struct slice *slice)

@@ -3,7 +3,8 @@
  * Rounds: closing the regions in which nothing is written any more, in all members' lists
  * (docs/replication.md, 3.4; repl/ticks.h).
  *
- *   a tick ends --> its writes end --> FLUSH to all members --> CLOSE_REGIONS to each of them
+ *   a tick ends --> its writes end --> FLUSH to all members --> their flush points are kept by all
+ *               --> CLOSE_REGIONS to each of them
  *
  * A slice carries out one round at a time, of one of its copysets.  There is one every
  * VOLUME_ROUND_NS as long as regions are open, and at once when there is no room for more.
@@ -47,6 +48,13 @@ struct rounds {
     unsigned pending;        /* Slots whose answer is awaited. */
     struct leg_io io[VOLUME_SLOTS_MAX];
     struct leg_remote_io remote_io[VOLUME_SLOTS_MAX];
+    unsigned slots; /* Whose points are asked for, and who is to keep them (3.7.1). */
+    bool failed;    /* One could not be. */
+    bool renews;    /* points_are_due() when it flushed: what they keep is durable. */
+    unsigned held;  /* Members that have lost theirs: nothing is closed for them (3.7.5). */
+    uint64_t incarnation[VOLUME_SLOTS_MAX]; /* When it was flushed. */
+    struct store_point own[VOLUME_SLOTS_MAX];
+    struct store_point points[STORE_COPYSET_POINTS];
     struct store_region items[VOLUME_SLOTS_MAX][STORE_REGIONS_MAX];
     struct io_timer timer;
 };
@@ -99,6 +107,10 @@ void round_write_abandon(struct copyset *cs, const struct ticks_range *range, ui
 
 /* A round as soon as there can be one. */
 void round_want(struct copyset *cs);
+
+/* One that keeps the points of members which had lost theirs, again and again until that is done.
+ */
+void round_renew(struct copyset *cs);
 
 /* Whatever waited for room tries again. */
 void round_waiting_go_on(struct copyset *cs);

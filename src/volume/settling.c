@@ -143,7 +143,9 @@ static void region_end(struct copyset *cs, bool failed)
     s->regions[s->at].failed = failed;
     s->failures += failed ? 1 : 0;
     s->scarce = false;
-    if (--s->left == 0)
+    if (--s->left == 0 && points_are_due(cs))
+        round_renew(cs);
+    else if (s->left == 0)
         takeover_copyset_settled(cs);
     waiting_go_on(s);
     settling_run(cs);

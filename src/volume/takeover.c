@@ -3,7 +3,8 @@
  * Taking a group over, when all sessions that can be opened are open (docs/replication.md, 7.4 to
  * 7.7).
  *
- *   volume opened --> who is silent is removed, committed --> the members' lists are read
+ *   volume opened --> the members' lists and flush points are read --> who has lost its own?
+ *                 --> who is silent, or has, is removed, committed
  *                 --> losses are told or taken back --> READY, settling --> incarnations recorded
  */
 #include <assert.h>
@@ -13,52 +14,57 @@
 #include "repl/group_steps.h"
 #include "volume/volume_internal.h"
 
-/* ---- 7.4: who is a member, and who of them is a source ---- */
-
-/* Which sessions are of disks that may have lost something, as their stores say. */
-static void say_losses(const struct volume *v, struct group_session *items, uint32_t count)
-{
-    for (uint32_t i = 0; i < v->call_count; i++) {
-        const struct leg_call *const call = v->calls[i];
-        for (uint32_t k = 0; k < count; k++) {
-            if (uuid_equal(items[k].disk, call->uuid))
-                items[k].may_have_lost = call->leg.may_have_lost;
-        }
-    }
-}
-
-static void takeover_on_changed(struct volume *v)
-{
-    if (v->members.fenced)
-        v->status = STATUS(STALE_EPOCH); /* R3: another engine has the volume. */
-    else if (members_set_has_failed(v))
-        v->status = STATUS(UNAVAILABLE); /* 6.5 */
-    takeover_read_lists(v);
-}
-
-void takeover_start(struct volume *v)
-{
-    struct members *const m = &v->members;
-    struct group_session items[GROUP_DISKS_MAX];
-    struct group_view view;
-    struct group_reason reason;
-
-    members_view(v, items, &view);
-    say_losses(v, items, view.sessions.count);
-    v->status = group_take_over(m->group, &view, v->waited, m->next, &reason);
-    if (!status_ok(v->status)) {
-        log_warning(v->log, "volume '%s': it cannot be served: %s", v->desc.name, reason.s);
-        volume_taken_over(v);
-    } else if (m->next->sequence == m->group->sequence) {
-        takeover_read_lists(v);
-    } else {
-        members_change(v, takeover_on_changed);
-    }
-}
-
 /* ---- Lists ---- */
 
+static void point_submit(struct leg_call *call);
 static void list_submit(struct leg_call *call);
+
+/* The first one is its own, which is of no interest. */
+static void point_on_leg(struct leg_io *io)
+{
+    struct leg_call *const call = io->owner;
+    struct members_leg *const m = &call->members;
+    const bool first = m->point_count == 0;
+
+    call->outcome = io->status;
+    if (!status_ok(io->status)) {
+        leg_call_return(call);
+        return;
+    }
+    m->point_count += (uint32_t)(io->store.bytes / sizeof *m->points);
+    if (first)
+        m->points[0].copyset = UINT32_MAX;
+    if (io->store.offset != STORE_CURSOR_END)
+        point_submit(call);
+    else
+        leg_call_return(call);
+}
+
+static void point_submit(struct leg_call *call)
+{
+    struct members_leg *const m = &call->members;
+    const size_t count = (size_t)m->point_count + STORE_POINTS_MAX;
+    struct store_point *const points = realloc(m->points, count * sizeof *points);
+
+    if (points == NULL) {
+        call->outcome = STATUS(NO_MEMORY);
+        leg_call_return(call);
+        return;
+    }
+    m->points = points;
+    m->io.done = point_on_leg;
+    m->io.store.opcode = STORE_OP_LIST_POINTS;
+    m->io.store.data =
+        (struct span) { (uint8_t *)&points[m->point_count], STORE_POINTS_MAX * sizeof *points };
+    leg_submit(&m->io);
+}
+
+static void point_begin(struct leg_call *call)
+{
+    call->members.point_count = 0;
+    call->members.io.store.offset = 0;
+    point_submit(call);
+}
 
 /* A member whose list cannot be read is reported when it fails a command; here opening fails. */
 static void list_on_leg(struct leg_io *io)
@@ -71,6 +77,8 @@ static void list_on_leg(struct leg_io *io)
         m->list_count += (uint32_t)(io->store.bytes / sizeof *m->list);
     if (status_ok(io->status) && io->store.offset != STORE_CURSOR_END)
         list_submit(call);
+    else if (status_ok(io->status))
+        point_begin(call);
     else
         leg_call_return(call);
 }
@@ -112,17 +120,16 @@ static bool is_member(const struct leg_call *call)
     return leg_is_there(&call->leg) && group_has_member(call->volume->members.group, call->uuid);
 }
 
-void takeover_read_lists(struct volume *v)
+void takeover_start(struct volume *v)
 {
     for (uint32_t i = 0; i < v->call_count; i++) {
-        const bool has_list = group_has_member(v->members.group, v->calls[i]->uuid);
-        v->calls[i]->outcome = has_list ? STATUS(UNAVAILABLE) : STATUS(OK); /* Until it is read. */
+        struct leg_call *const call = v->calls[i];
+        call->members.listed = is_member(call);
+        /* Until it is read. */
+        call->outcome = call->members.listed ? STATUS(UNAVAILABLE) : STATUS(OK);
     }
     sm_move(&v->sm, VOL_LISTING);
-    if (status_ok(v->status))
-        volume_round_legs(v, is_member, list_deliver);
-    else
-        volume_round_begin(v, 0);
+    volume_round_legs(v, is_member, list_deliver);
 }
 
 /* 7.5: what a member lists with the slot of a member is to be settled. */
@@ -146,7 +153,6 @@ static struct status MUST_CHECK take_lists(struct volume *v)
 {
     for (uint32_t i = 0; i < v->call_count; i++) {
         const struct members_leg *const m = &v->calls[i]->members;
-        TRY(v->calls[i]->outcome);
         for (uint32_t k = 0; k < m->list_count; k++)
             TRY(take_item(v, i, &m->list[k]));
     }
@@ -159,7 +165,95 @@ static void free_lists(struct volume *v)
         free(v->calls[i]->members.list);
         v->calls[i]->members.list = NULL;
         v->calls[i]->members.list_count = 0;
+        free(v->calls[i]->members.points);
+        v->calls[i]->members.points = NULL;
+        v->calls[i]->members.point_count = 0;
     }
+}
+
+void takeover_on_listed(struct volume *v)
+{
+    for (uint32_t i = 0; i < v->call_count && status_ok(v->status); i++)
+        v->status = v->calls[i]->outcome;
+    sm_move(&v->sm, VOL_TELLING);
+    points_tell(v);
+}
+
+/* ---- 7.4: who is a member, and who of them is a source ---- */
+
+static const struct leg_call *call_of_disk(const struct volume *v, struct uuid disk)
+{
+    uint32_t i = 0;
+
+    while (!uuid_equal(v->calls[i]->uuid, disk))
+        i++;
+    return v->calls[i];
+}
+
+/*
+ * The sessions of disks whose lists were read: one that has come since is none of them.  Which may
+ * have lost something, as their stores say.
+ */
+static void view_listed(const struct volume *v, struct group_session *items,
+                        struct group_view *out_view)
+{
+    uint32_t count = 0;
+
+    members_view(v, items, out_view);
+    for (uint32_t i = 0; i < out_view->sessions.count; i++) {
+        const struct leg_call *const call = call_of_disk(v, items[i].disk);
+        if (!call->members.listed)
+            continue;
+        items[count] = items[i];
+        items[count].may_have_lost = call->leg.may_have_lost;
+        items[count].point_lost = status_is(call->outcome, STATUS_POINT_LOST);
+        count++;
+    }
+    out_view->sessions.count = count;
+}
+
+static void settle_plan(struct volume *v);
+
+static void on_changed(struct volume *v)
+{
+    if (v->members.fenced)
+        v->status = STATUS(STALE_EPOCH); /* R3: another engine has the volume. */
+    else if (members_set_has_failed(v))
+        v->status = STATUS(UNAVAILABLE); /* 6.5 */
+    settle_plan(v);
+}
+
+/* Whoever could not be asked fails the opening, but for those who have lost their points. */
+static struct status MUST_CHECK told_outcome(const struct volume *v)
+{
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        if (!status_is(v->calls[i]->outcome, STATUS_POINT_LOST))
+            TRY(v->calls[i]->outcome);
+    }
+    return STATUS(OK);
+}
+
+void takeover_on_told(struct volume *v)
+{
+    struct members *const m = &v->members;
+    struct group_session items[GROUP_DISKS_MAX];
+    struct group_view view;
+    struct group_reason reason;
+
+    if (status_ok(v->status))
+        v->status = told_outcome(v);
+    if (!status_ok(v->status)) {
+        settle_plan(v);
+        return;
+    }
+    view_listed(v, items, &view);
+    v->status = group_take_over(m->group, &view, v->waited, m->next, &reason);
+    if (!status_ok(v->status))
+        log_warning(v->log, "volume '%s': it cannot be served: %s", v->desc.name, reason.s);
+    if (!status_ok(v->status) || m->next->sequence == m->group->sequence)
+        settle_plan(v);
+    else
+        members_change(v, on_changed);
 }
 
 /* ---- 7.7: losses ---- */
@@ -213,13 +307,16 @@ static struct status MUST_CHECK check_members(const struct volume *v, const stru
     return STATUS(OK);
 }
 
-void takeover_on_listed(struct volume *v)
+/* What is known now is all that is to be settled, and by whom. */
+static void settle_plan(struct volume *v)
 {
     struct group_session items[GROUP_DISKS_MAX];
     struct group_view view;
 
     if (status_ok(v->status))
         v->status = take_lists(v);
+    if (status_ok(v->status))
+        v->status = points_settle_lost(v);
     free_lists(v);
     members_view(v, items, &view);
     if (status_ok(v->status))
@@ -275,8 +372,12 @@ static void settle_deliver(struct io_msg *msg)
     struct slice *const s = CONTAINER_OF(msg, struct slice, settle_msg);
 
     for (uint32_t i = 0; i < s->map->copyset_count; i++) {
-        if (s->map->copysets[i]->slice == s)
-            settling_run(s->map->copysets[i]);
+        struct copyset *const cs = s->map->copysets[i];
+        if (cs->slice != s)
+            continue;
+        settling_run(cs);
+        if (points_are_old(cs))
+            round_want(cs);
     }
 }
 

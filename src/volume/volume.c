@@ -9,7 +9,8 @@
 
 static const struct sm_state volume_states[] = {
     [VOL_OPENING] = { "opening", SM_TO(VOL_READY) | SM_TO(VOL_LISTING) | SM_TO(VOL_CLOSING) },
-    [VOL_LISTING] = { "listing", SM_TO(VOL_DECIDING) },
+    [VOL_LISTING] = { "listing", SM_TO(VOL_TELLING) },
+    [VOL_TELLING] = { "telling", SM_TO(VOL_DECIDING) },
     [VOL_DECIDING] = { "deciding", SM_TO(VOL_READY) | SM_TO(VOL_CLOSING) },
     [VOL_READY] = { "ready", SM_TO(VOL_SPREADING) | SM_TO(VOL_DESCRIBING) | SM_TO(VOL_DELETING) |
                                  SM_TO(VOL_CLOSING) },
@@ -330,6 +331,9 @@ static void round_on_end(struct volume *v)
         return;
     case VOL_LISTING:
         takeover_on_listed(v);
+        return;
+    case VOL_TELLING:
+        takeover_on_told(v);
         return;
     case VOL_DECIDING:
         volume_taken_over(v);

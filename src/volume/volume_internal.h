@@ -10,6 +10,7 @@
  *   rounds.c    on the slice's reactor: closing regions      outlier.c  members that are slow
  *   range_copy.c  there: making replicas equal in a range      copy_part.c  blocks of it
  *   settling.c  ... in listed regions
+ *   points.c    what the disks had confirmed, on which the lists rest
  *   takeover.c  on home: a new engine takes over from the one before
  *   resync.c    on the slice's reactor: a replica that was away gets what it lacks
  *   resync_home.c  on home: which, and when; its admission      runs.c   the regions
@@ -40,6 +41,7 @@
 #include "volume/members.h"
 #include "volume/order.h"
 #include "volume/outlier.h"
+#include "volume/points.h"
 #include "volume/range_copy.h"
 #include "volume/repair.h"
 #include "volume/replace.h"
@@ -77,6 +79,9 @@ struct copyset {
     struct outlier outlier;
     struct round_copyset round;
     struct settling settling;
+    struct store_point points[VOLUME_SLOTS_MAX]; /* By slot; without a disk: none is known. */
+    uint8_t
+        lost; /* Members that have lost theirs, until all is settled, and that is kept (3.7.5). */
     struct io_msg settled_msg; /* All of it is. */
     bool settled_told;         /* It was sent. */
 
@@ -328,9 +333,9 @@ struct volume {
 /*
  *   OPENING -----> READY -----> DELETING      READY <--> DESCRIBING --> (RECORDING) --> SPREADING
  * --> READY |             |             | |             v             |          with replicas:
- *      +-------> CLOSING <---------+              OPENING --> LISTING --> DECIDING --> READY
- *                    |                                                       |
- *                  ENDED                                                     +--> CLOSING
+ *      +-------> CLOSING <---------+      OPENING --> LISTING --> TELLING --> DECIDING --> READY
+ *                    |                                                            |
+ *                  ENDED                                                          +--> CLOSING
  *
  * Every state but READY waits for a round of messages, after which volume_round_end() leaves the
  * state: one to each leg and back, and in SPREADING one to each slice.  RECORDING waits for a
@@ -339,6 +344,7 @@ struct volume {
 enum volume_state {
     VOL_OPENING,
     VOL_LISTING,
+    VOL_TELLING,
     VOL_DECIDING,
     VOL_READY,
     VOL_DESCRIBING,
@@ -406,9 +412,9 @@ void volume_map_destroy(struct volume_map *map);
 /* All sessions that can be opened are open.  volume_taken_over() follows, with v->status. */
 void takeover_start(struct volume *v);
 
-/* Its steps' rounds. */
-void takeover_read_lists(struct volume *v);
+/* Its steps' rounds have ended. */
 void takeover_on_listed(struct volume *v);
+void takeover_on_told(struct volume *v);
 
 /* Begins to settle what is to be settled. */
 void takeover_settle(struct volume *v);

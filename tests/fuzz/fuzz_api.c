@@ -141,6 +141,23 @@ static void run(struct world *w, const uint8_t *data, size_t bytes)
     }
 }
 
+/* docs/disk-format.md, 2.5: growth adds whole groups behind the first run, and no more than need
+ * be. */
+static void check_shards(const Trilith__V1__DesiredVolume *v)
+{
+    const uint64_t group = v->shard_bytes * v->stripe_width;
+
+    assert(v->bytes > 0 && v->shard_bytes > 0 && v->stripe_width > 0);
+    if (v->first_run_shards == 0) {
+        assert(v->n_placement == (v->bytes + v->shard_bytes - 1) / v->shard_bytes);
+        return;
+    }
+    assert(v->n_placement > v->first_run_shards);
+    assert((v->n_placement - v->first_run_shards) % v->stripe_width == 0);
+    assert(v->n_placement * v->shard_bytes >= v->bytes);
+    assert(v->n_placement * v->shard_bytes - v->bytes < group);
+}
+
 /* What was made of the requests can be read, and makes sense. */
 static void check(struct world *w)
 {
@@ -156,10 +173,10 @@ static void check(struct world *w)
         (const Trilith__V1__WatchNodeResponse *)(const void *)call.reply;
     for (size_t i = 0; i < part->n_volumes; i++) {
         const Trilith__V1__DesiredVolume *v = part->volumes[i];
-        assert(v->bytes > 0 && v->shard_bytes > 0);
-        assert(v->n_placement == (v->bytes + v->shard_bytes - 1) / v->shard_bytes);
+        const size_t places = v->replicas > 1 ? v->n_tuples / v->replicas : part->n_disk_uuids;
+        check_shards(v);
         for (size_t p = 0; p < v->n_placement; p++)
-            assert(v->placement[p] < part->n_disk_uuids);
+            assert(v->placement[p] < places);
     }
     rpc_sim_call_fini(&call);
 }

@@ -18,7 +18,7 @@
 #include "base/le.h"
 #include "store/wire.h"
 
-#define INPUT_KIND_MASK 0x07
+#define INPUT_KIND_MASK 0x0f
 #define INPUT_RIGHT_CRC 0x80
 #define INPUT_BYTES_MAX ((size_t)64 << 10)
 
@@ -31,6 +31,8 @@ enum kind {
     KIND_MERGE,
     KIND_REGIONS,
     KIND_HASH,
+    KIND_POINTS,
+    KIND_KEEP_POINTS,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
@@ -158,6 +160,42 @@ static bool again_regions(struct const_span data, struct span out)
     return true;
 }
 
+static struct store_point *copy_points(struct wire_items items)
+{
+    struct store_point *points = calloc(items.count + 1, sizeof *points);
+
+    assert(points != NULL && items.count <= STORE_POINTS_MAX);
+    for (uint32_t i = 0; i < items.count; i++)
+        points[i] = wire_point_get(items, i);
+    return points;
+}
+
+static bool again_points(struct const_span data, struct span out)
+{
+    struct wire_items items;
+    uint64_t cursor;
+
+    if (!status_ok(wire_points_decode(data, 0, &cursor, &items)))
+        return false;
+    assert(cursor > 0 && items.count > 0);
+    struct store_point *points = copy_points(items);
+    wire_points_encode(cursor, points, items.count, out);
+    free(points);
+    return true;
+}
+
+static bool again_keep_points(struct const_span data, struct span out)
+{
+    struct wire_items items;
+
+    if (!status_ok(wire_keep_points_decode(data, &items)))
+        return false;
+    struct store_point *points = copy_points(items);
+    wire_keep_points_encode(points, items.count, out);
+    free(points);
+    return true;
+}
+
 static bool again_hashes(uint32_t blocks, struct const_span data, struct span out)
 {
     struct wire_items items;
@@ -191,6 +229,10 @@ static bool encode_again(enum kind kind, uint32_t blocks, struct const_span data
         return again_regions(data, out);
     case KIND_HASH:
         return again_hashes(blocks, data, out);
+    case KIND_POINTS:
+        return again_points(data, out);
+    case KIND_KEEP_POINTS:
+        return again_keep_points(data, out);
     case KIND_COMMAND:
         break;
     }

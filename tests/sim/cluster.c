@@ -225,7 +225,7 @@ static bool may_move_to(const struct cluster *c, const struct cluster_volume *v,
     return !v->left_over[disk];
 }
 
-bool cluster_want_move(struct cluster *c, unsigned volume)
+bool cluster_want_move(struct cluster *c, unsigned volume, int node)
 {
     struct cluster_volume *const v = &c->volumes[volume];
     const uint32_t disks = c->node_count * c->disks_per_node;
@@ -237,7 +237,8 @@ bool cluster_want_move(struct cluster *c, unsigned volume)
     for (uint32_t i = 0; i < disks && !v->move.wanted; i++) {
         m.disk = (first + i) % disks;
         m.was = v->placement[m.copyset][m.slot];
-        if (may_move_to(c, v, m.copyset, m.disk))
+        if ((node < 0 || m.disk / c->disks_per_node == (uint32_t)node) &&
+            may_move_to(c, v, m.copyset, m.disk))
             v->move = m;
     }
     c->revision++;
@@ -578,6 +579,7 @@ static void disk_make(struct cluster_node *n, unsigned index)
 
     config.reports_atomic = true;
     config.volatile_cache |= run_percent(n->cluster->run, 50);
+    config.volatile_cache |= n->cluster->liar == (int)n->index;
     snprintf(d->config.name, sizeof d->config.name, "node-%u/disk-%u", n->index + 1, index + 1);
     snprintf(d->config.path, sizeof d->config.path, "/dev/sim%u", index + 1);
     d->config.open = open_disk;

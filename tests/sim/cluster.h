@@ -93,6 +93,7 @@ struct cluster {
     struct cluster_node nodes[CLUSTER_NODES_MAX];
     unsigned node_count;
     unsigned disks_per_node;
+    int liar; /* The node whose disks lag behind what they confirm; -1: none. */
     struct cluster_volume volumes[CLUSTER_VOLUMES_MAX];
     unsigned volume_count;
     uint64_t replica_timeout_ns;
@@ -118,8 +119,10 @@ bool cluster_stop(struct cluster_node *n);
 /* Gives the volume to another node. */
 void cluster_move(struct cluster *c, unsigned volume, unsigned node);
 
-/* Wants some replica of the volume to be moved to some other node; false: there is no such node. */
-bool cluster_want_move(struct cluster *c, unsigned volume);
+/* Wants some replica of the volume to be moved to another node, or to any (-1); false: it cannot
+ * be.
+ */
+bool cluster_want_move(struct cluster *c, unsigned volume, int node);
 
 /* Takes back what is wanted to be moved. */
 void cluster_take_back(struct cluster *c, unsigned volume);

@@ -288,6 +288,9 @@ static void slot_take_answer(struct load_slot *s)
     case STORE_OP_SET:
     case STORE_OP_HASH:
     case STORE_OP_SPOIL:
+    case STORE_OP_LIST_POINTS:
+    case STORE_OP_KEEP_POINTS:
+    case STORE_OP_CHECK_POINTS:
         break;
     }
     assert(false);

@@ -14,6 +14,9 @@
  * Either the power fails of all machines at once, and what was not flushed may be gone; or of one,
  * when all else is well: then nothing may be, as others have everything.  Processes die at any
  * time, and that takes nothing away.
+ *
+ * In some worlds the disks of one node lie about flushes: its power fails like that of others, but
+ * not that of all at once, as nobody can tell then who is right (docs/replication.md, 3.7).
  */
 #include <assert.h>
 #include <stdio.h>
@@ -98,6 +101,8 @@ static void on_known(struct cluster *c)
 {
     struct work *const work = work_of(c);
 
+    for (unsigned k = 0; k < c->disks_per_node && c->liar >= 0; k++)
+        sim_disk_lag(c->nodes[c->liar].disks[k].disk);
     for (unsigned i = 0; i < c->volume_count; i++) {
         struct cluster_volume *const v = &c->volumes[i];
         struct uuid tuples[CLUSTER_SHARDS_MAX][GROUP_SLOTS] = { 0 };
@@ -384,6 +389,8 @@ static void power_fails(struct work *work)
 
     if (!all_is_well(work))
         return;
+    for (unsigned i = 0; i < v->volume.replicas && run_percent(run, 80); i++)
+        slot = (int)(disks[i] / c->disks_per_node) == c->liar ? i : slot;
     if (disks[slot] / c->disks_per_node == v->owner) /* The engine would go with it. */
         slot = (slot + 1) % v->volume.replicas;
     work->dark = (int)(disks[slot] / c->disks_per_node);
@@ -613,7 +620,7 @@ static void drain(struct work *work)
     if (c->volumes[volume].move.wanted)
         cluster_take_back(c, volume);
     else
-        (void)cluster_want_move(c, volume);
+        (void)cluster_want_move(c, volume, -1);
 }
 
 static void trouble_once(struct work *work)
@@ -632,7 +639,7 @@ static void trouble_once(struct work *work)
         power_fails(work);
         return;
     case TROUBLE_LIGHTS_OUT:
-        if (run_percent(run, 50))
+        if (run_percent(run, 50) && work->cluster.liar < 0)
             lights_out(work);
         return;
     case TROUBLE_PAUSE:
@@ -743,6 +750,36 @@ static void calm_down(struct work *work)
     run_until(work->run, is_healed, work, HEALED_NS, "replicas in sync");
 }
 
+static bool owns_a_volume(const struct cluster *c, int node)
+{
+    for (unsigned i = 0; i < c->volume_count; i++)
+        if ((int)c->volumes[i].owner == node)
+            return true;
+    return false;
+}
+
+/*
+ * The power of the node whose disks lie fails when nobody writes, and rounds have closed all: only
+ * what the others keep of it tells what it has lost (docs/replication.md, 3.7).  Perhaps it has
+ * just got a replica.
+ */
+static void liar_falls(struct work *work)
+{
+    struct run *const run = work->run;
+    struct cluster *const c = &work->cluster;
+
+    if (c->liar < 0 || owns_a_volume(c, c->liar))
+        return;
+    for (unsigned i = 0; i < c->volume_count && run_percent(run, 60); i++)
+        (void)cluster_want_move(c, i, c->liar);
+    run_until(run, is_healed, work, HEALED_NS, "replicas in sync");
+    sim_world_run(run->world, run_between(run, 0, run_percent(run, 50) ? 100 : 5000) * NS_PER_MS);
+    sim_trace(run->world, "liar", (uint64_t)c->liar + 1, 0, 0);
+    disks_lose_power(&c->nodes[c->liar]);
+    sim_machine_power_off(c->nodes[c->liar].machine);
+    run_until(run, is_healed, work, HEALED_NS, "replicas in sync");
+}
+
 /* R4: every replica, from its disk. */
 static void verify(struct work *work)
 {
@@ -785,6 +822,9 @@ static void world_make(struct work *work, struct run *run)
     c->node_count = (unsigned)run_between(run, 3, run_percent(run, 10) ? CLUSTER_NODES_MAX : 5);
     c->disks_per_node = (unsigned)run_between(run, 1, CLUSTER_DISKS_MAX);
     c->volume_count = run_percent(run, 25) ? 2 : 1;
+    c->liar = run_percent(run, 25) ? (int)rng_below(&run->rng, c->node_count) : -1;
+    if (c->liar >= 0 && run_percent(run, 70))
+        work->favourite = TROUBLE_POWER;
     /* Less than a lease, so that it is the lease that is waited for. */
     c->replica_timeout_ns = run_between(run, 50, run_percent(run, 40) ? 100 : 1500) * NS_PER_MS;
     /* Nodes send each other whole blocks: a few bytes at a time that takes seconds. */
@@ -803,10 +843,12 @@ static void cluster_act(struct run *run)
     run_until(run, writers_rest, work, 900 * NS_PER_S, "the hosts");
     check_loss(work);
     calm_down(work);
+    liar_falls(work);
     for (unsigned i = 0; i < work->cluster.volume_count; i++)
         host_go_on(work->tenants[i].writer, run_between(run, 0, 60), true);
     run_until(run, writers_rest, work, 900 * NS_PER_S, "the hosts");
     check_loss(work);
+    liar_falls(work);
     verify(work);
     for (unsigned i = 0; i < work->cluster.volume_count; i++) {
         registry_fini(&work->cluster.volumes[i].registry);
@@ -815,5 +857,5 @@ static void cluster_act(struct run *run)
 }
 
 const struct workload work_cluster = {
-    .name = "cluster", .rules = "R6 R7 R10", .text = "several nodes", .act = cluster_act
+    .name = "cluster", .rules = "R6 R7 R10 F8", .text = "several nodes", .act = cluster_act
 };

@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include "base/crc32c.h"
+#include "base/le.h"
 #include "disk/metablock.h"
 
 static struct superblock example(uint64_t sequence)
@@ -168,6 +170,63 @@ static void growth_has_limits(void **state)
                      STATUS_OUT_OF_RANGE);
 }
 
+static void fix_crc(uint8_t *block)
+{
+    struct le32 crc = le32_make(0);
+
+    memcpy(block + 8, &crc, sizeof crc);
+    crc = le32_make(crc32c(block, SUPERBLOCK_BYTES));
+    memcpy(block + 8, &crc, sizeof crc);
+}
+
+/* F41: the latest of the incarnations that have ended comes first; the oldest is dropped. */
+static void earlier_incarnations_are_kept(void **state)
+{
+    (void)state;
+    uint8_t block[SUPERBLOCK_BYTES];
+    struct superblock sb = example(9), got;
+    sb.has_points = true;
+    for (uint64_t i = 1; i <= SUPERBLOCK_LIVES + 1; i++)
+        superblock_end_incarnation(&sb.past, i << 32, 10 * i);
+    sb.past.lied = true;
+    encode(&sb, block, 0);
+    assert_true(status_ok(superblock_decode((struct const_span) { block, sizeof block }, &got)));
+    assert_true(got.past.lied && got.has_points);
+    for (uint64_t i = 0; i < SUPERBLOCK_LIVES; i++) {
+        assert_int_equal(got.past.earlier[i].incarnation, (SUPERBLOCK_LIVES + 1 - i) << 32);
+        assert_int_equal(got.past.earlier[i].end, 10 * (SUPERBLOCK_LIVES + 1 - i));
+    }
+}
+
+/* Section 2.1: without the feature there are none; none behind one that is not in use. */
+static void earlier_incarnations_are_checked(void **state)
+{
+    (void)state;
+    for (unsigned wrong = 0; wrong < 6; wrong++) {
+        uint8_t block[SUPERBLOCK_BYTES];
+        struct superblock sb = example(9), got;
+        sb.has_points = true;
+        superblock_end_incarnation(&sb.past, 1, 2);
+        superblock_end_incarnation(&sb.past, 3, 4);
+        encode(&sb, block, 0);
+        if (wrong == 0)
+            block[24] &= (uint8_t)~64; /* The feature. */
+        else if (wrong == 1)
+            memset(block + 2768, 0, 16); /* The first one. */
+        else if (wrong == 2)
+            block[2768 + 16 + 8] = 0; /* The end of the second one. */
+        else if (wrong == 3)
+            block[2768 + 31 * 16] = 1;
+        else if (wrong == 4)
+            block[3280] = 1;
+        else
+            block[256] |= 8; /* A flag that there is not. */
+        fix_crc(block);
+        assert_int_equal(superblock_decode((struct const_span) { block, sizeof block }, &got).code,
+                         STATUS_CORRUPT);
+    }
+}
+
 /* F33: a superblock whose extensions cannot be is refused, and so is a bit without them. */
 static void extensions_are_checked(void **state)
 {
@@ -288,6 +347,8 @@ int main(void)
         cmocka_unit_test(layout_grows_in_steps_and_leaps),
         cmocka_unit_test(pieces_are_counted_through),
         cmocka_unit_test(growth_has_limits),
+        cmocka_unit_test(earlier_incarnations_are_kept),
+        cmocka_unit_test(earlier_incarnations_are_checked),
         cmocka_unit_test(extensions_are_checked),
         cmocka_unit_test(round_trip),
         cmocka_unit_test(every_flipped_bit_is_noticed),

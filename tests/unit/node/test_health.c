@@ -39,9 +39,9 @@ static void begin(unsigned count, bool is_rotational)
     for (unsigned i = 0; i < DISKS_MAX; i++) {
         struct disk *d = &disks[i];
         *d = (struct disk) { .ops = 1000, .cost_ns = is_rotational ? 8 * NS_PER_MS : 100 * US };
-        d->facts = (struct health_facts) { .kind = "block x",
-                                           .is_rotational = is_rotational,
-                                           .failure = "" };
+        d->facts = (struct health_facts) {
+            .kind = "block x", .is_rotational = is_rotational, .failure = "", .failing = ""
+        };
         health_init(&d->health);
     }
 }
@@ -318,10 +318,14 @@ static void the_worst_counts(void **state)
     snprintf(d->log.failing, sizeof d->log.failing, "it will fail");
     windows(1);
     expect(0, HEALTH_FAILING, "it will fail");
+    d->facts.failing = "it lies";
+    windows(1);
+    expect(0, HEALTH_FAILING, "it lies");
     d->facts.failure = "it smokes";
     windows(1);
     expect(0, HEALTH_FAILED, "it smokes");
     d->facts.failure = "";
+    d->facts.failing = "";
     d->log = (struct device_log) { 0 };
     windows(1);
     expect_all_healthy();

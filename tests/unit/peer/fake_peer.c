@@ -69,6 +69,7 @@ static struct status MUST_CHECK open_session(struct fake_peer *p, const struct w
     p->handle++;
     p->tick = c->tick;
     p->volume = open.volume;
+    p->disk = open.disk;
     return STATUS(OK);
 }
 
@@ -161,6 +162,25 @@ static struct status MUST_CHECK take_sets(struct fake_peer *p, struct span data)
     return STATUS(OK);
 }
 
+/* Its own, and nothing that it keeps. */
+static void points(const struct fake_peer *p, struct span data)
+{
+    const struct store_point own = { .disk = p->disk,
+                                     .incarnation = p->incarnation,
+                                     .position = p->position + 1 };
+
+    wire_points_encode(STORE_CURSOR_END, &own, 1, data);
+}
+
+static struct status MUST_CHECK take_points(struct fake_peer *p, struct span data)
+{
+    struct wire_items items;
+
+    TRY(wire_keep_points_decode(span_const(data), &items));
+    p->point = wire_point_get(items, items.count - 1);
+    return STATUS(OK);
+}
+
 /* As if a block were its own hash. */
 static void hashes(const struct fake_peer *p, const struct wire_command *c, struct span data)
 {
@@ -189,6 +209,7 @@ static struct status MUST_CHECK run(struct fake_peer *p, const struct wire_comma
     case WIRE_ZERO:
         return zero_blocks(p, c);
     case WIRE_FLUSH:
+        p->position++;
         return c->argument == p->incarnation ? STATUS(OK) : STATUS(STALE_INCARNATION);
     case WIRE_REGIONS:
         list(p, c, data);
@@ -201,6 +222,11 @@ static struct status MUST_CHECK run(struct fake_peer *p, const struct wire_comma
         return take_regions(p, c, data);
     case WIRE_SET:
         return take_sets(p, data);
+    case WIRE_POINTS:
+        points(p, data);
+        return STATUS(OK);
+    case WIRE_KEEP_POINTS:
+        return take_points(p, data);
     case WIRE_RELEASE:
         p->number = 0;
         return STATUS(OK);

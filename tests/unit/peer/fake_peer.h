@@ -45,6 +45,9 @@ struct fake_peer {
     struct reactor *last_reactor;     /* Where it came. */
     struct wire_region region;        /* The last one told, or what is listed. */
     struct wire_set set;              /* The last one told. */
+    struct store_point point;         /* Likewise. */
+    struct uuid disk;                 /* OPEN's. */
+    uint64_t position;                /* Flushes. */
     struct list held;
     unsigned held_count;
 };

@@ -331,6 +331,72 @@ static void take_over_fresh_loses_nothing(void **state)
     assert_false(now.loss);
 }
 
+/* 3.7.5: who has lost its flush point is out, and all of it is to be copied. */
+static void take_over_without_who_has_lost_its_point(void **state)
+{
+    (void)state;
+    sessions[2].point_lost = true;
+    is_next(group_take_over(&was, &view, false, &now, &reason));
+    is_out(0, 2, true);
+    is_out(1, 0, true);
+    is_in(0, 0, 101);
+    is_in(1, 1, 104);
+}
+
+/* It is no source either, where nobody has the recorded incarnation, whatever its store says. */
+static void take_over_from_nobody_who_has(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++)
+        sessions[i] = (struct group_session) { disk(i + 1), 900 + i, .may_have_lost = i != 2 };
+    sessions[2].point_lost = true;
+    is_next(group_take_over(&was, &view, false, &now, &reason));
+    is_in(0, 0, 900);
+    is_in(0, 1, 901);
+    is_out(0, 2, true);
+    assert_true(now.loss);
+}
+
+/* Where it is needed it stays, after the others were waited for, and is no source. */
+static void take_over_with_who_has_lost_its_point(void **state)
+{
+    (void)state;
+    view.min_in_sync = 2;
+    sessions[2].point_lost = true;
+    is_next(group_take_over(&was, &view, false, &now, &reason));
+    is_out(0, 2, true);
+    is_in(1, 0, GROUP_INCARNATION_NONE);
+    assert_int_equal(group_sources(&now, 1, &view.sessions), 1u << 1);
+    ok(group_may_serve(&now, 1, &view.sessions, 2, &reason));
+    sessions[2].incarnation = 903; /* Then it is none without that. */
+    is_next(group_take_over(&was, &view, false, &now, &reason));
+    is_in(1, 0, 103);
+    sessions[1] = sessions[3]; /* Disk 2 is silent. */
+    view.sessions.count = 3;
+    now.sequence = 12345;
+    refused(group_take_over(&was, &view, false, &now, &reason), STATUS_BUSY, "disk d002");
+    is_next(group_take_over(&was, &view, true, &now, &reason));
+    is_out(0, 1, false);
+    is_in(0, 2, 103);
+    assert_int_equal(group_sources(&now, 0, &view.sessions), 1u << 0);
+}
+
+/* Nobody is left who is known to have anything. */
+static void take_over_of_nobody_else(void **state)
+{
+    (void)state;
+    sessions[2].point_lost = true;
+    view.sessions.count = 3; /* Disk 4 is silent. */
+    refused(
+        group_take_over(&was, &view, true, &now, &reason), STATUS_UNAVAILABLE,
+        "disk d0030000-0000-0000-0000-000000000000 has lost what it had confirmed as durable, and "
+        "no other member has answered");
+    sessions[3].point_lost = true;
+    view.sessions.count = 4;
+    refused(group_take_over(&was, &view, true, &now, &reason), STATUS_UNAVAILABLE,
+            "has lost what it had confirmed as durable, and no other member has answered");
+}
+
 /* If all members have answered, and all have changed, nobody is left to wait for. */
 static void take_over_after_a_blackout(void **state)
 {
@@ -651,6 +717,10 @@ int main(void)
         TEST(take_over_gives_up),
         TEST(take_over_records_a_loss),
         TEST(take_over_fresh_loses_nothing),
+        TEST(take_over_without_who_has_lost_its_point),
+        TEST(take_over_from_nobody_who_has),
+        TEST(take_over_with_who_has_lost_its_point),
+        TEST(take_over_of_nobody_else),
         TEST(take_over_after_a_blackout),
         TEST(take_over_fresh),
         TEST(no_incarnation),

@@ -374,7 +374,7 @@ static void small_areas_end_first_touches(void **state)
     rig_serve(&rig);
     const uint64_t lists = (2 * 256 + layout.data_grains) * 16 + layout.data_grains;
     const uint64_t limit =
-        25 * 4032 - 16 * 224 - layout.data_grains * 96 - 16 * 108 - 8192 * 8 - lists;
+        25 * 4032 - 16 * 224 - layout.data_grains * 96 - 16 * 252 - 8192 * 8 - lists;
     const uint64_t room = limit - limit / 32;
     assert_int_equal(free_bytes(), room / 12 * CELL);
     while (status_ok(st)) {

@@ -21,11 +21,11 @@
         }                                                  \
     }
 
-static const uint8_t opcodes[] = { WIRE_OPEN,          WIRE_READ,          WIRE_WRITE,
-                                   WIRE_STATE,         WIRE_ZERO,          WIRE_FLUSH,
-                                   WIRE_CONFIRM,       WIRE_CLOSE_REGIONS, WIRE_REGIONS,
-                                   WIRE_MERGE_REGIONS, WIRE_HASH,          WIRE_SET,
-                                   WIRE_SPOIL,         WIRE_RELEASE,       WIRE_DELETE };
+static const uint8_t opcodes[] = {
+    WIRE_OPEN,    WIRE_READ,          WIRE_WRITE,   WIRE_STATE,         WIRE_ZERO,       WIRE_FLUSH,
+    WIRE_CONFIRM, WIRE_CLOSE_REGIONS, WIRE_REGIONS, WIRE_MERGE_REGIONS, WIRE_HASH,       WIRE_SET,
+    WIRE_SPOIL,   WIRE_RELEASE,       WIRE_DELETE,  WIRE_POINTS,        WIRE_KEEP_POINTS
+};
 
 /* ---- Entries ---- */
 
@@ -71,6 +71,7 @@ static struct wire_command smallest(enum wire_opcode opcode)
     case WIRE_CLOSE_REGIONS:
     case WIRE_MERGE_REGIONS:
     case WIRE_SET:
+    case WIRE_KEEP_POINTS:
     case WIRE_RELEASE:
     case WIRE_DELETE:
         c.blocks = 0;
@@ -84,7 +85,8 @@ static struct wire_command smallest(enum wire_opcode opcode)
 /* Items of the shortest data. */
 static uint32_t least_items(enum wire_opcode opcode)
 {
-    return opcode == WIRE_CLOSE_REGIONS || opcode == WIRE_MERGE_REGIONS || opcode == WIRE_SET;
+    return opcode == WIRE_CLOSE_REGIONS || opcode == WIRE_MERGE_REGIONS || opcode == WIRE_SET ||
+           opcode == WIRE_KEEP_POINTS;
 }
 
 static struct status decode(const uint8_t *entry, const struct wire_command *c)
@@ -150,10 +152,9 @@ static void items_have_limits(void **state)
         enum wire_opcode opcode;
         uint32_t min, max;
     } limits[] = {
-        { WIRE_OPEN, 0, STORE_COPYSETS_MAX },
-        { WIRE_SET, 1, STORE_COPYSETS_MAX },
-        { WIRE_CLOSE_REGIONS, 1, STORE_REGIONS_MAX },
-        { WIRE_MERGE_REGIONS, 1, STORE_REGIONS_MAX },
+        { WIRE_OPEN, 0, STORE_COPYSETS_MAX },         { WIRE_SET, 1, STORE_COPYSETS_MAX },
+        { WIRE_CLOSE_REGIONS, 1, STORE_REGIONS_MAX }, { WIRE_MERGE_REGIONS, 1, STORE_REGIONS_MAX },
+        { WIRE_KEEP_POINTS, 1, STORE_POINTS_MAX },
     };
 
     (void)state;
@@ -219,6 +220,7 @@ static const struct use uses[] = {
     { WIRE_CONFIRM, "h", 0 },        { WIRE_CLOSE_REGIONS, "h", 0 }, { WIRE_REGIONS, "hba", 0 },
     { WIRE_MERGE_REGIONS, "ht", 0 }, { WIRE_HASH, "hsfba", 0 },      { WIRE_SET, "h", 0 },
     { WIRE_SPOIL, "hstfba", 0 },     { WIRE_RELEASE, "h", 0 },       { WIRE_DELETE, "h", 0 },
+    { WIRE_POINTS, "hba", 0 },       { WIRE_KEEP_POINTS, "h", 0x3 },
 };
 
 static bool may_be_2(const struct use *use, unsigned at)
@@ -313,6 +315,9 @@ static void ranges_have_limits(void **state)
     assert_true(is_valid(WIRE_REGIONS, 0, 250));
     assert_false(is_valid(WIRE_REGIONS, 0, 251));
     assert_false(is_valid(WIRE_REGIONS, 0, 0));
+    assert_true(is_valid(WIRE_POINTS, 0, 128));
+    assert_false(is_valid(WIRE_POINTS, 0, 129));
+    assert_false(is_valid(WIRE_POINTS, 0, 0));
 }
 
 static void names_have_limits(void **state)
@@ -334,6 +339,9 @@ static void names_have_limits(void **state)
     c.epoch = 0;
     assert_false(wire_command_is_valid(&c));
     c = smallest(WIRE_REGIONS);
+    c.argument = STORE_CURSOR_END;
+    assert_false(wire_command_is_valid(&c));
+    c = smallest(WIRE_POINTS);
     c.argument = STORE_CURSOR_END;
     assert_false(wire_command_is_valid(&c));
     c = smallest(WIRE_STATE);

@@ -202,9 +202,9 @@ static void every_command_passes(void **state)
     (void)state;
     link_open();
     for (unsigned opcode = 0x80; opcode < 0x100; opcode++) {
-        const bool asks = opcode == WIRE_STATE || opcode == WIRE_REGIONS;
-        const bool has_items =
-            opcode == WIRE_SET || opcode == WIRE_CLOSE_REGIONS || opcode == WIRE_MERGE_REGIONS;
+        const bool asks = opcode == WIRE_STATE || opcode == WIRE_REGIONS || opcode == WIRE_POINTS;
+        const bool has_items = opcode == WIRE_SET || opcode == WIRE_CLOSE_REGIONS ||
+                               opcode == WIRE_MERGE_REGIONS || opcode == WIRE_KEEP_POINTS;
         const bool has_blocks = opcode == WIRE_READ || opcode == WIRE_WRITE ||
                                 opcode == WIRE_ZERO || opcode == WIRE_HASH || opcode == WIRE_SPOIL;
         const struct wire_command c = { .opcode = (enum wire_opcode)opcode,

@@ -292,6 +292,81 @@ static void fake_hash(const struct store *s, const struct store_io *io)
     }
 }
 
+/* Its own comes first, from cursor 0; cursor n + 1 begins with copyset n. */
+static void fake_list_points(const struct store *s, struct store_io *io)
+{
+    struct store_point *const points = (struct store_point *)(void *)io->data.at;
+    const size_t room = io->data.bytes / sizeof *points;
+    uint64_t at = io->offset == 0 ? 0 : io->offset - 1;
+    size_t count = 0;
+
+    if (io->offset == 0)
+        points[count++] = (struct store_point) { .disk = s->disk,
+                                                 .incarnation = s->incarnation,
+                                                 .position = s->position + 1 };
+    for (; at < FAKE_COPYSETS && count + STORE_COPYSET_POINTS <= room; at++) {
+        for (unsigned i = 0; i < STORE_COPYSET_POINTS; i++)
+            if (s->kept[at][i].position != 0)
+                points[count++] = s->kept[at][i];
+    }
+    io->offset = at < FAKE_COPYSETS ? at + 1 : STORE_CURSOR_END;
+    io->bytes = count * sizeof *points;
+}
+
+static struct status fake_keep_points(struct store *s, const struct store_io *io)
+{
+    const struct store_point *const points = (const struct store_point *)(void *)io->data.at;
+    const size_t count = io->data.bytes / sizeof *points;
+
+    for (size_t i = 0; i < count; i++) {
+        assert(points[i].copyset < FAKE_COPYSETS && points[i].position != 0);
+        if (uuid_equal(points[i].disk, s->disk) && points[i].position <= s->lost_to)
+            return STATUS(POINT_LOST);
+    }
+    for (size_t i = 0, n = 0; i < count && io->opcode == STORE_OP_KEEP_POINTS; i++, n++) {
+        if (i == 0 || points[i].copyset != points[i - 1].copyset) {
+            memset(s->kept[points[i].copyset], 0, sizeof s->kept[0]);
+            n = 0;
+        }
+        assert(n < STORE_COPYSET_POINTS);
+        s->kept[points[i].copyset][n] = points[i];
+    }
+    return STATUS(OK);
+}
+
+/* What is no I/O of anybody's. */
+static struct status fake_tell(struct store *s, struct store_io *io)
+{
+    switch (io->opcode) {
+    case STORE_OP_SET:
+        if (status_ok(s->set_status))
+            fake_set(s, io);
+        return s->set_status;
+    case STORE_OP_CLOSE_REGIONS:
+        fake_close_regions(s, io);
+        return STATUS(OK);
+    case STORE_OP_LIST_REGIONS:
+        s->lists++;
+        fake_list_regions(s, io);
+        return STATUS(OK);
+    case STORE_OP_MERGE_REGIONS:
+        fake_merge_regions(s, io);
+        return STATUS(OK);
+    case STORE_OP_LIST_POINTS:
+        fake_list_points(s, io);
+        return STATUS(OK);
+    case STORE_OP_KEEP_POINTS:
+        s->keeps++;
+        s->durable_keeps += io->fua ? 1 : 0;
+        return fake_keep_points(s, io);
+    case STORE_OP_CHECK_POINTS:
+        s->checks++;
+        return fake_keep_points(s, io);
+    default:
+        abort();
+    }
+}
+
 static struct status fake_execute(struct store *s, struct store_io *io)
 {
     const bool stale = io->incarnation != s->incarnation;
@@ -328,23 +403,11 @@ static struct status fake_execute(struct store *s, struct store_io *io)
         return STATUS(OK);
     case STORE_OP_FLUSH:
         s->flushes++;
+        s->position++;
         s->unflushed = false;
         return STATUS(OK);
     case STORE_OP_DELETE_VOLUME:
         s->deletes++;
-        return STATUS(OK);
-    case STORE_OP_SET:
-        fake_set(s, io);
-        return STATUS(OK);
-    case STORE_OP_CLOSE_REGIONS:
-        fake_close_regions(s, io);
-        return STATUS(OK);
-    case STORE_OP_LIST_REGIONS:
-        s->lists++;
-        fake_list_regions(s, io);
-        return STATUS(OK);
-    case STORE_OP_MERGE_REGIONS:
-        fake_merge_regions(s, io);
         return STATUS(OK);
     case STORE_OP_SPOIL:
         s->spoils++;
@@ -359,8 +422,9 @@ static struct status fake_execute(struct store *s, struct store_io *io)
             return STATUS(UNKNOWN_SHARD);
         fake_hash(s, io);
         return STATUS(OK);
+    default:
+        return fake_tell(s, io);
     }
-    abort();
 }
 
 void fake_store_release(struct store *s, unsigned index)

@@ -10,6 +10,7 @@
 #include "store/store.h"
 
 #define FAKE_SHARDS_MAX 64
+#define FAKE_COPYSETS   8u
 #define FAKE_REGIONS    2 /* Of a shard. */
 
 struct store_session {
@@ -26,6 +27,7 @@ struct store {
     bool may_close_busy; /* With commands in flight: of a slot that has another disk. */
 
     /* What the test chooses. */
+    struct uuid disk;
     uint64_t incarnation;
     bool unflushed_loss;
     bool list_cut; /* Its region list is not whole. */
@@ -33,6 +35,7 @@ struct store {
     struct status describe_status;
     struct status session_status; /* A newer engine has sealed it, perhaps. */
     struct status write_status;   /* Of all writes. */
+    struct status set_status;     /* Of all SETs. */
     struct status fail_next;      /* The outcome of the next command that is let go. */
     uint64_t bad_from, bad_to; /* Reads of these bytes of any shard fail until they are written. */
     bool suspect;
@@ -47,8 +50,12 @@ struct store {
     uint32_t ticks[FAKE_SHARDS_MAX][FAKE_REGIONS];  /* Of the last change. */
     unsigned lists, closes, merges, spoils, hashes; /* Commands. */
     uint32_t closed[FAKE_SHARDS_MAX][FAKE_REGIONS]; /* Tick of the last CLOSE_REGIONS. */
-    bool unflushed; /* Something has changed since the last Flush. */
-    unsigned sets;  /* Copysets that were set. */
+    bool unflushed;    /* Something has changed since the last Flush. */
+    unsigned sets;     /* Copysets that were set. */
+    uint64_t position; /* Of its own flush point: one more with each Flush. */
+    uint64_t lost_to;  /* Of what it had named, it has none up to here. */
+    unsigned keeps, durable_keeps, checks;
+    struct store_point kept[FAKE_COPYSETS][STORE_COPYSET_POINTS];
     struct store_set last_set;
     unsigned in_flight_count, in_flight_max;
     uint64_t bytes_max; /* Of one command. */

@@ -22,6 +22,7 @@ struct fixture *fixture_create(void)
             status_ok(buf_pool_create(f->loop.reactors[i], VOLUME_SCRATCH_BYTES, &f->scratch[i])));
     for (unsigned i = 0; i < DISKS; i++) {
         fake_store_init(&f->stores[i], f->loop.reactors[i % 2], SHARD_BYTES);
+        f->stores[i].disk = (struct uuid) { { (uint8_t)(i + 1) } };
         f->disks[i] = (struct volume_disk) {
             names[i], &f->stores[i], f->loop.reactors[i % 2], { { (uint8_t)(i + 1) } }
         };

@@ -35,6 +35,7 @@ static inline struct rebuild *rebuild_create(unsigned min_in_sync)
     r->f = r->c->f;
     fake_store_init(&r->spare, r->f->loop.reactors[NEW % 2], SHARD_BYTES);
     r->spare.incarnation = 41;
+    r->spare.disk = disk_uuid(NEW);
     memcpy(r->disks, r->f->disks, sizeof r->f->disks);
     r->disks[NEW] =
         (struct volume_disk) { "node-1/disk-4", &r->spare, r->spare.reactor, disk_uuid(NEW), NULL };

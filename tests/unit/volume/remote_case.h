@@ -73,6 +73,7 @@ static inline struct world *world_create(bool local, unsigned min_in_sync)
 
     c->w = peer_world_start(STORES, 2, min_in_sync);
     fake_store_init(&c->store, c->w->reactors[0], SHARD);
+    c->store.disk = (struct uuid) { { 0xd0 } };
     for (unsigned i = 0; i < STORES; i++)
         c->links[i] = pw_link(c->w, i);
     for (unsigned i = 0; i + first < REPLICAS; i++)

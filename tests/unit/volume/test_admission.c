@@ -286,6 +286,7 @@ static void it_takes_back_what_was_being_taken_back(void **state)
     while (f->stores[AWAY].in_flight_count > 0)
         fake_store_release(&f->stores[AWAY], 0);
     loop_run(&f->loop);
+    release_but(f, 2, is_hash); /* It is told how far AWAY is durable. */
     while (admitting(c) != 0) {
         meta_release(&c->meta);
         loop_run(&f->loop);

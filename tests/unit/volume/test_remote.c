@@ -467,16 +467,18 @@ static void who_is_lost_while_it_opens_ends_that(void **state)
     (void)state;
     struct world *const c = world_create(true, 1);
 
-    c->store.hold = true; /* Its list. */
+    pw_block(c->w, 1, true); /* It is set out, ... */
+    pw_cut(c->w, 1);
+    c->meta.hold = true;
     assert_true(status_ok(volume_open(&c->config, on_world_opened, c)));
-    pw_run(c->w, SOON_NS);
+    while (c->meta.done == NULL)
+        pw_run(c->w, SOON_NS);
     assert_false(c->opened);
-    assert_int_equal(c->store.in_flight_count, 1);
-    pw_block(c->w, 0, true);
+    pw_block(c->w, 0, true); /* ... and another one is lost before that is known. */
     pw_cut(c->w, 0);
     pw_run(c->w, SOON_NS);
-    c->store.hold = false;
-    fake_store_release(&c->store, 0);
+    c->meta.hold = false;
+    meta_release(&c->meta);
     pw_wait(c->w, &c->opened);
     assert_int_equal(c->open_status.code, STATUS_UNAVAILABLE);
     assert_null(c->volume);

@@ -66,7 +66,7 @@ static void it_is_not_served_before_all_know_the_set(void **state)
     struct case_ *c = case_create(1);
     struct fixture *f = c->f;
     f->disks[1].store = NULL;
-    f->stores[2].fail_next = STATUS(MEDIA_WRITE); /* Its SET. */
+    f->stores[2].set_status = STATUS(MEDIA_WRITE);
     assert_int_equal(fixture_open(f).code, STATUS_UNAVAILABLE);
     assert_null(f->volume);
     case_destroy(c);

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Flush points: how far disks had made their journals durable, as they said, and whether this one
+ * still has what it said (F41, F42).  docs/replication.md, section 3.7.
+ */
+#include <assert.h>
+
+#include "store/store_internal.h"
+
+/* ---- Its own ---- */
+
+/* The position up to which all is durable now. */
+static uint64_t position_now(const struct store *store)
+{
+    return journal_get_marks(store->journal).flushed + 1;
+}
+
+static struct store_point point_now(const struct store *store)
+{
+    return (struct store_point) { .disk = store->sb.disk,
+                                  .incarnation = store->incarnation,
+                                  .position = position_now(store) };
+}
+
+/* F41: whether the disk has what it had named. */
+static bool has_point(const struct store *store, const struct store_point *point)
+{
+    if (point->incarnation == store->incarnation)
+        return point->position <= position_now(store);
+    for (unsigned i = 0; i < SUPERBLOCK_LIVES; i++) {
+        if (store->past.earlier[i].incarnation == point->incarnation)
+            return point->position <= store->past.earlier[i].end;
+    }
+    return false;
+}
+
+/* F42: recorded with the next superblock, which is asked for. */
+static void note_lie(struct store *store)
+{
+    if (store->past.lied)
+        return;
+    store->past.lied = true;
+    log_error(
+        store->reactor->log,
+        "disk '%s' has lost what it had confirmed as durable: its cache does not obey flushes, "
+        "or it was put back from an image.  Its replicas are made anew; replace it",
+        store->sb.disk_name);
+    checkpoint_request(store);
+}
+
+/* ---- LIST_POINTS ---- */
+
+static uint32_t points_count(const struct record_points *rec)
+{
+    uint32_t count = 0;
+
+    while (count < STORE_COPYSET_POINTS && !uuid_is_nil(rec->points[count].disk))
+        count++;
+    return count;
+}
+
+/* The group's next copyset with points from a number on, or NULL. */
+static const struct catalog_copyset *points_next(const struct store_session *session, uint64_t from)
+{
+    const struct catalog_copyset *set =
+        from <= STORE_COPYSET_MAX ? copyset_next(session->volume, (uint32_t)from) : NULL;
+
+    while (set != NULL && (points_count(&set->points) == 0 || set->points.group != session->group))
+        set = copyset_next(session->volume, set->number + 1);
+    return set;
+}
+
+/* The cursor is 0, or the number of the next copyset and 1. */
+static void list_points(struct store_io *io)
+{
+    struct store_point *const points = (struct store_point *)(void *)io->data.at;
+    const uint32_t room = (uint32_t)(io->data.bytes / sizeof *points);
+    const bool first = io->offset == 0;
+    const struct catalog_copyset *set = points_next(io->session, first ? 0 : io->offset - 1);
+    uint32_t count = 0;
+
+    if (room < (first ? 1 : STORE_COPYSET_POINTS)) {
+        command_finish(io, STATUS(INVALID));
+        return;
+    }
+    if (first)
+        points[count++] = point_now(io->session->store);
+    while (set != NULL && points_count(&set->points) <= room - count) {
+        for (uint32_t i = 0; i < points_count(&set->points); i++)
+            points[count++] = set->points.points[i];
+        set = points_next(io->session, (uint64_t)set->number + 1);
+    }
+    io->offset = set != NULL ? (uint64_t)set->number + 1 : STORE_CURSOR_END;
+    io->bytes = count * sizeof *points;
+    command_finish(io, STATUS(OK));
+}
+
+/* ---- KEEP_POINTS ---- */
+
+static bool point_is_valid(const struct store_point *p)
+{
+    return p->copyset <= STORE_COPYSET_MAX && !uuid_is_nil(p->disk) && p->incarnation != 0 &&
+           p->position != 0;
+}
+
+/* How many of the points in front are of one copyset; 0: too many. */
+static uint32_t run_length(const struct store_point *points, uint32_t count)
+{
+    uint32_t run = 1;
+
+    while (run < count && points[run].copyset == points[0].copyset)
+        run++;
+    return run <= STORE_COPYSET_POINTS ? run : 0;
+}
+
+static struct status MUST_CHECK points_check(const struct store_io *io,
+                                             const struct store_point *points, uint32_t count)
+{
+    struct store *const store = io->session->store;
+    bool lost = false;
+
+    for (uint32_t i = 0; i < count; i++) {
+        if (!point_is_valid(&points[i]))
+            return STATUS(INVALID);
+        lost |= uuid_equal(points[i].disk, store->sb.disk) && !has_point(store, &points[i]);
+    }
+    if (!lost || MUTATION(POINTS_IGNORED))
+        return STATUS(OK);
+    note_lie(store);
+    return STATUS(POINT_LOST);
+}
+
+/* 3.7.2: of what is kept of the same incarnation, the higher one. */
+static struct store_point point_merged(const struct record_points *old, const struct store_point *p)
+{
+    struct store_point merged = *p;
+
+    for (unsigned i = 0; i < STORE_COPYSET_POINTS; i++) {
+        const struct store_point *const o = &old->points[i];
+        if (uuid_equal(o->disk, p->disk) && o->incarnation == p->incarnation)
+            merged.position = max_u64(merged.position, o->position);
+    }
+    return merged;
+}
+
+static struct status MUST_CHECK points_put(struct store_io *io, const struct store_point *points,
+                                           uint32_t count)
+{
+    static const struct record_points none;
+    struct store *const store = io->session->store;
+    struct catalog_volume *const v = io->session->volume;
+    const struct catalog_copyset *const old = copyset_next(v, points[0].copyset);
+    const struct record_points *const was =
+        old != NULL && old->number == points[0].copyset ? &old->points : &none;
+    struct record rec = {
+        .type = RECORD_POINTS,
+        .u.points = { .volume = v->id, .number = points[0].copyset, .group = io->session->group }
+    };
+
+    for (uint32_t i = 0; i < count; i++)
+        rec.u.points.points[i] = point_merged(was, &points[i]);
+    TRY(copyset_put_points(&store->catalog, v, &rec.u.points));
+    record_encode(&rec, journal_append(store->journal, record_bytes(RECORD_POINTS, 0), &io->last));
+    return STATUS(OK);
+}
+
+static struct status MUST_CHECK points_keep(struct store_io *io, const struct store_point *points,
+                                            uint32_t count)
+{
+    TRY(points_check(io, points, count));
+    for (uint32_t at = 0; at < count;) {
+        const uint32_t run = run_length(&points[at], count - at);
+        if (run == 0)
+            return STATUS(INVALID);
+        TRY(points_put(io, &points[at], run));
+        at += run;
+    }
+    return STATUS(OK);
+}
+
+static void check_points(struct store_io *io)
+{
+    command_finish(io, points_check(io, (const struct store_point *)(const void *)io->data.at,
+                                    (uint32_t)(io->data.bytes / sizeof(struct store_point))));
+}
+
+static void keep_on_flushed(struct journal_waiter *waiter, struct status status)
+{
+    struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
+
+    command_finish(io, status_ok(status) ? status : STATUS(MEDIA_WRITE));
+}
+
+static bool keep_points(struct store_io *io)
+{
+    struct store *const store = io->session->store;
+    const struct store_point *const points = (const struct store_point *)(void *)io->data.at;
+    const uint32_t count = (uint32_t)(io->data.bytes / sizeof *points);
+
+    if (!journal_has_room(store->journal, count * record_bytes(RECORD_POINTS, 0), false))
+        return false;
+    const struct status st = points_keep(io, points, count);
+    if (!status_ok(st) || !io->fua) {
+        command_finish(io, st);
+        return true;
+    }
+    command_activate(io, NULL);
+    io->waiter = (struct journal_waiter) { .sequence = io->last, .fn = keep_on_flushed };
+    journal_wait_flushed(store->journal, &io->waiter);
+    return true;
+}
+
+bool points_admit(struct store_io *io)
+{
+    const uint32_t count = (uint32_t)(io->data.bytes / sizeof(struct store_point));
+
+    if (count == 0 || count > STORE_POINTS_MAX) {
+        command_finish(io, STATUS(INVALID));
+        return true;
+    }
+    if (io->opcode == STORE_OP_KEEP_POINTS)
+        return keep_points(io);
+    if (io->opcode == STORE_OP_CHECK_POINTS)
+        check_points(io);
+    else
+        list_points(io);
+    return true;
+}
