@@ -81,6 +81,7 @@ static void on_kept(struct leg_io *io)
 {
     struct rounds *const r = io->owner;
     struct copyset *const cs = r->current;
+    const bool renews = r->renews; /* The next round may begin in here. */
 
     r->pending &= ~(1u << io->slot);
     if (!status_ok(io->status)) {
@@ -93,10 +94,10 @@ static void on_kept(struct leg_io *io)
         round_end(r);
         return;
     }
-    if (r->renews)
+    if (renews)
         cs->lost = 0;
     close_some(r);
-    if (r->renews)
+    if (renews)
         takeover_copyset_settled(cs);
 }
 
