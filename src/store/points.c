@@ -15,8 +15,14 @@ static uint64_t position_now(const struct store *store)
     return journal_get_marks(store->journal).flushed + 1;
 }
 
+/* A disk that has failed tells of the incarnation that has ended by it: the next one is perhaps not
+ * recorded. */
 static struct store_point point_now(const struct store *store)
 {
+    if (store->failed)
+        return (struct store_point) { .disk = store->sb.disk,
+                                      .incarnation = store->past.earlier[0].incarnation,
+                                      .position = store->past.earlier[0].end };
     return (struct store_point) { .disk = store->sb.disk,
                                   .incarnation = store->incarnation,
                                   .position = position_now(store) };
@@ -32,6 +38,14 @@ static bool has_point(const struct store *store, const struct store_point *point
             return point->position <= store->past.earlier[i].end;
     }
     return false;
+}
+
+/* F41: whether it is older than all that the disk remembers. */
+static bool is_forgotten(const struct store *store, const struct store_point *point)
+{
+    const uint64_t oldest = store->past.earlier[SUPERBLOCK_LIVES - 1].incarnation;
+
+    return oldest != 0 && point->incarnation >> 32 < oldest >> 32;
 }
 
 /* F42: recorded with the next superblock, which is asked for. */
@@ -117,16 +131,20 @@ static struct status MUST_CHECK points_check(const struct store_io *io,
                                              const struct store_point *points, uint32_t count)
 {
     struct store *const store = io->session->store;
-    bool lost = false;
+    bool lost = false, lied = false;
 
     for (uint32_t i = 0; i < count; i++) {
         if (!point_is_valid(&points[i]))
             return STATUS(INVALID);
-        lost |= uuid_equal(points[i].disk, store->sb.disk) && !has_point(store, &points[i]);
+        if (!uuid_equal(points[i].disk, store->sb.disk) || has_point(store, &points[i]))
+            continue;
+        lost = true;
+        lied |= !is_forgotten(store, &points[i]);
     }
     if (!lost || MUTATION(POINTS_IGNORED))
         return STATUS(OK);
-    note_lie(store);
+    if (lied)
+        note_lie(store);
     return STATUS(POINT_LOST);
 }
 
@@ -168,12 +186,14 @@ static struct status MUST_CHECK points_keep(struct store_io *io, const struct st
                                             uint32_t count)
 {
     TRY(points_check(io, points, count));
-    for (uint32_t at = 0; at < count;) {
-        const uint32_t run = run_length(&points[at], count - at);
+    for (uint32_t at = 0, run; at < count; at += run) {
+        run = run_length(&points[at], count - at);
         if (run == 0)
             return STATUS(INVALID);
+    }
+    for (uint32_t at = 0, run; at < count; at += run) {
+        run = run_length(&points[at], count - at);
         TRY(points_put(io, &points[at], run));
-        at += run;
     }
     return STATUS(OK);
 }

@@ -43,7 +43,7 @@ uint32_t points_gather(const struct copyset *cs, struct store_point *items)
 
 bool points_are_old(const struct copyset *cs)
 {
-    for (unsigned slot = 0; cs->members >> slot != 0; slot++) {
+    for (unsigned slot = 0; slot < VOLUME_REPLICAS_MAX; slot++) {
         const struct store_point *const p = &cs->points[slot];
         if ((cs->members >> slot & 1) != 0 && !uuid_is_nil(p->disk) &&
             p->incarnation != atomic_load(&call_of(cs, slot)->leg.incarnation_now))
@@ -84,10 +84,10 @@ static struct store_point later_of(const struct store_point *a, const struct sto
     const uint64_t a_count = a->incarnation >> 32, b_count = b->incarnation >> 32;
     struct store_point later = a_count > b_count ? *a : *b;
 
-    if (a->incarnation == b->incarnation)
+    if (a_count == b_count)
         later.position = max_u64(a->position, b->position);
-    else if (a_count == b_count)
-        later.incarnation ^= 1; /* Nobody's. */
+    if (a_count == b_count && a->incarnation != b->incarnation)
+        later.incarnation |= UINT32_MAX; /* Nobody's, whoever else keeps one of them. */
     return later;
 }
 

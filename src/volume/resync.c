@@ -306,7 +306,7 @@ static struct status MUST_CHECK add_unlisted(struct copyset *cs)
 {
     struct resync *const r = &cs->resync;
     const uint8_t all = (uint8_t)((1u << cs->slice->replicas) - 1);
-    bool everything = r->whole || r->cut || leg_of(cs, r->slot)->list_cut;
+    bool everything = r->whole || leg_of(cs, r->slot)->list_cut;
 
     for (unsigned slot = 0; cs->members >> slot != 0; slot++) {
         if ((cs->members >> slot & 1) == 0 || !leg_of(cs, slot)->list_cut)
@@ -401,14 +401,16 @@ static void check_next(struct copyset *cs)
     send_points(cs, slot, STORE_OP_CHECK_POINTS);
 }
 
-/* It may be another copyset's, where there is nothing of this one. */
+/* Behind what it keeps of this copyset it tells of others. */
 static void on_kept(struct copyset *cs)
 {
     struct resync *const r = &cs->resync;
 
-    r->point_count = (uint32_t)(r->io.store.bytes / sizeof r->points[0]);
-    if (r->point_count > 0 && r->points[0].copyset != cs->number)
-        r->point_count = 0;
+    const uint32_t count = (uint32_t)(r->io.store.bytes / sizeof r->points[0]);
+
+    r->point_count = 0;
+    while (r->point_count < count && r->points[r->point_count].copyset == cs->number)
+        r->point_count++;
     sm_move(&r->sm, RESYNC_CHECKING);
     r->unread = r->point_count > 0 ? cs->members : 0;
     check_next(cs);
@@ -419,7 +421,6 @@ static void ask_kept(struct copyset *cs)
 {
     struct resync *const r = &cs->resync;
 
-    r->cut = false;
     if (r->whole) {
         begin_listing(cs);
         return;
@@ -707,8 +708,9 @@ static void on_io_failed(struct copyset *cs)
 {
     const struct leg_io *const io = &cs->resync.io;
 
-    if (cs->resync.sm.now == RESYNC_TELLING && status_is(io->status, STATUS_POINT_LOST)) {
-        resync_fail(cs, io->status); /* Home records it. */
+    const bool asked = cs->resync.sm.now == RESYNC_CHECKING || cs->resync.sm.now == RESYNC_TELLING;
+    if (asked && status_is(io->status, STATUS_POINT_LOST)) {
+        resync_fail(cs, io->status); /* Home records it, before anything is kept. */
         return;
     }
     if (io->slot == cs->resync.slot) {
@@ -761,9 +763,6 @@ static void on_io(struct leg_io *io)
         resync_fail(cs, STATUS(FENCED));
     } else if (r->sm.now == RESYNC_LEAVING) {
         resync_run(cs);
-    } else if (r->sm.now == RESYNC_CHECKING && status_is(io->status, STATUS_POINT_LOST)) {
-        r->cut = true;
-        check_next(cs);
     } else if (!status_ok(io->status)) {
         on_io_failed(cs);
     } else {

@@ -44,7 +44,6 @@ struct resync {
     struct store_region *items;                      /* Of io. */
     struct store_point points[STORE_COPYSET_POINTS]; /* Likewise. */
     uint32_t point_count;
-    bool cut;              /* A member has lost what the replica's list rests on: all may differ. */
     struct io_timer timer; /* PACING */
 };
 

@@ -326,10 +326,11 @@ bool resync_home_record_cut(struct volume *v)
             continue; /* It has another disk by now. */
         h->again_ns = 0;
         h->delay_ns = 0;
-        log_warning(v->log,
-                    "volume '%s': disk '%s' has lost what it had confirmed as durable: all of "
-                    "copyset %u is copied anew",
-                    v->desc.name, call_of(v, cs, h->slot)->disk, cs->number);
+        log_warning(
+            v->log,
+            "volume '%s': copyset %u: all of it is copied anew to disk '%s': that one, or a "
+            "member, has lost what it had confirmed as durable",
+            v->desc.name, cs->number, call_of(v, cs, h->slot)->disk);
         members_change(v, NULL);
         return true;
     }

@@ -90,7 +90,7 @@ static void on_kept(struct leg_io *io)
     }
     if (r->pending > 0)
         return;
-    if (r->failed) {
+    if (r->failed || r->slice->fenced) {
         round_end(r);
         return;
     }
@@ -354,7 +354,8 @@ static void rounds_on_timer(struct io_timer *timer)
         return;
     for (uint32_t i = 0; i < map->copyset_count; i++) {
         if (map->copysets[i]->slice != r->slice ||
-            !(has_open_regions(map->copysets[i]) || points_are_due(map->copysets[i])))
+            !(has_open_regions(map->copysets[i]) || points_are_due(map->copysets[i]) ||
+              points_are_old(map->copysets[i])))
             continue;
         any = true;
         round_want(map->copysets[i]);
@@ -367,7 +368,6 @@ void round_renew(struct copyset *cs)
 {
     struct rounds *const r = &cs->slice->rounds;
 
-    assert(points_are_due(cs));
     if (!io_timer_armed(&r->timer))
         io_timer_arm(&r->timer, cs->slice->reactor,
                      reactor_now_ns(cs->slice->reactor) + VOLUME_ROUND_NS);

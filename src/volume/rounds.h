@@ -108,8 +108,7 @@ void round_write_abandon(struct copyset *cs, const struct ticks_range *range, ui
 /* A round as soon as there can be one. */
 void round_want(struct copyset *cs);
 
-/* One that keeps the points of members which had lost theirs, again and again until that is done.
- */
+/* One that keeps the members' points, again and again until that is done. */
 void round_renew(struct copyset *cs);
 
 /* Whatever waited for room tries again. */

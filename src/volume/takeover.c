@@ -16,6 +16,9 @@
 
 /* ---- Lists ---- */
 
+/* Of all copysets that a volume can have, and its own. */
+#define POINTS_MAX (STORE_COPYSET_POINTS * (STORE_COPYSET_MAX + 1) + 1)
+
 static void point_submit(struct leg_call *call);
 static void list_submit(struct leg_call *call);
 
@@ -32,6 +35,11 @@ static void point_on_leg(struct leg_io *io)
         return;
     }
     m->point_count += (uint32_t)(io->store.bytes / sizeof *m->points);
+    if (m->point_count > POINTS_MAX) {
+        call->outcome = STATUS(MALFORMED);
+        leg_call_return(call);
+        return;
+    }
     if (first)
         m->points[0].copyset = UINT32_MAX;
     if (io->store.offset != STORE_CURSOR_END)
@@ -227,8 +235,10 @@ static void on_changed(struct volume *v)
 static struct status MUST_CHECK told_outcome(const struct volume *v)
 {
     for (uint32_t i = 0; i < v->call_count; i++) {
-        if (!status_is(v->calls[i]->outcome, STATUS_POINT_LOST))
-            TRY(v->calls[i]->outcome);
+        const struct status st = v->calls[i]->outcome;
+        /* It has its own, and no space for those of others: rounds tell. */
+        if (!status_is(st, STATUS_POINT_LOST) && !status_is(st, STATUS_NO_SPACE))
+            TRY(st);
     }
     return STATUS(OK);
 }
@@ -377,7 +387,7 @@ static void settle_deliver(struct io_msg *msg)
             continue;
         settling_run(cs);
         if (points_are_old(cs))
-            round_want(cs);
+            round_renew(cs);
     }
 }
 
