@@ -148,35 +148,18 @@ static struct status MUST_CHECK points_check(const struct store_io *io,
     return STATUS(POINT_LOST);
 }
 
-/* 3.7.2: of what is kept of the same incarnation, the higher one. */
-static struct store_point point_merged(const struct record_points *old, const struct store_point *p)
-{
-    struct store_point merged = *p;
-
-    for (unsigned i = 0; i < STORE_COPYSET_POINTS; i++) {
-        const struct store_point *const o = &old->points[i];
-        if (uuid_equal(o->disk, p->disk) && o->incarnation == p->incarnation)
-            merged.position = max_u64(merged.position, o->position);
-    }
-    return merged;
-}
-
 static struct status MUST_CHECK points_put(struct store_io *io, const struct store_point *points,
                                            uint32_t count)
 {
-    static const struct record_points none;
     struct store *const store = io->session->store;
     struct catalog_volume *const v = io->session->volume;
-    const struct catalog_copyset *const old = copyset_next(v, points[0].copyset);
-    const struct record_points *const was =
-        old != NULL && old->number == points[0].copyset ? &old->points : &none;
     struct record rec = {
         .type = RECORD_POINTS,
         .u.points = { .volume = v->id, .number = points[0].copyset, .group = io->session->group }
     };
 
     for (uint32_t i = 0; i < count; i++)
-        rec.u.points.points[i] = point_merged(was, &points[i]);
+        rec.u.points.points[i] = points[i];
     TRY(copyset_put_points(&store->catalog, v, &rec.u.points));
     record_encode(&rec, journal_append(store->journal, record_bytes(RECORD_POINTS, 0), &io->last));
     return STATUS(OK);

@@ -422,6 +422,7 @@ static void ask_kept(struct copyset *cs)
     struct resync *const r = &cs->resync;
 
     if (r->whole) {
+        cs->points[r->slot] = (struct store_point) { 0 }; /* It may never reach that far again. */
         begin_listing(cs);
         return;
     }
