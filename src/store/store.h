@@ -35,7 +35,7 @@
 #define STORE_COPYSETS_MAX     32u  /* Likewise. */
 #define STORE_HASHES_MAX       256u /* Blocks of one HASH or SPOIL: a region's. */
 #define STORE_HASH_BYTES       16u
-#define STORE_POINTS_MAX       128u  /* Likewise. */
+#define STORE_POINTS_MAX       128u  /* In one command, as regions are. */
 #define STORE_COPYSET_POINTS   4u    /* Of a copyset: three slots, and what comes into one. */
 #define STORE_COPYSET_MAX      4095u /* The highest number of a copyset: 12 bits on the wire. */
 
