@@ -372,7 +372,8 @@ static int request_decide_error(struct sim_disk *d, const struct sim_fd *f, cons
         return sim_chance(w, faults->read_error_one_in) ? EIO : 0;
     if (op->kind == IO_KIND_FSYNC)
         return sim_chance(w, faults->flush_error_one_in) ? EIO : 0;
-    return sim_chance(w, faults->write_error_one_in) ? EIO : 0;
+    const bool may_fail = op->offset >= faults->write_errors_from;
+    return may_fail && sim_chance(w, faults->write_error_one_in) ? EIO : 0;
 }
 
 static void request_check_alignment(struct sim_disk *d, const struct sim_fd *f,

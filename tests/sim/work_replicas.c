@@ -54,6 +54,7 @@ struct work {
     bool audited;          /* The last audit has ended. */
     int hurt;              /* The disk that is; -1: none. */
     bool leaves;           /* It is away when the process has died, just after it has written. */
+    bool leaves_first;     /* The first trouble is that a disk leaves: most is a first touch. */
     bool full;             /* The disks are, or almost. */
     bool sleepy;           /* Most regions are closed when they are written. */
     bool goes_dark;        /* The power fails when a disk has just written. */
@@ -67,6 +68,12 @@ static struct work *work_of(struct serving *s)
 }
 
 /* ---- What is checked ---- */
+
+/* Each copyset begins at another disk. */
+static uint32_t disk_of(const struct work *work, uint32_t copyset, unsigned slot)
+{
+    return (copyset + slot) % work->serving.disk_count;
+}
 
 /* Copysets whose members have all lost what was not flushed. */
 struct lost {
@@ -95,25 +102,48 @@ static void on_opened(struct serving *s, bool waited)
     work->connects_at_loss = work->host->connects;
 }
 
-static bool admits(const struct group *was, const struct group *now)
+static void heal(void *ctx);
+
+/* A slot that has become a member; -1: none has. */
+static int admitted(const struct group *was, const struct group *now, uint32_t *out_copyset)
 {
-    for (uint32_t c = 0; c < now->copyset_count; c++)
-        if ((group_members(now, c) & ~group_members(was, c)) != 0)
-            return true;
-    return false;
+    for (uint32_t c = 0; c < now->copyset_count; c++) {
+        const unsigned slots = group_members(now, c) & ~group_members(was, c);
+        *out_copyset = c;
+        if (slots != 0)
+            return __builtin_ctz(slots);
+    }
+    return -1;
 }
 
-/* It dies when a replica has just been admitted, known or not (9.10). */
+/* It takes long for what the engine, that has no answer yet, does not have to wait for (9.8). */
+static void falls_behind(struct work *work, unsigned disk)
+{
+    struct run *const run = work->run;
+    struct sim_disk_faults *const f = sim_disk_faults(work->serving.disks[disk].disk);
+
+    work->hurt = (int)disk;
+    f->slow_one_in = 1;
+    f->slow_ns = run_between(run, 20, 300) * NS_PER_MS;
+    sim_world_after(run->world, run_between(run, 50, 1000) * NS_PER_MS, heal, work);
+}
+
+/* When a replica has just been admitted, known or not (9.10), it is slow, or all dies. */
 static void on_changed(void *ctx, const struct group *was, const struct group *now)
 {
     struct work *const work = ctx;
+    uint32_t copyset;
 
     promise_changed(&work->promise, was, now);
     watch_changed(&work->serving.watch, was, now);
-    if (!work->calm && admits(was, now) && sim_process_is_alive(work->serving.process) &&
-        run_percent(work->run, 20))
+    const int slot = admitted(was, now, &copyset);
+    if (slot < 0 || work->calm || !sim_process_is_alive(work->serving.process))
+        return;
+    if (run_percent(work->run, 20))
         sim_process_crash_after(work->serving.process, run_between(work->run, 0, 1000),
                                 run_percent(work->run, 80));
+    else if (work->hurt < 0 && run_percent(work->run, 25))
+        falls_behind(work, disk_of(work, copyset, (unsigned)slot));
 }
 
 static void on_audited(struct serving *s, const struct audit_report *report)
@@ -154,12 +184,6 @@ static void check_loss(const struct work *work)
 }
 
 /* ---- The volume ---- */
-
-/* Each copyset begins at another disk. */
-static uint32_t disk_of(const struct work *work, uint32_t copyset, unsigned slot)
-{
-    return (copyset + slot) % work->serving.disk_count;
-}
 
 static void on_known(struct serving *s)
 {
@@ -319,8 +343,6 @@ static bool can_do_without(const struct work *work, unsigned disk)
     }
     return true;
 }
-
-static void heal(void *ctx);
 
 /* The others have not executed what one has, when that one leaves. */
 static void others_are_slow(struct work *work, unsigned disk)
@@ -513,6 +535,28 @@ static void stop(struct work *work)
                                 run_percent(run, 80));
 }
 
+/* A disk leaves when it has written something, for long. */
+static void leave_soon(struct work *work)
+{
+    struct run *const run = work->run;
+
+    if (work->hurt >= 0 || !work->serving.serves)
+        return;
+    leave(work, (unsigned)rng_below(&run->rng, work->serving.disk_count));
+    sim_world_after(run->world, run_between(run, 10, 20000) * NS_PER_MS, heal, work);
+}
+
+static uint64_t choose_trouble(struct work *work)
+{
+    struct run *const run = work->run;
+
+    if (work->leaves_first && work->serving.serves) {
+        work->leaves_first = false;
+        return TROUBLES;
+    }
+    return run_percent(run, 50) ? work->favourite : rng_below(&run->rng, TROUBLES);
+}
+
 static void trouble(void *ctx);
 
 static void trouble_later(struct work *work, uint64_t after_ns)
@@ -534,7 +578,7 @@ static void trouble(void *ctx)
         sim_world_after(run->world, 20 * NS_PER_MS, trouble, work);
         return;
     }
-    switch (run_percent(run, 50) ? work->favourite : rng_below(&run->rng, TROUBLES)) {
+    switch (choose_trouble(work)) {
     case 0: /* on_ended() starts it again. */
         sim_process_crash_after(work->serving.process, run_between(run, 0, 2000), false);
         break;
@@ -562,8 +606,11 @@ static void trouble(void *ctx)
     case 10:
         hurt(work);
         break;
-    default:
+    case 11:
         host_cut(work->host);
+        break;
+    default:
+        leave_soon(work);
         break;
     }
     trouble_later(work, later_ns);
@@ -600,10 +647,7 @@ static void leave_last(struct work *work)
     struct run *const run = work->run;
 
     sim_world_run(run->world, ROUNDS_NS);
-    if (work->hurt >= 0 || !work->serving.serves)
-        return;
-    leave(work, (unsigned)rng_below(&run->rng, work->serving.disk_count));
-    sim_world_after(run->world, run_between(run, 10, 20000) * NS_PER_MS, heal, work);
+    leave_soon(work);
     host_works(work, run_between(run, 1, 4));
     check_loss(work);
 }
@@ -711,6 +755,7 @@ static void world_make(struct work *work, struct run *run)
     work->troubles = (unsigned)run_between(run, 1, 10);
     work->favourite = run_percent(run, 25) ? 8 : rng_below(&run->rng, TROUBLES);
     work->away_percent = run_percent(run, 40) ? 90 : 0;
+    work->leaves_first = run_percent(run, 30);
     work->sleepy = run_percent(run, 20);
     work->full = !work->sleepy && run_percent(run, 25);
     if (work->sleepy)

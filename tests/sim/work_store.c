@@ -12,6 +12,7 @@
 #include <inttypes.h>
 
 #include "bystander.h"
+#include "disk/layout.h"
 #include "grower.h"
 #include "memory.h"
 #include "passer.h"
@@ -318,6 +319,15 @@ static void disk_spoil(struct work *work)
         work->spoiled |= blame_spoil(&work->load.blame, 0, run_percent(work->run, 30));
 }
 
+static uint64_t data_offset(const struct work *work)
+{
+    struct disk_layout layout;
+    const struct status st = disk_layout_make(sim_disk_config(work->disk)->bytes, &layout);
+
+    assert(status_ok(st));
+    return layout.part[LAYOUT_DATA].offset;
+}
+
 static void faults_set(struct work *work)
 {
     struct sim_disk_faults *const f = sim_disk_faults(work->disk);
@@ -334,6 +344,11 @@ static void faults_set(struct work *work)
         return;
     f->read_error_one_in = run_percent(run, 30) ? run_between(run, 10, 300) : 0;
     f->write_error_one_in = run_percent(run, 75) ? run_between(run, 5, 100) : 0;
+    /* Mostly bad blocks among the data: a store survives them, and a Flush after them. */
+    if (run_percent(run, 60)) {
+        f->write_errors_from = data_offset(work);
+        work->load.flush_percent = 25;
+    }
     f->flush_error_one_in = run_percent(run, 25) ? run_between(run, 2, 50) : 0;
 }
 
