@@ -67,6 +67,7 @@ def rot(path, number):
 def scrubs(server):
     """Of each disk, by its name; and the exit status."""
     done = server.try_cli("scrub", "status", "-o", "json")
+    assert done.stdout, done.stderr
     return {scrub["disk"]: scrub for scrub in trilith.json.loads(done.stdout)}, done.returncode
 
 
