@@ -371,11 +371,13 @@ static struct record write_undo(const struct store_io *io, const struct layer *l
     };
 }
 
-/* F15: the first touches of a write whose data failed are taken back. */
-static void write_take_back(struct store_io *io)
+/* F15: the first touches of a write whose data failed are taken back.  The last record of that; 0:
+ * there was none. */
+static uint64_t write_take_back(struct store_io *io)
 {
     struct store *const store = io->session->store;
     const struct layer *const layer = map_layer(&io->target->map, write_generation(io, io->target));
+    uint64_t sequence = 0;
 
     for (uint32_t i = 0; i < touch_count(io); i++) {
         const struct touch t = touch_at(io, i);
@@ -384,10 +386,9 @@ static void write_take_back(struct store_io *io)
                 continue;
             const struct record rec = write_undo(io, layer, t.grain, b);
             const size_t bytes = record_bytes(rec.type, rec.items);
-            uint64_t sequence;
             if (!journal_has_room(store->journal, bytes, true)) {
                 store_fail(store, STATUS(MEDIA_WRITE));
-                return;
+                return 0;
             }
             const struct span out = journal_append(store->journal, bytes, &sequence);
             record_encode(&rec, out);
@@ -396,6 +397,7 @@ static void write_take_back(struct store_io *io)
             store_note_record(store, sequence);
         }
     }
+    return sequence;
 }
 
 static void write_on_flushed(struct journal_waiter *waiter, struct status status)
@@ -405,20 +407,35 @@ static void write_on_flushed(struct journal_waiter *waiter, struct status status
     command_finish(io, status_ok(status) ? status : STATUS(MEDIA_WRITE));
 }
 
+static void write_on_taken_back(struct journal_waiter *waiter, struct status status)
+{
+    struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
+
+    (void)status; /* It has failed either way. */
+    command_finish(io, io->outcome);
+}
+
 /* All parts have ended. */
 static void write_end(struct store_io *io)
 {
     struct store *const store = io->session->store;
     const bool recorded = io->sequence != 0;
+    uint64_t taken_back = 0;
 
     assert(io->pending == 0);
     if (status_ok(io->outcome))
         write_apply(io);
     else if (recorded && !store->failed && !MUTATION(J1_NOT_TAKEN_BACK))
-        write_take_back(io);
+        taken_back = write_take_back(io);
     write_enter_regions(io, false);
     if (recorded)
         journal_data_end(store->journal, io->sequence);
+    if (taken_back != 0) {
+        /* S1: a Flush that follows has no other record to wait for, such as that of zeros there. */
+        io->waiter = (struct journal_waiter) { .sequence = taken_back, .fn = write_on_taken_back };
+        journal_wait_written(store->journal, &io->waiter);
+        return;
+    }
     if (!status_ok(io->outcome) || !io->fua || !recorded) {
         command_finish(io, io->outcome);
         return;

@@ -275,6 +275,31 @@ static void failed_first_touch_is_taken_back(void **state)
     assert_block(1, 0x33);
 }
 
+/* S1: zeros that follow have no record of their own, and a Flush would wait for nothing. */
+static void a_write_has_failed_when_it_is_taken_back(void **state)
+{
+    (void)state;
+    struct rig_io r;
+    struct disk_layout layout;
+    assert_status(rig_do(&rig, STORE_OP_WRITE, 0, 4 * K, 0x11), STATUS_OK);
+    rig_pass(&rig, NS_PER_S);
+    assert_status(disk_layout_make(RIG_DEVICE_BYTES, &layout), STATUS_OK);
+    rig.hold_from = layout.part[LAYOUT_DATA].offset;
+    rig_submit(&rig, &r, STORE_OP_WRITE, 4 * K, 4 * K, 0x22);
+    rig_run(&rig); /* Its record is written, and its data is not. */
+    rig.hold_below = rig.hold_from;
+    rig.hold_from = 0;
+    rig.fail_write = 1;
+    rig_run(&rig);
+    assert_int_equal(rig.fail_write, 0);
+    assert_int_equal(r.ended, SIZE_MAX);
+    rig.hold_below = 0;
+    rig_io_wait(&rig, &r);
+    assert_status(r.io.status, STATUS_MEDIA_WRITE);
+    free(r.data);
+    assert_block(1, 0);
+}
+
 /* A disk of another cluster is refused by name. */
 static void foreign_disk_is_refused_by_name(void **state)
 {
@@ -496,6 +521,7 @@ int main(void)
         TEST(deleted_volume_is_gone),
         TEST(failed_flush_fails_the_disk),
         TEST(failed_first_touch_is_taken_back),
+        TEST(a_write_has_failed_when_it_is_taken_back),
         TEST(foreign_disk_is_refused_by_name),
         TEST(one_superblock_is_enough),
         TEST(unreadable_superblock_is_damage),
