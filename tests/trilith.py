@@ -132,7 +132,11 @@ class Server:
         """SIGTERM; it must end by itself, with success and without a finding.  Before that replicas
         must be equal, unless the test has seen to it that they are not."""
         if equal and self.running():
-            self.check_replicas()
+            try:
+                self.check_replicas()
+            except Exception:
+                self.kill()
+                raise
         self.process.send_signal(signal.SIGTERM)
         try:
             status = self.process.wait(STOP_LIMIT_S)

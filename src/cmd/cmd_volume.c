@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* trilith volume create | list | show | resize | delete; each other has a file of its own. */
+/* trilith volume create | list | show | resize | set | delete; each other has a file of its own. */
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -554,6 +554,56 @@ static int volume_resize(int argc, char **argv)
     return api_run(&o.api, SERVICE, "ResizeVolume", &request.base, request.wait_ms, resize_report);
 }
 
+/* ---- set ---- */
+
+static const struct cli_option set_options[] = {
+    { "min-in-sync", OPT_MIN_IN_SYNC, "N", "replicas without which writes wait" },
+    CLI_OPTION_OUTPUT,
+    API_OPTION,
+};
+
+static const struct cli_syntax set_syntax = {
+    .command = "trilith volume set",
+    .operands = "NAME --min-in-sync N",
+    .about = "Changes how many replicas of a volume must be in sync for writes to go on.  Fewer\n"
+             "bring back a volume whose writes wait for a disk that is gone for good; not more\n"
+             "than are in sync now.  Hosts are disconnected for a moment, and connect again by\n"
+             "themselves.",
+    .options = set_options,
+    .option_count = ARRAY_COUNT(set_options),
+    .operands_min = 1,
+    .operands_max = 1,
+};
+
+static int set_report(enum cli_format format, const ProtobufCMessage *request,
+                      const ProtobufCMessage *reply)
+{
+    const Trilith__V1__SetVolumeResponse *r =
+        (const Trilith__V1__SetVolumeResponse *)(const void *)reply;
+
+    (void)request;
+    if (r->volume == NULL)
+        return cli_fail("the API answered without a volume");
+    print_volume(format, r->volume);
+    return COMMAND_OK;
+}
+
+static int volume_set(int argc, char **argv)
+{
+    Trilith__V1__SetVolumeRequest request = TRILITH__V1__SET_VOLUME_REQUEST__INIT;
+    struct volume_options o;
+    struct cli_args args;
+
+    if (!parse(&set_syntax, argc, argv, &args, &o))
+        return args.exit_status;
+    request.name = (char *)(uintptr_t)args.operands[0];
+    request.min_in_sync = o.spec.min_in_sync;
+    if (request.min_in_sync == 0)
+        return cli_usage(&args, "volume '%s': --min-in-sync is missing, such as --min-in-sync 1",
+                         request.name);
+    return api_run(&o.api, SERVICE, "SetVolume", &request.base, 0, set_report);
+}
+
 /* ---- delete ---- */
 
 static const struct cli_option delete_options[] = {
@@ -613,6 +663,7 @@ static const struct command volume_commands[] = {
     { "list", "list all volumes", volume_list },
     { "show", "show one volume, and how to connect to it", volume_show },
     { "resize", "make a volume larger", volume_resize },
+    { "set", "change how many replicas must be in sync", volume_set },
     { "delete", "delete a volume with its data", volume_delete },
     { "verify", "read all of a volume from its disks, and compare", cmd_volume_verify },
     { "wait", "wait until all replicas are in sync", cmd_volume_wait },

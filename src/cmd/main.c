@@ -8,7 +8,7 @@
 #include "cmd/version.h"
 
 static const struct command commands[] = {
-    { "volume", "create, list, show, resize, verify and delete volumes", cmd_volume },
+    { "volume", "create, list, show, resize, change, verify and delete volumes", cmd_volume },
     { "disk", "list, show, add, remove and check disks", cmd_disk },
     { "scrub", "read disks in the background, and repair what is bad", cmd_scrub },
     { "node", "run, start, stop, list and show nodes", cmd_node },

@@ -123,7 +123,9 @@ static void on_take_group(void *ctx, struct rpc_call *call, const ProtobufCMessa
 {
     const Trilith__V1__TakeGroupRequest *r =
         (const Trilith__V1__TakeGroupRequest *)(const void *)message;
-    struct group_taking t = { .compares = true, .known_epoch = r->known_epoch };
+    struct group_taking t = { .compares = true,
+                              .known_epoch = r->known_epoch,
+                              .min_in_sync = r->min_in_sync };
 
     if (!take_node(call, r->node_uuid, &t.node))
         return;

@@ -104,6 +104,17 @@ static struct status check_layout(const Trilith__V1__VolumeSpec *s, struct probl
     return STATUS(OK);
 }
 
+struct status validate_min_in_sync(const char *name, uint32_t min_in_sync, uint32_t replicas,
+                                   struct problem *problem)
+{
+    if (min_in_sync <= replicas)
+        return STATUS(OK);
+    return wrong(problem,
+                 "volume '%s': of %u replica%s %u can never be in sync; --min-in-sync is at most "
+                 "%u",
+                 name, replicas, replicas == 1 ? "" : "s", min_in_sync, replicas);
+}
+
 static struct status check_replicas(const Trilith__V1__VolumeSpec *s, struct problem *problem)
 {
     const uint32_t replicas = s->replicas != 0 ? s->replicas : 1;
@@ -111,11 +122,7 @@ static struct status check_replicas(const Trilith__V1__VolumeSpec *s, struct pro
     if (replicas > CTL_REPLICAS_MAX)
         return wrong(problem, "volume '%s': it cannot have %u replicas, but 1, 2 or 3", s->name,
                      replicas);
-    if (s->min_in_sync > replicas)
-        return wrong(problem,
-                     "volume '%s': of %u replica%s %u can never be in sync; --min-in-sync is at "
-                     "most %u",
-                     s->name, replicas, replicas == 1 ? "" : "s", s->min_in_sync, replicas);
+    TRY(validate_min_in_sync(s->name, s->min_in_sync, replicas, problem));
     if (replicas == 1 && s->stride_nodes > 1)
         return wrong(problem,
                      "volume '%s': one replica lies on one node; --stride is for 2 or 3 replicas",

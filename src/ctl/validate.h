@@ -32,6 +32,9 @@ struct status validate_disk_path(const char *path, struct problem *problem) MUST
 /* The size of a volume; its name is for the problem. */
 struct status validate_volume_bytes(const char *name, uint64_t bytes,
                                     struct problem *problem) MUST_CHECK;
+/* Of so many replicas at least so many in sync; 0 is not said. */
+struct status validate_min_in_sync(const char *name, uint32_t min_in_sync, uint32_t replicas,
+                                   struct problem *problem) MUST_CHECK;
 struct status validate_wait(uint32_t wait_ms, struct problem *problem) MUST_CHECK;
 
 /* The 16 bytes of field name; nil is refused. */

@@ -319,8 +319,11 @@ static void writes_view(const struct view *w)
         const Trilith__V1__VolumeDiskReport *d = w->report->disks[i];
         if (d->holds_writes)
             w->v->writes_wait = arena_printf(
-                w->arena, "for disk '%s' (%s), without which too few replicas would be left",
-                disk_name(w, field_uuid(d->uuid)), d->problem);
+                w->arena, "for disk '%s' (%s), without which too few replicas would be left%s",
+                disk_name(w, field_uuid(d->uuid)), d->problem,
+                wanted > 1 ? "; if it is gone for good, 'trilith volume set --min-in-sync' goes "
+                             "on without it"
+                           : "");
     }
     for (uint32_t n = 0; n < w->group->copyset_count; n++) {
         const unsigned have = (unsigned)__builtin_popcount(group_members(w->group, n));

@@ -10,6 +10,7 @@
 #include "ctl/volume_leftovers.h"
 #include "ctl/volume_replicas.h"
 #include "ctl/volume_resize.h"
+#include "ctl/volume_set.h"
 #include "ctl/volume_spread.h"
 #include "meta/groups.h"
 
@@ -208,6 +209,55 @@ static void on_resize(void *ctx, struct rpc_call *call, const ProtobufCMessage *
         rpc_fail(call, rpc_code_of(st), "%s", problem.s);
 }
 
+/* ---- SetVolume ---- */
+
+static struct status MUST_CHECK set_volume(struct ctl *ctl, const Stored__V1__Volume *record,
+                                           const Trilith__V1__SetVolumeRequest *request,
+                                           struct problem *problem)
+{
+    if (request->min_in_sync == 0)
+        return STATUS(OK);
+    TRY(validate_min_in_sync(record->name, request->min_in_sync, record->replicas, problem));
+    return volume_set_min_in_sync(ctl, record, request->min_in_sync, problem);
+}
+
+static void reply_set(struct ctl *ctl, struct rpc_call *call, const char *name)
+{
+    CLEANUP(arena_free) struct arena arena = { 0 };
+    Trilith__V1__SetVolumeResponse reply = TRILITH__V1__SET_VOLUME_RESPONSE__INIT;
+    Stored__V1__Volume *record = NULL;
+
+    const struct status st = volume_find(ctl, name, &record, NULL);
+    if (!status_ok(st)) {
+        volume_fail_find(call, st, name);
+        return;
+    }
+    reply.volume = volume_view(ctl, record, &arena);
+    record_free(&record->base);
+    rpc_reply(call, &reply.base);
+}
+
+static void on_set(void *ctx, struct rpc_call *call, const ProtobufCMessage *message)
+{
+    const Trilith__V1__SetVolumeRequest *request =
+        (const Trilith__V1__SetVolumeRequest *)(const void *)message;
+    Stored__V1__Volume *record = NULL;
+    struct problem problem = { "" };
+
+    struct status st = volume_find(ctx, request->name, &record, NULL);
+    if (!status_ok(st)) {
+        volume_fail_find(call, st, request->name);
+        return;
+    }
+    st = set_volume(ctx, record, request, &problem);
+    record_free(&record->base);
+    if (status_ok(st))
+        reply_set(ctx, call, request->name);
+    else
+        rpc_fail(call, status_is(st, STATUS_BUSY) ? RPC_FAILED_PRECONDITION : rpc_code_of(st), "%s",
+                 problem.s);
+}
+
 /* ---- DeleteVolume ---- */
 
 /* 11.7: from here on nobody takes an epoch of it.  Its node deletes it with the next one. */
@@ -370,4 +420,5 @@ const struct rpc_method volume_methods[] = {
     { "StartVerification", on_start_verification },
     { "GetVerification", on_get_verification },
     { "StopVerification", on_stop_verification },
+    { "SetVolume", on_set },
 };

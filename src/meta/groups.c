@@ -139,6 +139,14 @@ struct taking {
     bool conflict;
 };
 
+/* 7.1, 11.10. */
+static bool may_take(const struct group_taking *in, const Stored__V1__Volume *volume,
+                     struct uuid node)
+{
+    return uuid_equal(node, in->node) &&
+           (in->min_in_sync == 0 || in->min_in_sync == volume->min_in_sync);
+}
+
 /* The volume is this node's, and stays it until the commit. */
 static struct status MUST_CHECK check_volume(const struct taking *t, struct meta *m,
                                              struct meta_txn *txn, uint32_t *out_replicas)
@@ -154,7 +162,7 @@ static struct status MUST_CHECK check_volume(const struct taking *t, struct meta
     struct status st = record_uuid(volume->node, &node);
     if (volume->deleting && volume->replicas > 1)
         st = STATUS(NOT_FOUND); /* Its group is gone already (11.7). */
-    else if (status_ok(st) && !uuid_equal(node, t->in->node))
+    else if (status_ok(st) && !may_take(t->in, volume, node))
         st = STATUS(FOREIGN);
     record_free(found);
     meta_txn_expect(txn, key.s, revision);

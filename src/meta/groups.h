@@ -48,6 +48,7 @@ struct group_taking {
     struct uuid node; /* That the volume is assigned to. */
     bool compares;    /* Only the epoch after known_epoch: a request that comes late takes none. */
     uint64_t known_epoch;
+    uint32_t min_in_sync; /* 11.10: that it will be served with; 0: not said. */
 };
 
 /*
@@ -55,9 +56,9 @@ struct group_taking {
  * gets its record here.
  *
  * CONFLICT: the epoch is not the known one; *out_group is the record as it is.  NOT_FOUND: there is
- * no such volume, or it is being deleted.  FOREIGN: it is another node's.  CORRUPT: the record of a
- * replicated volume is missing or damaged.  Any other failure: it is not known whether an epoch was
- * taken; if so it is nobody's.
+ * no such volume, or it is being deleted.  FOREIGN: it is another node's, or has another
+ * min_in_sync.  CORRUPT: the record of a replicated volume is missing or damaged.  Any other
+ * failure: it is not known whether an epoch was taken; if so it is nobody's.
  */
 struct status groups_take_epoch(struct meta *m, const struct group_taking *taking,
                                 struct group *out_group) MUST_CHECK;

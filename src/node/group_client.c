@@ -79,6 +79,7 @@ static const ProtobufCMessage *take_message(struct group_client *c, struct arena
     m->node_uuid = arena_uuid_bytes(arena, c->config.node);
     m->group = name_message(op, arena);
     m->known_epoch = op->known_epoch;
+    m->min_in_sync = op->min_in_sync;
     return &m->base;
 }
 

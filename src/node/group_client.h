@@ -40,6 +40,7 @@ enum group_op_kind { GROUP_OP_GET, GROUP_OP_TAKE, GROUP_OP_COMMIT };
 struct group_op {
     struct uuid volume;
     struct group *record; /* The caller's; filled as the calls below say. */
+    uint32_t min_in_sync; /* To take an epoch: that the volume will be served with. */
     /* From the loop, never before the call that began it has returned. */
     void (*done)(struct group_op *op, struct status status);
 

@@ -716,6 +716,13 @@ static struct status MUST_CHECK volume_take_links(struct node_volume *v,
     return st;
 }
 
+/* 11.10: whether its engine was told of another one. */
+static bool volume_wants_other_min(const struct node_volume *v,
+                                   const struct node_desired_volume *wanted)
+{
+    return v->desc.min_in_sync != wanted->volume.min_in_sync;
+}
+
 /* Whether a disk of it is on another node than its engine was told. */
 static bool volume_has_moved(const struct node_volume *v, const struct node_desired *desired)
 {
@@ -777,7 +784,8 @@ static struct status MUST_CHECK volume_take_lists(struct node_volume *v,
         free(leftovers);
         return st;
     }
-    v->reopen |= v->sm.now != VOL_IDLE && volume_has_moved(v, desired);
+    v->reopen |= v->sm.now != VOL_IDLE &&
+                 (volume_has_moved(v, desired) || volume_wants_other_min(v, wanted));
     fill_replacements(replacements, desired, wanted);
     volume_free_wish(v);
     v->hosts = hosts;

@@ -49,7 +49,8 @@ struct node_volume {
     bool wanted;
     bool deleting;
     uint64_t delete_epoch;
-    bool reopen; /* A disk of it has come, or another engine has it; or it needs another record. */
+    bool reopen; /* A disk of it has come, or another engine has it; or it needs another record, or
+                  * another min_in_sync. */
     bool seen;   /* Named by the node_apply() that runs. */
     struct store_volume desc;
     struct nqn_text nqn;

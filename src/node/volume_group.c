@@ -200,8 +200,10 @@ void volume_group_take(struct volume_group *g,
 
     assert(g->taken == NULL);
     g->taken = taken;
-    g->op =
-        (struct group_op) { .volume = g->volume->desc.uuid, .record = &g->record, .done = on_read };
+    g->op = (struct group_op) { .volume = g->volume->desc.uuid,
+                                .record = &g->record,
+                                .min_in_sync = g->volume->desc.min_in_sync,
+                                .done = on_read };
     node->ops->group_get(node->ctx, &g->op);
 }
 

@@ -28,7 +28,7 @@
 #define GIB (UINT64_C(1) << 30)
 #define S   UINT64_C(1000000000)
 
-enum { CREATE, LIST, GET, DELETE, RESIZE };
+enum { CREATE, LIST, GET, DELETE, RESIZE, SET = 8 };
 enum { ADD = 2, REMOVE = 3, GROW = 4 }; /* Of the DiskService. */
 enum { JOIN, WATCH, REPORT, TAKE_EPOCH };
 enum { GET_GROUPS, TAKE_GROUP, COMMIT_GROUPS };
@@ -445,6 +445,16 @@ static enum rpc_code resize(void)
     return call(&c, CTL_SERVICE_VOLUME, RESIZE, &r.base);
 }
 
+static enum rpc_code set_min_in_sync(void)
+{
+    Trilith__V1__SetVolumeRequest r = TRILITH__V1__SET_VOLUME_REQUEST__INIT;
+    struct call c;
+
+    r.name = (char *)(uintptr_t) "db1";
+    r.min_in_sync = 2;
+    return call(&c, CTL_SERVICE_VOLUME, SET, &r.base);
+}
+
 /* Whether it was recorded: then only its node's answer is missing. */
 static bool order_disk(unsigned method)
 {
@@ -594,6 +604,7 @@ static void replicas_scenario(void)
     attempt(take_group);
     attempt(show);
     attempt(resize);
+    attempt(set_min_in_sync);
     attempt(delete_volume);
     assert_int_equal(take_epoch(), RPC_NOT_FOUND);
     end();

@@ -207,6 +207,16 @@ void cluster_move(struct cluster *c, unsigned volume, unsigned node)
     c->revision++;
 }
 
+void cluster_set_min_in_sync(struct cluster *c, unsigned volume, uint32_t min_in_sync)
+{
+    struct cluster_volume *const v = &c->volumes[volume];
+
+    if (!registry_set_min_in_sync(&v->registry, min_in_sync))
+        return;
+    v->volume.min_in_sync = min_in_sync;
+    c->revision++;
+}
+
 static bool has_replica(const struct cluster_volume *v, uint32_t disk)
 {
     for (uint32_t s = 0; s < store_volume_shards(&v->volume); s++)

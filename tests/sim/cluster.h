@@ -119,6 +119,9 @@ bool cluster_stop(struct cluster_node *n);
 /* Gives the volume to another node. */
 void cluster_move(struct cluster *c, unsigned volume, unsigned node);
 
+/* 11.10: if it may be. */
+void cluster_set_min_in_sync(struct cluster *c, unsigned volume, uint32_t min_in_sync);
+
 /* Wants some replica of the volume to be moved to another node, or to any (-1); false: it cannot
  * be.
  */

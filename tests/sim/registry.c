@@ -166,7 +166,8 @@ static void take_execute(struct registry *r, const struct registry_request *q, s
     const struct group_taking taking = { .volume = r->volume.uuid,
                                          .node = q->client.node,
                                          .compares = true,
-                                         .known_epoch = a->known_epoch };
+                                         .known_epoch = a->known_epoch,
+                                         .min_in_sync = q->op != NULL ? q->op->min_in_sync : 0 };
 
     a->outcome = GROUPS_COMMITTED;
     a->status = groups_take_epoch(r->meta, &taking, &a->group);
@@ -296,6 +297,35 @@ void registry_move(struct registry *r, struct uuid node)
     meta_txn_fini(&txn);
     meta_value_free(&value);
     memory_enter(owner);
+}
+
+bool registry_set_min_in_sync(struct registry *r, uint32_t min_in_sync)
+{
+    const uint64_t owner = memory_enter(0);
+    struct group_reason reason;
+    struct meta_value value;
+    struct meta_txn txn;
+    struct group now;
+    uint64_t revision;
+    bool may = true;
+
+    for (uint32_t c = 0; c < r->record.copyset_count; c++)
+        may &= (unsigned)__builtin_popcount(group_members(&r->record, c)) >= min_in_sync;
+    if (may) {
+        must(r, meta_get(r->meta, key_volume(r->volume.uuid).s, &value), "the volume");
+        must(r, group_record_get(r->meta, r->volume.uuid, 0, &now, &revision), "the record");
+        must(r, group_take_epoch(&now, r->node, &now, &reason), "nobody's epoch");
+        r->volume.min_in_sync = min_in_sync;
+        meta_txn_init(&txn);
+        put_volume(r, &txn, value.revision);
+        group_record_put(&txn, r->volume.uuid, 0, &now, revision);
+        must(r, meta_commit(r->meta, &txn, NULL), "another min_in_sync");
+        meta_txn_fini(&txn);
+        meta_value_free(&value);
+        look(r);
+    }
+    memory_enter(owner);
+    return may;
 }
 
 /* ---- The interface ---- */

@@ -50,6 +50,9 @@ void registry_fini(struct registry *r);
 /* The volume is another node's from now on: only that one can take epochs. */
 void registry_move(struct registry *r, struct uuid node);
 
+/* 11.10: with nobody's epoch.  False: some copyset has fewer in sync. */
+bool registry_set_min_in_sync(struct registry *r, uint32_t min_in_sync);
+
 /* 9, 11.2: another disk, empty, in each slot of one that is out; its requests have all arrived. */
 void registry_replace(struct registry *r, struct uuid was, struct uuid now);
 

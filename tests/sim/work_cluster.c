@@ -63,6 +63,7 @@ enum trouble {
     TROUBLE_FULL,
     TROUBLE_CLOCK,
     TROUBLE_DRAIN,
+    TROUBLE_MIN_IN_SYNC,
     TROUBLE_COUNT,
 };
 
@@ -623,6 +624,16 @@ static void drain(struct work *work)
         (void)cluster_want_move(c, volume, -1);
 }
 
+/* One instead of two, or two. */
+static void want_another_min(struct work *work)
+{
+    struct cluster *const c = &work->cluster;
+    const unsigned volume = (unsigned)rng_below(&work->run->rng, c->volume_count);
+
+    if (c->cells_left_max == 0)
+        cluster_set_min_in_sync(c, volume, 3 - c->volumes[volume].volume.min_in_sync);
+}
+
 static void trouble_once(struct work *work)
 {
     struct run *const run = work->run;
@@ -678,6 +689,9 @@ static void trouble_once(struct work *work)
         return;
     case TROUBLE_DRAIN:
         drain(work);
+        return;
+    case TROUBLE_MIN_IN_SYNC:
+        want_another_min(work);
         return;
     case TROUBLE_COUNT:
         return;

@@ -13,12 +13,12 @@ from test_links import kill, out_of_sync, perf, pid_of, start, verify_writes
 DISKS = 5
 
 
-def load(server, state, seconds):
+def load(server, state, seconds, *options):
     """Starts verified reads and writes; join() ends when all of them were right."""
     results = []
     worker = threading.Thread(target=lambda: results.append(
         perf(server, "--rw", "randrw", "--depth", "8", "--time", seconds, "--flush-every", "40",
-             "--verify", "--verify-state", state)))
+             "--verify", "--verify-state", state, *options)))
     worker.start()
 
     def join():
@@ -183,6 +183,40 @@ def test_a_node_that_stays_away(tmp_path):
                         timeout_s=60)
         verify_replicas(server, state)
         assert pid_of(server, away)
+    finally:
+        server.stop()
+
+
+def test_a_node_without_which_writes_wait(tmp_path):
+    """Both replicas must be in sync, and one node is gone for good: with fewer the writes that
+    wait go on, the replica is made anew on a third node, and then both must be in sync again."""
+    server = trilith.Server(tmp_path / "data", "--nodes", 3, "--disks", 1, "--disk-size", "256M",
+                            "--reactors", 1, "--rebuild-after", "4s", port=trilith.free_ports(3))
+    server.start()
+    try:
+        volume = server.create("db", "48M", "--replicas", "2", "--min-in-sync", "2")
+        target = volume["targets"][0]["node"]
+        gone = next(replica["node"] for replica in volume["copysets"][0]["replicas"]
+                    if replica["node"] != target)
+        state = tmp_path / "state"
+        join = load(server, state, 30, "--reconnect", "30")
+        time.sleep(1)
+        kill(server, gone)
+        server.wait_for("db", lambda v: f"'{gone}/disk-1'" in v["writes_wait"])
+        assert "'trilith volume set --min-in-sync' goes" in server.volume("db")["writes_wait"]
+        time.sleep(6)  # Nothing is rebuilt as long as it is a member.
+        assert not out_of_sync(server.volume("db"))
+        assert server.cli("volume", "set", "db", "--min-in-sync", "1")["min_in_sync"] == 1
+        server.wait_for("db", lambda v: v["writes_wait"] == "" and out_of_sync(v))
+        done = server.try_cli("volume", "set", "db", "--min-in-sync", "2")
+        assert done.returncode == 1 and "fewer than 2 replicas are in sync now" in done.stderr
+        wait_until_rebuilt(server, f"{gone}/disk-1")
+        assert server.cli("volume", "set", "db", "--min-in-sync", "2")["min_in_sync"] == 2
+        join()
+        volume = server.volume("db")
+        assert (volume["state"], volume["writes_wait"]) == ("ready", "")
+        check_places(volume)
+        verify_replicas(server, state)
     finally:
         server.stop()
 

@@ -423,6 +423,27 @@ static void deletion_takes_the_group_first(void **state)
     assert_null(part_of(f, 1, &part));
 }
 
+/* ---- SetVolume ---- */
+
+static const Trilith__V1__Volume *set(struct fixture *f, uint32_t min_in_sync)
+{
+    Trilith__V1__SetVolumeRequest request = TRILITH__V1__SET_VOLUME_REQUEST__INIT;
+
+    request.name = arena_text(&f->arena, "db1");
+    request.min_in_sync = min_in_sync;
+    const Trilith__V1__SetVolumeResponse *r = call_reply(f, CTL_SERVICE_VOLUME, SET, &request.base);
+    return r->volume;
+}
+
+static const char *set_refused(struct fixture *f, uint32_t min_in_sync, enum rpc_code code)
+{
+    Trilith__V1__SetVolumeRequest request = TRILITH__V1__SET_VOLUME_REQUEST__INIT;
+
+    request.name = arena_text(&f->arena, "db1");
+    request.min_in_sync = min_in_sync;
+    return call_text(f, CTL_SERVICE_VOLUME, SET, &request.base, code);
+}
+
 /* ---- What is shown ---- */
 
 static void exclude(struct fixture *f, struct uuid volume, struct uuid disk)
@@ -539,11 +560,15 @@ static void why_writes_wait(void **state)
                                     "for disk 'node-1/disk-%u' (I/O error), without which too few "
                                     "replicas would be left",
                                     part->disk_uuids[1].data[2] + 1u);
-    assert_string_equal(shown->writes_wait, wait);
+    assert_string_equal(shown->writes_wait, wait); /* One must be: there is no way without it. */
     assert_string_equal(shown->degraded[0], "replicas of the same data lie on one node");
     const char *all = all_problems(f);
     assert_non_null(strstr(all, "volume 'db1': writes wait: for disk"));
     assert_non_null(strstr(all, "volume 'db1': degraded: replicas of the same data"));
+    assert_int_equal(set(f, 2)->spec->min_in_sync, 2);
+    assert_non_null(strstr(get_volume(f, "db1")->writes_wait,
+                           "left; if it is gone for good, 'trilith volume set --min-in-sync' goes "
+                           "on without it"));
     problem.holds_writes = false;
     node_report(f, &nodes[0]);
     assert_string_equal(get_volume(f, "db1")->writes_wait, "");
@@ -605,6 +630,56 @@ static void what_differs_is_named(void **state)
     refused(f, &spec, RPC_ALREADY_EXISTS, V_PREFIX "it exists with another stride (it has 10G)");
 }
 
+/* 11.10: with an epoch that is nobody's, and not more than every copyset has. */
+static void another_min_in_sync(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__VolumeSpec spec = spec_of(2);
+    const Trilith__V1__WatchNodeResponse *part;
+    struct uuid volume, disk;
+
+    join(f, 1, 2);
+    spec.allow_degraded = true;
+    spec.min_in_sync = 2;
+    create_held(f, &spec);
+    const Trilith__V1__DesiredVolume *v = part_of(f, 1, &part);
+    memcpy(volume.b, v->uuid.data, 16);
+    memcpy(disk.b, part->disk_uuids[1].data, 16);
+    const uint64_t revision = part->revision;
+    (void)node_says(f, &nodes[0], v->uuid, READY);
+    node_report(f, &nodes[0]);
+    assert_int_equal(set(f, 2)->spec->min_in_sync, 2); /* It is so. */
+    assert_int_equal(set(f, 0)->spec->min_in_sync, 2); /* As it is. */
+    assert_int_equal(part_of(f, 1, &part)->min_in_sync, 2);
+    assert_int_equal(part->revision, revision);
+    read_group(f, part->volumes[0]->uuid);
+    const uint64_t epoch = group.epoch;
+    assert_string_equal(set_refused(f, 3, RPC_INVALID_ARGUMENT),
+                        V_PREFIX "of 2 replicas 3 can never be in sync; --min-in-sync is at most "
+                                 "2");
+
+    assert_int_equal(set(f, 1)->spec->min_in_sync, 1);
+    assert_int_equal(part_of(f, 1, &part)->min_in_sync, 1);
+    assert_true(part->revision > revision);
+    read_group(f, part->volumes[0]->uuid);
+    assert_int_equal(group.epoch, epoch + 1);
+    assert_int_equal(set(f, 2)->spec->min_in_sync, 2);
+    read_group(f, part->volumes[0]->uuid);
+    assert_int_equal(group.epoch, epoch + 2);
+
+    assert_int_equal(set(f, 1)->spec->min_in_sync, 1);
+    exclude(f, volume, disk);
+    const char *all = arena_printf(&f->arena,
+                                   V_PREFIX "in %u of %u copysets fewer than 2 replicas are in "
+                                            "sync now; 'trilith volume wait db1' waits until all "
+                                            "are",
+                                   group.copyset_count, group.copyset_count);
+    assert_string_equal(set_refused(f, 2, RPC_FAILED_PRECONDITION), all);
+    assert_int_equal(part_of(f, 1, &part)->min_in_sync, 1);
+    read_group(f, part->volumes[0]->uuid);
+    assert_int_equal(group.epoch, epoch + 3);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -625,6 +700,7 @@ int main(void)
         TEST(why_writes_wait),
         TEST(how_far_a_resync_is),
         TEST(what_differs_is_named),
+        TEST(another_min_in_sync),
     };
     return cmocka_run_group_tests_name("replicas", tests, NULL, NULL);
 }

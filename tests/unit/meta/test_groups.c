@@ -94,6 +94,7 @@ static void put_volume(unsigned n, uint32_t replicas, bool deleting)
     r.uuid = record_bytes(&uuid);
     r.node = record_bytes(&node);
     r.replicas = replicas;
+    r.min_in_sync = 1;
     r.deleting = deleting;
     meta_txn_init(&txn);
     record_put(&txn, key_volume(uuid).s, &r.base);
@@ -313,6 +314,24 @@ static void epochs(void **state)
     must_be(groups_take_epoch(m, &foreign, &got), STATUS_FOREIGN);
     must_be(groups_take_epoch(m, &nothing, &got), STATUS_NOT_FOUND);
     check_record(1, &now);
+}
+
+/* 11.10: not by a node that would serve with less than it has not been told of yet. */
+static void epoch_for_a_min_in_sync(void **state)
+{
+    struct group_taking t = { .volume = volume(1), .node = node, .min_in_sync = 2 };
+
+    (void)state;
+    put_volume(1, 3, false);
+    was = sample();
+    create(1, &was, STATUS_OK);
+    must_be(groups_take_epoch(m, &t, &got), STATUS_FOREIGN);
+    check_record(1, &was);
+    t.min_in_sync = 1;
+    must(groups_take_epoch(m, &t, &now));
+    assert_int_equal(now.epoch, was.epoch + 1);
+    t.min_in_sync = 0;
+    must(groups_take_epoch(m, &t, &now));
 }
 
 /* All that the record says of replicas is kept; without a record there is nothing to go on from. */
@@ -568,6 +587,7 @@ int main(void)
         SIM(impossible_records),
         BOTH(old_record),
         BOTH(epochs),
+        BOTH(epoch_for_a_min_in_sync),
         BOTH(epoch_of_a_replicated_volume),
         BOTH(epoch_after_the_known_one),
         BOTH(created_and_removed),

@@ -72,6 +72,7 @@ static void on_group_take(void *ctx, struct group_op *op, uint64_t known_epoch)
 {
     struct fixture *f = ctx;
     assert_int_equal(known_epoch, f->group.epoch);
+    f->min_in_sync = op->min_in_sync;
     f->group.epoch++;
     f->group.sequence++;
     answer(f, op, STATUS(OK));

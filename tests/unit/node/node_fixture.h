@@ -72,6 +72,7 @@ struct fixture {
     struct status group_status; /* What reading it answers. */
     unsigned group_conflicts;   /* So many commits are refused from now on. */
     unsigned group_commits;     /* That were not. */
+    uint32_t min_in_sync;       /* With which an epoch was last taken. */
 };
 
 struct fixture *fixture_create(void);

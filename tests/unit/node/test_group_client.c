@@ -58,6 +58,7 @@ static void put_volume(unsigned n)
     r.uuid = record_bytes(&uuid);
     r.node = record_bytes(&node);
     r.replicas = 3;
+    r.min_in_sync = 1;
     meta_txn_init(&txn);
     record_put(&txn, key_volume(uuid).s, &r.base);
     group_record_put(&txn, uuid, 0, &was, 0);
@@ -271,6 +272,8 @@ static void begin_takes(struct io_timer *t)
     group_client_take(client, &ops[3], 6);
     ops[4].volume = volume(200);
     group_client_take(client, &ops[4], 0);
+    ops[5].min_in_sync = 2;
+    group_client_take(client, &ops[5], 7);
 }
 
 /* Records are read, and epochs taken, but for one that is not the known one any more. */
@@ -278,7 +281,7 @@ static void gets_and_takes(void **state)
 {
     (void)state;
     assert_true(status_ok(rpc_server_start(server)));
-    run(begin_takes, 5);
+    run(begin_takes, 6);
     unserve();
     is(0, STATUS_OK);
     assert_true(group_equal(&records[0], &was));
@@ -288,6 +291,7 @@ static void gets_and_takes(void **state)
     is(3, STATUS_CONFLICT);
     assert_int_equal(records[3].epoch, 7);
     is(4, STATUS_NOT_FOUND);
+    is(5, STATUS_FOREIGN); /* 11.10 */
 }
 
 static void on_got_take(struct group_op *op, struct status st)

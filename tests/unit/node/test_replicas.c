@@ -188,6 +188,34 @@ static void a_conflict_ends_the_engine(void **state)
     end(f);
 }
 
+/* 11.10: with another one it is opened anew, and takes its epoch for that; with the same it is
+ * not. */
+static void another_min_in_sync(void **state)
+{
+    (void)state;
+    struct fixture *f = begin();
+    at_home(f, apply);
+    wait_for_volumes(f, 1, NODE_VOLUME_READY);
+    assert_int_equal(f->min_in_sync, 2);
+    f->desired.revision++;
+    at_home(f, apply);
+    sim_world_run(f->world, 5 * NS_PER_S);
+    assert_int_equal(f->group.epoch, 1);
+    f->group.epoch++; /* Nobody's. */
+    f->group.sequence++;
+    f->volumes[0].volume.min_in_sync = 1;
+    f->desired.revision++;
+    at_home(f, apply);
+    sim_world_run(f->world, 5 * NS_PER_S);
+    wait_for_volumes(f, 1, NODE_VOLUME_READY);
+    assert_int_equal(f->group.epoch, 3);
+    assert_int_equal(f->min_in_sync, 1);
+    restart(f, 2); /* One of three is enough now. */
+    wait_for_volumes(f, 1, NODE_VOLUME_READY);
+    assert_int_equal(out_of_sync(f), 2 * DISKS);
+    end(f);
+}
+
 /* A group that has more copysets than the node was told of is not taken: what is missing would
  * count as silent. */
 static void a_group_of_another_size_is_not_taken(void **state)
@@ -320,6 +348,7 @@ int main(void)
         cmocka_unit_test(without_enough_members_no_epoch_is_taken),
         cmocka_unit_test(who_may_have_everything_is_waited_for),
         cmocka_unit_test(a_conflict_ends_the_engine),
+        cmocka_unit_test(another_min_in_sync),
         cmocka_unit_test(a_group_of_another_size_is_not_taken),
         cmocka_unit_test(it_grows_onto_new_copysets),
         cmocka_unit_test(a_conflict_while_it_grows),

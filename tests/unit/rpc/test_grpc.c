@@ -98,10 +98,15 @@ static void on_turn_end(void *ctx)
 }
 
 static const struct rpc_method methods[] = {
-    [CREATE] = { "CreateVolume", on_create }, [LIST] = { "ListVolumes", on_list },
-    [GET] = { "GetVolume", on_get },          [DELETE] = { "DeleteVolume", on_delete },
-    [RESIZE] = { "ResizeVolume", on_delete }, { "StartVerification", on_delete },
-    { "GetVerification", on_delete },         { "StopVerification", on_delete },
+    [CREATE] = { "CreateVolume", on_create },
+    [LIST] = { "ListVolumes", on_list },
+    [GET] = { "GetVolume", on_get },
+    [DELETE] = { "DeleteVolume", on_delete },
+    [RESIZE] = { "ResizeVolume", on_delete },
+    { "StartVerification", on_delete },
+    { "GetVerification", on_delete },
+    { "StopVerification", on_delete },
+    { "SetVolume", on_delete },
 };
 
 static const struct rpc_service service = { &trilith__v1__volume_service__descriptor, methods, NULL,
