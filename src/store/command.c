@@ -77,6 +77,19 @@ void command_finish(struct store_io *io, struct status status)
     io->done(io);
 }
 
+static void command_on_flushed(struct journal_waiter *waiter, struct status status)
+{
+    struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
+
+    command_finish(io, status_ok(status) ? status : STATUS(MEDIA_WRITE));
+}
+
+void command_finish_flushed(struct store_io *io, uint64_t sequence)
+{
+    io->waiter = (struct journal_waiter) { .sequence = sequence, .fn = command_on_flushed };
+    journal_wait_flushed(io->session->store->journal, &io->waiter);
+}
+
 /* ---- Segments ---- */
 
 struct segment *segment_get(struct store *store, struct store_io *io, uint64_t place)
@@ -192,25 +205,15 @@ static struct status MUST_CHECK command_check(const struct store_io *io)
     return range_is_valid(io) ? STATUS(OK) : STATUS(OUT_OF_RANGE);
 }
 
-static void flush_on_flushed(struct journal_waiter *waiter, struct status status)
-{
-    struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
-
-    command_finish(io, status_ok(status) ? status : STATUS(MEDIA_WRITE));
-}
-
 /* S1: whatever completed before has completed its records too; one flush covers both. */
 static bool flush_admit(struct store_io *io)
 {
-    struct store *const store = io->session->store;
-
     command_activate(io, NULL);
     if (MUTATION(S1_FLUSH_EARLY)) {
         command_finish(io, STATUS(OK));
         return true;
     }
-    io->waiter = (struct journal_waiter) { .sequence = 0, .fn = flush_on_flushed };
-    journal_wait_flushed(store->journal, &io->waiter);
+    command_finish_flushed(io, 0);
     return true;
 }
 

@@ -7,13 +7,6 @@
 
 #include "store/store_internal.h"
 
-static void set_on_flushed(struct journal_waiter *waiter, struct status status)
-{
-    struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
-
-    command_finish(io, status_ok(status) ? status : STATUS(MEDIA_WRITE));
-}
-
 static struct record_copyset set_record(const struct store_io *io, const struct store_set *set)
 {
     return (struct record_copyset) { .volume = io->session->volume->id,
@@ -72,8 +65,7 @@ bool set_admit(struct store_io *io)
         return true;
     }
     command_activate(io, NULL);
-    io->waiter = (struct journal_waiter) { .sequence = io->last, .fn = set_on_flushed };
-    journal_wait_flushed(store->journal, &io->waiter);
+    command_finish_flushed(io, io->last);
     return true;
 }
 

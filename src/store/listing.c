@@ -227,13 +227,6 @@ static void close_regions(struct store_io *io)
     command_finish(io, STATUS(OK));
 }
 
-static void merge_on_flushed(struct journal_waiter *waiter, struct status status)
-{
-    struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
-
-    command_finish(io, status_ok(status) ? status : STATUS(MEDIA_WRITE));
-}
-
 /* The shard of an item; made if it was never written here. */
 static struct status MUST_CHECK merge_shard(struct store_io *io, const struct store_region *item,
                                             struct shard **out_shard)
@@ -308,9 +301,7 @@ static bool merge_regions(struct store_io *io)
         return true;
     }
     command_activate(io, NULL);
-    io->waiter =
-        (struct journal_waiter) { .sequence = store->listing_sequence, .fn = merge_on_flushed };
-    journal_wait_flushed(store->journal, &io->waiter);
+    command_finish_flushed(io, store->listing_sequence);
     return true;
 }
 

@@ -111,7 +111,7 @@ static void list_points(struct store_io *io)
 
 /* ---- KEEP_POINTS ---- */
 
-static bool point_is_valid(const struct store_point *p)
+bool store_point_is_valid(const struct store_point *p)
 {
     return p->copyset <= STORE_COPYSET_MAX && !uuid_is_nil(p->disk) && p->incarnation != 0 &&
            p->position != 0;
@@ -134,7 +134,7 @@ static struct status MUST_CHECK points_check(const struct store_io *io,
     bool lost = false, lied = false;
 
     for (uint32_t i = 0; i < count; i++) {
-        if (!point_is_valid(&points[i]))
+        if (!store_point_is_valid(&points[i]))
             return STATUS(INVALID);
         if (!uuid_equal(points[i].disk, store->sb.disk) || has_point(store, &points[i]))
             continue;
@@ -187,13 +187,6 @@ static void check_points(struct store_io *io)
                                     (uint32_t)(io->data.bytes / sizeof(struct store_point))));
 }
 
-static void keep_on_flushed(struct journal_waiter *waiter, struct status status)
-{
-    struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
-
-    command_finish(io, status_ok(status) ? status : STATUS(MEDIA_WRITE));
-}
-
 static bool keep_points(struct store_io *io)
 {
     struct store *const store = io->session->store;
@@ -208,8 +201,7 @@ static bool keep_points(struct store_io *io)
         return true;
     }
     command_activate(io, NULL);
-    io->waiter = (struct journal_waiter) { .sequence = io->last, .fn = keep_on_flushed };
-    journal_wait_flushed(store->journal, &io->waiter);
+    command_finish_flushed(io, io->last);
     return true;
 }
 

@@ -52,13 +52,6 @@ static void spoil_apply(struct store_io *io)
     }
 }
 
-static void spoil_on_flushed(struct journal_waiter *waiter, struct status status)
-{
-    struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
-
-    command_finish(io, status_ok(status) ? status : STATUS(MEDIA_WRITE));
-}
-
 /* F22: the state says it before a checkpoint may begin behind the record. */
 static void spoil_on_written(struct journal_waiter *waiter, struct status status)
 {
@@ -69,8 +62,7 @@ static void spoil_on_written(struct journal_waiter *waiter, struct status status
         return;
     }
     spoil_apply(io);
-    io->waiter = (struct journal_waiter) { .sequence = io->last, .fn = spoil_on_flushed };
-    journal_wait_flushed(io->session->store->journal, &io->waiter);
+    command_finish_flushed(io, io->last);
 }
 
 /* What a checkpoint may have to say more (F31). */

@@ -286,6 +286,9 @@ struct store_point {
     uint64_t position; /* All of its journal below; not 0. */
 };
 
+/* Whether KEEP_POINTS and CHECK_POINTS may name it: all of it is said. */
+bool store_point_is_valid(const struct store_point *point);
+
 /* What a block is in a layer. */
 enum store_block_state {
     STORE_BLOCK_ABSENT,

@@ -238,6 +238,9 @@ void store_on_kick(struct io_task *task);
 /* Completes a command. */
 void command_finish(struct store_io *io, struct status status);
 
+/* The same when the journal is durable up to there; 0: what has been written of it by now. */
+void command_finish_flushed(struct store_io *io, uint64_t sequence);
+
 /* Marks a command as under way, from now until command_finish(). */
 void command_activate(struct store_io *io, struct shard *shard);
 

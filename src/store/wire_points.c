@@ -9,12 +9,6 @@ static const struct wire_layout keep_layout = { WIRE_KEEP_POINTS, sizeof(struct 
 static const struct wire_layout points_layout = { WIRE_POINTS, sizeof(struct wire_regions_format),
                                                   sizeof(struct wire_point_item_format) };
 
-static bool point_is_valid(const struct store_point *p)
-{
-    return p->copyset <= STORE_COPYSET_MAX && !uuid_is_nil(p->disk) && p->incarnation != 0 &&
-           p->position != 0;
-}
-
 struct store_point wire_point_get(struct wire_items points, uint32_t i)
 {
     struct wire_point_item_format f;
@@ -38,7 +32,7 @@ static bool points_are_valid(struct wire_items points)
     for (uint32_t i = 0; i < points.count; i++) {
         const struct store_point p = wire_point_get(points, i);
         memcpy(&f, points.at + i * sizeof f, sizeof f);
-        if (!point_is_valid(&p) || !wire_zeros(f.zero_2, sizeof f.zero_2))
+        if (!store_point_is_valid(&p) || !wire_zeros(f.zero_2, sizeof f.zero_2))
             return false;
     }
     return true;
@@ -54,7 +48,7 @@ static size_t put_points(const struct store_point *points, uint32_t count, struc
         struct wire_point_item_format f = { .copyset = le16_make((uint16_t)p->copyset),
                                             .incarnation = le64_make(p->incarnation),
                                             .position = le64_make(p->position) };
-        assert(point_is_valid(p));
+        assert(store_point_is_valid(p));
         memcpy(f.disk, p->disk.b, sizeof f.disk);
         memcpy(span_sub(out, at, sizeof f).at, &f, sizeof f);
         at += sizeof f;

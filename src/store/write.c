@@ -400,13 +400,6 @@ static uint64_t write_take_back(struct store_io *io)
     return sequence;
 }
 
-static void write_on_flushed(struct journal_waiter *waiter, struct status status)
-{
-    struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
-
-    command_finish(io, status_ok(status) ? status : STATUS(MEDIA_WRITE));
-}
-
 static void write_on_taken_back(struct journal_waiter *waiter, struct status status)
 {
     struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
@@ -440,8 +433,7 @@ static void write_end(struct store_io *io)
         command_finish(io, io->outcome);
         return;
     }
-    io->waiter = (struct journal_waiter) { .sequence = io->last, .fn = write_on_flushed };
-    journal_wait_flushed(store->journal, &io->waiter);
+    command_finish_flushed(io, io->last);
 }
 
 static void write_part_ended(struct store_io *io, struct status status)

@@ -52,13 +52,6 @@ static struct record_zero zero_record(const struct store_io *io, const struct sh
     };
 }
 
-static void zero_on_flushed(struct journal_waiter *waiter, struct status status)
-{
-    struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
-
-    command_finish(io, status_ok(status) ? status : STATUS(MEDIA_WRITE));
-}
-
 static void zero_on_written(struct journal_waiter *waiter, struct status status)
 {
     struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
@@ -74,8 +67,7 @@ static void zero_on_written(struct journal_waiter *waiter, struct status status)
         command_finish(io, STATUS(OK));
         return;
     }
-    io->waiter = (struct journal_waiter) { .sequence = io->last, .fn = zero_on_flushed };
-    journal_wait_flushed(store->journal, &io->waiter);
+    command_finish_flushed(io, io->last);
 }
 
 /* Whether the command would change nothing: no data in its layer, and nothing to hide. */
@@ -135,8 +127,7 @@ static void zero_flush_void(struct store_io *io, struct shard *shard)
     struct store *const store = io->session->store;
 
     command_activate(io, shard);
-    io->waiter = (struct journal_waiter) { .sequence = store->last_record, .fn = zero_on_flushed };
-    journal_wait_flushed(store->journal, &io->waiter);
+    command_finish_flushed(io, store->last_record);
 }
 
 bool zero_admit(struct store_io *io)

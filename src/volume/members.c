@@ -175,6 +175,21 @@ static void tell_fence(struct volume *v)
 
 /* ---- Telling the disks (6.5) ---- */
 
+void members_leg_submit(struct leg_call *call, enum store_opcode opcode, struct span data,
+                        void (*done)(struct leg_io *io))
+{
+    struct leg_io *const io = &call->members.io;
+
+    io->owner = call;
+    io->leg = &call->leg;
+    io->remote = &call->members.remote_io;
+    io->reactor = call->leg.reactor;
+    io->done = done;
+    io->store.opcode = opcode;
+    io->store.data = data;
+    leg_submit(io);
+}
+
 static void set_submit(struct leg_call *call);
 
 static void set_on_return(struct io_msg *msg)
@@ -219,14 +234,8 @@ static void set_submit(struct leg_call *call)
     struct store_set *const first = &m->sets[m->set_next];
 
     m->set_next += count;
-    m->io.owner = call;
-    m->io.leg = &call->leg;
-    m->io.remote = &m->remote_io;
-    m->io.reactor = call->leg.reactor;
-    m->io.done = set_on_leg;
-    m->io.store.opcode = STORE_OP_SET;
-    m->io.store.data = (struct span) { (uint8_t *)first, count * sizeof *first };
-    leg_submit(&m->io);
+    members_leg_submit(call, STORE_OP_SET,
+                       (struct span) { (uint8_t *)first, count * sizeof *first }, set_on_leg);
 }
 
 static void set_deliver(struct io_msg *msg)

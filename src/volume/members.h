@@ -138,6 +138,13 @@ void members_slice_quiet(struct slice *s);
 /* What remote legs have to say: reports; and whoever is back is suspected no longer. */
 extern const struct leg_ops members_leg_ops;
 
+/*
+ * The leg's reactor: asks or tells its store something of its volume, by members.io: of store,
+ * opcode and data are filled in here.  done gets the call as its owner; one at a time.
+ */
+void members_leg_submit(struct leg_call *call, enum store_opcode opcode, struct span data,
+                        void (*done)(struct leg_io *io));
+
 /* Home: changes that wait for their turn may have it; after a growth, too. */
 void members_go_on(struct volume *v);
 

@@ -92,7 +92,7 @@ static bool find(struct volume_mend *m)
         m->offset >= v->map->layout.shard_bytes ||
         m->bytes > v->map->layout.shard_bytes - m->offset)
         return false;
-    m->copyset = v->map->copysets[v->map->shards[m->shard]];
+    m->copyset = map_copyset(v->map, m->shard);
     for (m->slot = 0; m->slot < v->desc.replicas; m->slot++)
         if (uuid_equal(v->calls[m->copyset->home_leg[m->slot]]->uuid, m->disk))
             return true;

@@ -149,15 +149,9 @@ static void tell_submit(struct leg_call *call)
             count--;
     }
     m->point_next += count;
-    m->io.owner = call;
-    m->io.leg = &call->leg;
-    m->io.remote = &m->remote_io;
-    m->io.reactor = call->leg.reactor;
-    m->io.done = tell_on_leg;
-    m->io.store.opcode = STORE_OP_KEEP_POINTS;
     m->io.store.fua = false;
-    m->io.store.data = (struct span) { (uint8_t *)first, count * sizeof *first };
-    leg_submit(&m->io);
+    members_leg_submit(call, STORE_OP_KEEP_POINTS,
+                       (struct span) { (uint8_t *)first, count * sizeof *first }, tell_on_leg);
 }
 
 static void tell_deliver(struct io_msg *msg)
@@ -211,13 +205,9 @@ void points_tell(struct volume *v)
 
 static struct status MUST_CHECK settle_everything(const struct volume *v, struct copyset *cs)
 {
-    const uint64_t shard_bytes = v->map->layout.shard_bytes;
-    const uint32_t regions =
-        (uint32_t)(round_up_u64(shard_bytes, STORE_REGION_BYTES) / STORE_REGION_BYTES);
-
     for (uint32_t shard = 0; shard < v->map->shard_count; shard++) {
-        if (v->map->copysets[v->map->shards[shard]] == cs)
-            TRY(settling_add(&cs->settling, shard, 0, regions));
+        if (map_copyset(v->map, shard) == cs)
+            TRY(settling_add(&cs->settling, shard, 0, map_shard_regions(v->map)));
     }
     return STATUS(OK);
 }

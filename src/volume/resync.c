@@ -252,13 +252,6 @@ void resync_on_drained(struct copyset *cs)
 
 /* ---- 9.3: what is to be done ---- */
 
-static uint32_t shard_regions(const struct copyset *cs)
-{
-    const uint64_t bytes = cs->slice->map->layout.shard_bytes;
-
-    return (uint32_t)(round_up_u64(bytes, STORE_REGION_BYTES) / STORE_REGION_BYTES);
-}
-
 /* All regions of all shards. */
 static struct status MUST_CHECK add_everything(const struct copyset *cs, struct runs *runs,
                                                uint8_t slots)
@@ -267,9 +260,9 @@ static struct status MUST_CHECK add_everything(const struct copyset *cs, struct 
 
     for (uint32_t shard = 0; shard < map->shard_count; shard++) {
         const struct store_region all = { .shard = shard,
-                                          .count = shard_regions(cs),
+                                          .count = map_shard_regions(map),
                                           .slots = slots };
-        if (map->copysets[map->shards[shard]] == cs)
+        if (map_copyset(map, shard) == cs)
             TRY(runs_add(runs, &all));
     }
     return STATUS(OK);
@@ -282,9 +275,10 @@ static struct status MUST_CHECK take_item(struct copyset *cs, const struct store
     const struct volume_map *const map = cs->slice->map;
     const bool own = r->io.slot == r->slot;
 
-    if (item->shard >= map->shard_count || map->copysets[map->shards[item->shard]] != cs)
+    if (item->shard >= map->shard_count || map_copyset(map, item->shard) != cs)
         return STATUS(OK);
-    if (item->region >= shard_regions(cs) || item->count > shard_regions(cs) - item->region)
+    if (item->region >= map_shard_regions(map) ||
+        item->count > map_shard_regions(map) - item->region)
         return STATUS(CORRUPT);
     const bool missed = !own && (item->slots & own_bit(cs)) != 0 && !MUTATION(MISSED_IGNORED);
     if ((own && !MUTATION(EXCESS_KEPT)) || missed)

@@ -60,11 +60,10 @@ static void point_submit(struct leg_call *call)
         return;
     }
     m->points = points;
-    m->io.done = point_on_leg;
-    m->io.store.opcode = STORE_OP_LIST_POINTS;
-    m->io.store.data =
-        (struct span) { (uint8_t *)&points[m->point_count], STORE_POINTS_MAX * sizeof *points };
-    leg_submit(&m->io);
+    members_leg_submit(
+        call, STORE_OP_LIST_POINTS,
+        (struct span) { (uint8_t *)&points[m->point_count], STORE_POINTS_MAX * sizeof *points },
+        point_on_leg);
 }
 
 static void point_begin(struct leg_call *call)
@@ -103,15 +102,10 @@ static void list_submit(struct leg_call *call)
         return;
     }
     m->list = list;
-    m->io.owner = call;
-    m->io.leg = &call->leg;
-    m->io.remote = &m->remote_io;
-    m->io.reactor = call->leg.reactor;
-    m->io.done = list_on_leg;
-    m->io.store.opcode = STORE_OP_LIST_REGIONS;
-    m->io.store.data =
-        (struct span) { (uint8_t *)&list[m->list_count], STORE_REGIONS_MAX * sizeof *list };
-    leg_submit(&m->io);
+    members_leg_submit(
+        call, STORE_OP_LIST_REGIONS,
+        (struct span) { (uint8_t *)&list[m->list_count], STORE_REGIONS_MAX * sizeof *list },
+        list_on_leg);
 }
 
 static void list_deliver(struct io_msg *msg)
@@ -146,7 +140,7 @@ static struct status MUST_CHECK take_item(struct volume *v, uint32_t leg,
 {
     if (item->shard >= v->map->shard_count)
         return STATUS(CORRUPT);
-    struct copyset *const cs = v->map->copysets[v->map->shards[item->shard]];
+    struct copyset *const cs = map_copyset(v->map, item->shard);
     const unsigned members = group_members(v->members.group, cs->number);
     bool lists = false;
 

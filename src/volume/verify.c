@@ -271,7 +271,7 @@ static void begin_chunk(struct verify *vf)
     vf->begun++;
     vf->due_ns = max_u64(vf->due_ns, reactor_now_ns(vf->volume->home));
     vf->due_ns += cost_ns(vf, extent.bytes);
-    verify_reader_start(r, map->copysets[map->shards[extent.shard]], &extent, on_read);
+    verify_reader_start(r, map_copyset(map, extent.shard), &extent, on_read);
 }
 
 /* As many as there is room for, and the rate allows. */

@@ -367,7 +367,7 @@ static uint64_t replicas_seen(const struct volume *v)
     uint64_t seen = 0;
 
     for (uint32_t i = 0; i < v->map->shard_count; i++) {
-        const struct copyset *const cs = v->map->copysets[v->map->shards[i]];
+        const struct copyset *const cs = map_copyset(v->map, i);
         for (unsigned slot = 0; slot < v->desc.replicas; slot++)
             seen += v->calls[cs->home_leg[slot]]->leg.session != NULL ? 1 : 0;
     }

@@ -119,6 +119,18 @@ struct volume_map {
     uint64_t piece_bytes_max; /* Of blocks in one command to a leg. */
 };
 
+static inline struct copyset *map_copyset(const struct volume_map *map, uint32_t shard)
+{
+    return map->copysets[map->shards[shard]];
+}
+
+/* Regions of a shard. */
+static inline uint32_t map_shard_regions(const struct volume_map *map)
+{
+    return (uint32_t)(round_up_u64(map->layout.shard_bytes, STORE_REGION_BYTES) /
+                      STORE_REGION_BYTES);
+}
+
 /*
  * For blocks that do not go to the host as they are: they are read into memory of the reactor's.
  * The command has only a part of a block, with LBAs of 512 bytes (a write goes on with it as a
@@ -364,7 +376,7 @@ static inline unsigned copyset_spare(const struct copyset *cs)
 /* The copyset of a shard, and the slice that owns it. */
 static inline struct copyset *copyset_of_shard(const struct slice *slice, uint32_t shard)
 {
-    return slice->map->copysets[slice->map->shards[shard]];
+    return map_copyset(slice->map, shard);
 }
 
 static inline struct slice *slice_of_shard(const struct slice *slice, uint32_t shard)
