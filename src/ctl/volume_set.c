@@ -52,7 +52,8 @@ static struct status MUST_CHECK set_record(const struct setting *s, struct meta 
     if (r->min_in_sync == s->min_in_sync)
         return STATUS(EXISTS);
     TRY(group_record_get(m, s->uuid, 0, g, &group_revision));
-    TRY(check_members(s, r->name, g));
+    if (s->min_in_sync > r->min_in_sync)
+        TRY(check_members(s, r->name, g));
     TRY(group_take_epoch(g, field_uuid(r->node), g, &reason));
     group_record_put(txn, s->uuid, 0, g, group_revision);
     r->min_in_sync = s->min_in_sync;

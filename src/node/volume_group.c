@@ -142,6 +142,7 @@ static void take_end(struct volume_group *g, struct status status, const char *w
     taken(g->volume, status, why); /* g may be gone. */
 }
 
+static void take_begin(struct volume_group *g);
 static void on_taken(struct group_op *op, struct status status);
 
 /* The record is known: takes the epoch after it, if that makes sense. */
@@ -158,6 +159,7 @@ static void take_after(struct volume_group *g)
     } else if (!reaches_enough(g, why)) {
         take_end(g, STATUS(UNAVAILABLE), why);
     } else {
+        g->op.min_in_sync = g->volume->desc.min_in_sync;
         g->op.done = on_taken;
         node->ops->group_take(node->ctx, &g->op, g->record.epoch);
     }
@@ -167,7 +169,11 @@ static void take_failed(struct volume_group *g, struct status status)
 {
     char why[NODE_REASON_BYTES];
 
-    snprintf(why, sizeof why, "no epoch from the controller: %s", status_text(status));
+    snprintf(why, sizeof why, "no epoch from the controller: %s",
+             status_is(status, STATUS_FOREIGN)
+                 ? "it has another node or min_in_sync for the volume, "
+                   "of which it has not told yet"
+                 : status_text(status));
     take_end(g, status, why);
 }
 
@@ -175,7 +181,9 @@ static void on_taken(struct group_op *op, struct status status)
 {
     struct volume_group *g = CONTAINER_OF(op, struct volume_group, op);
 
-    if (status_ok(status))
+    if (op->min_in_sync != g->volume->desc.min_in_sync && !g->volume->node->stopping)
+        take_begin(g); /* 11.10: another one was told of meanwhile. */
+    else if (status_ok(status))
         take_end(g, STATUS(OK), "");
     else if (status_is(status, STATUS_CONFLICT))
         take_after(g); /* Of an attempt whose answer was lost, or of another engine. */
@@ -193,18 +201,21 @@ static void on_read(struct group_op *op, struct status status)
         take_failed(g, status);
 }
 
-void volume_group_take(struct volume_group *g,
-                       void (*taken)(struct node_volume *v, struct status status, const char *why))
+static void take_begin(struct volume_group *g)
 {
     struct node *node = g->volume->node;
 
+    g->op =
+        (struct group_op) { .volume = g->volume->desc.uuid, .record = &g->record, .done = on_read };
+    node->ops->group_get(node->ctx, &g->op);
+}
+
+void volume_group_take(struct volume_group *g,
+                       void (*taken)(struct node_volume *v, struct status status, const char *why))
+{
     assert(g->taken == NULL);
     g->taken = taken;
-    g->op = (struct group_op) { .volume = g->volume->desc.uuid,
-                                .record = &g->record,
-                                .min_in_sync = g->volume->desc.min_in_sync,
-                                .done = on_read };
-    node->ops->group_get(node->ctx, &g->op);
+    take_begin(g);
 }
 
 /* ---- Reading alone ---- */

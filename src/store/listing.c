@@ -254,7 +254,9 @@ static struct status MUST_CHECK merge_item(struct store_io *io, const struct sto
     TRY(merge_shard(io, item, &shard));
     for (uint32_t i = item->region; i < item->region + item->count; i++) {
         struct region_entry *const e = regions_find(&store->regions, shard, i);
-        change_region(store, shard, i, regions_slots(shard, i) | item->slots);
+        const struct region_run run = { i, 1, regions_slots(shard, i) | item->slots };
+        append_run(store, shard, &run); /* Also if it lists them: by a coarser list perhaps. */
+        regions_set(&store->regions, shard, &run);
         if (e != NULL)
             e->tick = (uint32_t)max_u64(e->tick, io->tick);
     }

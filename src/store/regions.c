@@ -151,7 +151,8 @@ void regions_drop_shard(struct regions *r, struct shard *shard)
 
 /* ---- Room ---- */
 
-/* All regions that are not open list what any of them does. */
+/* All regions that are not open list what any of them does; no record says so: it is more than need
+ * be, and who has to rely on a part of it writes one. */
 static void make_coarse(struct regions *r, struct shard *shard)
 {
     const uint8_t all = volume_all_slots(&shard->volume->desc);

@@ -75,7 +75,18 @@ static void on_group_take(void *ctx, struct group_op *op, uint64_t known_epoch)
     f->min_in_sync = op->min_in_sync;
     f->group.epoch++;
     f->group.sequence++;
-    answer(f, op, STATUS(OK));
+    if (f->holds_take)
+        f->held = op;
+    else
+        answer(f, op, STATUS(OK));
+}
+
+void release_take(struct fixture *f)
+{
+    assert_non_null(f->held);
+    f->holds_take = false;
+    answer(f, f->held, STATUS(OK));
+    f->held = NULL;
 }
 
 static void on_group_commit(void *ctx, struct group_op *op, const struct group *was,

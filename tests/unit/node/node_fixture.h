@@ -73,6 +73,8 @@ struct fixture {
     unsigned group_conflicts;   /* So many commits are refused from now on. */
     unsigned group_commits;     /* That were not. */
     uint32_t min_in_sync;       /* With which an epoch was last taken. */
+    bool holds_take;            /* That is not answered ... */
+    struct group_op *held;      /* ... before release_take(). */
 };
 
 struct fixture *fixture_create(void);
@@ -90,6 +92,8 @@ void stop(struct fixture *f);
 void at_home(struct fixture *f, void (*fn)(struct fixture *f));
 
 /* For at_home(): fills f->report; applies what f->desired wants, as a new revision. */
+/* At home. */
+void release_take(struct fixture *f);
 void get_report(struct fixture *f);
 void apply(struct fixture *f);
 

@@ -483,6 +483,34 @@ static void a_long_list_becomes_coarser(void **state)
                      3); /* The first shard had the longest list, when room was short. */
 }
 
+/* 9.8: what is merged is durable, also what a coarser list, of which no record says anything, has.
+ */
+static void what_is_merged_into_a_coarse_list(void **state)
+{
+    (void)state;
+    static uint8_t image[RIG_DEVICE_BYTES];
+    struct store_region items[STORE_REGIONS_MAX];
+    rig_record(&rig);
+    for (uint32_t shard = 0; shard < 4; shard++) {
+        for (uint32_t i = 0; i < STORE_REGIONS_MAX; i++)
+            items[i] = (struct store_region) {
+                .shard = shard, .region = 2 * i + 1, .count = 1, .slots = i % 2 == 0 ? 1 : 2
+            };
+        assert_status(with_items(&rig, STORE_OP_MERGE_REGIONS, items, sizeof items, 1, NULL, NULL),
+                      STATUS_OK);
+    }
+    assert_int_equal(listed(1), 3); /* It was 1. */
+    assert_status(merge_region((struct store_region) { .region = 1, .count = 1, .slots = 2 }, 1),
+                  STATUS_OK);
+    rig_image(&rig, rig.event_count, true, 0, image);
+    rig_abandon(&rig);
+    rig_init(&rig, image, 2);
+    rig.boot.b[0] = 2;
+    assert_status(rig_open(&rig), STATUS_OK);
+    open_session(&rig, 2, 1);
+    assert_int_equal(listed(1) & 2, 2);
+}
+
 /* ---- Incarnations ---- */
 
 /* A disk that is put back from an image does not repeat the incarnation that followed it. */
@@ -593,6 +621,7 @@ int main(void)
         CASE(merging_refuses_what_cannot_be),
         CASE(open_regions_are_bounded),
         CASE(a_long_list_becomes_coarser),
+        CASE(what_is_merged_into_a_coarse_list),
         CASE(an_incarnation_is_not_repeated),
         CASE(a_set_does_not_go_back),
         CASE(a_set_is_durable),
