@@ -111,12 +111,6 @@ static void list_points(struct store_io *io)
 
 /* ---- KEEP_POINTS ---- */
 
-bool store_point_is_valid(const struct store_point *p)
-{
-    return p->copyset <= STORE_COPYSET_MAX && !uuid_is_nil(p->disk) && p->incarnation != 0 &&
-           p->position != 0;
-}
-
 /* How many of the points in front are of one copyset; 0: too many. */
 static uint32_t run_length(const struct store_point *points, uint32_t count)
 {

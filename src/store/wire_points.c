@@ -9,6 +9,12 @@ static const struct wire_layout keep_layout = { WIRE_KEEP_POINTS, sizeof(struct 
 static const struct wire_layout points_layout = { WIRE_POINTS, sizeof(struct wire_regions_format),
                                                   sizeof(struct wire_point_item_format) };
 
+bool store_point_is_valid(const struct store_point *p)
+{
+    return p->copyset <= STORE_COPYSET_MAX && !uuid_is_nil(p->disk) && p->incarnation != 0 &&
+           p->position != 0;
+}
+
 struct store_point wire_point_get(struct wire_items points, uint32_t i)
 {
     struct wire_point_item_format f;
