@@ -316,7 +316,7 @@ static void epochs(void **state)
     check_record(1, &now);
 }
 
-/* 11.10: not by a node that would serve with less than it has not been told of yet. */
+/* 11.10: a node that would serve with another one than the record's gets none. */
 static void epoch_for_a_min_in_sync(void **state)
 {
     struct group_taking t = { .volume = volume(1), .node = node, .min_in_sync = 2 };

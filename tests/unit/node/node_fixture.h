@@ -92,10 +92,10 @@ void stop(struct fixture *f);
 void at_home(struct fixture *f, void (*fn)(struct fixture *f));
 
 /* For at_home(): fills f->report; applies what f->desired wants, as a new revision. */
-/* At home. */
-void release_take(struct fixture *f);
 void get_report(struct fixture *f);
 void apply(struct fixture *f);
+/* Likewise: answers the taking of an epoch that was held back. */
+void release_take(struct fixture *f);
 
 /* Wants the first count of two volumes that lie on the disks that the node has reported. */
 void want_volumes(struct fixture *f, uint32_t count);
