@@ -314,15 +314,23 @@ static void set_all(struct volume *v)
 
 /* ---- Excluding ---- */
 
-/* 6.5: commands stop waiting for a disk that the next record has as a member no more. */
+/*
+ * 6.5: commands stop waiting for a disk that the next record has as a member no more: when the
+ * slices have heard.  Until then they take it for one, and read it: it keeps what makes a member's
+ * session safe, that another incarnation ends it (4.4).
+ */
 static void let_go_of(struct volume *v, struct leg_call *call)
 {
     const struct members *const m = &v->members;
 
-    if (!group_has_member(m->group, call->uuid) || group_has_member(m->next, call->uuid))
+    if (group_has_member(m->group, call->uuid) && !group_has_member(m->next, call->uuid)) {
+        forget_report(call);
+        call->members.regions_resynced = 0;
+        call->members.leaves = true;
+    }
+    if (!call->members.leaves || !m->spread)
         return;
-    forget_report(call);
-    call->members.regions_resynced = 0;
+    call->members.leaves = false;
     leg_exclude(&call->leg);
 }
 
@@ -337,7 +345,8 @@ static void take_record(struct volume *v)
     *m->group = *m->next;
     m->behind = !m->spread;
     replace_changed(v, m->spread);
-    members_spare_flushes(v);
+    if (m->spread)
+        members_spare_flushes(v);
     resync_home_changed(v, m->spread);
 }
 

@@ -70,6 +70,7 @@ struct members_leg {
     struct status why;
     bool suspect;              /* It is to be excluded, when that is possible. */
     bool told;                 /* Why it cannot be was logged. */
+    bool leaves;               /* It was excluded, and the slices have not heard of it. */
     atomic_bool spared;        /* It is in sync nowhere: no Flush waits for it. */
     _Atomic uint64_t quiet_ns; /* Until then it is not said again that it is full. */
     uint64_t regions_resynced; /* Since it was excluded, where it is in sync again. */

@@ -241,6 +241,48 @@ static void another_incarnation_is_not_read(void **state)
     world_destroy(c);
 }
 
+/*
+ * 6.5: nor is it when its exclusion is committed, but a member has not kept the set, so that the
+ * slices have not heard of it; and nothing rests on the exclusion, until that member has.
+ */
+static void who_was_excluded_untold_is_not_read(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(false, 1);
+    struct task tasks[4] = { 0 }, write = { 0 }, flush = { 0 };
+
+    assert_int_equal(write_one(c, 0, 0, 4096, 0x77).code, STATUS_OK);
+    for (unsigned i = 0; i < STORES; i++)
+        peer(c, i)->shards[0][0] = (uint8_t)(0x80 + i);
+    peer(c, 1)->fail_opcode = WIRE_SET;
+    peer(c, 1)->fail_sc = NVME_SC_WRITE_FAULT;
+    fake_peer_lose_power(peer(c, 0));
+    pw_run(c->w, LEASE_OVER);
+    begin(c, &write, 5, 0, NVME_NS_WRITE, SHARD, 4096);
+    pw_run(c->w, PATIENCE / 2);
+    assert_false(is_in(c, 0));
+    assert_int_equal(peer(c, 1)->fail_sc, 0);
+    for (unsigned i = 0; i < 4; i++)
+        begin(c, &tasks[i], i, i % 2, NVME_NS_READ, 0, 4096);
+    pw_run(c->w, PATIENCE / 2);
+    for (unsigned i = 0; i < 4; i++)
+        assert_true(tasks[i].busy || c->memory[i * SLOT_BYTES] == 0x81);
+    begin(c, &flush, 4, 0, NVME_NS_FLUSH, 0, 0);
+    pw_run(c->w, PATIENCE / 2);
+    assert_true(write.busy && flush.busy);
+
+    pw_cut(c->w, 1); /* It is asked again in its next session. */
+    assert_int_equal(finish(c, &flush, NS_PER_S).code, STATUS_OK);
+    assert_int_equal(finish(c, &write, 0).code, STATUS_OK);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(finish(c, &tasks[i], 0).code, STATUS_OK);
+        assert_int_equal(c->memory[i * SLOT_BYTES], 0x81);
+    }
+    assert_int_equal(c->meta.commits, 1);
+    assert_int_equal(peer(c, 1)->set.in, 2);
+    world_destroy(c);
+}
+
 /* S3: what does not match its CRC is asked for once more, then read from another member. */
 static void a_wrong_crc_is_not_handed_on(void **state)
 {
@@ -759,6 +801,7 @@ int main(void)
         cmocka_unit_test(another_incarnation_that_is_needed_ends_the_engine),
         cmocka_unit_test(another_engine_would_not_serve_either),
         cmocka_unit_test(another_incarnation_is_not_read),
+        cmocka_unit_test(who_was_excluded_untold_is_not_read),
         cmocka_unit_test(a_wrong_crc_is_not_handed_on),
         cmocka_unit_test(who_is_away_is_excluded),
         cmocka_unit_test(away_is_counted_in_running_time),
