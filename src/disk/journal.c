@@ -8,17 +8,20 @@
 
 /* 1 MiB: several turns' records while two writes are in flight, or one command's COPY data. */
 #define STAGING_BLOCKS 256
+#define STAGING_URGENT 16 /* Of them for urgent records alone. */
 #define WINDOW_BLOCKS  4096
 #define WRITES_MAX     2 /* More would pack fewer records into each block. */
 #define WRITE_BLOCKS   32
 #define FLUSH_SOON     512 /* Unflushed blocks at which the journal flushes by itself. */
 /* No records of one command are larger: a write of 512 KiB has five. */
 #define APPEND_BLOCKS_MAX 40
-/* With data: 512 KiB of it, in groups of 64 KiB and less. */
-#define COMMAND_BLOCKS_MAX 180
+/* With data: 512 KiB of it, each cell of it in a group of its own, and the records of first
+ * touches. */
+#define COMMAND_BLOCKS_MAX 200
 
 static_assert(JOURNAL_UNSETTLED_MAX + JOURNAL_RESERVE + STAGING_BLOCKS < WINDOW_BLOCKS, "window");
 static_assert(JOURNAL_UNFLUSHED_MAX + JOURNAL_RESERVE + STAGING_BLOCKS < WINDOW_BLOCKS, "window");
+static_assert(COMMAND_BLOCKS_MAX + STAGING_URGENT < STAGING_BLOCKS, "a command can be staged");
 static_assert(METABLOCK_PAYLOAD_MAX == METABLOCK_PAYLOAD_BYTES, "payload");
 
 /* What is remembered of a block until it is settled. */
@@ -173,10 +176,11 @@ static bool journal_has_blocks(const struct journal *j, uint64_t blocks, bool ur
 {
     const uint64_t reserve = urgent ? 0 : JOURNAL_RESERVE;
     const uint64_t extra = urgent ? JOURNAL_RESERVE : 0;
+    const uint64_t staging = urgent ? STAGING_BLOCKS : STAGING_BLOCKS - STAGING_URGENT;
     const uint64_t end = j->next + blocks;
 
     return status_ok(j->failure) && end - j->tail + reserve < j->blocks &&
-           end - j->written < STAGING_BLOCKS && end - j->flushed <= JOURNAL_UNFLUSHED_MAX + extra &&
+           end - j->written < staging && end - j->flushed <= JOURNAL_UNFLUSHED_MAX + extra &&
            end - j->settled <= JOURNAL_UNSETTLED_MAX + extra;
 }
 
@@ -192,10 +196,12 @@ bool journal_has_room(const struct journal *j, size_t bytes, bool urgent)
 bool journal_has_room_for_data(const struct journal *j, size_t bytes, unsigned data_records,
                                unsigned data_blocks)
 {
-    const uint64_t blocks = 1 + 2 * ((bytes + METABLOCK_PAYLOAD_MAX - 1) / METABLOCK_PAYLOAD_MAX);
+    const uint64_t records = 1 + 2 * ((bytes + METABLOCK_PAYLOAD_MAX - 1) / METABLOCK_PAYLOAD_MAX);
+    const uint64_t blocks = records + data_records + data_blocks;
 
     assert(data_blocks <= data_records * METABLOCK_DATA_BLOCKS_MAX);
-    return journal_has_blocks(j, blocks + data_records + data_blocks, false);
+    assert(blocks <= COMMAND_BLOCKS_MAX);
+    return journal_has_blocks(j, blocks, false);
 }
 
 bool journal_ring_is_short(const struct journal *j)

@@ -22,6 +22,10 @@ struct journal_scan {
     bool in_gap;
     uint64_t chunk_first; /* What the buffer holds. */
     uint64_t chunk_count;
+    uint64_t reading;     /* Of the chunk, the first block that is being read ... */
+    uint64_t reading_end; /* ... and the end. */
+    bool by_block;        /* They could not be read at once. */
+    uint64_t unread;      /* The first block that cannot be read at all. */
     uint8_t *buffer;
     struct dev_io io;
     struct io_task task;
@@ -66,11 +70,12 @@ static uint64_t scan_offset(const struct journal_scan *s, uint64_t sequence)
 static void scan_finish(struct io_task *task)
 {
     struct journal_scan *const s = CONTAINER_OF(task, struct journal_scan, task);
+    const bool was_longer = s->config.block != NULL && s->in_gap;
 
     s->result.bad_offset = scan_offset(s, s->result.end);
     /* J3: a hole in what was promised durable is damage; behind it the log may end anywhere. */
-    if (status_ok(s->outcome) &&
-        (s->result.end <= s->result.flushed || (s->in_gap && MUTATION(J3_TAIL_IS_DAMAGE))))
+    if (status_ok(s->outcome) && (s->result.end <= s->result.flushed || was_longer ||
+                                  (s->in_gap && MUTATION(J3_TAIL_IS_DAMAGE))))
         s->outcome = STATUS(CORRUPT);
     s->config.done(s->config.ctx, s->outcome);
     free(s->buffer);
@@ -81,6 +86,15 @@ static void scan_end(struct journal_scan *s, struct status st)
 {
     s->outcome = st;
     reactor_defer(s->config.dev->reactor, &s->task);
+}
+
+static void scan_submit(struct journal_scan *s)
+{
+    const uint64_t count = s->by_block ? 1 : s->reading_end - s->reading;
+
+    dev_read(s->config.dev, &s->io, scan_offset(s, s->chunk_first + s->reading),
+             (struct span) { s->buffer + s->reading * DISK_BLOCK_BYTES, count * DISK_BLOCK_BYTES },
+             scan_on_read);
 }
 
 /*
@@ -95,8 +109,9 @@ static void scan_read(struct journal_scan *s)
     assert(count > 0);
     s->chunk_first = s->at;
     s->chunk_count = count;
-    dev_read(s->config.dev, &s->io, scan_offset(s, s->at),
-             (struct span) { s->buffer, count * DISK_BLOCK_BYTES }, scan_on_read);
+    s->reading = 0;
+    s->reading_end = count;
+    scan_submit(s);
 }
 
 /* The second half of a group that goes round the end of the ring. */
@@ -108,10 +123,9 @@ static void scan_read_wrapped(struct journal_scan *s)
             have * DISK_BLOCK_BYTES);
     s->chunk_first = s->at;
     s->chunk_count = have + METABLOCK_DATA_BLOCKS_MAX;
-    dev_read(s->config.dev, &s->io, s->config.ring.offset,
-             (struct span) { s->buffer + have * DISK_BLOCK_BYTES,
-                             METABLOCK_DATA_BLOCKS_MAX * DISK_BLOCK_BYTES },
-             scan_on_read);
+    s->reading = have;
+    s->reading_end = s->chunk_count;
+    scan_submit(s);
 }
 
 static struct status MUST_CHECK scan_take(struct journal_scan *s, struct const_span rest,
@@ -137,6 +151,7 @@ static void scan_miss(struct journal_scan *s)
     if (!s->in_gap) {
         s->in_gap = true;
         s->result.end = s->at;
+        s->result.end_unread = s->unread <= s->at + METABLOCK_DATA_BLOCKS_MAX;
         s->stop = min_u64(s->stop, s->at + TAIL_BLOCKS);
     }
     s->at++;
@@ -167,26 +182,47 @@ static struct status MUST_CHECK scan_chunk(struct journal_scan *s, bool *out_mor
     return STATUS(OK);
 }
 
-static void scan_on_read(struct dev_io *io)
+/* Goes on with what is in the buffer. */
+static void scan_go_on(struct journal_scan *s)
 {
-    struct journal_scan *const s = CONTAINER_OF(io, struct journal_scan, io);
     bool more = false;
-    struct status st = io->status;
+    const struct status st = scan_chunk(s, &more);
 
-    if (status_ok(st))
-        st = scan_chunk(s, &more);
     if (!status_ok(st) || s->at >= s->stop) {
         scan_end(s, st);
         return;
     }
-    if (!more) {
-        scan_read(s);
-        return;
-    }
-    if ((s->chunk_first + s->chunk_count) % s->blocks == 0)
-        scan_read_wrapped(s); /* Everything up to the end of the ring is here already. */
+    /* If it ends with the ring, everything up to there is here already. */
+    if (more && (s->chunk_first + s->chunk_count) % s->blocks == 0)
+        scan_read_wrapped(s);
     else
         scan_read(s);
+}
+
+/* F10: a block that cannot be read is not there, which J3 judges. */
+static void scan_on_unread(struct journal_scan *s)
+{
+    s->unread = min_u64(s->unread, s->chunk_first + s->reading);
+    memset(s->buffer + s->reading * DISK_BLOCK_BYTES, 0, DISK_BLOCK_BYTES);
+}
+
+static void scan_on_read(struct dev_io *io)
+{
+    struct journal_scan *const s = CONTAINER_OF(io, struct journal_scan, io);
+
+    if (!status_ok(io->status) && !s->by_block) {
+        s->by_block = true;
+        scan_submit(s);
+        return;
+    }
+    if (!status_ok(io->status))
+        scan_on_unread(s);
+    if (s->by_block && ++s->reading < s->reading_end) {
+        scan_submit(s);
+        return;
+    }
+    s->by_block = false;
+    scan_go_on(s);
 }
 
 struct status journal_scan_start(const struct journal_scan_config *config,
@@ -209,6 +245,7 @@ struct status journal_scan_start(const struct journal_scan_config *config,
     s->blocks = config->ring.bytes / DISK_BLOCK_BYTES;
     s->at = s->result.end = config->start;
     s->stop = known != NULL ? known->end : config->start + s->blocks;
+    s->unread = UINT64_MAX;
     s->result.flushed = config->flushed;
     s->result.settled = config->start - 1;
     io_task_init(&s->task, scan_finish);

@@ -247,7 +247,7 @@ struct status superblock_decode(struct const_span block, struct superblock *out_
 }
 
 struct status superblock_choose(struct const_span slots, struct superblock *out_sb,
-                                unsigned *out_slots_bad)
+                                unsigned *out_slot, unsigned *out_slots_bad)
 {
     struct superblock found[SUPERBLOCK_SLOTS];
     struct status st[SUPERBLOCK_SLOTS];
@@ -267,7 +267,8 @@ struct status superblock_choose(struct const_span slots, struct superblock *out_
         return status_is(st[0], STATUS_NOT_FOUND) ? st[1] : st[0];
 
     const bool second = (bad & 1) != 0 || ((bad & 2) == 0 && found[1].sequence > found[0].sequence);
-    *out_sb = found[second ? 1 : 0];
+    *out_slot = second ? 1 : 0;
+    *out_sb = found[*out_slot];
     *out_slots_bad = bad;
     return STATUS(OK);
 }

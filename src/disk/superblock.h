@@ -79,10 +79,10 @@ struct status superblock_decode(struct const_span block, struct superblock *out_
 
 /*
  * F1: decodes both slots (2 * SUPERBLOCK_BYTES) and takes the valid one with the higher
- * sequence.  *out_slot_bad has bit 0 or 1 set where a slot is not valid.  If none is, the status
+ * sequence.  *out_slots_bad has bit 0 or 1 set where a slot is not valid.  If none is, the status
  * of the slot that came closer to it.
  */
 struct status superblock_choose(struct const_span slots, struct superblock *out_sb,
-                                unsigned *out_slots_bad) MUST_CHECK;
+                                unsigned *out_slot, unsigned *out_slots_bad) MUST_CHECK;
 
 #endif

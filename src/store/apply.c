@@ -25,11 +25,20 @@ static struct status MUST_CHECK apply_mark(const struct apply *a, struct catalog
     return busy && !a->store->sb.marks_busy ? STATUS(CORRUPT) : STATUS(OK);
 }
 
+/* F22: an id that was given out and is not there names something deleted since. */
+static struct status missing(uint32_t id, uint32_t next)
+{
+    return id > 0 && id < next ? STATUS(OK) : STATUS(CORRUPT);
+}
+
 static struct status MUST_CHECK apply_volume(struct apply *a, const struct record_volume *rec)
 {
     struct catalog *const c = &a->store->catalog;
     struct catalog_volume *v = catalog_volume_by_id(c, rec->id);
 
+    /* F22: the checkpoint would have it, if it had not been deleted by then. */
+    if (v == NULL && !a->checkpoint && rec->id < a->volumes_end)
+        return missing(rec->id, a->volumes_end);
     if (v == NULL)
         TRY(refused(catalog_add_volume(c, rec->id, &rec->volume, &v)));
     /* F27; a checkpoint may know of a growth that the replay comes to later (F22). */
@@ -43,12 +52,6 @@ static struct status MUST_CHECK apply_volume(struct apply *a, const struct recor
     if (!a->checkpoint)
         return rec->busy ? STATUS(CORRUPT) : STATUS(OK); /* BUSY records say it there. */
     return apply_mark(a, v, rec->busy);
-}
-
-/* F22: an id that was given out and is not there names something deleted since. */
-static struct status missing(uint32_t id, uint32_t next)
-{
-    return id > 0 && id < next ? STATUS(OK) : STATUS(CORRUPT);
 }
 
 static struct status MUST_CHECK apply_delete(struct apply *a, uint32_t id)
@@ -402,6 +405,7 @@ static struct status MUST_CHECK apply_head(struct apply *a, const struct record 
         return STATUS(CORRUPT);
     a->head_seen = true;
     c->next_volume_id = rec->u.head.next_volume;
+    a->volumes_end = rec->u.head.next_volume;
     c->next_shard_id = rec->u.head.next_shard;
     return STATUS(OK);
 }

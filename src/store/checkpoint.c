@@ -57,8 +57,11 @@ bool checkpoint_is_busy(const struct store *store)
     return store->checkpoint.sm.now != CP_IDLE;
 }
 
+/* Who asks again in each turn, until it has ended, does not keep the loop from sleeping. */
 void checkpoint_request(struct store *store)
 {
+    if (store->checkpoint.wanted)
+        return;
     store->checkpoint.wanted = true;
     store_kick(store);
 }
@@ -174,25 +177,18 @@ static void checkpoint_sweep(struct store *store, const struct sweep_ops *ops, u
 
 /* ---- Regions that close (F18) ---- */
 
-static bool intent_may_close(const struct store *store, const struct intent *i)
-{
-    const uint64_t now = reactor_now_ns(store->reactor);
-    const bool idle = now - i->last_ns >= INTENT_IDLE_NS;
-
-    return i->state == INTENT_OPEN && !i->suspect && i->in_flight == 0 &&
-           (idle || store->checkpoint.for_close);
-}
-
 static void checkpoint_choose_closing(struct store *store)
 {
+    const uint64_t now = reactor_now_ns(store->reactor);
     /* Above the mark the least recently written quarter goes, idle or not. */
     uint32_t early = store->intents.count > INTENTS_HIGH ? LAYOUT_INTENTS_MAX / 4 : 0;
 
     LIST_FOR_EACH (n, &store->intents.open) {
         struct intent *const i = CONTAINER_OF(n, struct intent, link);
-        const bool pressed = early > 0 && !i->suspect && i->in_flight == 0;
-        i->closing = intent_may_close(store, i) || pressed;
-        early -= pressed ? 1 : 0;
+        const bool may = intent_may_close(i, store->checkpoint.start);
+        const bool idle = now - i->last_ns >= INTENT_IDLE_NS;
+        i->closing = may && (idle || store->checkpoint.for_close || early > 0);
+        early -= may && early > 0 ? 1 : 0;
     }
 }
 

@@ -28,6 +28,7 @@ struct intent {
     bool suspect;       /* Its blocks may not match their checksums. */
     bool closing;       /* The checkpoint in progress leaves it out (F18). */
     bool settling;      /* Being read. */
+    uint64_t sequence;  /* Of the record that opened it; 0: of before the store was opened. */
     uint32_t in_flight; /* Overwrites. */
     uint64_t last_ns;   /* When the last of them ended. */
     bool by_block;      /* A read failed: the next attempt reads block by block. */
@@ -54,6 +55,12 @@ struct intent *intent_find(const struct intents *t, const struct shard *shard, u
 struct intent *intent_add(struct intents *t, struct shard *shard, uint32_t region);
 
 void intent_move(struct intents *t, struct intent *i, enum intent_state state);
+
+/* Whether a checkpoint whose replay starts at that record may leave it out (F18). */
+static inline bool intent_may_close(const struct intent *i, uint64_t start)
+{
+    return i->state == INTENT_OPEN && !i->suspect && i->in_flight == 0 && i->sequence < start;
+}
 
 /* Overwrites may go to it, as far as the log is concerned. */
 static inline bool intent_is_usable(const struct intent *i)

@@ -105,7 +105,7 @@ static struct status MUST_CHECK load_choose_superblock(struct load *l)
 {
     const struct status st = superblock_choose(
         (struct const_span) { l->slots, (size_t)SUPERBLOCK_SLOTS * SUPERBLOCK_BYTES }, &l->sb,
-        &l->slots_bad);
+        &l->slot, &l->slots_bad);
 
     return status_is(st, STATUS_NOT_FOUND) && !status_ok(l->unread) ? l->unread : st;
 }
@@ -135,6 +135,7 @@ static struct status MUST_CHECK load_make_store(struct load *l)
     const uint64_t table_blocks = disk_layout_sums_blocks(grains);
 
     TRY(store_create(l->dev, &l->sb, l->checksum_bytes, &l->store));
+    l->store->sb_writer.older = l->slot ^ 1;
     l->apply = (struct apply) {
         .store = l->store,
         .checkpoint = true,
@@ -233,6 +234,7 @@ static struct status load_on_block(void *ctx, const struct metablock *head,
 static void load_on_scan(void *ctx, struct status status)
 {
     struct load *const l = ctx;
+    const bool was_unread = l->log.end_unread; /* By the first pass. */
 
     l->log = journal_scan_get_result(l->scan);
     if (status_is(status, STATUS_CORRUPT) && !l->told)
@@ -240,6 +242,13 @@ static void load_on_scan(void *ctx, struct status status)
                            "journal block %" PRIu64 " at %" PRIu64
                            " is damaged; everything up to block %" PRIu64 " was durable",
                            l->log.end, l->log.bad_offset, l->log.flushed);
+    if (status_ok(status) && l->log.end_unread && !was_unread)
+        store_load_problem(l,
+                           "journal block %" PRIu64 " at %" PRIu64
+                           " cannot be read: what was written from there on, and not flushed, is "
+                           "lost",
+                           l->log.end, l->log.bad_offset);
+    l->log.end_unread |= was_unread;
     load_step(l, status);
 }
 

@@ -35,6 +35,7 @@ struct load {
 
     /* What was found. */
     struct superblock sb;
+    unsigned slot;       /* Which of the two superblocks it is. */
     unsigned slots_bad;  /* Bit 0 or 1: that superblock is not valid. */
     struct store *store; /* Owned by the caller from done() on; NULL if it got not so far. */
     struct apply apply;

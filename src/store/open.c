@@ -39,6 +39,10 @@ struct opening {
     struct load load;
     struct sweep sweep;
     struct walk walk;
+    struct walk_item item; /* Of it, what is being verified ... */
+    uint32_t blocks;       /* ... and what of that is left. */
+    bool again;            /* A row could not be read: once more, block by block. */
+    bool by_block;         /* What could not be transferred at once is, block by block. */
     size_t next_copy;
     struct dev_io io;
     struct io_task task;
@@ -105,12 +109,14 @@ static bool home_next(struct sweep *sweep, struct sweep_slot *slot)
         const uint32_t mask = copy_mapped(o, c);
         if (mask == 0) {
             o->next_copy++;
+            o->by_block = false;
             continue;
         }
         const uint32_t first = (uint32_t)__builtin_ctz(mask);
         uint32_t count = 1;
-        while (first + count < GRAIN_BLOCKS && (mask >> (first + count) & 1) != 0)
+        while (!o->by_block && first + count < GRAIN_BLOCKS && (mask >> (first + count) & 1) != 0)
             count++;
+        slot->arg[0] = first;
         slot->write = true;
         slot->bytes = (size_t)count * STORE_BLOCK_BYTES;
         slot->offset = store_data_offset(o->load.store, c->place + (first - c->first));
@@ -123,7 +129,31 @@ static bool home_next(struct sweep *sweep, struct sweep_slot *slot)
     return false;
 }
 
-static const struct sweep_ops home_ops = { .next = home_next, .done = opening_on_sweep };
+/*
+ * A block that cannot be written is a media error when it is read: its checksum is of what should
+ * be there.  What there is no space for, which a file may have later, is not given up.
+ */
+static struct status home_item(struct sweep *sweep, struct sweep_slot *slot)
+{
+    struct opening *const o = opening_of(sweep);
+    const uint32_t count = (uint32_t)(slot->bytes / STORE_BLOCK_BYTES);
+
+    if (status_ok(slot->status) || status_is(slot->status, STATUS_NO_SPACE))
+        return slot->status;
+    if (count > 1) {
+        o->load.apply.copies.list[o->next_copy].live |= grain_mask((uint32_t)slot->arg[0], count);
+        o->by_block = true;
+    } else {
+        o->load.store->media_errors++;
+    }
+    return STATUS(OK);
+}
+
+static const struct sweep_ops home_ops = {
+    .next = home_next,
+    .item = home_item,
+    .done = opening_on_sweep,
+};
 
 /* ---- VERIFY: unsettled first touches (J1), and blocks without a checksum ---- */
 
@@ -138,24 +168,33 @@ static uint32_t verify_blocks(const struct opening *o, const struct walk_item *i
     return blocks & grain_mask(item->extent.first, item->extent.count);
 }
 
+/* What is to be read next of what lies in a row. */
+static bool verify_choose(struct opening *o)
+{
+    while (o->blocks == 0) {
+        if (!store_walk_next(o->load.store, &o->walk, &o->item))
+            return false;
+        o->blocks = verify_blocks(o, &o->item);
+    }
+    return true;
+}
+
 static bool verify_next(struct sweep *sweep, struct sweep_slot *slot)
 {
     struct opening *const o = opening_of(sweep);
-    struct walk_item item;
 
-    while (store_walk_next(o->load.store, &o->walk, &item)) {
-        const uint32_t blocks = verify_blocks(o, &item);
-        if (blocks == 0)
-            continue;
-        /* From the first to the last: scattered first touches are a block each. */
-        const uint32_t first = (uint32_t)__builtin_ctz(blocks);
-        item.extent.place += first - item.extent.first;
-        item.extent.first = first;
-        item.extent.count = GRAIN_BLOCKS - (uint32_t)__builtin_clz(blocks) - first;
-        walk_to_slot(o->load.store, &item, slot);
-        return true;
-    }
-    return false;
+    if (!verify_choose(o))
+        return false;
+    /* From the first to the last: scattered first touches are a block each. */
+    const uint32_t first = (uint32_t)__builtin_ctz(o->blocks);
+    const uint32_t last = GRAIN_BLOCKS - 1 - (uint32_t)__builtin_clz(o->blocks);
+    struct walk_item item = o->item;
+    item.extent.place += first - item.extent.first;
+    item.extent.first = first;
+    item.extent.count = o->by_block ? 1 : last - first + 1;
+    o->blocks = o->by_block ? o->blocks & (o->blocks - 1) : 0;
+    walk_to_slot(o->load.store, &item, slot);
+    return true;
 }
 
 /* J1: what does not match was never written. */
@@ -206,7 +245,8 @@ static struct status verify_item(struct sweep *sweep, struct sweep_slot *slot)
     const struct walk_item item = walk_from_slot(o->load.store, slot);
     const struct grain *const g = walk_grain(&item);
 
-    /* Unreadable: each block is a media error when it is read. */
+    /* Unreadable: a media error when it is read.  The others of a row are judged all the same. */
+    o->again |= !status_ok(slot->status) && item.extent.count > 1;
     for (uint32_t i = 0; i < item.extent.count && status_ok(slot->status); i++) {
         const uint32_t b = item.extent.first + i;
         if ((g->data >> b & 1) != 0) /* verify_drop() may have taken others. */
@@ -226,7 +266,8 @@ static const struct sweep_ops verify_ops = {
 /* Whether answered writes may be gone without a Flush. */
 static bool opening_incarnation_changes(const struct opening *o)
 {
-    return o->load.sb.failed || !uuid_equal(o->load.sb.boot_id, reactor_boot_id(o->dev->reactor));
+    return o->load.sb.failed || o->load.log.end_unread ||
+           !uuid_equal(o->load.sb.boot_id, reactor_boot_id(o->dev->reactor));
 }
 
 /* F41: behind all that this disk may ever have told of. */
@@ -381,6 +422,12 @@ static struct status MUST_CHECK opening_advance(struct opening *o)
         opening_sweep(o, &verify_ops, VERIFY_DEPTH);
         return STATUS(OK);
     case OPEN_VERIFY:
+        if (o->again && !o->by_block) {
+            o->by_block = true;
+            o->walk = (struct walk) { 0 };
+            opening_sweep(o, &verify_ops, VERIFY_DEPTH);
+            return STATUS(OK);
+        }
         sm_move(&o->sm, OPEN_WRITE);
         return opening_write(o);
     default:

@@ -17,6 +17,19 @@ static void open_neighbour(struct store *store, struct shard *shard, uint32_t re
         (void)intent_add(&store->intents, shard, next);
 }
 
+/* The table is full: the oldest must close.  Where none can yet, what hinders that wakes us. */
+static void close_some(struct store *store)
+{
+    const uint64_t start = journal_get_marks(store->journal).settled + 1;
+
+    LIST_FOR_EACH (n, &store->intents.open) {
+        if (!intent_may_close(CONTAINER_OF(n, const struct intent, link), start))
+            continue;
+        checkpoint_request(store);
+        return;
+    }
+}
+
 bool region_ensure_open(struct store *store, struct shard *shard, uint32_t region)
 {
     struct intent *const i = intent_find(&store->intents, shard, region);
@@ -25,7 +38,7 @@ bool region_ensure_open(struct store *store, struct shard *shard, uint32_t regio
         return true;
     if (i == NULL) {
         if (intent_add(&store->intents, shard, region) == NULL)
-            checkpoint_request(store); /* The table is full: the oldest must close. */
+            close_some(store);
         else
             open_neighbour(store, shard, region);
         return false;
@@ -76,6 +89,7 @@ void openings_submit(struct store *store)
             CONTAINER_OF(list_first(&store->intents.wanted), struct intent, link);
         record_put_intent(
             out, k, &(struct record_intent_item) { .shard = i->shard->id, .region = i->region });
+        i->sequence = sequence;
         intent_move(&store->intents, i, INTENT_OPENING);
     }
     store->opening_busy = true;

@@ -155,6 +155,22 @@ static const struct sweep_ops settle_ops = {
     .done = settle_done,
 };
 
+/* F20: what zeroing frees is not read any more. */
+static bool region_is_zeroed(const struct intent *i)
+{
+    const uint64_t begin = (uint64_t)i->region * REGION_BYTES;
+
+    if (i->shard->zeroing == 0)
+        return false;
+    LIST_FOR_EACH (n, &i->shard->active) {
+        const struct store_io *const io = CONTAINER_OF(n, const struct store_io, shard_link);
+        if (io->opcode != STORE_OP_WRITE && io->offset < begin + REGION_BYTES &&
+            io->offset + io->bytes > begin)
+            return true;
+    }
+    return false;
+}
+
 static struct intent *settle_pick(struct store *store)
 {
     const uint64_t now = reactor_now_ns(store->reactor);
@@ -163,10 +179,9 @@ static struct intent *settle_pick(struct store *store)
         return NULL;
     LIST_FOR_EACH (n, &store->intents.open) {
         struct intent *const i = CONTAINER_OF(n, struct intent, link);
-        /* A deletion that was let through does not wait for more of them; F20: what zeroing frees
-         * is not read any more. */
+        /* A deletion that was let through does not wait for more of them. */
         if (i->suspect && !i->settling && i->in_flight == 0 && i->retry_ns <= now &&
-            i->shard->zeroing == 0 && !i->shard->volume->deleting)
+            !i->shard->volume->deleting && !region_is_zeroed(i))
             return i;
     }
     return NULL;

@@ -70,7 +70,8 @@ struct segment {
 struct superblock_writer {
     struct store *store;
     struct dev_io io;
-    unsigned step; /* Slot A, flush, slot B, flush. */
+    unsigned step;
+    unsigned older; /* The slot that is older than the other, or not known. */
     uint8_t *block;
     void (*done)(struct store *store, struct status status);
 };
@@ -469,6 +470,7 @@ struct apply {
     struct copies copies;
     bool checkpoint; /* Records come from a checkpoint, not from the journal. */
     bool head_seen;
+    uint32_t volumes_end;  /* HEAD's counter. */
     uint64_t sequence;     /* Of the block that holds the record. */
     uint64_t settled;      /* The highest mark seen. */
     uint32_t *unsettled;   /* Per place of the disk: blocks to be checked by J1. */

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An update of the superblock: slot A, flush, slot B, flush (docs/disk-format.md, 2.1). */
+/* An update of the superblock: the older slot, flush, the other, flush (docs/disk-format.md, 2.1).
+ */
 #include <assert.h>
 
 #include "store/store_internal.h"
 
 /* What each step waits for. */
-enum { STEP_SLOT_A, STEP_FLUSH_A, STEP_SLOT_B, STEP_FLUSH_B, STEP_END };
+enum { STEP_FIRST, STEP_FLUSH_FIRST, STEP_SECOND, STEP_FLUSH_SECOND, STEP_END };
 
 static void writer_on_io(struct dev_io *io);
 
@@ -14,9 +15,8 @@ static void writer_step(struct superblock_writer *w)
     struct dev *const dev = w->store->dev;
 
     assert(w->step < STEP_END);
-    if (w->step == STEP_SLOT_A || w->step == STEP_SLOT_B) {
-        const unsigned slot = w->step == STEP_SLOT_A ? 0 : 1;
-        dev_write(dev, &w->io, superblock_offset(slot),
+    if (w->step == STEP_FIRST || w->step == STEP_SECOND) {
+        dev_write(dev, &w->io, superblock_offset(w->older),
                   (struct const_span) { w->block, SUPERBLOCK_BYTES }, false, writer_on_io);
         return;
     }
@@ -28,6 +28,8 @@ static void writer_on_io(struct dev_io *io)
     struct superblock_writer *const w = CONTAINER_OF(io, struct superblock_writer, io);
 
     assert(w->done != NULL);
+    if (status_ok(io->status) && (w->step == STEP_FLUSH_FIRST || w->step == STEP_FLUSH_SECOND))
+        w->older ^= 1;
     w->step++;
     if (status_ok(io->status) && w->step < STEP_END) {
         writer_step(w);
@@ -50,6 +52,6 @@ void superblock_write(struct store *store, const struct superblock *sb,
     superblock_encode(&next, (struct span) { w->block, SUPERBLOCK_BYTES });
     w->store = store;
     w->done = done;
-    w->step = STEP_SLOT_A;
+    w->step = STEP_FIRST;
     writer_step(w);
 }

@@ -400,12 +400,30 @@ static uint64_t write_take_back(struct store_io *io)
     return sequence;
 }
 
+/* The settled mark stays before the command until then: it tells J1 where to look no more. */
 static void write_on_taken_back(struct journal_waiter *waiter, struct status status)
 {
     struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
 
     (void)status; /* It has failed either way. */
+    journal_data_end(io->session->store->journal, io->sequence);
     command_finish(io, io->outcome);
+}
+
+/*
+ * S1: a Flush that follows has no other record to wait for, such as that of zeros there.  With FUA
+ * nobody has noted that something might be lost (F25): there is nothing to be lost when it is
+ * durable.
+ */
+static void write_finish_taken_back(struct store_io *io, uint64_t sequence)
+{
+    struct journal *const journal = io->session->store->journal;
+
+    io->waiter = (struct journal_waiter) { .sequence = sequence, .fn = write_on_taken_back };
+    if (io->fua)
+        journal_wait_flushed(journal, &io->waiter);
+    else
+        journal_wait_written(journal, &io->waiter);
 }
 
 /* All parts have ended. */
@@ -421,14 +439,12 @@ static void write_end(struct store_io *io)
     else if (recorded && !store->failed && !MUTATION(J1_NOT_TAKEN_BACK))
         taken_back = write_take_back(io);
     write_enter_regions(io, false);
-    if (recorded)
-        journal_data_end(store->journal, io->sequence);
     if (taken_back != 0) {
-        /* S1: a Flush that follows has no other record to wait for, such as that of zeros there. */
-        io->waiter = (struct journal_waiter) { .sequence = taken_back, .fn = write_on_taken_back };
-        journal_wait_written(store->journal, &io->waiter);
+        write_finish_taken_back(io, taken_back);
         return;
     }
+    if (recorded)
+        journal_data_end(store->journal, io->sequence);
     if (!status_ok(io->outcome) || !io->fua || !recorded) {
         command_finish(io, io->outcome);
         return;

@@ -33,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     uint8_t again[SUPERBLOCK_BYTES];
     struct superblock sb;
     struct superblock same;
-    unsigned bad = 0;
+    unsigned slot = 0, bad = 0;
 
     if (bytes < 1)
         return 0;
@@ -42,9 +42,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         if ((data[0] >> i & 1) != 0)
             make_crc_right(slots + superblock_offset(i));
     }
-    if (!status_ok(superblock_choose((struct const_span) { slots, sizeof slots }, &sb, &bad)))
+    if (!status_ok(
+            superblock_choose((struct const_span) { slots, sizeof slots }, &sb, &slot, &bad)))
         return 0;
     assert(bad < 3);
+    assert((bad >> slot & 1) == 0);
     assert(status_ok(disk_layout_check(&sb.layout, sb.device_bytes)));
     superblock_encode(&sb, (struct span) { again, sizeof again });
     assert(status_ok(superblock_decode((struct const_span) { again, sizeof again }, &same)));

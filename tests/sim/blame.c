@@ -22,13 +22,14 @@ enum place { PLACE_OTHER, PLACE_SUMS, PLACE_DATA };
 static bool blame_look(struct blame_disk *d, struct superblock *out_sb)
 {
     uint8_t slots[2 * SUPERBLOCK_BYTES];
-    unsigned bad;
+    unsigned slot, bad;
 
     sim_disk_peek(d->disk, 0, (struct span) { slots, sizeof slots });
     for (unsigned i = 0; i < 2; i++)
         if (d->latent[i])
             memset(slots + superblock_offset(i), 0, SUPERBLOCK_BYTES);
-    if (!status_ok(superblock_choose((struct const_span) { slots, sizeof slots }, out_sb, &bad)))
+    if (!status_ok(
+            superblock_choose((struct const_span) { slots, sizeof slots }, out_sb, &slot, &bad)))
         return false;
     d->layout = out_sb->layout;
     return true;
@@ -130,13 +131,27 @@ static void disk_fail(struct blame_disk *d)
     d->blame->any_failed = true;
 }
 
+/* F21: what a copy could not be brought home to is a media error, and nothing else is. */
+static void on_home_failed(struct blame_disk *d, const struct sim_disk_failure *f)
+{
+    uint64_t address, content;
+
+    for (size_t at = 0; at < f->data.bytes; at += BLOCK)
+        if (pattern_name(const_span_sub(f->data, at, BLOCK), &address, &content))
+            history_damage_content(d->blame->history, address, content);
+}
+
 static void on_write_failed(struct blame_disk *d, const struct sim_disk_failure *f)
 {
     struct blame *const b = d->blame;
     uint64_t address, content;
 
-    if (place_of(d, f->offset) != PLACE_DATA || b->opening) {
+    if (place_of(d, f->offset) != PLACE_DATA) {
         disk_fail(d);
+        return;
+    }
+    if (b->opening) {
+        on_home_failed(d, f);
         return;
     }
     /* One command's blocks lie in a row, so the first names the command. */

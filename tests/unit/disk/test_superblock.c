@@ -304,20 +304,22 @@ static void newest_valid_superblock_counts(void **state)
     const struct const_span both = { slots, sizeof slots };
     const struct superblock old = example(9), new = example(10);
     struct superblock got;
-    unsigned bad = 0;
+    unsigned slot = 9, bad = 0;
     encode(&new, slots, 0);
     encode(&old, slots, 1);
-    assert_true(status_ok(superblock_choose(both, &got, &bad)));
+    assert_true(status_ok(superblock_choose(both, &got, &slot, &bad)));
     assert_int_equal(got.sequence, 10);
+    assert_int_equal(slot, 0);
     assert_int_equal(bad, 0);
     slots[500] ^= 1;
-    assert_true(status_ok(superblock_choose(both, &got, &bad)));
+    assert_true(status_ok(superblock_choose(both, &got, &slot, &bad)));
     assert_int_equal(got.sequence, 9);
+    assert_int_equal(slot, 1);
     assert_int_equal(bad, 1);
     slots[SUPERBLOCK_BYTES + 500] ^= 1;
-    assert_int_equal(superblock_choose(both, &got, &bad).code, STATUS_CORRUPT);
+    assert_int_equal(superblock_choose(both, &got, &slot, &bad).code, STATUS_CORRUPT);
     memset(slots, 0, sizeof slots);
-    assert_int_equal(superblock_choose(both, &got, &bad).code, STATUS_NOT_FOUND);
+    assert_int_equal(superblock_choose(both, &got, &slot, &bad).code, STATUS_NOT_FOUND);
 }
 
 /* A metadata block is taken only whole, and only for what it is. */

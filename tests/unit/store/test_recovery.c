@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What slow commands, failed ones and bad blocks leave for the next start: docs/disk-format.md,
+ * sections 4 and 5.
+ */
+#include "store/store_internal.h"
+
+#include "disk/disk_format.h"
+#include "rig_case.h"
+
+#define K     ((uint64_t)1024)
+#define GRAIN (128 * K)
+
+static struct rig rig, after;
+static struct disk_layout layout;
+static uint8_t image[RIG_DEVICE_BYTES];
+
+static void start_on(uint32_t atomic_bytes)
+{
+    rig_init(&rig, NULL, 1);
+    rig.dev.info.atomic_bytes = atomic_bytes;
+    assert_true(status_ok(disk_layout_make(RIG_DEVICE_BYTES, &layout)));
+    rig_begin(&rig);
+    rig_record(&rig);
+}
+
+/* The process is killed, and the disk as it is now is opened by another one. */
+static void rig_kill(uint64_t seed)
+{
+    memcpy(image, rig.content, sizeof image);
+    rig_init(&after, image, seed);
+    after.dev.info.atomic_bytes = rig.dev.info.atomic_bytes;
+    after.boot = rig.boot;
+}
+
+static void must_write(uint64_t block, uint64_t blocks, uint8_t fill)
+{
+    assert_status(rig_do(&rig, STORE_OP_WRITE, block * 4 * K, blocks * 4 * K, fill), STATUS_OK);
+}
+
+static uint8_t must_read(struct rig *of, uint64_t block)
+{
+    struct status st;
+    const uint8_t fill = rig_read_block(of, block, &st);
+
+    assert_status(st, STATUS_OK);
+    return fill;
+}
+
+static const struct rig_write *last_write_in(enum layout_part part)
+{
+    const struct disk_extent *const e = &layout.part[part];
+
+    for (size_t i = rig.write_count; i > 0; i--) {
+        const struct rig_write *const w = &rig.writes[i - 1];
+        if (w->offset >= e->offset && w->offset < e->offset + e->bytes)
+            return w;
+    }
+    return NULL;
+}
+
+/* ---- What a slow command holds up ---- */
+
+/* F18: a checkpoint that starts before the record of an open region does not close it: the replay
+ * would have more regions than the store. */
+static void a_region_is_open_until_its_record_is_behind(void **state)
+{
+    (void)state;
+    struct rig_io slow;
+
+    start_on(4096);
+    must_write(0, 1, 0x11);
+    rig_pass(&rig, 100 * NS_PER_MS);
+    rig.hold_from = last_write_in(LAYOUT_DATA)->offset + GRAIN;
+    rig_submit(&rig, &slow, STORE_OP_WRITE, 512 * 4 * K, 4 * K, 0x22);
+    rig_pass(&rig, 100 * NS_PER_MS);
+    for (uint8_t ended = 0; ended < 2; ended++) {
+        must_write(0, 1, 0x33); /* Opens the region, behind the record of the slow one. */
+        rig_pass(&rig, 31 * NS_PER_S);
+        rig_pass(&rig, 31 * NS_PER_S);
+        const struct rig_write *const before = last_write_in(LAYOUT_JOURNAL);
+        must_write(0, 1, 0x44);
+        assert_int_equal(last_write_in(LAYOUT_JOURNAL) == before, ended == 0);
+        rig.hold_from = 0;
+        rig_io_wait(&rig, &slow);
+        rig_pass(&rig, 100 * NS_PER_MS);
+    }
+    free(slow.data);
+    rig_abandon(&rig);
+}
+
+/* F22: a volume that was made and deleted while a checkpoint's start stood still is passed over,
+ * whoever has its UUID now. */
+static void a_deleted_volume_is_passed_over(void **state)
+{
+    (void)state;
+    struct store_session_config config = rig_session_config(1);
+    struct store_session *const first = (start_on(4096), rig.session.session);
+    struct rig_io slow, gone;
+
+    rig.hold_from = layout.part[LAYOUT_DATA].offset;
+    rig_submit(&rig, &slow, STORE_OP_WRITE, 0, 4 * K, 0x22);
+    rig_pass(&rig, 100 * NS_PER_MS);
+    config.volume.uuid.b[0] = 77;
+    for (unsigned i = 0; i < 3; i++) {
+        rig.done = false;
+        assert_true(status_ok(store_session_open(rig.store, &config, rig_on_session, &rig)));
+        rig_wait(&rig);
+        assert_status(rig.session.status, STATUS_OK);
+        if (i == 2)
+            break; /* The last one stays. */
+        rig_submit(&rig, &gone, STORE_OP_DELETE_VOLUME, 0, 0, 0);
+        rig_io_wait(&rig, &gone);
+        assert_status(gone.io.status, STATUS_OK);
+        store_session_close(rig.session.session);
+        config.volume.shard_bytes *= 2; /* Another one. */
+    }
+    rig_pass(&rig, 31 * NS_PER_S);
+    const uint64_t writes = rig.dev.stats.writes;
+    checkpoint_request(rig.store);
+    rig_pass(&rig, 100 * NS_PER_MS);
+    assert_true(rig.dev.stats.writes > writes);
+    rig_kill(1);
+    rig_serve(&after);
+    struct store_info info;
+    store_get_info(after.store, &info);
+    assert_int_equal(info.volumes, 2);
+    rig_abandon(&after);
+    rig.hold_from = 0;
+    rig_io_wait(&rig, &slow);
+    free(slow.data);
+    store_session_close(first);
+    rig_abandon(&rig);
+}
+
+/* F20: zeros somewhere else in a shard do not hold up a region that a command waits for. */
+static void zeros_elsewhere_do_not_hold_up_a_region(void **state)
+{
+    (void)state;
+    const uint64_t regions = 60, shard_regions = 4, region_blocks = 256;
+    struct rig_io zeros, wanted;
+
+    start_on(4096);
+    for (uint8_t fill = 1; fill <= 2; fill++) {
+        for (uint64_t i = 0; i < regions; i++) {
+            if (fill == 2 && i == regions - shard_regions)
+                continue; /* Not suspect: there the zeros go. */
+            rig.shard = (uint32_t)(i / shard_regions);
+            must_write(i % shard_regions * region_blocks, 1, fill);
+        }
+        rig_pass(&rig, 100 * NS_PER_MS);
+    }
+    rig_kill(1);
+    assert_status(rig_open(&after), STATUS_OK);
+    after.holds_reads = true; /* The first regions are being settled. */
+    assert_status(rig_session(&after, 1), STATUS_OK);
+    after.shard = (uint32_t)(regions / shard_regions) - 1;
+    /* The volume is marked as busy (F25): what follows need not wait for that. */
+    assert_status(rig_do(&after, STORE_OP_WRITE, 32 * 4 * K, 4 * K, 0x33), STATUS_OK);
+    after.hold_below = layout.part[LAYOUT_DATA].offset;
+    rig_submit(&after, &zeros, STORE_OP_WRITE_ZEROES, 0, 4 * K, 0);
+    rig_run(&after);
+    rig_submit(&after, &wanted, STORE_OP_READ, (shard_regions - 1) * region_blocks * 4 * K, 4 * K,
+               0);
+    rig_run(&after);
+    after.holds_reads = false;
+    rig_run(&after);
+    assert_true(wanted.done && !zeros.done);
+    assert_status(wanted.io.status, STATUS_OK);
+    after.hold_below = 0;
+    rig_io_wait(&after, &zeros);
+    free(wanted.data);
+    rig_abandon(&after);
+    rig_abandon(&rig);
+}
+
+/* ---- Superblocks ---- */
+
+static uint64_t first_superblock_written(struct rig *of)
+{
+    for (size_t i = 0; i < of->write_count; i++)
+        if (of->writes[i].offset < (uint64_t)SUPERBLOCK_SLOTS * SUPERBLOCK_BYTES)
+            return of->writes[i].offset;
+    return UINT64_MAX;
+}
+
+/* F1: the slot that is older, or damaged, is written first: the other one is good whatever comes.
+ */
+static void the_older_superblock_is_written_first(void **state)
+{
+    (void)state;
+    uint8_t old[SUPERBLOCK_BYTES];
+
+    for (unsigned older = 0; older < 2; older++) {
+        for (unsigned damaged = 0; damaged < 2; damaged++) {
+            start_on(4096);
+            memcpy(old, rig.content, sizeof old);
+            must_write(0, 1, 0x11);
+            rig_reopen(&rig);
+            rig_kill(1);
+            old[500] ^= (uint8_t)damaged;
+            memcpy(image + superblock_offset(older), old, sizeof old);
+            rig_serve(&after);
+            assert_int_equal(first_superblock_written(&after), superblock_offset(older));
+            assert_int_equal(must_read(&after, 0), 0x11);
+            rig_abandon(&after);
+            rig_abandon(&rig);
+        }
+    }
+}
+
+/* ... and so is one of which a write has failed, when that is recorded. */
+static void a_superblock_that_failed_is_written_first(void **state)
+{
+    (void)state;
+    for (unsigned good = 0; good < 2; good++) {
+        uint64_t at[8];
+        unsigned count = 0;
+        start_on(4096);
+        rig.fail_write_from = 0;
+        rig.fail_write_to = (uint64_t)SUPERBLOCK_SLOTS * SUPERBLOCK_BYTES;
+        rig.fail_write = good + 1;
+        checkpoint_request(rig.store);
+        rig_pass(&rig, 100 * NS_PER_MS);
+        for (size_t i = 0; i < rig.write_count && count < ARRAY_COUNT(at); i++)
+            if (rig.writes[i].offset < rig.fail_write_to)
+                at[count++] = rig.writes[i].offset;
+        assert_int_equal(count, good + 3);
+        assert_int_equal(at[good], at[good + 1]);
+        assert_int_not_equal(at[good + 1], at[good + 2]);
+        rig_abandon(&rig);
+    }
+}
+
+/* ---- First touches that fail ---- */
+
+static bool data_writes_fail(const struct dev_io *io)
+{
+    return io->kind == DEV_KIND_WRITE && io->offset >= layout.part[LAYOUT_DATA].offset;
+}
+
+/*
+ * F15: the settled mark does not pass a first touch before it is taken back: in one write, the mark
+ * may arrive, and the records that follow it not.
+ */
+static void the_mark_waits_for_what_is_taken_back(void **state)
+{
+    (void)state;
+    struct rig_io bad, held[2];
+
+    start_on(4096);
+    must_write(1000, 1, 0x99);
+    rig.fails = data_writes_fail;
+    rig.hold_from = layout.part[LAYOUT_DATA].offset;
+    rig_submit(&rig, &bad, STORE_OP_WRITE, 0, 512 * K, 0x22); /* Its records are written. */
+    rig_run(&rig);
+    journal_settle(rig.store->journal, rig.store->last_record); /* As an overwrite wants it. */
+    rig.hold_below = rig.hold_from; /* Two blocks of the journal are on their way ... */
+    for (unsigned i = 0; i < 2; i++) {
+        rig_submit(&rig, &held[i], STORE_OP_WRITE, (512 + i) * 4 * K, 4 * K, 0x33);
+        rig_run(&rig);
+    }
+    rig.hold_from = 0; /* ... when the data fail. */
+    rig_run(&rig);
+    rig.hold_below = 0;
+    const size_t from = rig.event_count;
+    rig_io_wait(&rig, &bad);
+    assert_status(bad.io.status, STATUS_MEDIA_WRITE);
+    const size_t to = rig.event_count;
+    for (size_t at = from; at <= to; at++) {
+        for (uint64_t seed = 2; seed < 12; seed++) {
+            rig_image(&rig, at, false, seed, image);
+            rig_init(&after, image, seed);
+            after.boot = rig.boot;
+            rig_serve(&after);
+            for (uint64_t b = 0; b < 128; b++) {
+                const uint8_t fill = must_read(&after, b);
+                assert_true(fill == 0 || fill == 0x22);
+            }
+            rig_abandon(&after);
+        }
+    }
+    rig.fails = NULL;
+    rig_run(&rig);
+    for (unsigned i = 0; i < 2; i++)
+        free(held[i].data);
+    free(bad.data);
+    rig_abandon(&rig);
+}
+
+/* F25: what is not noted as perhaps lost is durable when it is answered: a FUA write that was taken
+ * back, too. */
+static void taking_back_with_fua_is_flushed(void **state)
+{
+    (void)state;
+    struct rig_io r;
+
+    for (unsigned fua = 0; fua < 2; fua++) {
+        start_on(4096);
+        must_write(1000, 1, 0x99);
+        rig.fails = data_writes_fail;
+        rig_submit(&rig, &r, STORE_OP_WRITE, 0, 4 * K, 0x22);
+        r.io.fua = fua > 0;
+        rig_io_wait(&rig, &r);
+        assert_status(r.io.status, STATUS_MEDIA_WRITE);
+        const struct rig_write *const undo = last_write_in(LAYOUT_JOURNAL);
+        assert_true(undo->completed < r.ended);
+        assert_int_equal(rig_is_durable(&rig, undo, r.ended), fua > 0);
+        free(r.data);
+        rig_abandon(&rig);
+    }
+}
+
+static void on_progress(void *ctx)
+{
+    (void)ctx;
+}
+
+/* Taking back does not need room that others have taken while the journal is slow. */
+static void taking_back_has_room(void **state)
+{
+    (void)state;
+    const size_t bytes = METABLOCK_PAYLOAD_MAX / 2;
+    struct journal_config config = { .dev = &rig.dev,
+                                     .ring = { 0, RIG_DEVICE_BYTES },
+                                     .tag = 1,
+                                     .life = 2,
+                                     .start = 1,
+                                     .progress = on_progress };
+    struct journal *journal;
+    uint64_t sequence;
+
+    rig_init(&rig, NULL, 1);
+    rig.hold_below = RIG_DEVICE_BYTES;
+    assert_status(journal_create(&config, &journal), STATUS_OK);
+    while (journal_has_room(journal, bytes, false)) {
+        (void)journal_append(journal, bytes, &sequence);
+        rig_run(&rig);
+    }
+    for (unsigned i = 0; i < 16; i++) {
+        assert_true(journal_has_room(journal, bytes, true));
+        (void)journal_append(journal, bytes, &sequence);
+        rig_run(&rig);
+    }
+    rig.hold_below = 0;
+    rig_run(&rig);
+    assert_false(journal_is_busy(journal));
+    journal_destroy(journal);
+    rig_fini(&rig);
+}
+
+/* ---- Bad blocks at the next start ---- */
+
+/* J1: a block that cannot be read does not keep the others of its row from being judged. */
+static void unreadable_blocks_do_not_hide_others(void **state)
+{
+    (void)state;
+    struct rig_io r;
+
+    start_on(4096);
+    rig.hold_from = layout.part[LAYOUT_DATA].offset;
+    rig_submit(&rig, &r, STORE_OP_WRITE, 0, 8 * 4 * K, 0x22);
+    rig_run(&rig);
+    rig_kill(1); /* All of its records are there, and none of its data. */
+    const uint64_t at = last_write_in(LAYOUT_DATA)->offset;
+    after.unread_from = at + 3 * 4 * K;
+    after.unread_to = after.unread_from + 4 * K;
+    rig_serve(&after);
+    for (uint64_t b = 0; b < 8; b++) {
+        struct status st;
+        assert_int_equal(rig_read_block(&after, b, &st), b == 3 ? 0xee : 0);
+        assert_status(st, b == 3 ? STATUS_MEDIA_READ : STATUS_OK);
+    }
+    rig_abandon(&after);
+    rig.hold_from = 0;
+    rig_io_wait(&rig, &r);
+    free(r.data);
+    rig_abandon(&rig);
+}
+
+/*
+ * F10: a block of the journal that cannot be read is not there.  Behind the log that is all; where
+ * the log may have gone on it has lost something; before what was flushed it is damage (J3).
+ */
+static void unreadable_blocks_of_the_journal(void **state)
+{
+    (void)state;
+    for (int64_t from_last = -1; from_last < 40; from_last++) {
+        start_on(4096);
+        must_write(0, 1, 0x11);
+        assert_status(rig_do(&rig, STORE_OP_FLUSH, 0, 0, 0), STATUS_OK);
+        const uint64_t flushed = last_write_in(LAYOUT_JOURNAL)->offset;
+        must_write(1, 1, 0x22);
+        const uint64_t last = last_write_in(LAYOUT_JOURNAL)->offset;
+        assert_true(last > flushed);
+        rig_kill(1);
+        after.unread_from = from_last < 0 ? flushed : last + (uint64_t)from_last * 4 * K;
+        after.unread_to = after.unread_from + 4 * K;
+        const struct status st = rig_open(&after);
+        if (from_last < 0) {
+            assert_status(st, STATUS_CORRUPT);
+        } else {
+            struct store_info info;
+            assert_status(st, STATUS_OK);
+            store_get_info(after.store, &info);
+            const bool lost = info.incarnation != rig.session.incarnation;
+            assert_true(from_last == 0 ? lost : from_last < 18 || !lost);
+            assert_status(rig_session(&after, 1), STATUS_OK);
+            assert_int_equal(must_read(&after, 0), 0x11);
+            assert_int_equal(must_read(&after, 1), from_last == 0 ? 0 : 0x22);
+        }
+        rig_abandon(&after);
+        rig_abandon(&rig);
+    }
+}
+
+static uint64_t bad_home;
+
+static bool one_block_fails(const struct dev_io *io)
+{
+    return io->kind == DEV_KIND_WRITE && io->offset <= bad_home &&
+           io->offset + io->data.bytes > bad_home;
+}
+
+/* F21: a block that a copy cannot be brought home to is a media error, and nothing else is. */
+static void an_unwritable_home_is_a_media_error(void **state)
+{
+    (void)state;
+    struct rig_io r;
+
+    start_on(512);
+    must_write(0, 8, 0x11);
+    rig_pass(&rig, 100 * NS_PER_MS);
+    const uint64_t home = last_write_in(LAYOUT_DATA)->offset;
+    rig.hold_from = layout.part[LAYOUT_DATA].offset;
+    rig_submit(&rig, &r, STORE_OP_WRITE, 0, 8 * 4 * K, 0x22);
+    rig_pass(&rig, 100 * NS_PER_MS); /* The copy is durable, and nothing home. */
+    for (unsigned full = 0; full < 2; full++) {
+        rig_kill(1);
+        bad_home = home + 5 * 4 * K;
+        after.fails = one_block_fails;
+        after.fails_whole = true;
+        after.fails_no_space = full > 0;
+        if (full > 0) { /* That may have space later. */
+            assert_status(rig_open(&after), STATUS_NO_SPACE);
+            rig_abandon(&after);
+            continue;
+        }
+        rig_serve(&after);
+        for (uint64_t b = 0; b < 8; b++) {
+            struct status st;
+            const uint8_t fill = rig_read_block(&after, b, &st);
+            assert_status(st, b == 5 ? STATUS_MEDIA_READ : STATUS_OK);
+            assert_true(b == 5 || fill == 0x22);
+        }
+        rig_abandon(&after);
+    }
+    rig.hold_from = 0;
+    rig_io_wait(&rig, &r);
+    free(r.data);
+    rig_abandon(&rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_region_is_open_until_its_record_is_behind),
+        cmocka_unit_test(a_deleted_volume_is_passed_over),
+        cmocka_unit_test(zeros_elsewhere_do_not_hold_up_a_region),
+        cmocka_unit_test(the_older_superblock_is_written_first),
+        cmocka_unit_test(a_superblock_that_failed_is_written_first),
+        cmocka_unit_test(the_mark_waits_for_what_is_taken_back),
+        cmocka_unit_test(taking_back_with_fua_is_flushed),
+        cmocka_unit_test(taking_back_has_room),
+        cmocka_unit_test(unreadable_blocks_do_not_hide_others),
+        cmocka_unit_test(unreadable_blocks_of_the_journal),
+        cmocka_unit_test(an_unwritable_home_is_a_media_error),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
