@@ -209,6 +209,7 @@ static struct status start_controller(struct up *up)
         .rebuild_after_ns = up->options.rebuild_after_ns,
     };
 
+    TRY(up_dir_check_meta(&up->dir));
     TRY(up_dir_path(&up->dir, "meta.db", meta));
     const struct status st = controller_start(&config, problem, &up->controller);
     if (!status_ok(st)) {

@@ -296,6 +296,20 @@ struct status up_dir_node_uuid(const struct up_dir *dir, struct uuid *out_uuid)
     return up_dir_replace(dir, up_dir_of_node(dir, "uuid").s, text);
 }
 
+struct status up_dir_check_meta(const struct up_dir *dir)
+{
+    char meta[PATH_MAX], node[PATH_MAX];
+
+    TRY(up_dir_path(dir, "meta.db", meta));
+    TRY(up_dir_path(dir, up_dir_of_node(dir, "uuid").s, node));
+    if (access(meta, F_OK) == 0 || access(node, F_OK) != 0)
+        return STATUS(OK);
+    (void)cli_fail("'%s' is missing, but '%s' is there: what the cluster knows of its volumes is "
+                   "in the former; put it back, or use another directory for a new cluster",
+                   meta, node);
+    return STATUS(NOT_FOUND);
+}
+
 /* ---- run.json ---- */
 
 struct status up_dir_write_run(struct up_dir *dir, const struct up_run *run)

@@ -58,6 +58,12 @@ struct up_dir_name {
 };
 struct up_dir_name up_dir_of_node(const struct up_dir *dir, const char *name);
 
+/*
+ * Where there is a node, its cluster's meta.db must be there, too: a new one would know nothing of
+ * its volumes, and give its disks to others.  NOT_FOUND, with a message.
+ */
+struct status up_dir_check_meta(const struct up_dir *dir) MUST_CHECK;
+
 /* The node's UUID: the one of an earlier start, or a new one, durable before it is returned. */
 struct status up_dir_node_uuid(const struct up_dir *dir, struct uuid *out_uuid) MUST_CHECK;
 

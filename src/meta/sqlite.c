@@ -377,7 +377,7 @@ static void explain(struct meta_sqlite *sq, struct status st, const char *path,
     if (status_is(st, STATUS_BUSY))
         advice = "; another process has it open: stop that one";
     else if (status_is(st, STATUS_CORRUPT))
-        advice = "; restore it from a copy, or let a new one be built from the disks";
+        advice = "; put back a copy of its last state";
     snprintf(problem, META_PROBLEM_BYTES, "meta store '%.80s': %.80s%s", path, why, advice);
 }
 

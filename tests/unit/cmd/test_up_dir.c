@@ -25,6 +25,7 @@ static int make_scratch(void **state)
 static int remove_scratch(void **state)
 {
     static const char *const names[] = { "d/node-1/uuid", "d/node-1", "d/lock", "d/run.json", "d",
+                                         "e/node-1/uuid", "e/node-1", "e/lock", "e/meta.db",  "e",
                                          "file",          "" };
     char path[128];
 
@@ -71,6 +72,21 @@ static void the_node_keeps_its_uuid(void **state)
     up_dir_close(&dir);
 }
 
+/* A controller does not begin anew where there is a node of another one. */
+static void a_lost_meta_store_is_not_made_anew(void **state)
+{
+    (void)state;
+    struct up_dir dir;
+    struct uuid uuid;
+    assert_true(status_ok(up_dir_open(in_scratch("e"), &dir)));
+    assert_true(status_ok(up_dir_check_meta(&dir)));
+    assert_true(status_ok(up_dir_node_uuid(&dir, &uuid)));
+    assert_int_equal(up_dir_check_meta(&dir).code, STATUS_NOT_FOUND);
+    fclose(fopen(in_scratch("e/meta.db"), "w"));
+    assert_true(status_ok(up_dir_check_meta(&dir)));
+    up_dir_close(&dir);
+}
+
 /* run.json names the process and its ports, and is gone after an orderly end. */
 static void run_json_tells_who_runs(void **state)
 {
@@ -108,6 +124,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_opener_at_a_time),
         cmocka_unit_test(the_node_keeps_its_uuid),
+        cmocka_unit_test(a_lost_meta_store_is_not_made_anew),
         cmocka_unit_test(run_json_tells_who_runs),
         cmocka_unit_test(what_cannot_be_a_directory),
     };

@@ -88,7 +88,7 @@ static void damaged_page(void **state)
     for (unsigned i = 0; i < 4 * 4096; i++)
         fputc(0xa5, f);
     fclose(f);
-    expect_open(STATUS_CORRUPT, "restore it from a copy");
+    expect_open(STATUS_CORRUPT, "put back a copy of its last state");
 }
 
 /* A file that is no database at all is refused and left as it is. */
