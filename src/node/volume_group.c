@@ -156,6 +156,10 @@ static void take_after(struct volume_group *g)
     } else if (!volume_group_fits(g)) {
         take_end(g, STATUS(CONFLICT),
                  "its group is newer than what the controller has told so far");
+    } else if (g->outdone != 0 && g->record.sequence == g->outdone) {
+        take_end(g, STATUS(STALE_EPOCH),
+                 "its disks know more of it than the controller, whose state is an old one: put "
+                 "back its last state");
     } else if (!reaches_enough(g, why)) {
         take_end(g, STATUS(UNAVAILABLE), why);
     } else {
@@ -300,6 +304,7 @@ bool volume_group_waited(const struct volume_group *g)
 
 void volume_group_on_opened(struct volume_group *g, struct status status)
 {
+    g->outdone = status_is(status, STATUS_STALE_EPOCH) ? g->record.sequence : 0;
     if (!status_is(status, STATUS_BUSY))
         g->waits_since_ns = 0;
     else if (g->waits_since_ns == 0)

@@ -33,6 +33,7 @@ struct volume_group {
     void *committed_ctx;
     struct io_task cancel;   /* Of a commit when the node is stopping. */
     uint64_t waits_since_ns; /* 0: it does not. */
+    uint64_t outdone;        /* Sequence of a record of which the disks know more; 0: of none. */
 };
 
 /* NULL if memory is short. */
@@ -65,7 +66,7 @@ extern const struct volume_meta_ops volume_group_meta_ops;
 /* 7.4: whether it has waited long enough for the others. */
 bool volume_group_waited(const struct volume_group *g);
 
-/* Opening has ended so: counts the time from the first BUSY. */
+/* Opening has ended so: counts the time from the first BUSY; STALE_EPOCH: the disks know more. */
 void volume_group_on_opened(struct volume_group *g, struct status status);
 
 #endif

@@ -82,12 +82,15 @@ void leg_take_opened(struct leg *leg, uint64_t incarnation, uint64_t generation,
 static void leg_on_opened(void *ctx, const struct store_session_opened *opened)
 {
     struct leg *const leg = ctx;
+    struct store_state state;
 
     assert(reactor_is_current(leg->reactor));
     assert(leg->session == NULL);
     leg->problem = opened->status;
     if (status_ok(opened->status)) {
         leg->session = opened->session;
+        if (status_ok(store_session_state(leg->session, &state)))
+            leg->set_sequence = state.set_sequence;
         leg->list_cut = opened->list_cut;
         leg_note_use(leg);
         leg_take_opened(leg, opened->incarnation, opened->generation, opened->unflushed_loss);

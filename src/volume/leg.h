@@ -55,6 +55,7 @@ struct leg {
     struct reactor *reactor;
     struct store_session *session; /* NULL: could not be opened. */
     uint64_t generation;
+    uint64_t set_sequence;      /* Of the newest set that it kept when it was opened first (6.5). */
     bool continue_on_loss;      /* on-unflushed-loss = continue. */
     bool has_peers;             /* It is one of several replicas: what it lost others may have. */
     struct status problem;      /* Why there is no session. */

@@ -117,6 +117,7 @@ static void take_first(struct remote *r, const struct peer_opened *opened)
     r->view.keeps = r->keeps;
     r->view.why = STATUS(UNAVAILABLE);
     r->view.incarnation = opened->incarnation;
+    r->leg->set_sequence = opened->set_sequence;
     leg_take_opened(r->leg, opened->incarnation, opened->generation, opened->unflushed_loss);
     atomic_store(&r->written, 1);
     atomic_store(&r->there, true);

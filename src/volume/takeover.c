@@ -219,7 +219,7 @@ static void settle_plan(struct volume *v);
 static void on_changed(struct volume *v)
 {
     if (v->members.fenced)
-        v->status = STATUS(STALE_EPOCH); /* R3: another engine has the volume. */
+        v->status = STATUS(CONFLICT); /* R3: another engine has the volume. */
     else if (members_set_has_failed(v))
         v->status = STATUS(UNAVAILABLE); /* 6.5 */
     settle_plan(v);

@@ -188,6 +188,37 @@ static void a_conflict_ends_the_engine(void **state)
     end(f);
 }
 
+/* The controller's state is put back as it was: before the disks have kept another set, or have
+ * seen higher epochs.  No epoch is taken until they are behind; its last state is believed. */
+static void a_record_of_before_is_not_believed(void **state)
+{
+    (void)state;
+    for (unsigned engines = 0; engines < 3; engines++) {
+        struct fixture *f = begin();
+        at_home(f, apply);
+        wait_for_volumes(f, 1, NODE_VOLUME_READY);
+        const struct group before = f->group;
+        restart(f, 1);
+        wait_for_volumes(f, 1, NODE_VOLUME_READY);
+        for (unsigned i = 0; i < engines; i++) {
+            restart(f, 1);
+            wait_for_volumes(f, 1, NODE_VOLUME_READY);
+        }
+        const struct group last = f->group;
+        f->group = before;
+        restart(f, 0);
+        wait_for_volumes(f, 1, NODE_VOLUME_FAILED);
+        sim_world_run(f->world, 60 * NS_PER_S);
+        at_home(f, get_report);
+        assert_non_null(strstr(f->report.volumes[0].reason, "put back its last state"));
+        assert_int_equal(f->group.epoch, before.epoch + 1);
+        f->group = last;
+        wait_for_volumes(f, 1, NODE_VOLUME_READY);
+        assert_int_equal(f->group.epoch, last.epoch + 1);
+        end(f);
+    }
+}
+
 /* 11.10: with another one it is opened anew, and takes its epoch for that; with the same it is
  * not. */
 static void another_min_in_sync(void **state)
@@ -365,6 +396,7 @@ int main(void)
         cmocka_unit_test(without_enough_members_no_epoch_is_taken),
         cmocka_unit_test(who_may_have_everything_is_waited_for),
         cmocka_unit_test(a_conflict_ends_the_engine),
+        cmocka_unit_test(a_record_of_before_is_not_believed),
         cmocka_unit_test(another_min_in_sync),
         cmocka_unit_test(another_min_in_sync_meanwhile),
         cmocka_unit_test(a_group_of_another_size_is_not_taken),

@@ -122,6 +122,13 @@ struct status store_session_check(const struct store_session *session)
     return session->store->session_status;
 }
 
+struct status store_session_state(const struct store_session *session,
+                                  struct store_state *out_state)
+{
+    *out_state = (struct store_state) { .set_sequence = session->store->set_sequence };
+    return STATUS(OK);
+}
+
 uint64_t store_session_used_bytes(const struct store_session *session)
 {
     (void)session;

@@ -57,6 +57,7 @@ struct store {
     unsigned keeps, durable_keeps, checks;
     struct store_point kept[FAKE_COPYSETS][STORE_COPYSET_POINTS];
     struct store_set last_set;
+    uint64_t set_sequence; /* That a session is told of. */
     unsigned in_flight_count, in_flight_max;
     uint64_t bytes_max; /* Of one command. */
     struct io_task task;

@@ -46,6 +46,20 @@ static void with_too_few_it_is_not_served(void **state)
     case_destroy(c);
 }
 
+/* 7.1: a disk that has kept a set of this record, or of a later one: it is one of before. */
+static void a_record_of_before_is_not_believed(void **state)
+{
+    (void)state;
+    for (int over = -1; over < 2; over++) {
+        struct case_ *c = case_create(2);
+        struct fixture *f = c->f;
+        f->stores[1].set_sequence = c->meta.record.sequence + (uint64_t)(int64_t)over;
+        assert_int_equal(fixture_open(f).code, over < 0 ? STATUS_OK : STATUS_STALE_EPOCH);
+        assert_int_equal(c->meta.commits, 0);
+        case_destroy(c);
+    }
+}
+
 /* R3: an engine whose record has changed under it does not begin to serve. */
 static void a_conflict_ends_the_opening(void **state)
 {
@@ -54,7 +68,7 @@ static void a_conflict_ends_the_opening(void **state)
     struct fixture *f = c->f;
     f->disks[1].store = NULL;
     c->meta.conflict = true;
-    assert_int_equal(fixture_open(f).code, STATUS_STALE_EPOCH);
+    assert_int_equal(fixture_open(f).code, STATUS_CONFLICT);
     assert_null(f->volume);
     case_destroy(c);
 }
@@ -617,6 +631,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_silent_are_removed_first),
         cmocka_unit_test(with_too_few_it_is_not_served),
+        cmocka_unit_test(a_record_of_before_is_not_believed),
         cmocka_unit_test(a_conflict_ends_the_opening),
         cmocka_unit_test(it_is_not_served_before_all_know_the_set),
         cmocka_unit_test(listed_regions_are_settled),
