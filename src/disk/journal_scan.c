@@ -10,6 +10,9 @@
 
 #define CHUNK_BLOCKS 128
 
+/* So often a block is tried that cannot be read: what says that it cannot may not last. */
+#define READS_MAX 4
+
 /* So far behind a gap may blocks lie (F11), with those in flight. */
 #define TAIL_BLOCKS (JOURNAL_UNFLUSHED_MAX + JOURNAL_RESERVE + 2 * CHUNK_BLOCKS)
 
@@ -25,7 +28,9 @@ struct journal_scan {
     uint64_t reading;     /* Of the chunk, the first block that is being read ... */
     uint64_t reading_end; /* ... and the end. */
     bool by_block;        /* They could not be read at once. */
-    uint64_t unread;      /* The first block that cannot be read at all. */
+    unsigned tries;       /* Of one block. */
+    uint64_t unread;      /* The first block that cannot be read at all ... */
+    struct status why;    /* ... because of this. */
     uint8_t *buffer;
     struct dev_io io;
     struct io_task task;
@@ -146,15 +151,31 @@ static struct status MUST_CHECK scan_take(struct journal_scan *s, struct const_s
         const_span_sub(rest, DISK_BLOCK_BYTES, (size_t)head->data_blocks * DISK_BLOCK_BYTES));
 }
 
-static void scan_miss(struct journal_scan *s)
+/* Whether the block, or the group, may be there, and cannot be read. */
+static bool scan_is_unread(const struct journal_scan *s, struct const_span rest)
+{
+    struct metablock head;
+
+    if (s->unread == s->at)
+        return true;
+    const struct const_span block = const_span_sub(rest, 0, DISK_BLOCK_BYTES);
+    return status_ok(metablock_open(block, METABLOCK_JOURNAL, &head)) &&
+           head.tag == s->config.tag && head.owner == s->config.life && head.sequence == s->at &&
+           s->unread <= s->at + head.data_blocks;
+}
+
+/* The log ends here, or has a gap; a failure: that is not known. */
+static struct status MUST_CHECK scan_miss(struct journal_scan *s, struct const_span rest)
 {
     if (!s->in_gap) {
         s->in_gap = true;
         s->result.end = s->at;
-        s->result.end_unread = s->unread <= s->at + METABLOCK_DATA_BLOCKS_MAX;
         s->stop = min_u64(s->stop, s->at + TAIL_BLOCKS);
+        if (scan_is_unread(s, rest))
+            return s->why;
     }
     s->at++;
+    return STATUS(OK);
 }
 
 /* Goes through what was read; *out_more says that the buffer ends inside a group. */
@@ -177,7 +198,7 @@ static struct status MUST_CHECK scan_chunk(struct journal_scan *s, bool *out_mor
         if (status_ok(st))
             TRY(scan_take(s, rest, &head));
         else
-            scan_miss(s);
+            TRY(scan_miss(s, rest));
     }
     return STATUS(OK);
 }
@@ -199,30 +220,46 @@ static void scan_go_on(struct journal_scan *s)
         scan_read(s);
 }
 
-/* F10: a block that cannot be read is not there, which J3 judges. */
-static void scan_on_unread(struct journal_scan *s)
+/* F10: one that cannot be read, behind the end of the log, is not there. */
+static void scan_on_unread(struct journal_scan *s, struct status why)
 {
-    s->unread = min_u64(s->unread, s->chunk_first + s->reading);
+    const uint64_t block = s->chunk_first + s->reading;
+
+    s->why = block < s->unread ? why : s->why;
+    s->unread = min_u64(s->unread, block);
     memset(s->buffer + s->reading * DISK_BLOCK_BYTES, 0, DISK_BLOCK_BYTES);
+}
+
+/* One of the blocks that are read one by one. */
+static void scan_on_block(struct journal_scan *s, struct status status)
+{
+    if (!status_ok(status) && ++s->tries < READS_MAX) {
+        scan_submit(s);
+        return;
+    }
+    if (!status_ok(status))
+        scan_on_unread(s, status);
+    s->tries = 0;
+    if (++s->reading < s->reading_end) {
+        scan_submit(s);
+        return;
+    }
+    s->by_block = false;
+    scan_go_on(s);
 }
 
 static void scan_on_read(struct dev_io *io)
 {
     struct journal_scan *const s = CONTAINER_OF(io, struct journal_scan, io);
 
-    if (!status_ok(io->status) && !s->by_block) {
+    if (s->by_block) {
+        scan_on_block(s, io->status);
+    } else if (!status_ok(io->status)) {
         s->by_block = true;
         scan_submit(s);
-        return;
+    } else {
+        scan_go_on(s);
     }
-    if (!status_ok(io->status))
-        scan_on_unread(s);
-    if (s->by_block && ++s->reading < s->reading_end) {
-        scan_submit(s);
-        return;
-    }
-    s->by_block = false;
-    scan_go_on(s);
 }
 
 struct status journal_scan_start(const struct journal_scan_config *config,

@@ -34,7 +34,8 @@ struct journal_scan_config {
                            struct const_span data);
     /*
      * OK, or CORRUPT if a block at or before the flushed mark is missing (result->end names it),
-     * or one that the pass before has found; or the failure of block().
+     * or one that the pass before has found; or the failure of a read, where result->end may be
+     * there; or that of block().
      */
     void (*done)(void *ctx, struct status status);
     void *ctx;
@@ -45,7 +46,6 @@ struct journal_scan_result {
     uint64_t flushed; /* The highest marks seen. */
     uint64_t settled;
     uint64_t bad_offset; /* Of the block end, in bytes of the device. */
-    bool end_unread;     /* Block end may be there, but cannot be read. */
 };
 
 /* One pass.  With block() set, known is the result of the pass before: it reads up to its end. */

@@ -145,6 +145,13 @@ static void take_end(struct volume_group *g, struct status status, const char *w
 static void take_begin(struct volume_group *g);
 static void on_taken(struct group_op *op, struct status status);
 
+/* The record is still the one of which the disks know more. */
+static bool is_outdone(const struct volume_group *g)
+{
+    return g->outdone_epoch != 0 && g->record.epoch == g->outdone_epoch &&
+           g->record.sequence == g->outdone_sequence;
+}
+
 /* The record is known: takes the epoch after it, if that makes sense. */
 static void take_after(struct volume_group *g)
 {
@@ -156,7 +163,7 @@ static void take_after(struct volume_group *g)
     } else if (!volume_group_fits(g)) {
         take_end(g, STATUS(CONFLICT),
                  "its group is newer than what the controller has told so far");
-    } else if (g->outdone != 0 && g->record.sequence == g->outdone) {
+    } else if (is_outdone(g)) {
         take_end(g, STATUS(STALE_EPOCH),
                  "its disks know more of it than the controller, whose state is an old one: put "
                  "back its last state");
@@ -304,7 +311,8 @@ bool volume_group_waited(const struct volume_group *g)
 
 void volume_group_on_opened(struct volume_group *g, struct status status)
 {
-    g->outdone = status_is(status, STATUS_STALE_EPOCH) ? g->record.sequence : 0;
+    g->outdone_epoch = status_is(status, STATUS_STALE_EPOCH) ? g->record.epoch : 0;
+    g->outdone_sequence = g->record.sequence;
     if (!status_is(status, STATUS_BUSY))
         g->waits_since_ns = 0;
     else if (g->waits_since_ns == 0)

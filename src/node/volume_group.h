@@ -33,7 +33,8 @@ struct volume_group {
     void *committed_ctx;
     struct io_task cancel;   /* Of a commit when the node is stopping. */
     uint64_t waits_since_ns; /* 0: it does not. */
-    uint64_t outdone;        /* Sequence of a record of which the disks know more; 0: of none. */
+    uint64_t outdone_epoch;  /* Of a record of which the disks know more; 0: of none. */
+    uint64_t outdone_sequence;
 };
 
 /* NULL if memory is short. */

@@ -240,6 +240,7 @@ static void checkpoint_begin_state(struct store *store)
         disk_layout_checkpoint_bytes(&store->sb.layout, cp->sb.checkpoint_area) / DISK_BLOCK_BYTES;
     store->catalog.usage.holds = true;
     store->regions.usage.holds = true;
+    intents_hold(&store->intents, true);
     checkpoint_choose_closing(store);
     checkpoint_dump_begin(store);
 }
@@ -280,6 +281,7 @@ static void checkpoint_end(struct store *store, struct status status)
     store->catalog.usage.held = 0;
     store->regions.usage.holds = false;
     store->regions.usage.held = 0;
+    intents_hold(&store->intents, false);
     if (status_ok(status) && !cp->sums_only) {
         checkpoint_close_regions(store);
         journal_advance_tail(store->journal, cp->start);

@@ -13,6 +13,7 @@ struct status intents_init(struct intents *t)
     list_init(&t->wanted);
     list_init(&t->opening);
     list_init(&t->open);
+    list_init(&t->held);
     if (t->table == NULL)
         return STATUS(NO_MEMORY);
     for (uint32_t i = 0; i < LAYOUT_INTENTS_MAX; i++) {
@@ -55,7 +56,7 @@ struct intent *intent_add(struct intents *t, struct shard *shard, uint32_t regio
 void intent_move(struct intents *t, struct intent *i, enum intent_state state)
 {
     struct list *const lists[] = {
-        [INTENT_FREE] = &t->free,
+        [INTENT_FREE] = t->holds ? &t->held : &t->free,
         [INTENT_WANTED] = &t->wanted,
         [INTENT_OPENING] = &t->opening,
         [INTENT_OPEN] = &t->open,
@@ -72,6 +73,13 @@ void intent_move(struct intents *t, struct intent *i, enum intent_state state)
     i->state = state;
     list_remove(&i->link);
     list_push_back(lists[state], &i->link);
+}
+
+void intents_hold(struct intents *t, bool holds)
+{
+    t->holds = holds;
+    if (!holds)
+        list_splice_back(&t->free, &t->held);
 }
 
 void intent_set_suspect(struct intents *t, struct intent *i, bool suspect)

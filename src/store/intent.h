@@ -40,7 +40,9 @@ struct intents {
     struct list wanted;
     struct list opening;
     struct list open; /* The least recently written first. */
-    uint32_t count;   /* Not free. */
+    struct list held; /* Free, but not yet: see intents_hold(). */
+    bool holds;
+    uint32_t count; /* Not free. */
     uint32_t suspects;
     struct intent *table;
 };
@@ -69,6 +71,12 @@ static inline bool intent_is_usable(const struct intent *i)
 }
 
 void intent_set_suspect(struct intents *t, struct intent *i, bool suspect);
+
+/*
+ * While a checkpoint is made, entries that become free are not used again (F18): its replay has the
+ * regions of shards that are deleted meanwhile besides those that it wrote.
+ */
+void intents_hold(struct intents *t, bool holds);
 
 /* Drops all entries of a shard that is going away; nothing is in flight there. */
 void intents_drop_shard(struct intents *t, struct shard *shard);

@@ -234,7 +234,6 @@ static struct status load_on_block(void *ctx, const struct metablock *head,
 static void load_on_scan(void *ctx, struct status status)
 {
     struct load *const l = ctx;
-    const bool was_unread = l->log.end_unread; /* By the first pass. */
 
     l->log = journal_scan_get_result(l->scan);
     if (status_is(status, STATUS_CORRUPT) && !l->told)
@@ -242,13 +241,11 @@ static void load_on_scan(void *ctx, struct status status)
                            "journal block %" PRIu64 " at %" PRIu64
                            " is damaged; everything up to block %" PRIu64 " was durable",
                            l->log.end, l->log.bad_offset, l->log.flushed);
-    if (status_ok(status) && l->log.end_unread && !was_unread)
+    if (status_is(status, STATUS_IO) || status_is(status, STATUS_MEDIA_READ))
         store_load_problem(l,
                            "journal block %" PRIu64 " at %" PRIu64
-                           " cannot be read: what was written from there on, and not flushed, is "
-                           "lost",
+                           " cannot be read: whether the log ends there is not known",
                            l->log.end, l->log.bad_offset);
-    l->log.end_unread |= was_unread;
     load_step(l, status);
 }
 

@@ -140,7 +140,7 @@ static struct status home_item(struct sweep *sweep, struct sweep_slot *slot)
 
     if (status_ok(slot->status) || status_is(slot->status, STATUS_NO_SPACE))
         return slot->status;
-    if (count > 1) {
+    if (!o->by_block) { /* Each of them once more. */
         o->load.apply.copies.list[o->next_copy].live |= grain_mask((uint32_t)slot->arg[0], count);
         o->by_block = true;
     } else {
@@ -266,8 +266,7 @@ static const struct sweep_ops verify_ops = {
 /* Whether answered writes may be gone without a Flush. */
 static bool opening_incarnation_changes(const struct opening *o)
 {
-    return o->load.sb.failed || o->load.log.end_unread ||
-           !uuid_equal(o->load.sb.boot_id, reactor_boot_id(o->dev->reactor));
+    return o->load.sb.failed || !uuid_equal(o->load.sb.boot_id, reactor_boot_id(o->dev->reactor));
 }
 
 /* F41: behind all that this disk may ever have told of. */
@@ -348,6 +347,9 @@ static void opening_record_failure(struct opening *o)
 
     sb.sequence++;
     sb.failed = true;
+    /* The one that counts may be newer than the flush before: the other one may be all there is. */
+    if (o->load.slots_bad == 0)
+        store->sb_writer.older = o->load.slot;
     store->opening = o;
     superblock_write(store, &sb, opening_on_written);
 }

@@ -71,7 +71,8 @@ struct superblock_writer {
     struct store *store;
     struct dev_io io;
     unsigned step;
-    unsigned older; /* The slot that is older than the other, or not known. */
+    unsigned older;   /* The slot that is older than the other, or not known. */
+    bool says_failed; /* The disk has failed, perhaps where that slot lies: either one will do. */
     uint8_t *block;
     void (*done)(struct store *store, struct status status);
 };

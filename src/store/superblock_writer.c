@@ -31,6 +31,12 @@ static void writer_on_io(struct dev_io *io)
     if (status_ok(io->status) && (w->step == STEP_FLUSH_FIRST || w->step == STEP_FLUSH_SECOND))
         w->older ^= 1;
     w->step++;
+    if (!status_ok(io->status) && w->says_failed && w->step <= STEP_SECOND) {
+        w->older ^= 1;
+        w->step = STEP_SECOND;
+        writer_step(w);
+        return;
+    }
     if (status_ok(io->status) && w->step < STEP_END) {
         writer_step(w);
         return;
@@ -52,6 +58,7 @@ void superblock_write(struct store *store, const struct superblock *sb,
     superblock_encode(&next, (struct span) { w->block, SUPERBLOCK_BYTES });
     w->store = store;
     w->done = done;
+    w->says_failed = sb->failed;
     w->step = STEP_FIRST;
     writer_step(w);
 }

@@ -246,6 +246,8 @@ struct status volume_grow(struct volume *v, const struct volume_config *config,
 
     if (v->openings > 0)
         return STATUS(BUSY); /* A disk that is there again hears of the old description. */
+    if (v->members.behind)
+        return STATUS(BUSY); /* 6.5: nothing rests on it, no new member either. */
     assert(v->sm.now == VOL_READY);
     if (!store_volume_is_valid(&config->volume) ||
         (!store_volume_extends(&config->volume, &v->desc) && !MUTATION(V1_GROWTH_WIDENS)))

@@ -33,6 +33,7 @@ struct status members_init(struct members *m, const struct group *group,
     if (m->group == NULL || m->next == NULL)
         return STATUS(NO_MEMORY);
     *m->group = *group;
+    m->opened_sequence = group->sequence;
     return STATUS(OK);
 }
 
@@ -317,7 +318,8 @@ static void set_all(struct volume *v)
 /*
  * 6.5: commands stop waiting for a disk that the next record has as a member no more: when the
  * slices have heard.  Until then they take it for one, and read it: it keeps what makes a member's
- * session safe, that another incarnation ends it (4.4).
+ * session safe, that another incarnation ends it (4.4).  One that was moved away from its last
+ * copyset, and is a member of another one by then, stays.
  */
 static void let_go_of(struct volume *v, struct leg_call *call)
 {
@@ -331,7 +333,8 @@ static void let_go_of(struct volume *v, struct leg_call *call)
     if (!call->members.leaves || !m->spread)
         return;
     call->members.leaves = false;
-    leg_exclude(&call->leg);
+    if (!call->retired && !group_has_member(m->next, call->uuid))
+        leg_exclude(&call->leg);
 }
 
 /* The record is the next one. */
@@ -345,8 +348,7 @@ static void take_record(struct volume *v)
     *m->group = *m->next;
     m->behind = !m->spread;
     replace_changed(v, m->spread);
-    if (m->spread)
-        members_spare_flushes(v);
+    members_spare_flushes(v);
     resync_home_changed(v, m->spread);
 }
 
@@ -563,7 +565,8 @@ static bool keep(struct volume *v, struct leg_call *call, struct group_session *
                     call->disk, leg_why(&call->leg, call->members.why), reason->s);
     call->members.told = true;
     if (status_is(call->members.why, STATUS_TIMED_OUT) ||
-        status_is(call->members.why, STATUS_NO_SPACE))
+        status_is(call->members.why, STATUS_NO_SPACE) ||
+        status_is(call->members.why, STATUS_NO_MEMORY))
         forget_report(call); /* It may do it yet; if not, it is reported again. */
     return false;
 }
@@ -785,6 +788,26 @@ void members_note_full(const struct copyset *cs, unsigned slots)
     }
 }
 
+/*
+ * 7.1: a set is told of when its change is committed, and each engine's epoch is one more: so
+ * nobody has kept one of the record with which this engine began, or of a later one, when it is
+ * opened first.
+ */
+bool members_tell_later_record(const struct volume *v, const struct leg_call *call)
+{
+    const struct members *const m = &v->members;
+
+    if (m->group->epoch == 0 || call->leg.set_sequence < m->opened_sequence)
+        return false;
+    log_error(v->log,
+              "volume '%s': disk '%s' knows change %llu of its record, the controller knew only "
+              "what was before %llu: its state is an old one, which names as in sync what has "
+              "missed writes; put back its last state",
+              v->desc.name, call->disk, (unsigned long long)call->leg.set_sequence,
+              (unsigned long long)m->opened_sequence);
+    return true;
+}
+
 /* ---- Remote legs ---- */
 
 static void leg_on_report(struct leg *leg, struct status why)
@@ -831,6 +854,10 @@ static void leg_on_back(struct leg *leg)
     struct leg_call *const call = call_of(leg);
     struct members *const m = &call->volume->members;
 
+    if (m->group != NULL && members_tell_later_record(call->volume, call)) {
+        fence_and_tell(call->volume); /* 7.1 */
+        return;
+    }
     if (m->leaving == call)
         return;
     if (leg_has_changed(leg)) {

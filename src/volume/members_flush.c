@@ -129,6 +129,8 @@ void members_flushes_again(struct volume *v, const struct leg *leg)
 
 void members_spare_flushes(struct volume *v)
 {
+    if (v->members.behind)
+        return; /* 6.5 */
     for (uint32_t i = 0; i < v->call_count && v->members.group != NULL; i++) {
         struct leg_call *const call = v->calls[i];
         if (!group_has_member(v->members.group, call->uuid) && !resync_home_needs(v, call))

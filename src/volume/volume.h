@@ -102,8 +102,9 @@ struct status volume_check(const struct store_volume *desc, char *problem,
  * Opens sessions at the stores of the volume's shards; the first write creates a shard.  Shards
  * of a disk that is not available answer UNAVAILABLE, the others are served; to disks of other
  * nodes it gives replica_timeout_ns.  done on reactor 0:
- * INVALID or UNSUPPORTED as volume_check() says, STALE_EPOCH if a disk knows a newer engine,
- * UNAVAILABLE if there is no disk at all.  NO_MEMORY is returned here, and done is never called,
+ * INVALID or UNSUPPORTED as volume_check() says, STALE_EPOCH if a disk knows a newer engine, or of
+ * a later record, CONFLICT if the record is another one by then, UNAVAILABLE if there is no disk at
+ * all.  NO_MEMORY is returned here, and done is never called,
  * if not even the call can be remembered.
  */
 struct status volume_open(const struct volume_config *config,

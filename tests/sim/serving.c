@@ -167,7 +167,8 @@ static void life_try_again(struct serving_life *l, struct status why)
     const uint64_t now_ns = reactor_now_ns(l->home);
 
     if (!status_is(why, STATUS_UNAVAILABLE) && !status_is(why, STATUS_BUSY) &&
-        !status_is(why, STATUS_STALE_EPOCH) && !status_is(why, STATUS_MEDIA_WRITE))
+        !status_is(why, STATUS_STALE_EPOCH) && !status_is(why, STATUS_CONFLICT) &&
+        !status_is(why, STATUS_MEDIA_WRITE))
         run_fail(l->serving->run, "the volume does not open: %s", status_text(why));
     if (status_is(why, STATUS_BUSY) && l->busy_since_ns == 0)
         l->busy_since_ns = now_ns;

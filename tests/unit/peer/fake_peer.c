@@ -78,6 +78,7 @@ static void state(const struct fake_peer *p, struct span data)
     const struct wire_state s = { .incarnation = p->incarnation,
                                   .generation = 1,
                                   .reactor = p->reactor,
+                                  .sequence = p->set_sequence,
                                   .flags = p->loss ? WIRE_STATE_LOSS : 0 };
 
     wire_state_encode(&s, NULL, data);

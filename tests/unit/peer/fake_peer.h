@@ -28,6 +28,7 @@ struct fake_peer {
     uint64_t incarnation;
     uint32_t seals;
     bool loss;
+    uint64_t set_sequence; /* That STATE tells. */
 
     /* What it knows. */
     uint64_t epoch;  /* Sealed. */

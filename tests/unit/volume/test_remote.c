@@ -93,6 +93,14 @@ static void a_flush_covers_what_was_answered(void **state)
 
 /* ---- Sessions are lost ---- */
 
+static void on_grown(void *ctx, struct status status)
+{
+    struct world *const c = ctx;
+
+    c->open_status = status;
+    c->opened = true;
+}
+
 /* 4.3: what has no answer is sent again in another session, whether it was executed or not. */
 static void what_has_no_answer_is_sent_again(void **state)
 {
@@ -250,6 +258,7 @@ static void who_was_excluded_untold_is_not_read(void **state)
     (void)state;
     struct world *const c = world_opened(false, 1);
     struct task tasks[4] = { 0 }, write = { 0 }, flush = { 0 };
+    struct volume_config config = c->config;
 
     assert_int_equal(write_one(c, 0, 0, 4096, 0x77).code, STATUS_OK);
     for (unsigned i = 0; i < STORES; i++)
@@ -270,6 +279,10 @@ static void who_was_excluded_untold_is_not_read(void **state)
     begin(c, &flush, 4, 0, NVME_NS_FLUSH, 0, 0);
     pw_run(c->w, PATIENCE / 2);
     assert_true(write.busy && flush.busy);
+    config.volume.bytes = 6 * SHARD;
+    config.volume.first_run_shards = 4;
+    config.shard_count = 6;
+    assert_int_equal(volume_grow(c->volume, &config, on_grown, c).code, STATUS_BUSY);
 
     pw_cut(c->w, 1); /* It is asked again in its next session. */
     assert_int_equal(finish(c, &flush, NS_PER_S).code, STATUS_OK);
@@ -500,6 +513,23 @@ static void who_opens_late_is_a_member(void **state)
     world_destroy(c);
 }
 
+/* 7.1: nor is a record of before believed when a disk shows it that was not there at first. */
+static void who_opens_late_may_know_more(void **state)
+{
+    (void)state;
+    for (unsigned knows = 0; knows < 2; knows++) {
+        struct world *const c = world_create(false, 1);
+
+        peer(c, 1)->set_sequence = c->config.group->sequence - 1 + knows;
+        pw_block(c->w, 1, true);
+        assert_int_equal(world_open(c).code, STATUS_OK);
+        pw_block(c->w, 1, false);
+        pw_run(c->w, 3 * NS_PER_S);
+        assert_int_equal(c->meta.fences, knows);
+        world_destroy(c);
+    }
+}
+
 /*
  * 7.4, 7.5: a member that is lost when the engine has been told its list, and before it serves, may
  * come back as another incarnation, and may be who settling was to copy from.
@@ -579,14 +609,6 @@ static void a_round_that_waits_ends_with_the_volume(void **state)
 }
 
 /* ---- What else a session is for ---- */
-
-static void on_grown(void *ctx, struct status status)
-{
-    struct world *const c = ctx;
-
-    c->open_status = status;
-    c->opened = true;
-}
 
 /* S5: a volume that grows tells its remote disks by another session, under I/O. */
 static void growing_describes_it_there(void **state)
@@ -811,6 +833,7 @@ int main(void)
         cmocka_unit_test(where_it_is_needed_it_is_asked_again),
         cmocka_unit_test(opening_does_not_wait_for_ever),
         cmocka_unit_test(who_opens_late_is_a_member),
+        cmocka_unit_test(who_opens_late_may_know_more),
         cmocka_unit_test(who_is_lost_while_it_opens_ends_that),
         cmocka_unit_test(opening_with_a_stale_epoch_fails),
         cmocka_unit_test(what_waits_ends_with_the_volume),
