@@ -3,12 +3,14 @@
 
 #include <stdlib.h>
 
+#include "base/bitmap.h"
 #include "base/crc32c.h"
 #include "base/mutation.h"
 #include "disk/disk_format.h"
 #include "disk/journal.h"
 
-#define CHUNK_BLOCKS 128
+#define CHUNK_BLOCKS  128
+#define BUFFER_BLOCKS (CHUNK_BLOCKS + METABLOCK_DATA_BLOCKS_MAX)
 
 /* So often a block is tried that cannot be read: what says that it cannot may not last. */
 #define READS_MAX 4
@@ -29,8 +31,8 @@ struct journal_scan {
     uint64_t reading_end; /* ... and the end. */
     bool by_block;        /* They could not be read at once. */
     unsigned tries;       /* Of one block. */
-    uint64_t unread;      /* The first block that cannot be read at all ... */
-    struct status why;    /* ... because of this. */
+    uint64_t unread[BITMAP_WORDS(BUFFER_BLOCKS)]; /* Blocks of the chunk that cannot be read ... */
+    struct status why;                            /* ... because of this, the last of them. */
     uint8_t *buffer;
     struct dev_io io;
     struct io_task task;
@@ -93,6 +95,11 @@ static void scan_end(struct journal_scan *s, struct status st)
     reactor_defer(s->config.dev->reactor, &s->task);
 }
 
+static struct bitmap scan_unread(struct journal_scan *s)
+{
+    return (struct bitmap) { s->unread, BUFFER_BLOCKS };
+}
+
 static void scan_submit(struct journal_scan *s)
 {
     const uint64_t count = s->by_block ? 1 : s->reading_end - s->reading;
@@ -112,6 +119,7 @@ static void scan_read(struct journal_scan *s)
     const uint64_t count = min_u64(CHUNK_BLOCKS, s->blocks - position);
 
     assert(count > 0);
+    memset(s->unread, 0, sizeof s->unread);
     s->chunk_first = s->at;
     s->chunk_count = count;
     s->reading = 0;
@@ -123,9 +131,14 @@ static void scan_read(struct journal_scan *s)
 static void scan_read_wrapped(struct journal_scan *s)
 {
     const uint64_t have = s->blocks - s->at % s->blocks;
+    const uint64_t done = s->at - s->chunk_first;
+    struct bitmap unread = scan_unread(s);
 
-    memmove(s->buffer, s->buffer + (s->at - s->chunk_first) * DISK_BLOCK_BYTES,
-            have * DISK_BLOCK_BYTES);
+    memmove(s->buffer, s->buffer + done * DISK_BLOCK_BYTES, have * DISK_BLOCK_BYTES);
+    for (uint64_t i = 0; i < BUFFER_BLOCKS; i++) {
+        const bool is = i < have && bitmap_get(&unread, done + i);
+        (is ? bitmap_set : bitmap_clear)(&unread, i);
+    }
     s->chunk_first = s->at;
     s->chunk_count = have + METABLOCK_DATA_BLOCKS_MAX;
     s->reading = have;
@@ -152,16 +165,18 @@ static struct status MUST_CHECK scan_take(struct journal_scan *s, struct const_s
 }
 
 /* Whether the block, or the group, may be there, and cannot be read. */
-static bool scan_is_unread(const struct journal_scan *s, struct const_span rest)
+static bool scan_is_unread(struct journal_scan *s, struct const_span rest)
 {
+    const struct bitmap unread = scan_unread(s);
+    const uint64_t index = s->at - s->chunk_first;
     struct metablock head;
 
-    if (s->unread == s->at)
+    if (bitmap_get(&unread, index))
         return true;
     const struct const_span block = const_span_sub(rest, 0, DISK_BLOCK_BYTES);
     return status_ok(metablock_open(block, METABLOCK_JOURNAL, &head)) &&
            head.tag == s->config.tag && head.owner == s->config.life && head.sequence == s->at &&
-           s->unread <= s->at + head.data_blocks;
+           bitmap_next_set(&unread, index) <= index + head.data_blocks;
 }
 
 /* The log ends here, or has a gap; a failure: that is not known. */
@@ -223,10 +238,10 @@ static void scan_go_on(struct journal_scan *s)
 /* F10: one that cannot be read, behind the end of the log, is not there. */
 static void scan_on_unread(struct journal_scan *s, struct status why)
 {
-    const uint64_t block = s->chunk_first + s->reading;
+    struct bitmap unread = scan_unread(s);
 
-    s->why = block < s->unread ? why : s->why;
-    s->unread = min_u64(s->unread, block);
+    s->why = why;
+    bitmap_set(&unread, s->reading);
     memset(s->buffer + s->reading * DISK_BLOCK_BYTES, 0, DISK_BLOCK_BYTES);
 }
 
@@ -267,8 +282,7 @@ struct status journal_scan_start(const struct journal_scan_config *config,
                                  struct journal_scan **out_scan)
 {
     struct journal_scan *const s = calloc(1, sizeof *s);
-    uint8_t *const buffer = aligned_alloc(
-        DISK_BLOCK_BYTES, (CHUNK_BLOCKS + METABLOCK_DATA_BLOCKS_MAX) * DISK_BLOCK_BYTES);
+    uint8_t *const buffer = aligned_alloc(DISK_BLOCK_BYTES, BUFFER_BLOCKS * DISK_BLOCK_BYTES);
 
     assert(config->done != NULL);
     assert((config->block != NULL) == (known != NULL));
@@ -282,7 +296,6 @@ struct status journal_scan_start(const struct journal_scan_config *config,
     s->blocks = config->ring.bytes / DISK_BLOCK_BYTES;
     s->at = s->result.end = config->start;
     s->stop = known != NULL ? known->end : config->start + s->blocks;
-    s->unread = UINT64_MAX;
     s->result.flushed = config->flushed;
     s->result.settled = config->start - 1;
     io_task_init(&s->task, scan_finish);

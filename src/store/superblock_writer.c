@@ -23,21 +23,26 @@ static void writer_step(struct superblock_writer *w)
     dev_flush(dev, &w->io, writer_on_io);
 }
 
+/*
+ * That the disk has failed is recorded, if not in the one, in the other slot, which a write that
+ * fails as well leaves as it was: but on disks that tear blocks, where none would be left.
+ */
+static bool writer_tries_other(const struct superblock_writer *w)
+{
+    return w->says_failed && w->step == STEP_FIRST && w->store->sb.atomic_bytes >= SUPERBLOCK_BYTES;
+}
+
 static void writer_on_io(struct dev_io *io)
 {
     struct superblock_writer *const w = CONTAINER_OF(io, struct superblock_writer, io);
+    const bool tries_other = !status_ok(io->status) && writer_tries_other(w);
+    const bool flushed = w->step == STEP_FLUSH_FIRST || w->step == STEP_FLUSH_SECOND;
 
     assert(w->done != NULL);
-    if (status_ok(io->status) && (w->step == STEP_FLUSH_FIRST || w->step == STEP_FLUSH_SECOND))
+    if (tries_other || (status_ok(io->status) && flushed))
         w->older ^= 1;
-    w->step++;
-    if (!status_ok(io->status) && w->says_failed && w->step <= STEP_SECOND) {
-        w->older ^= 1;
-        w->step = STEP_SECOND;
-        writer_step(w);
-        return;
-    }
-    if (status_ok(io->status) && w->step < STEP_END) {
+    w->step = tries_other ? STEP_SECOND : w->step + 1;
+    if ((status_ok(io->status) || tries_other) && w->step < STEP_END) {
         writer_step(w);
         return;
     }

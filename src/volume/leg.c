@@ -63,6 +63,17 @@ void leg_fini(struct leg *leg)
     leg->remote = NULL;
 }
 
+uint64_t leg_session_number(const struct leg *leg)
+{
+    return leg->remote != NULL ? leg->remote->session.number : 0;
+}
+
+void leg_session_after(struct leg *leg, uint64_t number)
+{
+    if (leg->remote != NULL)
+        leg->remote->session.number = number;
+}
+
 /* ---- Opening ---- */
 
 void leg_take_opened(struct leg *leg, uint64_t incarnation, uint64_t generation, bool may_have_lost)

@@ -121,6 +121,13 @@ void leg_init(struct leg *leg, struct store *store, struct reactor *reactor, boo
 struct status leg_init_remote(struct leg *leg, struct link *link, struct uuid disk, uint64_t epoch,
                               uint64_t patience_ns, const struct leg_ops *ops) MUST_CHECK;
 
+/*
+ * 4.1: the number of its last session, if it is a remote one: where a leg of the same disk is made
+ * anew in the same epoch, its sessions come after that.  On home, not open.
+ */
+uint64_t leg_session_number(const struct leg *leg);
+void leg_session_after(struct leg *leg, uint64_t number);
+
 /* It was never opened, or is closed. */
 void leg_fini(struct leg *leg);
 

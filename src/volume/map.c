@@ -47,6 +47,7 @@ static struct status MUST_CHECK add_leg(struct volume *v, const struct volume_di
 struct status volume_map_renew(struct leg_call *call, const struct volume_disk *disk)
 {
     assert(!call->opening);
+    const uint64_t number = leg_session_number(&call->leg);
     leg_fini(&call->leg);
     call->opened = false;
     call->retired = false;
@@ -54,7 +55,9 @@ struct status volume_map_renew(struct leg_call *call, const struct volume_disk *
         call->members.suspect = false;
         atomic_store(&call->members.reported, false);
     }
-    return init_leg(call, disk);
+    TRY(init_leg(call, disk));
+    leg_session_after(&call->leg, number);
+    return STATUS(OK);
 }
 
 /*

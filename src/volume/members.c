@@ -33,7 +33,6 @@ struct status members_init(struct members *m, const struct group *group,
     if (m->group == NULL || m->next == NULL)
         return STATUS(NO_MEMORY);
     *m->group = *group;
-    m->opened_sequence = group->sequence;
     return STATUS(OK);
 }
 
@@ -107,12 +106,12 @@ static void spread_deliver(struct io_msg *msg)
     const struct members *const m = &s->volume->members;
 
     assert(reactor_is_current(s->reactor));
-    s->fenced = m->fenced;
+    s->fenced = m->spread_fence;
     for (uint32_t i = 0; i < s->map->copyset_count; i++) {
         struct copyset *const cs = s->map->copysets[i];
         if (cs->slice != s)
             continue;
-        if (!m->fenced) {
+        if (!s->fenced) {
             replace_turn(cs);
             take_members(cs, group_members(m->next, cs->number));
         }
@@ -156,6 +155,7 @@ static void let_legs_go(struct volume *v)
 static void spread(struct volume *v)
 {
     v->members.spread = true;
+    v->members.spread_fence = v->members.fenced;
     if (v->members.fenced)
         let_legs_go(v);
     round_begin(v, MEMBERS_SPREADING);
@@ -788,26 +788,6 @@ void members_note_full(const struct copyset *cs, unsigned slots)
     }
 }
 
-/*
- * 7.1: a set is told of when its change is committed, and each engine's epoch is one more: so
- * nobody has kept one of the record with which this engine began, or of a later one, when it is
- * opened first.
- */
-bool members_tell_later_record(const struct volume *v, const struct leg_call *call)
-{
-    const struct members *const m = &v->members;
-
-    if (m->group->epoch == 0 || call->leg.set_sequence < m->opened_sequence)
-        return false;
-    log_error(v->log,
-              "volume '%s': disk '%s' knows change %llu of its record, the controller knew only "
-              "what was before %llu: its state is an old one, which names as in sync what has "
-              "missed writes; put back its last state",
-              v->desc.name, call->disk, (unsigned long long)call->leg.set_sequence,
-              (unsigned long long)m->opened_sequence);
-    return true;
-}
-
 /* ---- Remote legs ---- */
 
 static void leg_on_report(struct leg *leg, struct status why)
@@ -854,10 +834,6 @@ static void leg_on_back(struct leg *leg)
     struct leg_call *const call = call_of(leg);
     struct members *const m = &call->volume->members;
 
-    if (m->group != NULL && members_tell_later_record(call->volume, call)) {
-        fence_and_tell(call->volume); /* 7.1 */
-        return;
-    }
     if (m->leaving == call)
         return;
     if (leg_has_changed(leg)) {

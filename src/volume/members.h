@@ -39,7 +39,6 @@ enum members_state {
 struct members {
     struct group *group; /* As committed, and spread; NULL: a volume of one replica. */
     struct group *next;
-    uint64_t opened_sequence; /* Of the record with which it was opened. */
     const struct volume_meta_ops *meta;
     void *meta_ctx;
     enum members_state state;
@@ -50,6 +49,7 @@ struct members {
     atomic_bool flush_waits;        /* Flushes do. */
     bool fenced;                    /* Another engine has the volume, or it is to be closed. */
     bool fence_told;                /* To the slices. */
+    bool spread_fence;              /* What they are being told of it: as of spread(). */
     struct alive alive;             /* Of those who would remain. */
     struct leg_call *leaving;       /* Whom the change excludes. */
     void (*then)(struct volume *v); /* When the change has ended; or NULL. */
@@ -108,9 +108,6 @@ void members_view(const struct volume *v, struct group_session *items, struct gr
  * fenced.  No other change is under way.
  */
 void members_change(struct volume *v, void (*then)(struct volume *v));
-
-/* 7.1: whether a disk knows of a later record than the one that the engine began with; says so. */
-bool members_tell_later_record(const struct volume *v, const struct leg_call *call);
 
 /* alive.h: all have answered that could be waited for. */
 void members_asked(struct volume *v);

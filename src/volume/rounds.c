@@ -127,6 +127,17 @@ static void send(struct rounds *r, unsigned slot, enum store_opcode opcode,
     leg_submit(io);
 }
 
+/*
+ * What is flushed must be what has executed the writes: of a replica that is being resynced, the
+ * incarnation with which it joined, which it may have lost since without anybody else noticing.
+ */
+static uint64_t incarnation_of(const struct copyset *cs, unsigned slot)
+{
+    if ((cs->followed >> slot & 1) != 0)
+        return cs->resync.incarnation;
+    return atomic_load(&cs->slice->map->legs[cs->leg[slot]]->incarnation_now);
+}
+
 /* 3.4 (3) */
 static void flush_all(struct rounds *r)
 {
@@ -139,8 +150,7 @@ static void flush_all(struct rounds *r)
     for (unsigned slot = 0; wanted >> slot != 0; slot++) {
         if ((wanted >> slot & 1) == 0)
             continue;
-        const struct leg *const leg = r->slice->map->legs[r->current->leg[slot]];
-        r->incarnation[slot] = atomic_load(&leg->incarnation_now);
+        r->incarnation[slot] = incarnation_of(r->current, slot);
         send(r, slot, STORE_OP_FLUSH, on_flushed);
     }
 }

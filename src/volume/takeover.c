@@ -245,7 +245,7 @@ void takeover_on_told(struct volume *v)
     struct group_reason reason;
 
     if (status_ok(v->status))
-        v->status = told_outcome(v);
+        v->status = m->fenced ? STATUS(CONFLICT) : told_outcome(v);
     if (!status_ok(v->status)) {
         settle_plan(v);
         return;

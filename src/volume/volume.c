@@ -206,6 +206,18 @@ static void open_take_leg(struct volume *v, const struct leg_call *call)
                 v->desc.name, call->disk);
 }
 
+/*
+ * 7.1: a set is told of when its change is committed, and each engine's epoch is one more: so
+ * nobody has kept one of the record with which this engine begins, or of a later one.
+ */
+static bool knows_later_record(const struct volume *v, const struct leg_call *call)
+{
+    const struct group *const g = v->members.group;
+
+    return g != NULL && g->epoch != 0 && leg_is_there(&call->leg) &&
+           call->leg.set_sequence >= g->sequence;
+}
+
 static struct status open_outcome(struct volume *v)
 {
     uint32_t sessions = 0;
@@ -222,9 +234,15 @@ static struct status open_outcome(struct volume *v)
                       v->desc.name, call->disk);
             return call->leg.problem;
         }
-        if (v->members.group != NULL && leg_is_there(&call->leg) &&
-            members_tell_later_record(v, call))
+        if (knows_later_record(v, call)) {
+            log_error(v->log,
+                      "volume '%s': disk '%s' knows change %llu of its record, the controller knew "
+                      "only what was before %llu: its state is an old one, which names as in sync "
+                      "what has missed writes; put back its last state",
+                      v->desc.name, call->disk, (unsigned long long)call->leg.set_sequence,
+                      (unsigned long long)v->members.group->sequence);
             return STATUS(STALE_EPOCH);
+        }
         open_take_leg(v, call);
         if (leg_is_there(&call->leg))
             sessions++;

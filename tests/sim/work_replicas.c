@@ -24,13 +24,14 @@
 #include "volume/layout.h"
 #include "workloads.h"
 
-#define SHARD_BYTES  ((uint64_t)2 << 20)
-#define SHARDS       6u
-#define DISK_BYTES   ((uint64_t)24 << 20)
-#define GROUP_BLOCKS 4u
-#define TROUBLES     12u
-#define CALM_NS      (40 * NS_PER_S) /* Regions of a store close 30 s after their last write ... */
-#define ROUNDS_NS    (10 * NS_PER_S) /* ... and those of the engine's lists much sooner. */
+#define SHARD_BYTES     ((uint64_t)2 << 20)
+#define SHARDS          6u
+#define DISK_BYTES      ((uint64_t)24 << 20)
+#define GROUP_BLOCKS    4u
+#define TROUBLES        12u
+#define SEEN_LOSSES_MAX 24u
+#define CALM_NS         (40 * NS_PER_S) /* Regions of a store close 30 s after their last write ... */
+#define ROUNDS_NS       (10 * NS_PER_S) /* ... and those of the engine's lists much sooner. */
 
 static const char volume_name[] = "sim";
 
@@ -58,6 +59,7 @@ struct work {
     bool full;             /* The disks are, or almost. */
     bool sleepy;           /* Most regions are closed when they are written. */
     bool goes_dark;        /* The power fails when a disk has just written. */
+    unsigned power_losses; /* So far. */
     unsigned disks_ever;
     uint64_t connects_at_loss;
 };
@@ -300,7 +302,7 @@ static void on_ended(struct serving *s, enum sim_exit how)
 {
     struct work *const work = work_of(s);
 
-    (void)how;
+    work->power_losses += how == SIM_EXIT_POWER ? 1 : 0;
     s->closes = 0;
     work->goes_dark = false;
     if (work->leaves)
@@ -509,7 +511,10 @@ static void registry_back(void *ctx)
     ((struct work *)ctx)->serving.registry.away = false;
 }
 
-/* It dies while a new engine looks around, members change, or regions are closed. */
+/*
+ * It dies while a new engine looks around, members change, or regions are closed: but with its
+ * power only so often that a disk remembers how far it reached when a point of it was kept (3.7).
+ */
 static void on_seen(void *ctx, enum store_opcode opcode)
 {
     const struct work *const work = ctx;
@@ -518,7 +523,7 @@ static void on_seen(void *ctx, enum store_opcode opcode)
     if (!work->calm && run_percent(run, opcode == STORE_OP_FLUSH ? 8 : 3))
         sim_process_crash_after(work->serving.process,
                                 run_between(run, 0, run_percent(run, 50) ? 100 : 2000),
-                                run_percent(run, 50));
+                                run_percent(run, 50) && work->power_losses < SEEN_LOSSES_MAX);
 }
 
 /* An orderly end, in which the node may yet die. */

@@ -65,7 +65,7 @@ static struct status MUST_CHECK open_session(struct fake_peer *p, const struct w
     if (c->epoch == p->epoch && open.session <= p->number)
         return STATUS(STALE_SESSION);
     p->epoch = c->epoch;
-    p->number = open.session;
+    p->number = p->open_number = open.session;
     p->handle++;
     p->tick = c->tick;
     p->volume = open.volume;
@@ -78,7 +78,6 @@ static void state(const struct fake_peer *p, struct span data)
     const struct wire_state s = { .incarnation = p->incarnation,
                                   .generation = 1,
                                   .reactor = p->reactor,
-                                  .sequence = p->set_sequence,
                                   .flags = p->loss ? WIRE_STATE_LOSS : 0 };
 
     wire_state_encode(&s, NULL, data);

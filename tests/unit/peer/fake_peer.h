@@ -28,14 +28,13 @@ struct fake_peer {
     uint64_t incarnation;
     uint32_t seals;
     bool loss;
-    uint64_t set_sequence; /* That STATE tells. */
 
     /* What it knows. */
     uint64_t epoch;  /* Sealed. */
     uint64_t number; /* Of the session; 0: none. */
     uint32_t handle;
-    uint32_t tick; /* OPEN's. */
-    uint64_t open_number;
+    uint32_t tick;        /* OPEN's. */
+    uint64_t open_number; /* Of the last one. */
     struct store_volume volume;
     uint8_t *shards[FAKE_PEER_SHARDS];
 

@@ -296,6 +296,42 @@ static void who_was_excluded_untold_is_not_read(void **state)
     world_destroy(c);
 }
 
+/*
+ * 3.4: a round does not close regions for a replica that is being resynced, and has lost its power
+ * unseen: what it had executed before may be gone.
+ */
+static void another_incarnation_while_it_is_resynced(void **state)
+{
+    (void)state;
+    for (unsigned dark = 0; dark < 2; dark++) {
+        struct world *const c = world_create(true, 2);
+
+        c->config.resync_bytes_per_s = 1 << 20; /* A region in a second. */
+        assert_int_equal(world_open(c).code, STATUS_OK);
+        pw_block(c->w, 1, true);
+        pw_run(c->w, 2 * PATIENCE);
+        for (uint64_t shard = 0; shard < 4; shard++)
+            assert_int_equal(write_one(c, 0, shard * SHARD, 4096, 1).code, STATUS_OK);
+        assert_false(is_in(c, 2));
+        pw_block(c->w, 1, false);
+        while (peer(c, 1)->count[WIRE_WRITE] < 1)
+            pw_run(c->w, NS_PER_MS);
+        pw_run(c->w, SOON_NS); /* Shard 0 is copied. */
+        assert_int_equal(write_one(c, 0, 0, 4096, 2).code, STATUS_OK);
+        assert_int_equal(byte_at(c, 1, 0), 2);
+        if (dark > 0) {
+            fake_peer_lose_power(peer(c, 1));
+            pw_cut(c->w, 1);
+        }
+        const unsigned closes = peer(c, 0)->count[WIRE_CLOSE_REGIONS];
+        while (peer(c, 0)->count[WIRE_CLOSE_REGIONS] == closes)
+            pw_run(c->w, NS_PER_MS);
+        assert_false(is_in(c, 2));
+        assert_int_equal(c->store.listed[0][0] >> 2 & 1, dark);
+        world_destroy(c);
+    }
+}
+
 /* S3: what does not match its CRC is asked for once more, then read from another member. */
 static void a_wrong_crc_is_not_handed_on(void **state)
 {
@@ -513,23 +549,6 @@ static void who_opens_late_is_a_member(void **state)
     world_destroy(c);
 }
 
-/* 7.1: nor is a record of before believed when a disk shows it that was not there at first. */
-static void who_opens_late_may_know_more(void **state)
-{
-    (void)state;
-    for (unsigned knows = 0; knows < 2; knows++) {
-        struct world *const c = world_create(false, 1);
-
-        peer(c, 1)->set_sequence = c->config.group->sequence - 1 + knows;
-        pw_block(c->w, 1, true);
-        assert_int_equal(world_open(c).code, STATUS_OK);
-        pw_block(c->w, 1, false);
-        pw_run(c->w, 3 * NS_PER_S);
-        assert_int_equal(c->meta.fences, knows);
-        world_destroy(c);
-    }
-}
-
 /*
  * 7.4, 7.5: a member that is lost when the engine has been told its list, and before it serves, may
  * come back as another incarnation, and may be who settling was to copy from.
@@ -609,6 +628,28 @@ static void a_round_that_waits_ends_with_the_volume(void **state)
 }
 
 /* ---- What else a session is for ---- */
+
+/* 4.1: sessions of one engine at a disk have growing numbers, also when it has let go of it. */
+static void a_leg_made_anew_goes_on_counting(void **state)
+{
+    (void)state;
+    struct world *const c = world_create(true, 1);
+
+    c->config.volume.replicas = 2;
+    c->config.disk_count = 2;
+    c->meta.record = (struct group) { 0 };
+    world_group(c);
+    assert_int_equal(world_open(c).code, STATUS_OK);
+    for (uint64_t number = 1; number < 4; number++) {
+        c->opened = false;
+        assert_int_equal(volume_forget(c->volume, &c->disks[2], on_grown, c).code, STATUS_OK);
+        pw_wait(c->w, &c->opened);
+        assert_int_equal(c->open_status.code, STATUS_OK);
+        assert_int_equal(peer(c, 1)->open_number, number);
+        pw_run(c->w, SOON_NS);
+    }
+    world_destroy(c);
+}
 
 /* S5: a volume that grows tells its remote disks by another session, under I/O. */
 static void growing_describes_it_there(void **state)
@@ -824,6 +865,7 @@ int main(void)
         cmocka_unit_test(another_engine_would_not_serve_either),
         cmocka_unit_test(another_incarnation_is_not_read),
         cmocka_unit_test(who_was_excluded_untold_is_not_read),
+        cmocka_unit_test(another_incarnation_while_it_is_resynced),
         cmocka_unit_test(a_wrong_crc_is_not_handed_on),
         cmocka_unit_test(who_is_away_is_excluded),
         cmocka_unit_test(away_is_counted_in_running_time),
@@ -833,11 +875,11 @@ int main(void)
         cmocka_unit_test(where_it_is_needed_it_is_asked_again),
         cmocka_unit_test(opening_does_not_wait_for_ever),
         cmocka_unit_test(who_opens_late_is_a_member),
-        cmocka_unit_test(who_opens_late_may_know_more),
         cmocka_unit_test(who_is_lost_while_it_opens_ends_that),
         cmocka_unit_test(opening_with_a_stale_epoch_fails),
         cmocka_unit_test(what_waits_ends_with_the_volume),
         cmocka_unit_test(a_round_that_waits_ends_with_the_volume),
+        cmocka_unit_test(a_leg_made_anew_goes_on_counting),
         cmocka_unit_test(growing_describes_it_there),
         cmocka_unit_test(an_only_replica_tells_of_a_loss),
         cmocka_unit_test(a_stale_epoch_fences),
