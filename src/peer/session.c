@@ -187,6 +187,12 @@ static bool is_answered(const struct initiator_cmd *cmd)
     return status_ok(cmd->status) || cmd->sc != 0;
 }
 
+/* The link was lost before the last answer came, and has told us nothing: it waits for that. */
+static bool is_late(const struct peer_session *s)
+{
+    return s->sm.now == SESSION_STATING && !s->closing && !link_is_up(s->config.link);
+}
+
 static void on_cmd(struct initiator_cmd *cmd)
 {
     struct peer_session *const s = CONTAINER_OF(cmd, struct peer_session, cmd);
@@ -196,7 +202,7 @@ static void on_cmd(struct initiator_cmd *cmd)
         link_end_lose(home_end(s), st);
     if (s->sm.now == SESSION_RELEASING || (s->closing && !status_ok(st)))
         session_end(s);
-    else if (!is_answered(cmd))
+    else if (!is_answered(cmd) || is_late(s))
         wait_for_link(s);
     else if (!status_ok(st))
         fail(s, st);

@@ -30,8 +30,9 @@
 #define GROUP_BLOCKS    4u
 #define TROUBLES        12u
 #define SEEN_LOSSES_MAX 24u
-#define CALM_NS         (40 * NS_PER_S) /* Regions of a store close 30 s after their last write ... */
-#define ROUNDS_NS       (10 * NS_PER_S) /* ... and those of the engine's lists much sooner. */
+/* Regions of a store close 30 s after their last write, those of the engine's lists much sooner. */
+#define CALM_NS   (40 * NS_PER_S)
+#define ROUNDS_NS (10 * NS_PER_S)
 
 static const char volume_name[] = "sim";
 

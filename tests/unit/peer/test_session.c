@@ -465,6 +465,32 @@ static void a_lost_session_is_opened_anew(void **state)
     engine_destroy(e);
 }
 
+/* The last answer of an opening and the loss of the link meet, in either order: it is opened with
+ * the next link, or is told to be lost. */
+static void an_opening_that_is_lost_goes_on(void **state)
+{
+    (void)state;
+    for (uint64_t delay_ns = 0; delay_ns < 200000; delay_ns += 1000) {
+        struct engine *const e = engine_create(3, 5);
+
+        peer_of(e)->hold = true;
+        peer_of(e)->hold_opcode = WIRE_STATE;
+        open_again(e);
+        pw_run(e->w, SOON_NS);
+        fake_peer_release(peer_of(e));
+        pw_run(e->w, delay_ns);
+        link_end_lose(link_end_of(e->session.config.link, 1), STATUS(TIMED_OUT));
+        pw_run(e->w, 2 * NS_PER_S);
+        if (e->losses > 0)
+            open_again(e);
+        attach(e);
+        for (unsigned i = 0; i < PW_ENGINE_REACTORS; i++)
+            assert_true(e->lanes[i].up);
+        there_and_back(e, 1, 3);
+        engine_destroy(e);
+    }
+}
+
 /* 4.2: a session that the store does not know takes the lane down, and the link stays. */
 static void a_stale_session_is_opened_anew(void **state)
 {
@@ -590,6 +616,7 @@ int main(void)
         cmocka_unit_test(a_wrong_bit_is_noticed),
         cmocka_unit_test(items_wait_for_memory),
         cmocka_unit_test(a_lost_session_is_opened_anew),
+        cmocka_unit_test(an_opening_that_is_lost_goes_on),
         cmocka_unit_test(a_stale_session_is_opened_anew),
         cmocka_unit_test(another_incarnation_is_noticed),
         cmocka_unit_test(answers_renew_the_lease),
