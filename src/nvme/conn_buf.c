@@ -125,7 +125,7 @@ static bool may_have(const struct nvme_conn *conn, struct nvme_pool_share *share
     const size_t left = free_bytes - min_u64(free_bytes, bytes);
 
     if (conn->cmds == NULL)
-        return true; /* Connect's data, at most one capsule: who shares the address gets in. */
+        return true; /* Connect's data, a kilobyte: who shares the address gets in. */
     if (held > 0)
         return within_quota(conn, held, free_bytes, bytes) && share->held + bytes <= left;
     const struct list_node *first = list_first(&share->waiting);
@@ -295,8 +295,14 @@ void cmd_r2t_start(struct nvme_cmd *cmd)
 void cmd_r2t_cancel(struct nvme_cmd *cmd)
 {
     assert(cmd->state == CMD_R2T_WAIT);
+    struct nvme_conn *const conn = cmd->conn;
+
     list_remove(&cmd->link);
-    r2t_pump(cmd->conn); /* It may have held up others that want less. */
+    r2t_pump(conn); /* It may have held up others that want less. */
+    if (!list_empty(&conn->r2t_queue) || !list_node_linked(&conn->r2t_share_link))
+        return;
+    list_remove(&conn->r2t_share_link); /* It wants nothing more: other connections are next. */
+    share_wake_r2t(conn->shard_peer);
 }
 
 void conn_buf_close(struct nvme_conn *conn)

@@ -55,6 +55,9 @@ static uint16_t check_command(struct nvme_cmd *cmd, uint32_t capsule_bytes)
 
     if (is_connect != (conn->sm.now == CONN_CONNECT))
         return NVME_SC_DNR | NVME_SC_COMMAND_SEQUENCE;
+    /* Nobody is asked for more: a connection has no quota yet (conn_buf.c). */
+    if (is_connect && sqe->sgl_bytes != sizeof(struct nvme_connect_data_spec))
+        return NVME_SC_DNR | NVME_SC_SGL_DATA_LENGTH;
     if ((sqe->flags & NVME_SQE_FUSE_MASK) != 0 ||
         (sqe->flags & NVME_SQE_PSDT_MASK) != NVME_SQE_PSDT_SGL)
         return NVME_SC_DNR | NVME_SC_INVALID_FIELD;

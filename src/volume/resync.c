@@ -820,6 +820,8 @@ void resync_run(struct copyset *cs)
         merge_next(cs);
     } else if (r->sm.now == RESYNC_LEAVING) {
         leave_or_wait(cs);
+    } else if (r->sm.now == RESYNC_IDLE && cs->slice->fenced) {
+        members_slice_quiet(cs->slice); /* What had flowed to it was on its way yet. */
     }
 }
 

@@ -115,6 +115,29 @@ static void test_connect_bad_parameters(void **state)
     th_stop(&th);
 }
 
+/* Connect has a kilobyte of data; nobody is asked for more, whose memory would be anybody's. */
+static void test_connect_with_much_data(void **state)
+{
+    (void)state;
+    static const uint32_t bytes[] = { 0, 512, 1023, 1025, 8192, NVME_DATA_BYTES_MAX };
+
+    for (unsigned i = 0; i < ARRAY_COUNT(bytes); i++) {
+        th_start(&th, NULL);
+        struct th_host *const h = th_host_greeted(&th);
+        const struct nvme_sqe sqe = { .opcode = NVME_OPCODE_FABRICS,
+                                      .flags = NVME_SQE_PSDT_SGL,
+                                      .cid = 1,
+                                      .nsid = NVME_FCTYPE_CONNECT,
+                                      .sgl_id = NVME_SGL_TRANSPORT,
+                                      .sgl_bytes = bytes[i],
+                                      .cdw11 = 31 };
+        assert_int_equal(th_command(h, &sqe, NULL, 0).status,
+                         NVME_SC_DNR | NVME_SC_SGL_DATA_LENGTH);
+        th_host_close(h);
+        th_stop(&th);
+    }
+}
+
 /* "... until a Connect command has completed, other commands: Command Sequence Error". */
 static void test_commands_before_connect(void **state)
 {
@@ -257,6 +280,7 @@ int main(void)
         cmocka_unit_test(test_expected_subsystem),
         cmocka_unit_test(test_host_not_allowed),
         cmocka_unit_test(test_connect_bad_parameters),
+        cmocka_unit_test(test_connect_with_much_data),
         cmocka_unit_test(test_commands_before_connect),
         cmocka_unit_test(test_disabled_controller),
         cmocka_unit_test(test_sequence_errors),

@@ -312,6 +312,33 @@ static void test_r2t_pool_in_turn(void **state)
     }
 }
 
+/* One whose only write is aborted while it waits for its turn does not keep the others from theirs.
+ */
+static void test_an_aborted_write_has_no_turn(void **state)
+{
+    (void)state;
+    struct th_host *hosts[4];
+    struct nvme_sqe write = th_sqe_rw(NVME_IO_WRITE, 0, 128, 4096);
+    struct nvme_sqe abort = th_sqe_in(NVME_ADMIN_ABORT, 0);
+    struct th_host *const admin = open_four(0, true, hosts);
+
+    fill(7, NVME_DATA_BYTES_MAX);
+    write.cid = 500;
+    for (unsigned i = 0; i < 4; i++) {
+        th_send_command(hosts[i], &write, NULL, 0);
+        th_run(&th, NS_PER_MS);
+    }
+    abort.cdw10 = 2 | (uint32_t)write.cid << 16;
+    assert_int_equal(th_command(admin, &abort, NULL, 0).result, 0);
+    serve_one(hosts[0]);
+    serve_one(hosts[2]);
+    serve_one(hosts[3]);
+    for (unsigned i = 0; i < 4; i++)
+        th_host_close(hosts[i]);
+    th_host_close(admin);
+    th_stop(&th);
+}
+
 /* Connections of a peer that has its share wait for each other, and all of them are served. */
 static void test_a_crowd_is_served_in_turn(void **state)
 {
@@ -343,6 +370,7 @@ int main(void)
         { "test_pool_in_turn, four peers", test_pool_in_turn, NULL, NULL, &four_peers },
         { "test_r2t_pool_in_turn, one peer", test_r2t_pool_in_turn, NULL, NULL, &one_peer },
         { "test_r2t_pool_in_turn, four peers", test_r2t_pool_in_turn, NULL, NULL, &four_peers },
+        cmocka_unit_test(test_an_aborted_write_has_no_turn),
         cmocka_unit_test(test_host_reads_nothing),
         cmocka_unit_test(test_deaf_hosts_leave_some),
         cmocka_unit_test(test_a_deaf_crowd_leaves_some),
