@@ -71,6 +71,15 @@ static inline void list_remove(struct list_node *n)
     list_node_init(n);
 }
 
+/* Puts n where old is, and takes old out.  If old is in no list, n is in none either. */
+static inline void list_replace(struct list_node *old, struct list_node *n)
+{
+    list_node_init(n);
+    if (list_node_linked(old))
+        list_insert_between(n, old->prev, old);
+    list_remove(old);
+}
+
 static inline struct list_node *list_first(const struct list *l)
 {
     return list_empty(l) ? NULL : l->head.next;

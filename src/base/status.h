@@ -25,7 +25,7 @@
     X(BAD_DIGEST, EBADMSG, 0x022, true, "digest mismatch")                                   \
     X(IO, EIO, 0x006, false, "I/O error")                                                    \
     X(NO_MEMORY, ENOMEM, 0x006, true, "out of memory")                                       \
-    X(TIMED_OUT, ETIMEDOUT, 0x006, true, "timed out")                                        \
+    X(TIMED_OUT, ETIMEDOUT, 0x300, true, "timed out")                                        \
     X(INVALID, EINVAL, 0x002, false, "invalid argument")                                     \
     X(NOT_FOUND, ENOENT, 0x006, false, "not found")                                          \
     X(EXISTS, EEXIST, 0x006, false, "already exists")                                        \

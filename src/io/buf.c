@@ -12,7 +12,6 @@
 #include "io/buf.h"
 
 #include <assert.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 #include "io/pages.h"
@@ -47,7 +46,10 @@ struct buf_pool {
     struct list free_slabs;
     struct list partial[BUF_CLASSES];
     size_t used_bytes;
-    bool lent; /* To the reactor, for reads and writes of files. */
+    struct list holds; /* buf_hold.link */
+    bool discarded;    /* It is destroyed when nothing is held. */
+    struct io_msg discard_msg;
+    bool lent; /* To the reactor, for reads and writes of files; or it is not to be. */
 
     struct list waiters;
     struct io_task serve;
@@ -164,6 +166,19 @@ static void slab_give(struct buf_pool *pool, struct slab *slab, size_t index)
     }
 }
 
+/* Whether some of the buffer is held: then it is put back by the last one's release. */
+static bool put_is_held(struct buf_pool *pool, struct span buf)
+{
+    LIST_FOR_EACH (n, &pool->holds) {
+        struct buf_hold *const hold = CONTAINER_OF(n, struct buf_hold, link);
+        if (hold->memory.at >= buf.at + buf.bytes || buf.at >= hold->memory.at + hold->memory.bytes)
+            continue;
+        hold->buf = buf;
+        return true;
+    }
+    return false;
+}
+
 void buf_put(struct buf_pool *pool, struct span buf)
 {
     if (buf.at == NULL)
@@ -172,6 +187,8 @@ void buf_put(struct buf_pool *pool, struct span buf)
     assert(buf.at >= pool->arena);
     assert(buf.at < pool->arena + pool->arena_bytes);
 
+    if (!list_empty(&pool->holds) && put_is_held(pool, buf))
+        return;
     const size_t offset = (size_t)(buf.at - pool->arena);
     struct slab *const slab = &pool->slabs[offset / SLAB_BYTES];
     const size_t bytes = class_bytes(slab->size_class);
@@ -182,6 +199,49 @@ void buf_put(struct buf_pool *pool, struct span buf)
     pool->put_since_no = true;
     if (!list_empty(&pool->waiters))
         reactor_defer(pool->reactor, &pool->serve);
+}
+
+void buf_hold(struct buf_pool *pool, struct buf_hold *hold, struct span memory)
+{
+    assert(reactor_is_current(pool->reactor));
+    assert(memory.at >= pool->arena && memory.bytes > 0);
+    assert(memory.at + memory.bytes <= pool->arena + pool->arena_bytes);
+
+    *hold = (struct buf_hold) { .memory = memory };
+    list_node_init(&hold->link);
+    list_push_back(&pool->holds, &hold->link);
+}
+
+void buf_release(struct buf_pool *pool, struct buf_hold *hold)
+{
+    assert(reactor_is_current(pool->reactor));
+
+    list_remove(&hold->link);
+    buf_put(pool, hold->buf); /* Perhaps to the next one who holds some of it. */
+    if (pool->discarded && list_empty(&pool->holds))
+        buf_pool_destroy(pool);
+}
+
+static void discard_deliver(struct io_msg *msg)
+{
+    struct buf_pool *const pool = CONTAINER_OF(msg, struct buf_pool, discard_msg);
+
+    pool->discarded = true;
+    if (list_empty(&pool->holds))
+        buf_pool_destroy(pool);
+}
+
+void buf_pool_discard(struct buf_pool *pool)
+{
+    if (pool == NULL)
+        return;
+    pool->discard_msg.deliver = discard_deliver;
+    reactor_post(pool->reactor, &pool->discard_msg);
+}
+
+struct reactor *buf_pool_reactor(const struct buf_pool *pool)
+{
+    return pool->reactor;
 }
 
 /* Lets the waiters try in turn until one finds too little: it keeps its place at the front. */
@@ -226,6 +286,11 @@ void buf_wait_cancel(struct buf_pool *pool, struct buf_waiter *waiter)
         reactor_defer(pool->reactor, &pool->serve);
 }
 
+bool buf_pool_has(const struct buf_pool *pool, struct span buf)
+{
+    return buf.at != NULL && buf.at >= pool->arena && buf.at < pool->arena + pool->arena_bytes;
+}
+
 size_t buf_pool_free(const struct buf_pool *pool)
 {
     return pool->arena_bytes - pool->used_bytes;
@@ -247,6 +312,7 @@ struct status buf_pool_create(struct reactor *r, size_t arena_bytes, struct buf_
     pool->arena_bytes = bytes;
     list_init(&pool->free_slabs);
     list_init(&pool->waiters);
+    list_init(&pool->holds);
     for (unsigned i = 0; i < BUF_CLASSES; i++)
         list_init(&pool->partial[i]);
     io_task_init(&pool->serve, pool_serve);
@@ -268,12 +334,21 @@ struct status buf_pool_create(struct reactor *r, size_t arena_bytes, struct buf_
     return STATUS(OK);
 }
 
+struct status buf_pool_create_plain(struct reactor *r, size_t arena_bytes,
+                                    struct buf_pool **out_pool)
+{
+    TRY(buf_pool_create(r, arena_bytes, out_pool));
+    (*out_pool)->lent = true;
+    return STATUS(OK);
+}
+
 void buf_pool_destroy(struct buf_pool *pool)
 {
     if (pool == NULL)
         return;
     assert(pool->used_bytes == 0);
     assert(list_empty(&pool->waiters));
+    assert(list_empty(&pool->holds));
 
     list_remove(&pool->serve.link);
     if (pool->arena != NULL) {

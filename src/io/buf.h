@@ -12,6 +12,7 @@
 #ifndef IO_BUF_H
 #define IO_BUF_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/list.h"
@@ -34,8 +35,15 @@ struct buf_waiter {
 struct status buf_pool_create(struct reactor *r, size_t arena_bytes,
                               struct buf_pool **out_pool) MUST_CHECK;
 
-/* All buffers must be back.  NULL is allowed. */
+/* The same, for memory that is seldom used: the kernel does not pin it (reactor_lend_memory()). */
+struct status buf_pool_create_plain(struct reactor *r, size_t arena_bytes,
+                                    struct buf_pool **out_pool) MUST_CHECK;
+
+/* All buffers must be back, and nothing held.  NULL is allowed. */
 void buf_pool_destroy(struct buf_pool *pool);
+
+/* The same, on any reactor, and when nothing is held any more (struct buf_hold). */
+void buf_pool_discard(struct buf_pool *pool);
 
 /*
  * Takes a buffer of at least bytes bytes (1 to BUF_BYTES_MAX).  The span's length is bytes, its
@@ -49,6 +57,25 @@ void buf_put(struct buf_pool *pool, struct span buf);
 /* Calls waiter->retry once, in turn, when a buffer may be had.  First come, first served. */
 void buf_wait(struct buf_pool *pool, struct buf_waiter *waiter);
 void buf_wait_cancel(struct buf_pool *pool, struct buf_waiter *waiter);
+
+/* Whether a buffer is of this pool; an empty span is of none. */
+bool buf_pool_has(const struct buf_pool *pool, struct span buf);
+
+/*
+ * Memory inside a buffer that somebody else may still read or write, such as a disk that hangs,
+ * when the owner of the buffer has no more use for it.  A buffer that is put back is handed out
+ * again when nothing of it is held any more.  On the pool's reactor.
+ */
+struct buf_hold {
+    struct list_node link; /* Private. */
+    struct span memory;
+    struct span buf; /* The buffer, if it has been put back. */
+};
+
+void buf_hold(struct buf_pool *pool, struct buf_hold *hold, struct span memory);
+void buf_release(struct buf_pool *pool, struct buf_hold *hold);
+
+struct reactor *buf_pool_reactor(const struct buf_pool *pool);
 
 /* Bytes that are not in use now, whatever sizes they are cut into. */
 size_t buf_pool_free(const struct buf_pool *pool);

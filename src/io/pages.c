@@ -23,3 +23,15 @@ void pages_unmap(uint8_t *memory, size_t bytes)
     if (memory != NULL)
         munmap(memory, bytes);
 }
+
+void *pages_calloc(size_t count, size_t bytes)
+{
+    uint8_t *memory;
+
+    return status_ok(pages_map(count * bytes, false, &memory)) ? memory : NULL;
+}
+
+void pages_free(void *array, size_t count, size_t bytes)
+{
+    pages_unmap(array, count * bytes);
+}

@@ -22,4 +22,11 @@ struct status pages_map(size_t bytes, bool huge, uint8_t **out_memory) MUST_CHEC
 /* Gives all of it back.  NULL is allowed. */
 void pages_unmap(uint8_t *memory, size_t bytes);
 
+/*
+ * As calloc() and free(), for arrays of which most is seldom used: calloc() clears, and so takes,
+ * what was freed before, large arrays too.  NULL if it cannot; and may be given back.
+ */
+void *pages_calloc(size_t count, size_t bytes) MUST_CHECK;
+void pages_free(void *array, size_t count, size_t bytes);
+
 #endif

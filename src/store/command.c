@@ -29,10 +29,44 @@ void store_submit(struct store_session *session, struct store_io *io)
     list_node_init(&io->link);
     list_node_init(&io->shard_link);
     list_node_init(&io->segment_link);
+    list_node_init(&io->waiter.link);
     session->commands++;
     store->commands++;
     list_push_back(&store->stalled, &io->link);
     store_kick(store);
+}
+
+/* Whoever knows a command by its address: besides lists, its parts, and who works on it. */
+static void rename_command(struct store *store, const struct store_io *io, struct store_io *heir)
+{
+    struct catalog_volume *const volume = heir->session->volume;
+
+    for (unsigned i = 0; i < SEGMENTS_MAX; i++) {
+        if (store->segments[i].owner == io)
+            store->segments[i].owner = heir;
+    }
+    for (unsigned i = 0; i < HASHERS; i++) {
+        if (store->hashers[i].io == io)
+            store->hashers[i].io = heir;
+    }
+    if (volume != NULL && volume->deleter == io)
+        volume->deleter = heir;
+}
+
+void store_hand_over(struct store_io *io, struct store_io *heir)
+{
+    const struct store_io own = *heir;
+
+    assert(reactor_is_current(io->session->store->reactor));
+    *heir = *io;
+    heir->data = own.data;
+    heir->crcs = own.crcs;
+    heir->done = own.done;
+    list_replace(&io->link, &heir->link);
+    list_replace(&io->shard_link, &heir->shard_link);
+    list_replace(&io->segment_link, &heir->segment_link);
+    list_replace(&io->waiter.link, &heir->waiter.link);
+    rename_command(io->session->store, io, heir);
 }
 
 void command_activate(struct store_io *io, struct shard *shard)

@@ -372,6 +372,8 @@ static void opening_report(struct io_task *task)
         store->opening = NULL;
         store->serving = true;
         o->result.store = store;
+        if (store->intents.count > 0)
+            store_watch_idle(store); /* Regions of before close like others. */
         store_kick(store);
     } else {
         store_destroy(store);

@@ -15,6 +15,8 @@
 #define SCRUB_GRAINS_MAX 4096u
 /* One that is always being changed is somebody else's to find. */
 #define SCRUB_TRIES_MAX 16u
+/* How often it asks again for a region that is not settled. */
+#define SCRUB_SETTLE_NS (100 * NS_PER_MS)
 
 struct scrub {
     struct store *store;
@@ -85,9 +87,11 @@ static bool take_item(struct scrub *s, bool *out_wait)
 static bool choose(struct scrub *s)
 {
     struct shard *shard;
+
+    if (s->rest == 0)
+        return false; /* There may be no such grain: a start position is anything. */
     struct grain *const g = grain_now(s, &shard);
     const bool alone = (s->rest & ~s->again) == 0;
-
     s->rest &= g == NULL ? 0 : g->data; /* What has been given back meanwhile is nobody's. */
     s->again &= s->rest;
     if (s->rest == 0)
@@ -127,7 +131,7 @@ static void tell(struct scrub *s)
     while (first + count < GRAIN_BLOCKS && (s->bad >> (first + count) & 1) != 0)
         count++;
     s->bad &= ~grain_mask(first, count);
-    if (shard == NULL)
+    if (shard == NULL || shard->volume->deleting)
         return;
     s->bad_blocks += count;
     s->store->media_errors += count;
@@ -143,12 +147,15 @@ static void tell(struct scrub *s)
 
 /* ---- What is read next ---- */
 
-/* What is not settled yet may be newer than its checksums: then settling comes first. */
+/*
+ * What is not settled yet may be newer than its checksums: then settling comes first.  What is
+ * being deleted is not settled any more, and nothing is told of it.
+ */
 static bool is_settled(struct scrub *s)
 {
     struct shard *const shard = catalog_shard_by_id(&s->store->catalog, s->shard_id);
 
-    return shard == NULL ||
+    return shard == NULL || shard->volume->deleting ||
            range_is_settled(s->store, shard, (uint64_t)s->grain * STORE_GRAIN_BYTES,
                             STORE_GRAIN_BYTES);
 }
@@ -168,6 +175,8 @@ static bool find_read(struct scrub *s, bool *out_wait)
         }
     }
     if (!is_settled(s)) {
+        io_timer_arm(&s->timer, s->store->reactor,
+                     reactor_now_ns(s->store->reactor) + SCRUB_SETTLE_NS);
         *out_wait = true;
         return false;
     }
@@ -300,9 +309,10 @@ static const struct sweep_ops scrub_ops = {
     .done = scrub_done,
 };
 
+/* A kick, as it is one that makes the store settle what is waited for. */
 static void on_timer(struct io_timer *timer)
 {
-    scrub_run(CONTAINER_OF(timer, struct scrub, timer)->store);
+    store_kick(CONTAINER_OF(timer, struct scrub, timer)->store);
 }
 
 void scrub_run(struct store *store)

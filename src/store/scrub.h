@@ -12,6 +12,11 @@
  * being changed, is left alone. Whoever is told of a bad block reads it in an order of his own
  * before he changes anything (R10).
  *
+ * A region that is not settled is waited for: it has the store settle it, and asks again every
+ * 100 ms.  An attempt that fails ends, too, and for a second the region is read like any other
+ * (settle.c): a scrub ends, whatever cannot be settled.  Of a volume that is being deleted nothing
+ * is told.
+ *
  * Threading: the store's reactor, callbacks too.   Memory: a grain, from the heap, while it runs.
  */
 #ifndef STORE_SCRUB_H
@@ -35,7 +40,7 @@ struct store_scrub_progress {
 };
 
 struct store_scrub_config {
-    uint64_t from;        /* A position that store_scrub_progress() told; 0: the beginning. */
+    uint64_t from;        /* As store_scrub_progress() told; 0: the beginning.  Any is harmless. */
     uint64_t bytes_per_s; /* 0: no limit. */
     /* Bad blocks: nothing more is read until store_scrub_go_on(). */
     void (*found)(void *ctx, const struct store_scrub_found *found);

@@ -120,7 +120,8 @@ static struct status settle_item(struct sweep *sweep, struct sweep_slot *slot)
     if (status_ok(slot->status)) {
         settle_adopt(s->store, slot);
     } else {
-        s->store->media_errors++;
+        if (s->intent->by_block)
+            s->store->media_errors++;
         s->failed = true;
     }
     sums_release(&s->store->sums, slot->arg[0], true);
@@ -138,9 +139,11 @@ static void settle_done(struct sweep *sweep, struct status status)
     s->intent = NULL;
     i->settling = false;
     if (!status_ok(status) || s->failed) {
-        /* It stays suspect; what could not be read is a media error until the next attempt. */
+        /* It stays suspect.  Block by block, at once, all is adopted that can be read; the rest is
+         * a media error until the next attempt. */
+        if (i->by_block)
+            i->retry_ns = reactor_now_ns(store->reactor) + SETTLE_RETRY_NS;
         i->by_block = true;
-        i->retry_ns = reactor_now_ns(store->reactor) + SETTLE_RETRY_NS;
     } else {
         intent_set_suspect(&store->intents, i, false);
         i->last_ns = reactor_now_ns(store->reactor);

@@ -202,16 +202,28 @@ void store_watch_idle(struct store *store)
                      reactor_now_ns(store->reactor) + INTENT_IDLE_NS);
 }
 
+/* Whether a checkpoint would close a region that is idle; one that is not settled may stay so. */
+static bool store_may_close_idle(const struct store *store)
+{
+    const uint64_t now = reactor_now_ns(store->reactor);
+    const uint64_t start = journal_get_marks(store->journal).settled + 1;
+
+    LIST_FOR_EACH (n, &store->intents.open) {
+        const struct intent *const i = CONTAINER_OF(n, const struct intent, link);
+        if (intent_may_close(i, start) && now - i->last_ns >= INTENT_IDLE_NS)
+            return true;
+    }
+    return false;
+}
+
 static void store_on_idle_timer(struct io_timer *timer)
 {
     struct store *const store = CONTAINER_OF(timer, struct store, idle_timer);
-    const uint64_t now = reactor_now_ns(store->reactor);
-    const struct list_node *const oldest = list_first(&store->intents.open);
     const bool busy = busy_run(store);
 
-    if (oldest != NULL &&
-        now - CONTAINER_OF(oldest, struct intent, link)->last_ns >= INTENT_IDLE_NS)
+    if (store_may_close_idle(store))
         checkpoint_request(store);
+    store_kick(store); /* What could not be settled is tried again. */
     if ((busy || store->intents.count > 0) && !store->failed && !store->closing)
         store_watch_idle(store);
 }

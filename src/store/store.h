@@ -398,6 +398,13 @@ struct store_io {
  */
 void store_submit(struct store_session *session, struct store_io *io);
 
+/*
+ * A command that has not ended goes on as heir: heir->done follows, and io is the caller's again.
+ * The caller has filled in heir's done, data and CRCs: data of READ and WRITE where io's are, which
+ * stay in use; everything else a copy.  Not from inside a done.
+ */
+void store_hand_over(struct store_io *io, struct store_io *heir);
+
 /* ---- Offline check ---- */
 
 struct store_check_report {

@@ -191,6 +191,46 @@ static void put_before_wait(void **state)
     buf_put(pool, b);
 }
 
+/* Nobody gets a buffer of which something is held, and whoever waits gets it when that ends. */
+static void held_buffers_are_kept(void **state)
+{
+    (void)state;
+    struct span a = buf_get(pool, BUF_BYTES_MAX), b = buf_get(pool, BUF_BYTES_MAX);
+    struct buf_hold first, second;
+    struct waiter w;
+
+    buf_hold(pool, &first, span_sub(b, 0, 4096));
+    buf_hold(pool, &second, span_sub(b, BUF_BYTES_MAX - 4096, 4096));
+    buf_put(pool, b);
+    assert_int_equal(buf_pool_used(pool), 2 * BUF_BYTES_MAX);
+    wait_for(&w, 8192);
+    memset(b.at, 0x11, b.bytes); /* Still there. */
+    buf_release(pool, &first);
+    fake_reactor_run_tasks(&fake);
+    assert_int_equal(w.retries, 0);
+    buf_release(pool, &second);
+    fake_reactor_run_tasks(&fake);
+    assert_int_equal(w.retries, 1);
+    assert_ptr_equal(w.got.at, b.at);
+    buf_put(pool, w.got);
+    buf_put(pool, a);
+}
+
+/* A hold that ends before its buffer is put back leaves nothing behind; nor does one of another. */
+static void holds_end_in_any_order(void **state)
+{
+    (void)state;
+    struct span a = buf_get(pool, 8192), b = buf_get(pool, 8192);
+    struct buf_hold hold;
+
+    buf_hold(pool, &hold, span_sub(a, 4096, 4096));
+    buf_put(pool, b);
+    assert_int_equal(buf_pool_used(pool), 8192);
+    buf_release(pool, &hold);
+    buf_put(pool, a);
+    assert_int_equal(buf_pool_used(pool), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +240,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(first_keeps_its_place, setup, teardown),
         cmocka_unit_test_setup_teardown(cancel_frees_the_queue, setup, teardown),
         cmocka_unit_test_setup_teardown(put_before_wait, setup, teardown),
+        cmocka_unit_test_setup_teardown(held_buffers_are_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(holds_end_in_any_order, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -208,6 +208,67 @@ static void zeros_elsewhere_do_not_hold_up_a_region(void **state)
     rig_abandon(&rig);
 }
 
+/* Kills a process that has overwritten a block; returns where the block lies. */
+static uint64_t kill_with_open_region(void)
+{
+    start_on(4096);
+    must_write(0, 1, 0x11);
+    rig_pass(&rig, 100 * NS_PER_MS);
+    must_write(0, 1, 0x22); /* Opens its region and the next one. */
+    const uint64_t place = last_write_in(LAYOUT_DATA)->offset;
+    rig_kill(1);
+    return place;
+}
+
+/* F18: regions that were open when the process died close when they have been idle, though nothing
+ * is written any more: what rots in them later is not adopted. */
+static void regions_of_before_close(void **state)
+{
+    (void)state;
+
+    (void)kill_with_open_region();
+    rig_serve(&after);
+    rig_run(&after);
+    assert_int_equal(after.store->intents.suspects, 0);
+    assert_int_equal(after.store->intents.count, 2);
+    for (unsigned i = 0; i < 2; i++)
+        rig_pass(&after, 31 * NS_PER_S);
+    assert_int_equal(after.store->intents.count, 0);
+    rig_abandon(&after);
+    rig_abandon(&rig);
+}
+
+/* F17, F18: a region that cannot be settled is tried again, costs no checkpoints meanwhile, and
+ * keeps no other one from closing. */
+static void what_cannot_be_settled_costs_no_checkpoints(void **state)
+{
+    (void)state;
+    const uint64_t place = kill_with_open_region();
+
+    after.unread_from = place;
+    after.unread_to = place + 4 * K;
+    rig_serve(&after);
+    for (unsigned i = 0; i < 2; i++)
+        rig_pass(&after, 31 * NS_PER_S);
+    assert_int_equal(after.store->intents.count, 1);
+    assert_int_equal(after.store->intents.suspects, 1);
+    const uint64_t checkpoint = after.store->sb.checkpoint_sequence;
+    for (unsigned i = 0; i < 4; i++) {
+        const uint64_t errors = after.store->media_errors;
+        rig_pass(&after, 31 * NS_PER_S);
+        assert_int_equal(after.store->sb.checkpoint_sequence, checkpoint);
+        assert_true(after.store->media_errors > errors);
+    }
+    after.unread_to = 0;
+    for (unsigned i = 0; i < 3; i++)
+        rig_pass(&after, 31 * NS_PER_S);
+    assert_int_equal(after.store->intents.count, 0);
+    assert_int_equal(after.store->sb.checkpoint_sequence, checkpoint + 1);
+    assert_int_equal(must_read(&after, 0), 0x22);
+    rig_abandon(&after);
+    rig_abandon(&rig);
+}
+
 /* ---- Superblocks ---- */
 
 static uint64_t bad_slot;
@@ -435,6 +496,21 @@ static void taking_back_has_room(void **state)
 
 /* ---- Bad blocks at the next start ---- */
 
+/* Opens the disk while the fourth of eight blocks, which begin at, cannot be read; the others have
+ * fill. */
+static void assert_others_are_read(uint64_t at, uint8_t fill)
+{
+    after.unread_from = at + 3 * 4 * K;
+    after.unread_to = after.unread_from + 4 * K;
+    rig_serve(&after);
+    for (uint64_t b = 0; b < 8; b++) {
+        struct status st;
+        assert_int_equal(rig_read_block(&after, b, &st), b == 3 ? 0xee : fill);
+        assert_status(st, b == 3 ? STATUS_MEDIA_READ : STATUS_OK);
+    }
+    rig_abandon(&after);
+}
+
 /* J1: a block that cannot be read does not keep the others of its row from being judged. */
 static void unreadable_blocks_do_not_hide_others(void **state)
 {
@@ -446,19 +522,24 @@ static void unreadable_blocks_do_not_hide_others(void **state)
     rig_submit(&rig, &r, STORE_OP_WRITE, 0, 8 * 4 * K, 0x22);
     rig_run(&rig);
     rig_kill(1); /* All of its records are there, and none of its data. */
-    const uint64_t at = last_write_in(LAYOUT_DATA)->offset;
-    after.unread_from = at + 3 * 4 * K;
-    after.unread_to = after.unread_from + 4 * K;
-    rig_serve(&after);
-    for (uint64_t b = 0; b < 8; b++) {
-        struct status st;
-        assert_int_equal(rig_read_block(&after, b, &st), b == 3 ? 0xee : 0);
-        assert_status(st, b == 3 ? STATUS_MEDIA_READ : STATUS_OK);
-    }
-    rig_abandon(&after);
+    assert_others_are_read(last_write_in(LAYOUT_DATA)->offset, 0);
     rig.hold_from = 0;
     rig_io_wait(&rig, &r);
     free(r.data);
+    rig_abandon(&rig);
+}
+
+/* F17: nor others of its extent, which were overwritten in place: they are never media errors. */
+static void unreadable_blocks_are_alone_in_their_extent(void **state)
+{
+    (void)state;
+
+    start_on(4096);
+    must_write(0, 8, 0x11);
+    rig_pass(&rig, 100 * NS_PER_MS);
+    must_write(0, 8, 0x22);
+    rig_kill(1);
+    assert_others_are_read(last_write_in(LAYOUT_DATA)->offset, 0x22);
     rig_abandon(&rig);
 }
 
@@ -579,6 +660,8 @@ int main(void)
         cmocka_unit_test(entries_of_a_deleted_shard_wait_for_the_checkpoint),
         cmocka_unit_test(a_deleted_volume_is_passed_over),
         cmocka_unit_test(zeros_elsewhere_do_not_hold_up_a_region),
+        cmocka_unit_test(regions_of_before_close),
+        cmocka_unit_test(what_cannot_be_settled_costs_no_checkpoints),
         cmocka_unit_test(the_older_superblock_is_written_first),
         cmocka_unit_test(a_superblock_that_failed_is_written_first),
         cmocka_unit_test(a_failure_is_recorded_in_either_slot),
@@ -587,6 +670,7 @@ int main(void)
         cmocka_unit_test(taking_back_with_fua_is_flushed),
         cmocka_unit_test(taking_back_has_room),
         cmocka_unit_test(unreadable_blocks_do_not_hide_others),
+        cmocka_unit_test(unreadable_blocks_are_alone_in_their_extent),
         cmocka_unit_test(unreadable_blocks_of_the_journal),
         cmocka_unit_test(a_journal_block_is_tried_again),
         cmocka_unit_test(an_unwritable_home_is_a_media_error),

@@ -2,6 +2,8 @@
 /* Scrubbing: all that has data is read and compared with its checksums, while the store serves. */
 #include "store/scrub.h"
 
+#include "store/store_internal.h"
+
 #include "rig_case.h"
 
 #define K4 ((uint64_t)4096)
@@ -258,6 +260,93 @@ static void it_waits_and_goes_on_from_a_position(void **state)
     assert_int_equal(said.count, 0);
 }
 
+/* A position that no table has is harmless, and the scrub goes on behind it. */
+static void a_position_beyond_the_tables_is_harmless(void **state)
+{
+    (void)state;
+    struct rig_io old;
+
+    write_some();
+    rig_submit(&rig, &old, STORE_OP_WRITE, 700 * K4, K4, 250);
+    old.io.generation = 0; /* The layer that a scrub looks for before it has found any. */
+    rig_io_wait(&rig, &old);
+    free(old.data);
+    rig.content[place_of(101 + 5)] ^= 1;
+    const struct shard *const first = catalog_next_shard(&rig.store->catalog, 0);
+    const uint32_t grains[] = { first->map.grain_count, first->map.grain_count + 1, UINT32_MAX };
+    assert_non_null(map_layer(&first->map, 0));
+    for (unsigned i = 0; i < ARRAY_COUNT(grains); i++) {
+        scrub((uint64_t)first->id << 32 | grains[i]);
+        assert_int_equal(said.count, 1);
+        is_found(0, 1, 5, 1);
+        scrub((uint64_t)(first->id + 2) << 32 | grains[i]);
+        assert_int_equal(said.count, 0);
+    }
+}
+
+/* Recovers a disk whose process died, of which block 50, just overwritten, cannot be read. */
+static void recover_unsettled(void)
+{
+    uint8_t *const image = malloc(RIG_DEVICE_BYTES);
+
+    write_some();
+    rig_pass(&rig, 100 * NS_PER_MS);
+    change(STORE_OP_WRITE, 50, 1, 250);
+    const uint64_t place = place_of(250);
+    assert_non_null(image);
+    memcpy(image, rig.content, RIG_DEVICE_BYTES);
+    rig_abandon(&rig);
+    rig_init(&rig, image, 1);
+    rig.borrowed = false; /* rig_fini() frees it. */
+    rig.unread_from = place;
+    rig.unread_to = place + K4;
+    rig_serve(&rig);
+    rig_run(&rig);
+    assert_int_equal(rig.store->intents.suspects, 1);
+}
+
+/* Ends the scrub within five seconds, or not. */
+static void finish_soon(void)
+{
+    for (unsigned ms = 0; ms < 5000 && !said.ended; ms++) {
+        if (said.waits)
+            go_on();
+        rig_pass(&rig, NS_PER_MS);
+    }
+    assert_true(said.ended);
+    assert_status(said.status, STATUS_OK);
+}
+
+/* A region that cannot be settled, and that nobody else asks for, does not stop it, however often
+ * it comes to it. */
+static void what_cannot_be_settled_is_passed(void **state)
+{
+    (void)state;
+
+    recover_unsettled();
+    for (unsigned slow = 0; slow < 2; slow++) {
+        rig_pass(&rig, 2 * NS_PER_S); /* The next attempt is due. */
+        start(0, slow * 60 * K4);
+        finish_soon();
+        assert_int_equal(said.count, 1);
+        is_found(0, 0, 50, 1);
+    }
+}
+
+/* Nor does one of a volume whose deletion the disk did not survive: it is settled no more. */
+static void what_is_being_deleted_does_not_stop_it(void **state)
+{
+    (void)state;
+
+    recover_unsettled();
+    rig.fail_flush = 1;
+    assert_status(rig_do(&rig, STORE_OP_DELETE_VOLUME, 0, 0, 0), STATUS_MEDIA_WRITE);
+    rig_pass(&rig, 2 * NS_PER_S);
+    start(0, 0);
+    finish_soon();
+    assert_int_equal(said.count, 0);
+}
+
 static void the_rate_is_kept(void **state)
 {
     (void)state;
@@ -298,6 +387,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_busy_disk_has_no_damage, setup, teardown),
         cmocka_unit_test_setup_teardown(a_write_under_way_is_no_damage, setup, teardown),
         cmocka_unit_test_setup_teardown(it_waits_and_goes_on_from_a_position, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_position_beyond_the_tables_is_harmless, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_cannot_be_settled_is_passed, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_being_deleted_does_not_stop_it, setup, teardown),
         cmocka_unit_test_setup_teardown(the_rate_is_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(it_ends_with_the_store, setup, teardown),
     };
