@@ -250,6 +250,9 @@ enum nvme_sc {
     NVME_SC_WRITE_FAULT = 0x280,
     NVME_SC_READ_ERROR = 0x281,
     NVME_SC_COMPARE_FAILURE = 0x285,
+
+    /* Path related. */
+    NVME_SC_INTERNAL_PATH = 0x300,
 };
 
 #endif

@@ -95,6 +95,7 @@ struct nvme_cmd {
     uint64_t result;        /* Likewise. */
     uint32_t data_received; /* H2CData so far. */
     uint32_t reply_bytes;   /* Data to the host, from the start of data. */
+    uint64_t tells_loss;    /* Its answer tells of losses up to this one; see ns.h. */
     union {
         struct nvme_cmd *aborter;    /* The Abort that waits until this one's data have come. */
         struct nvme_conn *aborts_on; /* Of an Abort: the queue. */
@@ -184,7 +185,7 @@ struct nvme_conn {
     struct list r2t_queue;
     struct list r2ts;      /* Commands whose data were asked for, the oldest first, ... */
     uint64_t r2t_since_ns; /* ... and since when that is the oldest. */
-    uint64_t loss_told;    /* The last loss that an answer on this connection told of; see ns.h. */
+    uint64_t loss_told;    /* The last loss that an answer in tx, or sent, tells of; see ns.h. */
     bool loss_unproven;    /* The host may not have got that answer yet. */
     uint16_t loss_cid;     /* Of that answer: used again, it proves that the host has it. */
 
@@ -351,6 +352,9 @@ size_t io_data_pad(const struct nvme_cmd *cmd);
 
 /* Hands a checked I/O command with its data to the namespace. */
 void io_execute(struct nvme_cmd *cmd);
+
+/* The answer to cmd is in the send queue: those of commands that are begun from now on follow. */
+void io_note_loss(struct nvme_cmd *cmd);
 
 /* The host sends a command with this id: it has the answer to the one before that had it. */
 void io_cid_seen(struct nvme_conn *conn, uint16_t cid);

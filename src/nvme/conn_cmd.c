@@ -31,6 +31,7 @@ struct nvme_cmd *cmd_get(struct nvme_conn *conn)
     cmd->status = 0;
     cmd->result = 0;
     cmd->reply_bytes = 0;
+    cmd->tells_loss = 0;
     cmd->range = 0;
     cmd->aborter = NULL;
     conn->cmds_busy++;
@@ -153,6 +154,7 @@ void cmd_respond(struct nvme_cmd *cmd, uint16_t status)
     cmd->state = CMD_RESPONDING;
     conn->cmds_responding++;
     pdu_tx_queue(&conn->tx, &cmd->tx);
+    io_note_loss(cmd);
     conn_watch_stall(conn);
 }
 

@@ -216,6 +216,7 @@ static void io_submit(struct nvme_cmd *cmd, enum nvme_ns_opcode opcode, uint64_t
     req->data = opcode == NVME_NS_READ || opcode == NVME_NS_WRITE || opcode == NVME_NS_COMPARE
                     ? cmd->data
                     : (struct span) { 0 };
+    req->pool = cmd->from_r2t ? cmd->conn->shard->r2t_pool : cmd->conn->shard->pool;
     req->loss_told = opcode == NVME_NS_FLUSH || req->fua ? cmd->conn->loss_told : 0;
     req->reactor = cmd->conn->shard->reactor;
     req->done = io_on_done;
@@ -225,18 +226,17 @@ static void io_submit(struct nvme_cmd *cmd, enum nvme_ns_opcode opcode, uint64_t
 
 /* ---- Answers that tell of a loss, see ns.h ---- */
 
-/* Notes what the answer to a failed command tells, before it is sent. */
-static void io_note_loss(struct nvme_cmd *cmd)
+void io_note_loss(struct nvme_cmd *cmd)
 {
     struct nvme_conn *conn = cmd->conn;
 
-    if (cmd->req.loss_told <= conn->loss_told)
+    if (cmd->tells_loss <= conn->loss_told)
         return;
-    conn->loss_told = cmd->req.loss_told;
+    conn->loss_told = cmd->tells_loss;
     conn->loss_unproven = true;
     conn->loss_cid = cmd->sqe.cid;
     if (MUTATION(S1_SENT_IS_HEARD))
-        conn->subsys->ns->ops->loss_heard(conn->subsys->ns, cmd->req.loss_told);
+        conn->subsys->ns->ops->loss_heard(conn->subsys->ns, cmd->tells_loss);
 }
 
 void io_cid_seen(struct nvme_conn *conn, uint16_t cid)
@@ -399,8 +399,9 @@ static void io_on_done(struct nvme_ns_req *req)
     /* A connection that is closing waits for what is in flight, and starts nothing new (W3). */
     if (status == 0 && conn_is_open(cmd->conn) && io_continue(cmd, &status))
         return;
-    if (status != 0 && conn_is_open(cmd->conn))
-        io_note_loss(cmd);
+    /* Noted when it is in the send queue: on its way there, by home, others may overtake it. */
+    if (status != 0)
+        cmd->tells_loss = req->loss_told;
     /* "... the lowest numbered Source Range entry that was not successfully copied". */
     if (status != 0 && cmd->sqe.opcode == NVME_IO_COPY)
         cmd->result = cmd->range - 1;

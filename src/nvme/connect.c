@@ -4,7 +4,7 @@
  *
  * W3: a Connect to the admin queue is answered only when the association that the same host had
  * with the same subsystem through the same port has ended on all its queues: no command of it
- * executes any more.
+ * executes any more.  Not where commands are a vendor's, who tells associations apart (vendor.h).
  *
  * W2: queues and their entries are bounded, for all together and for each peer (share.c).
  *
@@ -172,7 +172,7 @@ static bool same_association(const struct nvme_ctrl *ctrl, const struct nvme_con
            memcmp(ctrl->host_id, c->host_id, sizeof ctrl->host_id) == 0;
 }
 
-/* Ends the host's earlier associations; whether there are any. */
+/* Ends the host's earlier associations; whether there are any to be waited for. */
 static bool kill_predecessors(struct nvme_subsys *subsys, const struct nvme_conn *conn,
                               const struct connect *c)
 {
@@ -189,7 +189,7 @@ static bool kill_predecessors(struct nvme_subsys *subsys, const struct nvme_conn
         ctrl_kill(ctrl, "its host connects anew");
         found = true;
     }
-    return found && !MUTATION(W3_NO_DRAIN);
+    return found && !subsys_is_vendor(subsys) && !MUTATION(W3_NO_DRAIN);
 }
 
 /* Whether two Connects to admin queues are of one host, to one subsystem, by one port. */

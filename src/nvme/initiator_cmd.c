@@ -3,6 +3,90 @@
 
 #include "nvme/initiator_internal.h"
 
+/* ---- Budgets ---- */
+
+static struct initiator_budget *budget_of(const struct initiator_queue *q, uint16_t budget)
+{
+    assert(budget <= q->config.budgets);
+    return budget == 0 ? NULL : &q->budgets[budget - 1];
+}
+
+static bool has_room(const struct initiator_queue *q, const struct initiator_budget *b,
+                     const struct initiator_cmd *cmd)
+{
+    return b->commands == 0 || (b->commands < q->config.budget_commands &&
+                                b->bytes + initiator_cmd_bytes(cmd) <= q->config.budget_bytes);
+}
+
+static void charge(struct initiator_queue *q, struct initiator_budget *b, struct initiator_cmd *cmd)
+{
+    b->commands++;
+    b->bytes += initiator_cmd_bytes(cmd);
+    cmd->charged = true;
+    list_push_back(&q->waiting, &cmd->link);
+}
+
+/* In their order, so that a large one is not overtaken for ever. */
+static void charge_waiting(struct initiator_queue *q, struct initiator_budget *b)
+{
+    struct list_node *first;
+
+    while ((first = list_first(&b->waiting)) != NULL) {
+        struct initiator_cmd *const cmd = CONTAINER_OF(first, struct initiator_cmd, link);
+        if (!has_room(q, b, cmd))
+            return;
+        list_remove(first);
+        charge(q, b, cmd);
+    }
+}
+
+static void discharge(struct initiator_queue *q, uint16_t budget, uint32_t bytes)
+{
+    struct initiator_budget *const b = budget_of(q, budget);
+
+    if (b == NULL)
+        return;
+    assert(b->commands > 0 && b->bytes >= bytes);
+    b->commands--;
+    b->bytes -= bytes;
+    charge_waiting(q, b);
+}
+
+/* It waits for its budget, or for a slot. */
+static void begin_waiting(struct initiator_queue *q, struct initiator_cmd *cmd)
+{
+    struct initiator_budget *const b = budget_of(q, cmd->budget);
+
+    cmd->charged = false;
+    if (b == NULL)
+        list_push_back(&q->waiting, &cmd->link);
+    else if (list_empty(&b->waiting) && has_room(q, b, cmd))
+        charge(q, b, cmd);
+    else
+        list_push_back(&b->waiting, &cmd->link);
+}
+
+static void stop_waiting(struct initiator_queue *q, struct initiator_cmd *cmd)
+{
+    list_remove(&cmd->link);
+    if (cmd->charged)
+        discharge(q, cmd->budget, initiator_cmd_bytes(cmd));
+    else if (cmd->budget != 0)
+        charge_waiting(q, budget_of(q, cmd->budget)); /* It may have been the first. */
+    cmd->charged = false;
+    initiator_cmd_activate_waiting(q);
+}
+
+/* ---- Slots ---- */
+
+static void free_slot(struct initiator_queue *q, struct initiator_slot *slot)
+{
+    slot->cmd = NULL;
+    slot->abandoned = false;
+    q->free_slots[q->free_count++] = (uint16_t)(slot - q->slots);
+    discharge(q, slot->budget, slot->bytes);
+}
+
 /* ---- Submission ---- */
 
 /* "Fabrics Command Set": bits 1:0 of FCTYPE are the direction, as they are of other opcodes. */
@@ -44,12 +128,12 @@ void initiator_queue_submit(struct initiator_queue *q, struct initiator_cmd *cmd
     cmd->sent = false;
     cmd->in_tx = false;
     q->outstanding++;
-    if (q->sm.now == INITIATOR_QUEUE_LIVE && q->free_count > 0)
-        initiator_cmd_activate(q, cmd);
-    else if (q->sm.now <= INITIATOR_QUEUE_LIVE)
-        list_push_back(&q->waiting, &cmd->link);
-    else
+    if (q->sm.now > INITIATOR_QUEUE_LIVE) {
         refuse(q, cmd, unsent_status(q));
+        return;
+    }
+    begin_waiting(q, cmd);
+    initiator_cmd_activate_waiting(q);
 }
 
 static void fill_sgl(struct initiator_cmd *cmd)
@@ -91,6 +175,8 @@ void initiator_cmd_activate(struct initiator_queue *q, struct initiator_cmd *cmd
     struct initiator_slot *slot = &q->slots[index];
     slot->cmd = cmd;
     slot->use++;
+    slot->budget = cmd->budget;
+    slot->bytes = initiator_cmd_bytes(cmd);
 
     cmd->cid = (uint16_t)(index | slot->use << INITIATOR_CID_INDEX_BITS);
     cmd->sqe.cid = cmd->cid;
@@ -210,11 +296,10 @@ void initiator_cmd_grant(struct initiator_cmd *cmd, const struct pdu_data *r2t)
 
 static void release_slot(struct initiator_queue *q, const struct initiator_cmd *cmd)
 {
-    const uint16_t index = cmd->cid & ((1u << INITIATOR_CID_INDEX_BITS) - 1);
+    const unsigned index = cmd->cid & ((1u << INITIATOR_CID_INDEX_BITS) - 1);
 
     assert(q->slots[index].cmd == cmd);
-    q->slots[index].cmd = NULL;
-    q->free_slots[q->free_count++] = index;
+    free_slot(q, &q->slots[index]);
 }
 
 static void finish(struct initiator_cmd *cmd)
@@ -304,6 +389,8 @@ void initiator_cmd_end_all(struct initiator_queue *q)
         if (q->slots[i].cmd != NULL)
             end_active(q, q->slots[i].cmd);
     }
+    for (unsigned i = 0; i < q->config.budgets; i++)
+        list_splice_back(&q->waiting, &q->budgets[i].waiting);
     while ((node = list_pop_front(&q->waiting)) != NULL)
         end_unsent(q, CONTAINER_OF(node, struct initiator_cmd, link), unsent_status(q));
     initiator_cmd_end_refused(q);
@@ -314,21 +401,20 @@ void initiator_queue_cancel(struct initiator_queue *q, struct initiator_cmd *cmd
     assert(reactor_is_current(q->config.reactor));
     assert(cmd->queue == q);
 
-    /* Only commands that wait for a slot are linked here; the refused end by themselves. */
+    /* Only commands that wait are linked here; the refused end by themselves. */
     if (!list_node_linked(&cmd->link) || q->sm.now > INITIATOR_QUEUE_LIVE)
         return;
-    list_remove(&cmd->link);
+    stop_waiting(q, cmd);
     refuse(q, cmd, STATUS(CANCELED));
 }
 
 /* ---- Letting go ---- */
 
-static bool only_completion_is_missing(const struct initiator_cmd *cmd)
+/* What it would receive may be dropped, but not what it is receiving. */
+static bool nothing_is_on_its_way(const struct initiator_cmd *cmd)
 {
-    const uint32_t bytes = initiator_cmd_bytes(cmd);
-
-    return cmd->sent && !cmd->in_tx && !cmd->responded &&
-           (bytes == 0 || (cmd->to_controller && cmd->moved == bytes));
+    return cmd->sent && !cmd->in_tx && !cmd->responded && cmd->queue->rx_cmd != cmd &&
+           (!cmd->to_controller || cmd->moved == initiator_cmd_bytes(cmd));
 }
 
 bool initiator_queue_abandon(struct initiator_queue *q, struct initiator_cmd *cmd)
@@ -338,8 +424,14 @@ bool initiator_queue_abandon(struct initiator_queue *q, struct initiator_cmd *cm
 
     assert(reactor_is_current(q->config.reactor));
     assert(cmd->queue == q);
-    if (list_node_linked(&cmd->link) || q->sm.now != INITIATOR_QUEUE_LIVE || slot->cmd != cmd ||
-        !only_completion_is_missing(cmd))
+    if (q->sm.now > INITIATOR_QUEUE_LIVE)
+        return false;
+    if (list_node_linked(&cmd->link)) {
+        stop_waiting(q, cmd);
+        q->outstanding--;
+        return true;
+    }
+    if (slot->cmd != cmd || !nothing_is_on_its_way(cmd))
         return false;
     slot->cmd = NULL;
     slot->abandoned = true;
@@ -348,16 +440,19 @@ bool initiator_queue_abandon(struct initiator_queue *q, struct initiator_cmd *cm
     return true;
 }
 
-bool initiator_cmd_forget(struct initiator_queue *q, uint16_t cid)
+struct initiator_slot *initiator_cmd_find_abandoned(const struct initiator_queue *q, uint16_t cid)
 {
     const unsigned index = cid & ((1u << INITIATOR_CID_INDEX_BITS) - 1);
 
     if (index >= q->slot_count || !q->slots[index].abandoned || q->slots[index].cid != cid)
-        return false;
-    q->slots[index].abandoned = false;
-    q->free_slots[q->free_count++] = (uint16_t)index;
+        return NULL;
+    return &q->slots[index];
+}
+
+void initiator_cmd_forget(struct initiator_queue *q, struct initiator_slot *slot)
+{
+    free_slot(q, slot);
     initiator_cmd_activate_waiting(q);
-    return true;
 }
 
 uint64_t initiator_cmd_oldest_start_ns(const struct initiator_queue *q)
@@ -406,6 +501,8 @@ struct status initiator_status_from_nvme(uint16_t sc)
         return STATUS(MEDIA_READ);
     case NVME_SC_COMPARE_FAILURE:
         return STATUS(MISCOMPARE);
+    case NVME_SC_INTERNAL_PATH:
+        return STATUS(TIMED_OUT);
     default:
         return STATUS(IO);
     }

@@ -37,9 +37,17 @@ struct initiator_slot {
     uint8_t use;
     bool abandoned; /* The completion of this CID is awaited, and nobody wants it. */
     uint16_t cid;
+    uint16_t budget; /* Charged with bytes until the slot is free; 0: none. */
+    uint32_t bytes;
 };
 #define INITIATOR_CID_INDEX_BITS 10
 static_assert(NVME_QUEUE_ENTRIES_MAX <= 1u << INITIATOR_CID_INDEX_BITS, "an index fits");
+
+struct initiator_budget {
+    struct list waiting; /* initiator_cmd.link: those that came behind one that has no room, too. */
+    uint32_t commands;   /* Charged. */
+    uint32_t bytes;
+};
 
 struct initiator_queue {
     struct initiator_queue_config config;
@@ -69,16 +77,18 @@ struct initiator_queue {
 
     /* Commands. */
     struct list waiting;          /* For a slot, or for the queue to be ready. */
-    unsigned outstanding;         /* Waiting, active or refused. */
+    unsigned outstanding;         /* Waiting, for a budget, too; active or refused. */
     struct list refused;          /* Submitted too late, or canceled; task ends them. */
     struct io_task task;          /* Ends what is refused, then the queue if it is closed. */
-    struct initiator_cmd *rx_cmd; /* Whose data the receiver is receiving. */
+    struct initiator_cmd *rx_cmd; /* Whose data the receiver is receiving; NULL: it drops them. */
+    uint16_t rx_cid;
     uint32_t rx_bytes;            /* How many of them come in this PDU. */
     bool rx_completes;            /* That PDU stands for the completion as well. */
     struct initiator_slot *slots; /* config.entries - 1 of them. */
     uint16_t *free_slots;         /* A stack of indices. */
     unsigned free_count;
     unsigned slot_count;
+    struct initiator_budget *budgets; /* config.budgets of them. */
 
     struct span rx_buffer;
 };
@@ -126,8 +136,11 @@ void initiator_cmd_activate_waiting(struct initiator_queue *q);
 /* The command in use that cid names, or NULL. */
 struct initiator_cmd *initiator_cmd_find(const struct initiator_queue *q, uint16_t cid);
 
-/* A completion that nobody waits for: whether it is of a command that was abandoned. */
-bool initiator_cmd_forget(struct initiator_queue *q, uint16_t cid);
+/* The slot of a command that was abandoned, and has no completion yet; NULL: it is none. */
+struct initiator_slot *initiator_cmd_find_abandoned(const struct initiator_queue *q, uint16_t cid);
+
+/* Its completion has come: the slot is free. */
+void initiator_cmd_forget(struct initiator_queue *q, struct initiator_slot *slot);
 
 /* An R2T that was checked: sends what it asks for. */
 void initiator_cmd_grant(struct initiator_cmd *cmd, const struct pdu_data *r2t);

@@ -336,6 +336,13 @@ static struct status MUST_CHECK allocate(struct initiator_queue *q)
     for (unsigned i = 0; i < q->slot_count; i++)
         q->free_slots[i] = (uint16_t)(q->slot_count - 1 - i);
     q->free_count = q->slot_count;
+    if (q->config.budgets == 0)
+        return STATUS(OK);
+    q->budgets = calloc(q->config.budgets, sizeof *q->budgets);
+    if (q->budgets == NULL)
+        return STATUS(NO_MEMORY);
+    for (unsigned i = 0; i < q->config.budgets; i++)
+        list_init(&q->budgets[i].waiting);
     return STATUS(OK);
 }
 
@@ -347,6 +354,7 @@ struct status initiator_queue_create(const struct initiator_queue_config *config
     assert(config->in_capsule_bytes <= NVME_IN_CAPSULE_BYTES_MAX);
     assert(config->endpoint.connect_timeout_ns > 0);
     assert(config->endpoint.command_timeout_ns > 0);
+    assert(config->budgets == 0 || config->budget_commands > 0);
 
     struct initiator_queue *q = calloc(1, sizeof *q);
     if (q == NULL)
@@ -375,6 +383,7 @@ void initiator_queue_destroy(struct initiator_queue *q)
     if (q == NULL)
         return;
     assert(q->sm.now == INITIATOR_QUEUE_IDLE || q->sm.now == INITIATOR_QUEUE_ENDED);
+    free(q->budgets);
     free(q->rx_buffer.at);
     free(q->free_slots);
     free(q->slots);

@@ -47,6 +47,7 @@ struct initiator_cmd {
     struct span tail;    /* The data go on there; may be empty, and is if data are. */
     initiator_cmd_fn *done;
     bool no_deadline; /* An asynchronous event request may take for ever. */
+    uint16_t budget;  /* Of the queue's budgets, from 1 on; 0: of none. */
 
     /*
      * Valid in done.  OK if the controller said so; what stands for its status otherwise; and if
@@ -74,6 +75,7 @@ struct initiator_cmd {
     bool in_tx;         /* The sender has the entry, and perhaps the data. */
     bool responded;     /* The completion is there; done follows when the sender lets go. */
     bool bad_digest;    /* Of data received. */
+    bool charged;       /* To its budget; then it waits for a slot alone, or has one. */
 };
 
 /* Whom to connect to, as whom, and how. */
@@ -109,6 +111,13 @@ struct initiator_queue_config {
     uint16_t entries;          /* 2 to NVME_QUEUE_ENTRIES_MAX; entries - 1 commands at a time. */
     uint32_t in_capsule_bytes; /* What the controller takes in a capsule (IOCCSZ); 0 for none. */
     uint32_t keep_alive_ms;    /* Admin queue: the KATO that Connect asks for; 0 for none. */
+    /*
+     * Budgets: so many commands, and bytes of their data, of each are with the controller at a
+     * time, one command in any case; more wait, without being in anybody else's way.
+     */
+    uint16_t budgets; /* How many there are; the rest has no meaning if there are none. */
+    uint16_t budget_commands;
+    uint32_t budget_bytes;
 };
 
 /* Allocates a queue that is not connected. */
@@ -143,10 +152,10 @@ void initiator_queue_submit(struct initiator_queue *q, struct initiator_cmd *cmd
 void initiator_queue_cancel(struct initiator_queue *q, struct initiator_cmd *cmd);
 
 /*
- * Lets go of a command of which nothing but the completion is missing: it was sent, with all of its
- * data, and receives none.  True: it is the caller's again, done is not called, and what the
- * controller makes of it is nobody's business; its place in the queue is free when that has
- * answered.  False: not of this one, or not now.
+ * Lets go of a command: one that waits was never sent; one that was sent, with all of its data,
+ * runs on, and what it would have received is dropped.  True: it is the caller's again, done is not
+ * called, and what the controller makes of it is nobody's business; its place in the queue, and in
+ * its budget, is free when that has answered.  False: not of one whose data are on their way.
  */
 bool initiator_queue_abandon(struct initiator_queue *q, struct initiator_cmd *cmd) MUST_CHECK;
 

@@ -22,14 +22,22 @@ static bool all_data_moved(const struct initiator_cmd *cmd)
     return cmd->moved == initiator_cmd_bytes(cmd);
 }
 
+static struct status MUST_CHECK on_abandoned_response(struct pdu_rx *rx, uint16_t cid)
+{
+    struct initiator_slot *slot = initiator_cmd_find_abandoned(queue_of(rx), cid);
+
+    if (slot == NULL)
+        return pdu_rx_refuse(rx, PDU_FES_HEADER_FIELD, FEI_CID);
+    initiator_cmd_forget(queue_of(rx), slot);
+    return STATUS(OK);
+}
+
 static struct status MUST_CHECK on_response(struct pdu_rx *rx, const struct pdu *pdu)
 {
     struct initiator_cmd *cmd = initiator_cmd_find(queue_of(rx), pdu->resp.cid);
 
-    if (cmd == NULL && initiator_cmd_forget(queue_of(rx), pdu->resp.cid))
-        return STATUS(OK);
     if (cmd == NULL)
-        return pdu_rx_refuse(rx, PDU_FES_HEADER_FIELD, FEI_CID);
+        return on_abandoned_response(rx, pdu->resp.cid);
     if ((pdu->resp.status & NVME_SC_VALUE_MASK) == NVME_SC_SUCCESS && !all_data_moved(cmd))
         return pdu_rx_refuse(rx, PDU_FES_SEQUENCE, 0);
     initiator_cmd_respond(cmd, &pdu->resp);
@@ -51,6 +59,11 @@ static struct status MUST_CHECK on_c2h_data(struct pdu_rx *rx, const struct pdu 
     struct initiator_cmd *cmd = initiator_cmd_find(q, pdu->data.cccid);
     struct span rest;
 
+    q->rx_cid = pdu->data.cccid;
+    q->rx_bytes = pdu->data.bytes;
+    q->rx_completes = pdu->success;
+    if (cmd == NULL && initiator_cmd_find_abandoned(q, pdu->data.cccid) != NULL)
+        return STATUS(OK); /* They are dropped. */
     if (cmd == NULL)
         return pdu_rx_refuse(rx, PDU_FES_HEADER_FIELD, FEI_CCCID);
     if (cmd->to_controller || !is_next_piece(cmd, cmd->moved, &pdu->data))
@@ -58,8 +71,6 @@ static struct status MUST_CHECK on_c2h_data(struct pdu_rx *rx, const struct pdu 
     if (pdu->success && pdu->data.offset + pdu->data.bytes != initiator_cmd_bytes(cmd))
         return pdu_rx_refuse(rx, PDU_FES_SEQUENCE, 0);
     q->rx_cmd = cmd;
-    q->rx_bytes = pdu->data.bytes;
-    q->rx_completes = pdu->success;
     initiator_cmd_place(cmd, pdu->data.offset, pdu->data.bytes, out_data, &rest);
     pdu_rx_split(rx, rest);
     return STATUS(OK);
@@ -120,8 +131,12 @@ static struct status rx_data(struct pdu_rx *rx, bool digest_ok)
     struct initiator_queue *q = queue_of(rx);
     struct initiator_cmd *cmd = q->rx_cmd;
 
-    /* A termination PDU's data: its header has ended the queue. */
-    assert(cmd != NULL);
+    /* Not a termination PDU's: its header has ended the queue. */
+    if (cmd == NULL) {
+        if (q->rx_completes)
+            initiator_cmd_forget(q, initiator_cmd_find_abandoned(q, q->rx_cid));
+        return STATUS(OK);
+    }
     q->rx_cmd = NULL;
     cmd->moved += q->rx_bytes;
     if (!digest_ok)

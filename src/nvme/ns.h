@@ -26,7 +26,8 @@
  * answer, but once only for each queue, whose answers the host gets in their order.  It numbers its
  * losses from 1.
  *
- *   submit      req->loss_told: the last loss that was told on this queue
+ *   submit      req->loss_told: the last loss that was told on this queue, by an answer that goes
+ *               out before this request's
  *   done        failed, and raised: the answer tells of this loss
  *   loss_heard  the host has an answer that told of this loss: nobody need be told again
  */
@@ -35,6 +36,7 @@
 /* The unit of a namespace's memory, space and atomic writes, whatever its LBA size. */
 #define NVME_NS_BLOCK_BYTES 4096u
 
+struct buf_pool;
 struct nvme_ns;
 struct nvme_ns_req;
 
@@ -59,7 +61,9 @@ struct nvme_ns_req {
     uint64_t bytes;     /* A multiple of the LBA size; 0 for FLUSH. */
     struct span data;   /* READ: to fill; WRITE, COMPARE: to take; bytes long.  As far behind a */
                         /* multiple of NVME_NS_BLOCK_BYTES in memory as offset is. */
-    uint64_t loss_told; /* FLUSH, or with fua: see above. */
+    struct buf_pool *pool;   /* Of this reactor, whose buffer has the data; NULL: of none.  The
+                                namespace may hold them there (io/buf.h) when it is done. */
+    uint64_t loss_told;      /* FLUSH, or with fua: see above. */
     struct reactor *reactor; /* Where submit() was called and done will be. */
     void (*done)(struct nvme_ns_req *req);
     struct status status; /* Valid in done. */

@@ -12,6 +12,10 @@
  *
  * Bits 1:0 of an opcode are the direction of its data: none, to the controller, to the host.
  *
+ * A host has one association that lives; when it connects anew, the older one has been told its
+ * closing() before, but its commands may run on beside those of the new one for as long as the
+ * owner takes (W3 is the owner's).  Until then they keep their connections, and its controller.
+ *
  * Threading: as the chart says; done() on the reactor on which submit() was called.
  * Memory:    a request and its data are the owner's from submit() until done().
  */

@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "peer/limits.h"
 #include "peer/session.h"
 
 #define ITEMS_BYTES NVME_IN_CAPSULE_BYTES_MAX /* Room for the data of commands that have items. */
@@ -41,6 +42,7 @@ void peer_lane_attach(struct peer_lane *lane, const struct peer_ticket *ticket)
     lane->epoch = ticket->epoch;
     lane->incarnation = ticket->incarnation;
     lane->handle = ticket->handle;
+    lane->budget = ticket->budget;
     lane->number = (uint32_t)ticket->number;
     lane->up = true;
     list_push_back(&end->lanes, &lane->node);
@@ -272,6 +274,7 @@ static void send(struct peer_io *io, enum wire_opcode opcode)
     initiator_cmd_set_entry(&io->cmd, entry);
     io->cmd.done = on_cmd;
     io->cmd.no_deadline = false;
+    io->cmd.budget = io->store != NULL ? lane->budget : 0;
     io->cmd.data = (struct span) { 0 };
     io->cmd.tail = (struct span) { 0 };
     if (opcode == WIRE_READ || opcode == WIRE_WRITE)
@@ -337,7 +340,11 @@ void peer_submit(struct peer_lane *lane, struct peer_io *io)
 
 bool peer_abandon(struct peer_io *io)
 {
-    if (io->queue == NULL || !initiator_queue_abandon(io->queue, &io->cmd))
+    if (io->queue == NULL) {
+        buf_wait_cancel(io->end->pool, &io->waiter);
+        return true;
+    }
+    if (!initiator_queue_abandon(io->queue, &io->cmd))
         return false;
     buf_put(io->end->pool, io->memory);
     io->memory = (struct span) { 0 };

@@ -366,6 +366,24 @@ uint64_t link_number(const struct link *link)
     return link->number;
 }
 
+struct link_disk *link_disk_get(struct link *link, struct uuid disk)
+{
+    unsigned i = 0;
+
+    while (i < link->disk_count && !uuid_equal(link->disks[i].uuid, disk))
+        i++;
+    if (i == LINK_DISKS_MAX)
+        return &link->disks[i - 1];
+    struct link_disk *const d = &link->disks[i];
+    if (i == link->disk_count) {
+        d->uuid = disk;
+        d->budget = (uint16_t)(i + 1);
+        list_init(&d->waiting);
+        link->disk_count++;
+    }
+    return d;
+}
+
 void link_get_stats(const struct link *link, struct link_stats *out_stats)
 {
     *out_stats = (struct link_stats) { .ups = link->ups,

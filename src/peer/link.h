@@ -89,6 +89,17 @@ struct link_user {
 void link_watch(struct link *link, struct link_user *user);
 void link_unwatch(struct link_user *user);
 
+/* A disk of the other node. */
+struct link_disk {
+    struct uuid uuid;
+    uint16_t budget;     /* Of each queue: what is with it at a time. */
+    unsigned opens;      /* OPENs that are waited for: LINK_DISK_OPENS at most. */
+    struct list waiting; /* peer_session.turn */
+};
+
+/* There for as long as the link; the last of LINK_DISKS_MAX stands for all that come after. */
+struct link_disk *link_disk_get(struct link *link, struct uuid disk);
+
 /* What a link has done; approximate while it is in use. */
 struct link_stats {
     uint64_t ups;

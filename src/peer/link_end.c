@@ -126,6 +126,9 @@ static struct status MUST_CHECK create_queues(struct link_end *end)
     config.ctx = end;
     config.reactor = end->reactor;
     config.entries = plan->entries;
+    config.budgets = LINK_DISKS_MAX;
+    config.budget_commands = (uint16_t)min_u64(LINK_DISK_COMMANDS, max_u64(plan->entries / 2, 1));
+    config.budget_bytes = LINK_DISK_BYTES;
     for (unsigned i = 0; i < plan->per_reactor; i++) {
         config.qid = (uint16_t)(end->reactor->index * plan->per_reactor + i + 1);
         TRY(initiator_queue_create(&config, &end->queues[i]));

@@ -53,6 +53,8 @@ struct link {
     uint64_t retry_ns; /* The next time. */
     bool told;         /* Why it does not come up was logged. */
     uint64_t ups, losses, attempts;
+    struct link_disk disks[LINK_DISKS_MAX];
+    unsigned disk_count;
 
     struct link_end ends[]; /* One for each reactor. */
 };

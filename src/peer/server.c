@@ -257,25 +257,6 @@ void server_remove_disk(struct server *server, unsigned slot, void (*done)(void 
 
 /* ---- Life ---- */
 
-static void shard_init(struct server *server, struct server_shard *shard, struct reactor *reactor)
-{
-    shard->server = server;
-    shard->reactor = reactor;
-    list_init(&shard->free_ops);
-    list_init(&shard->free_items);
-    list_init(&shard->waiting);
-    list_init(&shard->waiting_items);
-    for (unsigned i = 0; i < SERVER_OPS_MAX; i++) {
-        shard->ops[i].shard = shard;
-        list_node_init(&shard->ops[i].link);
-        list_push_back(&shard->free_ops, &shard->ops[i].link);
-    }
-    for (unsigned i = 0; i < SERVER_ITEMS_MAX; i++) {
-        list_node_init(&shard->items[i].link);
-        list_push_back(&shard->free_items, &shard->items[i].link);
-    }
-}
-
 static struct status MUST_CHECK make_parts(struct server *server,
                                            const struct server_config *config)
 {
@@ -289,7 +270,9 @@ static struct status MUST_CHECK make_parts(struct server *server,
         shard->items = calloc(SERVER_ITEMS_MAX, sizeof *shard->items);
         if (shard->ops == NULL || shard->items == NULL)
             return STATUS(NO_MEMORY);
-        shard_init(server, shard, config->reactors[i]);
+        shard->server = server;
+        shard->reactor = config->reactors[i];
+        op_init_pools(shard);
     }
     for (unsigned i = 0; i < SERVER_DISKS_MAX; i++) {
         struct server_disk *const d = &server->disks[i];

@@ -14,7 +14,7 @@
  * Threading: every function here is called on the home reactor, config.reactors[0].
  * Memory:    the server owns what it creates; stores are borrowed from server_add_disk() until
  *            server_remove_disk() is done.  A command takes its memory from a pool of its reactor,
- *            and waits if that is empty; an OPEN allocates.
+ *            and waits if its disk has as much as is left free; an OPEN allocates.
  */
 #ifndef PEER_SERVER_H
 #define PEER_SERVER_H

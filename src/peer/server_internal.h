@@ -30,6 +30,8 @@
 #define SERVER_ITEMS_MAX    32u
 #define SERVER_NODES_MAX    4096u  /* Engines' nodes that were ever here: a cluster has fewer. */
 #define SERVER_SESSIONS_MAX 65535u /* Of a disk, so that a handle can name both. */
+/* OPENs under way at a disk; one that hangs has those of links that are long gone, too. */
+#define SERVER_OPENS_MAX 4096u
 /* Log lines about peers, on each reactor: so many at once, then ten per second. */
 #define SERVER_LOG_LINES   100
 #define SERVER_LOG_LINE_NS (100 * NS_PER_MS)
@@ -47,7 +49,8 @@ struct server_sweep {
     unsigned reactor;
 };
 
-/* An association.  It stays until all of its commands and its sessions have ended. */
+/* An association.  It stays until all of its commands and its sessions have ended, beside the next
+ * one of its node. */
 struct server_link {
     struct list_node link; /* server.links */
     struct server *server;
@@ -99,6 +102,7 @@ struct server_disk {
     uint32_t session_next;
     struct list groups;
     struct list opens;
+    unsigned open_count;
     uint64_t commands; /* That the store has. */
     bool leaving;
 
@@ -123,6 +127,7 @@ struct server_op {
     struct list_node link; /* Free, or waiting for items. */
     struct io_msg msg;
     struct server_shard *shard;
+    struct server_share *share;
     struct nvme_vendor_req *req;
     struct wire_command command;
     struct server_disk *disk;
@@ -135,16 +140,36 @@ struct server_op {
     uint32_t incarnation; /* Low 32 bits. */
 };
 
+/* What a disk's commands have of a pool, and those that wait for it. */
+struct server_claim {
+    struct list_node link; /* server_pool.waiting, if any wait. */
+    unsigned held;
+    struct list waiting;
+};
+
+/* A claim may have as much of it as it leaves free: so a disk that hangs has half at most, two have
+ * a third each, and others always get some (W2). */
+struct server_pool {
+    struct list free;
+    unsigned free_count;
+    struct list waiting; /* server_claim.link */
+};
+
+struct server_share {
+    struct server_claim ops;   /* nvme_vendor_req wait. */
+    struct server_claim items; /* server_op wait. */
+};
+
 /* What each reactor has for the queues on it. */
 struct server_shard {
     struct server *server;
     struct reactor *reactor;
     struct server_op *ops;
     struct server_items *items;
-    struct list free_ops;
-    struct list free_items;
-    struct list waiting;       /* nvme_vendor_req: for an op. */
-    struct list waiting_items; /* server_op. */
+    struct server_pool free_ops;
+    struct server_pool free_items;
+    /* Of each disk, and of the commands that wait for none. */
+    struct server_share shares[SERVER_DISKS_MAX + 1];
     uint64_t log_used_until_ns;
     uint64_t log_left_out;
     _Atomic uint64_t counts[STATUS_COUNT];
@@ -156,12 +181,11 @@ struct server_open {
     struct io_msg msg;
     struct server *server;
     struct nvme_vendor_req *req;
-    struct server_link *owner;
+    struct server_link *owner; /* NULL: it was abandoned, and answered. */
     struct wire_command command;
     struct wire_open wire;
     struct server_disk *disk;
     struct server_group *group;
-    bool abandoned;  /* Its link is lost. */
     uint32_t handle; /* Of its session, once there is one. */
     struct store_session_opened opened;
     struct store_io io; /* SET. */
@@ -242,10 +266,14 @@ void leases_init(struct server_disk *disk);
 void open_submit(struct server *server, struct nvme_vendor_req *req,
                  const struct wire_command *command);
 
-/* OPENs of a link, or of all (NULL), open no session any more; on the disk's reactor. */
+/* OPENs of a link, or of all (NULL), are answered, and open no session any more; on the disk's
+ * reactor. */
 void open_abandon(struct server_disk *disk, const struct server_link *link);
 
 /* ---- server_op.c ---- */
+
+/* What a reactor's queues have commands of: all of it is free. */
+void op_init_pools(struct server_shard *shard);
 
 void op_submit(struct server_shard *shard, struct nvme_vendor_req *req,
                const struct wire_command *command);

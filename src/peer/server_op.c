@@ -94,6 +94,99 @@ void server_answer(struct server_shard *shard, struct nvme_vendor_req *req,
     req->done(req);
 }
 
+/* ---- Pools ---- */
+
+static struct list_node *pool_pop(struct server_pool *pool, struct server_claim *claim)
+{
+    pool->free_count--;
+    claim->held++;
+    return list_pop_front(&pool->free);
+}
+
+/* NULL: the waiter is to wait for pool_turn(). */
+static struct list_node *pool_get(struct server_pool *pool, struct server_claim *claim,
+                                  struct list_node *waiter)
+{
+    if (list_empty(&claim->waiting) && claim->held < pool->free_count)
+        return pool_pop(pool, claim);
+    list_push_back(&claim->waiting, waiter);
+    if (!list_node_linked(&claim->link))
+        list_push_back(&pool->waiting, &claim->link);
+    return NULL;
+}
+
+static void pool_put(struct server_pool *pool, struct server_claim *claim, struct list_node *node)
+{
+    claim->held--;
+    pool->free_count++;
+    list_push_front(&pool->free, node);
+}
+
+/* Who waits and may have something: the claims in turn, of each the one that has waited longest. */
+static struct list_node *pool_turn(struct server_pool *pool, struct list_node **out_waiter)
+{
+    LIST_FOR_EACH (n, &pool->waiting) {
+        struct server_claim *const claim = CONTAINER_OF(n, struct server_claim, link);
+        if (claim->held >= pool->free_count)
+            continue;
+        *out_waiter = list_pop_front(&claim->waiting);
+        list_remove(n);
+        if (!list_empty(&claim->waiting))
+            list_push_back(&pool->waiting, n);
+        return pool_pop(pool, claim);
+    }
+    return NULL;
+}
+
+static void pool_init(struct server_pool *pool)
+{
+    list_init(&pool->free);
+    list_init(&pool->waiting);
+    pool->free_count = 0;
+}
+
+static void pool_add(struct server_pool *pool, struct list_node *node)
+{
+    list_node_init(node);
+    list_push_back(&pool->free, node);
+    pool->free_count++;
+}
+
+static void claim_init(struct server_claim *claim)
+{
+    list_node_init(&claim->link);
+    list_init(&claim->waiting);
+}
+
+void op_init_pools(struct server_shard *shard)
+{
+    pool_init(&shard->free_ops);
+    pool_init(&shard->free_items);
+    for (unsigned i = 0; i < SERVER_OPS_MAX; i++) {
+        shard->ops[i].shard = shard;
+        pool_add(&shard->free_ops, &shard->ops[i].link);
+    }
+    for (unsigned i = 0; i < SERVER_ITEMS_MAX; i++)
+        pool_add(&shard->free_items, &shard->items[i].link);
+    for (unsigned i = 0; i < ARRAY_COUNT(shard->shares); i++) {
+        claim_init(&shard->shares[i].ops);
+        claim_init(&shard->shares[i].items);
+    }
+}
+
+/* The store has nothing to do with these: no disk keeps them. */
+static bool needs_no_store(enum wire_opcode opcode)
+{
+    return opcode == WIRE_CONFIRM || opcode == WIRE_STATE || opcode == WIRE_RELEASE;
+}
+
+static struct server_share *share_of(struct server_shard *shard, const struct wire_command *c)
+{
+    const struct server_disk *const d = server_disk_of(shard->server, c->handle);
+
+    return &shard->shares[d == NULL || needs_no_store(c->opcode) ? SERVER_DISKS_MAX : d->slot];
+}
+
 /* ---- There ---- */
 
 static void op_begin(struct server_op *op, struct nvme_vendor_req *req,
@@ -102,6 +195,7 @@ static void op_begin(struct server_op *op, struct nvme_vendor_req *req,
     struct server_shard *const shard = op->shard;
 
     op->req = req;
+    op->share = share_of(shard, command);
     op->command = *command;
     op->owner = req->association;
     op->disk = NULL;
@@ -113,11 +207,9 @@ static void op_begin(struct server_op *op, struct nvme_vendor_req *req,
         op_go(op);
         return;
     }
-    struct list_node *const n = list_pop_front(&shard->free_items);
-    if (n == NULL) {
-        list_push_back(&shard->waiting_items, &op->link);
+    struct list_node *const n = pool_get(&shard->free_items, &op->share->items, &op->link);
+    if (n == NULL)
         return;
-    }
     op->items = CONTAINER_OF(n, struct server_items, link);
     op_go(op);
 }
@@ -126,10 +218,9 @@ void op_submit(struct server_shard *shard, struct nvme_vendor_req *req,
                const struct wire_command *command)
 {
     assert(reactor_is_current(shard->reactor));
-    struct list_node *const n = list_pop_front(&shard->free_ops);
-    if (n == NULL)
-        list_push_back(&shard->waiting, &req->link);
-    else
+    struct server_claim *const claim = &share_of(shard, command)->ops;
+    struct list_node *const n = pool_get(&shard->free_ops, claim, &req->link);
+    if (n != NULL)
         op_begin(CONTAINER_OF(n, struct server_op, link), req, command);
 }
 
@@ -191,39 +282,40 @@ void op_finish(struct server_op *op, struct status status)
     reactor_send(here, op->shard->reactor, &op->msg);
 }
 
-static void items_put(struct server_shard *shard, struct server_items *items)
+static void items_put(struct server_shard *shard, struct server_share *share,
+                      struct server_items *items)
 {
-    struct list_node *const n = list_pop_front(&shard->waiting_items);
+    struct list_node *n, *waiter;
 
-    if (n == NULL) {
-        list_push_front(&shard->free_items, &items->link);
-        return;
+    pool_put(&shard->free_items, &share->items, &items->link);
+    while ((n = pool_turn(&shard->free_items, &waiter)) != NULL) {
+        struct server_op *const op = CONTAINER_OF(waiter, struct server_op, link);
+        op->items = CONTAINER_OF(n, struct server_items, link);
+        op_go(op);
     }
-    struct server_op *const op = CONTAINER_OF(n, struct server_op, link);
-    op->items = items;
-    op_go(op);
 }
 
-/* The request that has waited longest for an op gets this one. */
 static void op_put(struct server_op *op)
 {
-    struct list_node *const n = list_pop_front(&op->shard->waiting);
+    struct server_shard *const shard = op->shard;
+    struct list_node *n, *waiter;
     struct wire_command command;
 
-    if (n == NULL) {
-        list_push_front(&op->shard->free_ops, &op->link);
-        return;
+    pool_put(&shard->free_ops, &op->share->ops, &op->link);
+    while ((n = pool_turn(&shard->free_ops, &waiter)) != NULL) {
+        struct nvme_vendor_req *const req = CONTAINER_OF(waiter, struct nvme_vendor_req, link);
+        const struct status st =
+            wire_command_decode(req->entry, (uint32_t)req->data.bytes, &command);
+        assert(status_ok(st)); /* It was decoded when it came. */
+        op_begin(CONTAINER_OF(n, struct server_op, link), req, &command);
     }
-    struct nvme_vendor_req *const req = CONTAINER_OF(n, struct nvme_vendor_req, link);
-    const struct status st = wire_command_decode(req->entry, (uint32_t)req->data.bytes, &command);
-    assert(status_ok(st)); /* It was decoded when it came. */
-    op_begin(op, req, &command);
 }
 
 static void op_return(struct io_msg *msg)
 {
     struct server_op *const op = CONTAINER_OF(msg, struct server_op, msg);
     struct server_shard *const shard = op->shard;
+    struct server_share *const share = op->share;
     struct nvme_vendor_req *const req = op->req;
     struct server_items *const items = op->items;
     const struct wire_command command = op->command;
@@ -232,6 +324,6 @@ static void op_return(struct io_msg *msg)
 
     op_put(op);
     if (items != NULL)
-        items_put(shard, items);
+        items_put(shard, share, items);
     server_answer(shard, req, &command, status, answer);
 }

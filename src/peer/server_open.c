@@ -115,10 +115,15 @@ static void open_finish(struct server_open *o, struct status status)
     struct server_disk *const d = o->disk;
 
     list_remove(&o->link);
+    d->open_count--;
     if (o->group != NULL)
         o->group->opens--;
-    o->seals = lease_count(&o->owner->node->giver);
-    open_post(o, status);
+    if (o->owner == NULL) {
+        free(o); /* It was answered. */
+    } else {
+        o->seals = lease_count(&o->owner->node->giver);
+        open_post(o, status);
+    }
     disk_check_left(d);
 }
 
@@ -128,7 +133,8 @@ static void open_on_disk(struct io_msg *msg)
     struct server_disk *const d = o->disk;
 
     list_push_back(&d->opens, &o->link);
-    if (d->store == NULL || d->leaving) {
+    d->open_count++;
+    if (d->store == NULL || d->leaving || d->open_count > SERVER_OPENS_MAX) {
         open_finish(o, STATUS(UNAVAILABLE));
         return;
     }
@@ -217,7 +223,7 @@ static void open_on_session(void *ctx, const struct store_session_opened *opened
         open_finish(o, status_is(st, STATUS_NOT_FOUND) ? STATUS(UNAVAILABLE) : st);
         return;
     }
-    if (o->abandoned)
+    if (o->owner == NULL)
         st = STATUS(UNAVAILABLE);
     else
         st = session_make(o, &session);
@@ -233,11 +239,21 @@ static void open_on_session(void *ctx, const struct store_session_opened *opened
         open_conclude(o);
 }
 
+/* The disk may take long to end it, or for ever, and the link is not to stay for that. */
+static void answer_abandoned(struct server_open *o)
+{
+    o->req->status = wire_status_encode(STATUS(UNAVAILABLE));
+    o->req->msg.deliver = refused;
+    reactor_post(o->req->reactor, &o->req->msg);
+    o->req = NULL;
+    o->owner = NULL;
+}
+
 void open_abandon(struct server_disk *d, const struct server_link *link)
 {
     LIST_FOR_EACH (n, &d->opens) {
         struct server_open *const o = CONTAINER_OF(n, struct server_open, link);
-        if (link == NULL || o->owner == link)
-            o->abandoned = true;
+        if (o->owner != NULL && (link == NULL || o->owner == link))
+            answer_abandoned(o);
     }
 }

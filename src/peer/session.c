@@ -3,13 +3,16 @@
 
 #include <assert.h>
 
+#include "peer/limits.h"
+
 /*
  *   CLOSED --> WAITING --> OPENING --> STATING --> UP --> WAITING, OPENING
  *     ^           ^           |           |         |
  *     |           +-(lost)----+-----------+         +--> RELEASING --> ENDED
  *     +-----------(refused)---+-----------+
  *
- * WAITING waits for the link to come up, the others for the command that they are named for.
+ * WAITING waits for the link to come up, or for its turn among the disk's OPENs; the others for the
+ * command that they are named for.
  */
 enum session_state {
     SESSION_CLOSED,
@@ -53,8 +56,17 @@ static void on_end_task(struct io_task *task)
 static void session_end(struct peer_session *s)
 {
     sm_move(&s->sm, SESSION_ENDED);
+    io_timer_disarm(&s->timer);
+    list_remove(&s->turn);
     link_unwatch(&s->user);
     reactor_defer(link_home(s->config.link), &s->task);
+}
+
+static void watch_close(struct peer_session *s)
+{
+    struct reactor *const home = link_home(s->config.link);
+
+    io_timer_arm(&s->timer, home, reactor_now_ns(home) + SESSION_CLOSE_NS);
 }
 
 /* ---- Commands of the session itself ---- */
@@ -83,7 +95,8 @@ static bool send(struct peer_session *s, enum session_state state, enum wire_opc
     wire_command_encode(&command, entry);
     s->cmd = (struct initiator_cmd) { .done = on_cmd,
                                       .data = { data_bytes > 0 ? s->data : NULL, data_bytes },
-                                      .no_deadline = opens };
+                                      .no_deadline = opens,
+                                      .budget = opens ? s->disk->budget : 0 };
     initiator_cmd_set_entry(&s->cmd, entry);
     initiator_queue_submit(link_end_queue(end, s->reactor), &s->cmd);
     return true;
@@ -94,7 +107,7 @@ static void wait_for_link(struct peer_session *s)
     sm_move(&s->sm, SESSION_WAITING);
 }
 
-static void send_open(struct peer_session *s)
+static void send_open_now(struct peer_session *s)
 {
     const struct wire_command open = { .opcode = WIRE_OPEN };
     const uint32_t bytes = wire_data_bytes(&open, 0);
@@ -110,8 +123,47 @@ static void send_open(struct peer_session *s)
         .volume = s->volume,
     };
     wire_open_encode(&data, NULL, (struct span) { s->data, bytes });
-    if (!send(s, SESSION_OPENING, WIRE_OPEN, bytes) && s->sm.now != SESSION_WAITING)
+    if (send(s, SESSION_OPENING, WIRE_OPEN, bytes))
+        s->disk->opens++;
+    else if (s->sm.now != SESSION_WAITING)
         wait_for_link(s);
+}
+
+/* OPENs may wait for leases: they leave places to the disk's other commands. */
+static void send_open(struct peer_session *s)
+{
+    list_remove(&s->turn);
+    if (s->disk->opens < LINK_DISK_OPENS) {
+        send_open_now(s);
+        return;
+    }
+    list_push_back(&s->disk->waiting, &s->turn);
+    if (s->sm.now != SESSION_WAITING)
+        wait_for_link(s);
+}
+
+/* The next one's turn.  Where the link is lost, and home has not heard of it, it waits for that. */
+static void on_open_ended(struct link_disk *disk)
+{
+    struct list_node *const next = list_first(&disk->waiting);
+
+    assert(disk->opens > 0);
+    disk->opens--;
+    if (next != NULL)
+        send_open(CONTAINER_OF(next, struct peer_session, turn));
+}
+
+static void on_close_timer(struct io_timer *timer)
+{
+    struct peer_session *const s = CONTAINER_OF(timer, struct peer_session, timer);
+
+    if (!initiator_queue_abandon(s->cmd.queue, &s->cmd)) {
+        watch_close(s);
+        return;
+    }
+    if (s->sm.now == SESSION_OPENING)
+        on_open_ended(s->disk);
+    session_end(s);
 }
 
 static void fail(struct peer_session *s, struct status why)
@@ -200,6 +252,8 @@ static void on_cmd(struct initiator_cmd *cmd)
 
     if (!is_answered(cmd))
         link_end_lose(home_end(s), st);
+    if (s->sm.now == SESSION_OPENING)
+        on_open_ended(s->disk);
     if (s->sm.now == SESSION_RELEASING || (s->closing && !status_ok(st)))
         session_end(s);
     else if (!is_answered(cmd) || is_late(s))
@@ -241,6 +295,9 @@ void peer_session_init(struct peer_session *s, const struct peer_session_config 
     *s = (struct peer_session) { .config = *config };
     sm_init(&s->sm, session_states, SESSION_CLOSED);
     io_task_init(&s->task, on_end_task);
+    io_timer_init(&s->timer, on_close_timer);
+    s->disk = link_disk_get(config->link, config->disk);
+    list_node_init(&s->turn);
     s->user.up = on_link_up;
     s->user.down = on_link_down;
     link_watch(config->link, &s->user);
@@ -271,6 +328,7 @@ struct peer_ticket peer_session_ticket(const struct peer_session *s)
                                   .incarnation = s->incarnation,
                                   .handle = s->handle,
                                   .reactor = s->reactor,
+                                  .budget = s->disk->budget,
                                   .seals = s->seals,
                                   .sent_ns = s->sent_ns };
 }
@@ -285,5 +343,6 @@ void peer_session_close(struct peer_session *s, void (*done)(struct peer_session
         send_release(s);
     else if (s->sm.now == SESSION_CLOSED || s->sm.now == SESSION_WAITING)
         session_end(s);
-    /* Otherwise the command that is under way ends first. */
+    if (s->sm.now != SESSION_ENDED)
+        watch_close(s); /* The command that is under way ends first. */
 }

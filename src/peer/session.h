@@ -68,7 +68,9 @@ struct peer_session {
     struct peer_session_config config;
     struct sm sm;
     struct link_user user;
-    uint64_t number; /* Of the session: of the last OPEN. */
+    struct link_disk *disk;
+    struct list_node turn; /* disk->waiting */
+    uint64_t number;       /* Of the session: of the last OPEN. */
     uint64_t link_number;
     uint32_t handle;
     uint32_t tick;
@@ -78,6 +80,7 @@ struct peer_session {
     uint32_t seals;   /* OPEN's answer, ... */
     uint64_t sent_ns; /* ... which is to the question that was sent then. */
     bool closing;
+    struct io_timer timer; /* Then its command is not waited for any longer, when it is closing. */
     void (*on_closed)(struct peer_session *s);
     struct initiator_cmd cmd;
     struct io_task task;
@@ -95,8 +98,9 @@ void peer_session_init(struct peer_session *s, const struct peer_session_config 
 void peer_session_open(struct peer_session *s, const struct store_volume *volume, uint32_t tick);
 
 /*
- * Gives back lease and session (8.5), if it is open; done follows, never from in here.  Nothing is
- * on its way, and no lane is attached.
+ * Gives back lease and session (8.5), if it is open; done follows, never from in here, and within
+ * seconds also where the disk hangs: its node ends what is left when a newer session is opened.
+ * Nothing is on its way, and no lane is attached.
  */
 void peer_session_close(struct peer_session *s, void (*done)(struct peer_session *s));
 
@@ -108,6 +112,7 @@ struct peer_ticket {
     uint64_t incarnation;
     uint32_t handle;
     uint16_t reactor;
+    uint16_t budget;  /* The disk's. */
     uint32_t seals;   /* OPEN's answer, ... */
     uint64_t sent_ns; /* ... which is to the question that was sent then. */
 };
@@ -125,6 +130,7 @@ struct peer_lane {
     uint64_t epoch;
     uint64_t incarnation;
     uint32_t handle;
+    uint16_t budget;
     uint32_t number;            /* Of the session, its low bits; 0: never attached. */
     struct lease_session lease; /* With end->lease. */
 };
@@ -180,8 +186,8 @@ struct peer_io {
 void peer_submit(struct peer_lane *lane, struct peer_io *io);
 
 /*
- * Lets go of a command whose answer alone is missing.  True: it is the caller's again, and done is
- * not called; the store may execute it until another session has been opened there.  False: done
+ * Lets go of a command, unless its data are on their way.  True: it is the caller's again, and done
+ * is not called; the store may execute it until another session has been opened there.  False: done
  * follows as ever.
  */
 bool peer_abandon(struct peer_io *io) MUST_CHECK;

@@ -89,6 +89,9 @@ void host_open_queue(struct host *h, uint16_t entries)
     config.reactor = h->th.host;
     config.qid = h->qid != 0 ? h->qid : 1;
     config.entries = entries;
+    config.budgets = h->budgets;
+    config.budget_commands = h->budget_commands;
+    config.budget_bytes = h->budget_bytes;
     h->queue_ready = false;
     h->queue_ended = false;
     assert_true(status_ok(initiator_queue_create(&config, &h->queue)));

@@ -22,8 +22,10 @@ struct host {
     bool ctrl_ready, ctrl_ended, queue_ready, queue_ended;
     struct status ctrl_why, queue_why;
     unsigned events;
-    bool no_namespace; /* Of what host_connect_ctrl() asks. */
-    uint16_t qid;      /* Of what host_open_queue() makes; 0: 1. */
+    bool no_namespace;                 /* Of what host_connect_ctrl() asks. */
+    uint16_t qid;                      /* Of what host_open_queue() makes; 0: 1. */
+    uint16_t budgets, budget_commands; /* Likewise. */
+    uint32_t budget_bytes;
 };
 
 struct test_io {

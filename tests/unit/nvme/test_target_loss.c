@@ -43,16 +43,38 @@ static struct association start_with_loss(void)
     return associate(1);
 }
 
-static bool flush_fails(struct th_host *h)
+#define ROW 24
+
+/* Sends so many Flushes at once, ROW at most. */
+static void send_flushes(struct th_host *h, unsigned count)
 {
-    const struct nvme_sqe flush = {
+    struct nvme_sqe flush = {
         .opcode = NVME_IO_FLUSH, .flags = NVME_SQE_PSDT_SGL, .nsid = 1, .sgl_id = NVME_SGL_TRANSPORT
     };
-    const uint16_t status = th_command(h, &flush, NULL, 0).status;
+    uint8_t raw[ROW * PDU_ENCODED_BYTES_MAX];
+    size_t at = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        flush.cid = h->next_cid++;
+        at += pdu_encode_capsule_cmd(&h->format, &flush, 0, raw + at);
+    }
+    th_send(h, raw, at);
+}
+
+/* Whether the answer that comes next tells of a loss. */
+static bool is_told(struct th_host *h)
+{
+    const uint16_t status = th_recv_cqe(h).status;
 
     if (status != 0)
         assert_int_equal(status, NVME_SC_DNR | 0x280); /* Write Fault, or Linux would retry. */
     return status != 0;
+}
+
+static bool flush_fails(struct th_host *h)
+{
+    send_flushes(h, 1);
+    return is_told(h);
 }
 
 /*
@@ -71,6 +93,32 @@ static void told_once_on_each_queue(void **state)
     assert_int_equal(th.mem.loss_heard, 0);
     leave(a);
     th_stop(&th);
+}
+
+/*
+ * The answer that tells goes by way of home, and no Flush that comes meanwhile succeeds before it:
+ * the connection may break between the two.
+ */
+static void no_success_overtakes_it(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 8; seed++) {
+        const struct th_options options = { .seed = seed, .segment_max = 72 };
+
+        th_start(&th, &options);
+        th.mem.loss = 1;
+        const struct association a = associate(1);
+        struct th_host *const io = a.io[seed % 2];
+
+        sim_world_net(th.world)->latency_max_ns = 2000; /* As fast as messages between reactors. */
+        send_flushes(io, ROW);
+        assert_true(is_told(io));
+        for (unsigned i = 1; i < ROW; i++)
+            (void)is_told(io);
+        assert_false(flush_fails(io));
+        leave(a);
+        th_stop(&th);
+    }
 }
 
 /* A later loss is told again. */
@@ -181,6 +229,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(told_once_on_each_queue),
+        cmocka_unit_test(no_success_overtakes_it),
         cmocka_unit_test(each_loss_is_told),
         cmocka_unit_test(told_again_after_a_lost_connection),
         cmocka_unit_test(told_on_every_path),

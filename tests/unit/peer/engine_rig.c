@@ -205,7 +205,7 @@ static void engine_open_queue(struct engine *e, unsigned i)
     config.ctx = e;
     config.reactor = e->reactor;
     config.qid = (uint16_t)(i + 1);
-    config.entries = 128;
+    config.entries = NVME_QUEUE_ENTRIES_MAX;
     e->queue_ready = false;
     must(initiator_queue_create(&config, &e->queues[i]));
     initiator_queue_start(e->queues[i]);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #define WAIT_NS_MAX (600 * NS_PER_S)
-#define POOL_BYTES  ((size_t)4 << 20)
+#define POOL_BYTES  ((size_t)32 << 20)
 
 static void must(struct status st)
 {

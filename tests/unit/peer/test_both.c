@@ -289,6 +289,40 @@ static void a_cut_link_comes_back(void **state)
     assert_int_equal(transfer(0, STORE_OP_READ, 1, &crc), STATUS_OK);
 }
 
+/* A command that a disk never answers costs its link once, for a moment (LINK_COMMAND_NS). */
+static void a_hung_disk_does_not_keep_the_link_down(void **state)
+{
+    (void)state;
+    const struct store_volume v = rig_volume(1, 3);
+    uint32_t crc = crc32c(t.memory, 4096);
+    struct ask hung = { .store = { .opcode = STORE_OP_WRITE,
+                                   .create = true,
+                                   .generation = 1,
+                                   .bytes = 4096,
+                                   .data = { t.memory, 4096 },
+                                   .tick = 1,
+                                   .crcs = &crc },
+                        .io = { .store = &hung.store, .done = on_done } };
+    struct link_stats stats;
+
+    disk_hold(t.rig, 0, DEV_FAULT_ALL);
+    peer_submit(&t.lanes[0], &hung.io);
+    th_run(&t.rig->th, 35 * NS_PER_S);
+    assert_true(hung.done && hung.io.lost);
+    assert_int_equal(t.losses, 1);
+    t.told = false;
+    peer_session_open(&t.session, &v, 1);
+    th_run(&t.rig->th, 120 * NS_PER_S);
+    link_get_stats(t.session.config.link, &stats);
+    assert_true(link_is_up(t.session.config.link));
+    assert_int_equal(stats.ups, 2);
+    assert_int_equal(stats.losses, 1);
+    assert_false(t.told);
+    disk_release(t.rig, 0);
+    th_wait(&t.rig->th, &t.told);
+    assert_int_equal(t.opened.status.code, STATUS_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -298,6 +332,7 @@ int main(void)
         T(a_seal_ends_the_session_and_its_lease),
         T(closing_gives_the_lease_back),
         T(a_cut_link_comes_back),
+        T(a_hung_disk_does_not_keep_the_link_down),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

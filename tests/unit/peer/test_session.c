@@ -6,6 +6,7 @@
 
 #include "base/crc32c.h"
 #include "nvme/cmd_spec.h"
+#include "peer/limits.h"
 #include "peer/session.h"
 
 #define SOON_NS (50 * NS_PER_MS)
@@ -239,6 +240,31 @@ static void a_session_may_be_closed_at_any_moment(void **state)
     }
 }
 
+/* Also where the disk hangs, so that the command under way has no answer. */
+static void closing_does_not_wait_for_who_hangs(void **state)
+{
+    static const uint8_t hung[] = { WIRE_OPEN, WIRE_STATE, WIRE_RELEASE };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(hung); i++) {
+        struct engine *const e = engine_create(2, 5);
+
+        peer_of(e)->hold = true;
+        peer_of(e)->hold_opcode = hung[i];
+        open_again(e);
+        if (hung[i] == WIRE_RELEASE)
+            attach(e);
+        pw_run(e->w, SOON_NS);
+        for (unsigned n = 0; n < PW_ENGINE_REACTORS; n++)
+            peer_lane_detach(&e->lanes[n]);
+        peer_session_close(&e->session, on_closed);
+        pw_run(e->w, 2 * SESSION_CLOSE_NS);
+        assert_true(e->closed);
+        fake_peer_release(peer_of(e));
+        engine_destroy(e);
+    }
+}
+
 /* ---- Commands ---- */
 
 /* 2.1: from each reactor straight to that of the disk. */
@@ -306,6 +332,139 @@ static void fields_arrive(void **state)
     o = order_of(e, STORE_OP_DELETE_VOLUME, 0);
     assert_int_equal(run(e, &o, 1).code, STATUS_OK);
     assert_int_equal(last->opcode, WIRE_DELETE);
+    engine_destroy(e);
+}
+
+/* W2: a disk that does not answer takes neither places nor memory from the others of its node. */
+static void a_disk_that_hangs_leaves_room_for_others(void **state)
+{
+    static const struct {
+        enum store_opcode opcode;
+        uint32_t blocks;
+        uint32_t held;
+    } cases[] = { { STORE_OP_READ, 1, LINK_DISK_COMMANDS },
+                  { STORE_OP_READ, WIRE_BLOCKS_MAX, 4 },
+                  { STORE_OP_WRITE, WIRE_BLOCKS_MAX, 4 } };
+    static uint32_t crcs[WIRE_BLOCKS_MAX];
+    enum { COUNT = 2 * LINK_QUEUE_ENTRIES };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct engine *const e = engine_opened();
+        struct order *const hung = calloc(COUNT, sizeof *hung);
+        struct order other = order_of(e, cases[i].opcode, WIRE_BLOCKS_MAX);
+        struct peer_lane *const lane = &e->lanes[0];
+
+        there_and_back(e, 0, WIRE_BLOCKS_MAX);
+        for (uint32_t n = 0; n < WIRE_BLOCKS_MAX; n++)
+            crcs[n] = crc32c(e->memory + (size_t)n * BLOCK, BLOCK);
+        peer_of(e)->hold = true;
+        for (unsigned n = 0; n < COUNT; n++) {
+            hung[n] = order_of(e, cases[i].opcode, cases[i].blocks);
+            hung[n].store.crcs = crcs;
+            submit(e, &hung[n], 0);
+        }
+        pw_run(e->w, SOON_NS);
+        assert_int_equal(peer_of(e)->held_count, cases[i].held);
+        peer_of(e)->hold = false;
+        lane->budget++; /* Another disk's. */
+        other.store.crcs = crcs;
+        assert_int_equal(run(e, &other, 0).code, STATUS_OK);
+        lane->budget--;
+        fake_peer_release(peer_of(e));
+        for (unsigned n = 0; n < COUNT; n++)
+            pw_wait(e->w, &hung[n].done);
+        free(hung);
+        engine_destroy(e);
+    }
+}
+
+/* ---- Many of them ---- */
+
+/* So many sessions of one disk, beside the engine's. */
+static struct engine *crowd_create(const struct engine *e, unsigned count)
+{
+    struct engine *const crowd = calloc(count, sizeof *crowd);
+    struct link *const link = e->session.config.link;
+
+    for (unsigned i = 0; i < count; i++) {
+        crowd[i].w = e->w;
+        link_ref(link);
+        peer_session_init(
+            &crowd[i].session,
+            &(struct peer_session_config) {
+                .ops = &ops, .link = link, .disk = { { 0xd2 } }, .group = i, .epoch = 5 });
+        open_again(&crowd[i]);
+    }
+    return crowd;
+}
+
+static void crowd_free(struct engine *crowd, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (!crowd[i].closed)
+            peer_session_close(&crowd[i].session, on_closed);
+        pw_wait(crowd[i].w, &crowd[i].closed);
+    }
+    free(crowd);
+}
+
+/* W2: OPENs have no deadline, and one disk does not have all places for them. */
+static void a_disk_that_hangs_leaves_places_to_open_others(void **state)
+{
+    enum { COUNT = 2 * LINK_QUEUE_ENTRIES };
+
+    (void)state;
+    struct engine *const e = engine_create(3, 5);
+    pw_run(e->w, NS_PER_S);
+    peer_of(e)->hold = true;
+    struct engine *const crowd = crowd_create(e, COUNT);
+    pw_run(e->w, SOON_NS);
+    assert_int_equal(peer_of(e)->held_count, LINK_DISK_OPENS);
+    /* Those that wait may go. */
+    peer_session_close(&crowd[COUNT - 1].session, on_closed);
+    pw_wait(e->w, &crowd[COUNT - 1].closed);
+    peer_of(e)->hold = false;
+    open_again(e);
+    attach(e);
+    there_and_back(e, 0, 1);
+    /* And with the next link they come one after another as well. */
+    peer_of(e)->hold = true;
+    pw_cut(e->w, 0);
+    pw_run(e->w, NS_PER_S);
+    assert_true(link_is_up(e->session.config.link));
+    assert_int_equal(peer_of(e)->held_count, 2 * LINK_DISK_OPENS);
+    fake_peer_release(peer_of(e));
+    for (unsigned i = 0; i < COUNT - 1; i++) {
+        pw_wait(e->w, &crowd[i].told);
+        assert_int_equal(crowd[i].opens, 1);
+    }
+    crowd_free(crowd, COUNT);
+    engine_destroy(e);
+}
+
+/* Nor with those that nobody waits for any more: they are the disk's until it answers. */
+static void opens_that_were_let_go_of_count(void **state)
+{
+    enum { COUNT = LINK_QUEUE_ENTRIES };
+
+    (void)state;
+    struct engine *const e = engine_create(3, 5);
+    pw_run(e->w, NS_PER_S);
+    for (unsigned round = 0; round < 2; round++) {
+        peer_of(e)->hold = true;
+        for (unsigned i = 0; i < 2; i++)
+            crowd_free(crowd_create(e, COUNT), COUNT);
+        assert_int_equal(peer_of(e)->held_count, LINK_DISK_COMMANDS);
+        peer_of(e)->hold = false;
+        if (round == 0) {
+            open_again(e);
+            attach(e);
+        }
+        there_and_back(e, 0, 1);
+        fake_peer_release(peer_of(e));
+        pw_run(e->w, SOON_NS);
+    }
     engine_destroy(e);
 }
 
@@ -456,7 +615,8 @@ static void a_lost_session_is_opened_anew(void **state)
     assert_true(other.done && other.io.lost);
     open_again(e);
     pw_run(e->w, NS_PER_S);
-    assert_false(e->told); /* W3: something of the last link is still executed there. */
+    assert_true(link_is_up(e->session.config.link)); /* Whatever is still executed there, ... */
+    assert_false(e->told);                           /* ... which OPEN waits for. */
     fake_peer_release(peer_of(e));
     attach(e);
     assert_int_equal(peer_of(e)->number, 2);
@@ -607,9 +767,13 @@ int main(void)
         cmocka_unit_test(opening_brings_what_the_store_says),
         cmocka_unit_test(an_older_epoch_is_refused),
         cmocka_unit_test(a_session_may_be_closed_at_any_moment),
+        cmocka_unit_test(closing_does_not_wait_for_who_hangs),
         cmocka_unit_test(commands_go_to_the_disks_reactor),
         cmocka_unit_test(blocks_travel_with_their_crcs),
         cmocka_unit_test(fields_arrive),
+        cmocka_unit_test(a_disk_that_hangs_leaves_room_for_others),
+        cmocka_unit_test(a_disk_that_hangs_leaves_places_to_open_others),
+        cmocka_unit_test(opens_that_were_let_go_of_count),
         cmocka_unit_test(regions_and_sets_arrive),
         cmocka_unit_test(hashes_come_back),
         cmocka_unit_test(statuses_come_back),
