@@ -37,6 +37,10 @@
 #define PORT_TRIES    200
 #define PORT_PAUSE_US 20000
 
+/* How long a route to the controller is waited for. */
+#define ROUTE_TRIES    150
+#define ROUTE_PAUSE_US 200000
+
 struct up {
     struct up_options options;
     struct up_dir dir;
@@ -179,6 +183,54 @@ static struct io_addr reachable(const struct io_addr *addr)
     return to;
 }
 
+/* From which address this machine would send to another one; 0 or an errno.  Nothing is sent. */
+static int find_source(const struct io_addr *to, struct io_addr *out)
+{
+    union any_sockaddr sa;
+    socklen_t bytes = to_sockaddr(to, &sa);
+    CLEANUP(fd_close) int fd = socket(sa.any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0 || connect(fd, &sa.any, bytes) != 0 || getsockname(fd, &sa.any, &bytes) != 0)
+        return errno;
+    *out = *to;
+    if (to->family == IO_FAMILY_IPV4)
+        memcpy(out->ip, &sa.v4.sin_addr, sizeof sa.v4.sin_addr);
+    else
+        memcpy(out->ip, &sa.v6.sin6_addr, sizeof sa.v6.sin6_addr);
+    return 0;
+}
+
+/* The network may not be there yet, when the machine has just started. */
+static bool may_pass(int err)
+{
+    return err == ENETUNREACH || err == EHOSTUNREACH || err == ENETDOWN || err == EADDRNOTAVAIL;
+}
+
+/* The address of this machine from which it reaches the controller, as others then reach it. */
+static struct status seen_by_controller(const struct up_options *o, struct io_addr *out)
+{
+    int err = find_source(&o->control, out);
+
+    for (unsigned i = 0; i < ROUTE_TRIES && may_pass(err); i++) {
+        usleep(ROUTE_PAUSE_US);
+        err = find_source(&o->control, out);
+    }
+    if (err != 0) {
+        (void)cli_fail("cannot tell at which address other nodes reach this one, as the controller "
+                       "at %s is not reached (%s): say it with --advertise",
+                       io_addr_format(&o->control).s, strerror(err));
+        return STATUS(UNAVAILABLE);
+    }
+    if (o->listen.family != o->control.family && o->listen.family == IO_FAMILY_IPV4) {
+        (void)cli_fail("other nodes are to reach this one by IPv6, as it reaches the controller at "
+                       "%s, but it listens on %s: say --listen :: or --advertise",
+                       io_addr_format(&o->control).s, io_addr_format(&o->listen).s);
+        return STATUS(INVALID);
+    }
+    out->port = o->listen.port;
+    return STATUS(OK);
+}
+
 static struct status choose_addresses(struct up *up)
 {
     struct up_options *o = &up->options;
@@ -186,6 +238,8 @@ static struct status choose_addresses(struct up *up)
     TRY(check_port("--listen or --port", up->dir.was_killed, &o->listen));
     up->run.listen = o->listen;
     up->run.advertise = o->has_advertise ? o->advertise : reachable(&o->listen);
+    if (!o->has_advertise && o->name != NULL && io_addr_is_any(&o->listen))
+        TRY(seen_by_controller(o, &up->run.advertise));
     if (up->run.advertise.port == 0)
         up->run.advertise.port = o->listen.port;
     o->advertise = up->run.advertise;

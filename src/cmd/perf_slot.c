@@ -22,11 +22,12 @@ static struct perf_extent extent_of(const struct perf_run *run, const struct per
     };
 }
 
-/* Whether a lost connection, not the controller, ended the I/O. */
+/* Whether a lost connection, not the controller, ended the I/O; or a disk that does not answer, and
+ * it is to be repeated. */
 static bool is_loss(struct status st)
 {
     return status_is(st, STATUS_LOST) || status_is(st, STATUS_UNAVAILABLE) ||
-           status_is(st, STATUS_CANCELED);
+           status_is(st, STATUS_CANCELED) || status_is(st, STATUS_TIMED_OUT);
 }
 
 /* ---- Flush ---- */

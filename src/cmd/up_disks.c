@@ -226,17 +226,23 @@ struct status up_disk_look(const char *path, bool force, struct up_disk *out_dis
     return check_foreign(path, force, problem);
 }
 
-static struct status prepare_path(const char *path, bool force, struct up_disk *d)
+/* What is wrong with one that was served before is the node's to report: it serves the others. */
+static struct status prepare_path(const char *path, bool force, const struct up_known *known,
+                                  struct up_disk *d)
 {
     char problem[UP_DISK_PROBLEM_BYTES];
-    const struct status st = up_disk_look(path, force, d, problem);
 
+    TRY(take_path(path, d));
+    if (!force && up_known_has(known, d->line))
+        return STATUS(OK);
+    const struct status st = up_disk_look(path, force, d, problem);
     if (problem[0] != '\0')
         (void)cli_fail("disk '%s': %s", path, problem);
     return st;
 }
 
-static struct status prepare_disk(const char *text, bool force, struct up_disk *d)
+static struct status prepare_disk(const char *text, bool force, const struct up_known *known,
+                                  struct up_disk *d)
 {
     const char *inner = text;
 
@@ -251,7 +257,7 @@ static struct status prepare_disk(const char *text, bool force, struct up_disk *
     }
     if (strncmp(inner, MEM_PREFIX, strlen(MEM_PREFIX)) == 0)
         return prepare_memory(inner, d);
-    return prepare_path(inner, force, d);
+    return prepare_path(inner, force, known, d);
 }
 
 /* Disks that were served are not left out by mistake: their volumes would fail. */
@@ -279,7 +285,7 @@ static struct status prepare_given(const struct up_options *o, const struct up_d
     disks->count = o->given_count;
     for (unsigned i = 0; i < o->given_count; i++) {
         struct up_disk *d = &disks->disk[i];
-        TRY(prepare_disk(o->disks[i], o->force, d));
+        TRY(prepare_disk(o->disks[i], o->force, &disks->known, d));
         for (unsigned j = 0; j < i; j++) {
             if (d->in_memory || strcmp(d->path, disks->disk[j].path) != 0)
                 continue;

@@ -5,12 +5,16 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmd/cli.h"
+#include "cmd/command.h"
 #include "cmd/version.h"
 #include "disk/device_logs.h"
 #include "io/uring.h"
 #include "node/group_client.h"
+
+#define STOP_NS (30 * NS_PER_S)
 
 static void tell(struct up_node *n, enum up_node_state state)
 {
@@ -327,8 +331,22 @@ struct status up_node_start(struct up_node *n, const struct up_node_config *conf
 
 static void tell_stopped(struct up_node *n)
 {
-    if (n->node == NULL && n->groups == NULL)
-        tell(n, UP_NODE_STOPPED);
+    if (n->node != NULL || n->groups != NULL)
+        return;
+    io_timer_disarm(&n->stop_timer);
+    tell(n, UP_NODE_STOPPED);
+}
+
+/* A disk that hangs would be waited for without end.  All of them survive that, like any kill. */
+static void on_stop_timer(struct io_timer *timer)
+{
+    struct up_node *n = CONTAINER_OF(timer, struct up_node, stop_timer);
+
+    if (n->node != NULL)
+        node_tell_stuck(n->node);
+    log_error(n->config.log, "not stopped after %llu s: the process ends now",
+              (unsigned long long)(STOP_NS / NS_PER_S));
+    _exit(COMMAND_FAILED);
 }
 
 static void on_node_stopped(void *ctx)
@@ -372,6 +390,8 @@ static void stop_on_home(struct io_msg *msg)
     struct up_node *n = CONTAINER_OF(msg, struct up_node, msg);
 
     n->stopping = true;
+    io_timer_init(&n->stop_timer, on_stop_timer);
+    io_timer_arm(&n->stop_timer, n->reactors[0], reactor_now_ns(n->reactors[0]) + STOP_NS);
     if (n->agent != NULL)
         node_agent_stop(n->agent, on_agent_stopped, n);
     else

@@ -48,6 +48,7 @@ struct up_node {
     struct group_client *groups;
     struct device_logs *logs;
     bool stopping;
+    struct io_timer stop_timer; /* While it stops. */
     char problem[NODE_REASON_BYTES];
     bool served[NODE_DISKS_MAX]; /* Written before UP is told. */
     struct up_orders orders;

@@ -51,8 +51,9 @@ enum {
           "repeated; mem:SIZE is memory, fault:... misbehaves" },                           \
         { "listen", OPT_LISTEN, "ADDR", "address for hosts (0.0.0.0)" },                    \
         { "advertise", OPT_ADVERTISE, "ADDR",                                               \
-          "address that discovery reports (the one that the\n"                              \
-          "host has used)" },                                                               \
+          "address that other nodes use (the one from which the\n"                          \
+          "controller is reached) and discovery reports (the one\n"                         \
+          "that the host has used)" },                                                      \
         { "port", OPT_PORT, "PORT", "NVMe/TCP port (4420); 0 takes a free one" },           \
         { "reactors", OPT_REACTORS, "N", "threads for I/O (one per CPU)" },                 \
         CLI_OPTION_SPIN(OPT_SPIN), CLI_OPTION_IO_FEATURES(OPT_IO_FEATURES),                 \

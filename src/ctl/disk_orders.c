@@ -91,16 +91,11 @@ void order_waits_end(struct ctl *ctl)
 
 /* ---- Answers ---- */
 
-static const struct uuid *disk_at(const struct observed *o, const char *path, struct uuid *out)
+static const Trilith__V1__DiskReport *disk_at(const struct observed *o, const char *path)
 {
-    if (o == NULL || o->report == NULL)
-        return NULL;
-    for (size_t i = 0; i < o->report->n_disks; i++) {
-        if (strcmp(o->report->disks[i]->path, path) != 0)
-            continue;
-        *out = field_uuid(o->report->disks[i]->uuid);
-        return out;
-    }
+    for (size_t i = 0; o != NULL && o->report != NULL && i < o->report->n_disks; i++)
+        if (strcmp(o->report->disks[i]->path, path) == 0)
+            return o->report->disks[i];
     return NULL;
 }
 
@@ -108,11 +103,12 @@ static const struct uuid *disk_at(const struct observed *o, const char *path, st
 static Trilith__V1__Disk *find_view(struct ctl *ctl, struct uuid node, const char *path,
                                     struct arena *arena)
 {
-    struct uuid uuid = { { 0 } };
+    const Trilith__V1__DiskReport *const there = disk_at(observed_find(ctl, node), path);
     struct disk_list list = { 0 };
 
-    (void)disk_at(observed_find(ctl, node), path, &uuid);
-    const char *const text = arena_uuid(arena, uuid);
+    if (there == NULL)
+        return NULL;
+    const char *const text = arena_uuid(arena, field_uuid(there->uuid));
     const struct status st = disks_view(ctl, arena, &list);
     for (size_t i = 0; status_ok(st) && i < list.count; i++)
         if (strcmp(list.disks[i]->uuid, text) == 0)
@@ -392,9 +388,16 @@ static void add_disk(struct ctl *ctl, struct rpc_call *call,
 {
     struct ordering o = { .ctl = ctl, .node = node };
     struct order_wait wait = { .node = node };
-    struct uuid there;
+    const Trilith__V1__DiskReport *const there = disk_at(observed_find(ctl, node), request->path);
 
-    if (disk_at(observed_find(ctl, node), request->path, &there) != NULL) {
+    if (there != NULL && there->failure[0] != '\0') {
+        rpc_fail(call, RPC_FAILED_PRECONDITION,
+                 "disk '%s': its node has it, and it has failed: %s; the node takes what is there "
+                 "now when it is started again",
+                 request->path, there->failure);
+        return;
+    }
+    if (there != NULL) {
         reply_added(ctl, call, node, request->path);
         return;
     }

@@ -186,6 +186,7 @@ static void node_on_disk(struct node_disk *d)
     struct node *n = d->node;
 
     assert(n->pending > 0);
+    d->closing = false;
     node_log_disk(n, d);
     if (--n->pending == 0)
         node_wake(n);
@@ -357,6 +358,18 @@ void node_stop(struct node *n, void (*stopped)(void *ctx), void *ctx)
     node_wake(n);
 }
 
+void node_tell_stuck(const struct node *n)
+{
+    assert(reactor_is_current(n->home));
+    if (n->sm.now != NODE_CLOSING)
+        log_error(n->log, "node: still %s: a disk does not answer", sm_name(&n->sm));
+    for (unsigned i = 0; i < n->disk_count; i++) {
+        if (n->disks[i].closing)
+            log_error(n->log, "disk '%s' (%s) does not answer: it is left as it is",
+                      n->disks[i].info.identity.disk_name, n->disks[i].config.path);
+    }
+}
+
 static void node_on_target_stopped(void *ctx)
 {
     struct node *n = ctx;
@@ -399,14 +412,13 @@ static void node_close_disks(void *ctx)
 {
     struct node *n = ctx;
 
-    nvme_target_destroy(n->target);
-    n->target = NULL;
     node_stores_close(n);
     node_move(n, NODE_CLOSING);
     n->pending = n->disk_count;
     for (unsigned i = 0; i < n->disk_count; i++) {
         n->disks[i].done = node_on_disk;
         n->disks[i].problem[0] = '\0';
+        n->disks[i].closing = true;
         node_disk_close(&n->disks[i]);
     }
     node_wake(n);
@@ -453,6 +465,7 @@ static void node_end(struct node *n)
     void *const ctx = n->stopped_ctx;
 
     node_move(n, NODE_ENDED);
+    nvme_target_destroy(n->target); /* Its pools have what the disks had of them, too. */
     free(n->members);
     free(n->scrubs);
     free(n->report);

@@ -151,4 +151,7 @@ struct io_addr node_addr(const struct node *node);
  */
 void node_stop(struct node *node, void (*stopped)(void *ctx), void *ctx);
 
+/* It has not stopped for too long: the log is told what it waits for. */
+void node_tell_stuck(const struct node *node);
+
 #endif

@@ -61,6 +61,7 @@ struct node_disk {
     bool log_asked;      /* It is on its way. */
     unsigned log_window; /* In how many windows it is asked for again. */
     struct node_scrub scrub;
+    bool closing; /* node_stop() waits for it. */
 
     /* Private to node_disk.c: the disk's reactor's. */
     struct sm sm;

@@ -5,17 +5,13 @@ void ticks_init(struct ticks *t, struct ticks_region *regions, uint32_t region_c
                 struct ticks_region **buckets, uint32_t bucket_count)
 {
     assert(bucket_count > 0 && (bucket_count & (bucket_count - 1)) == 0);
-    *t = (struct ticks) {
-        .now = 1, .buckets = buckets, .bucket_count = bucket_count, .room = region_count
-    };
+    *t = (struct ticks) { .now = 1,
+                          .buckets = buckets,
+                          .bucket_count = bucket_count,
+                          .fresh = regions,
+                          .room = region_count };
     list_init(&t->free);
     list_init(&t->order);
-    for (uint32_t i = 0; i < bucket_count; i++)
-        buckets[i] = NULL;
-    for (uint32_t i = 0; i < region_count; i++) {
-        list_node_init(&regions[i].link);
-        list_push_back(&t->free, &regions[i].link);
-    }
 }
 
 /* ---- Regions ---- */
@@ -37,13 +33,24 @@ static struct ticks_region *region_find(const struct ticks *t, uint32_t shard, u
     return r;
 }
 
-static struct ticks_region *region_add(struct ticks *t, uint32_t shard, uint32_t region)
+/* One that was used before, if there is one. */
+static struct ticks_region *region_take(struct ticks *t)
 {
-    struct ticks_region **bucket = bucket_of(t, shard, region);
-    struct ticks_region *r = CONTAINER_OF(list_pop_front(&t->free), struct ticks_region, link);
+    struct list_node *const n = list_pop_front(&t->free);
 
     assert(t->room > 0);
     t->room--;
+    if (n != NULL)
+        return CONTAINER_OF(n, struct ticks_region, link);
+    list_node_init(&t->fresh->link);
+    return t->fresh++;
+}
+
+static struct ticks_region *region_add(struct ticks *t, uint32_t shard, uint32_t region)
+{
+    struct ticks_region **bucket = bucket_of(t, shard, region);
+    struct ticks_region *const r = region_take(t);
+
     r->shard = shard;
     r->region = region;
     r->chain = *bucket;
@@ -59,7 +66,7 @@ static void region_remove(struct ticks *t, struct ticks_region *r)
         at = &(*at)->chain;
     *at = r->chain;
     list_remove(&r->link);
-    list_push_back(&t->free, &r->link);
+    list_push_front(&t->free, &r->link);
     t->room++;
 }
 
@@ -131,6 +138,12 @@ void ticks_write_abandon(struct ticks *t, const struct ticks_range *range, uint3
 }
 
 /* ---- Rounds ---- */
+
+void ticks_raise(struct ticks *t, uint32_t tick)
+{
+    if (t->now < tick)
+        t->now = tick;
+}
 
 bool ticks_round_begin(struct ticks *t, unsigned members)
 {

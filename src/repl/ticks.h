@@ -13,8 +13,8 @@
  * in their lists, which costs work and is never wrong.
  *
  * Threading: the owner's, one slice.
- * Memory:    the caller's, given once; nothing is allocated.  A write for whose regions there is no
- *            room waits until a round has closed some.
+ * Memory:    the caller's, given once, and touched as far as it is used; nothing is allocated.  A
+ *            write for whose regions there is no room waits until a round has closed some.
  */
 #ifndef REPL_TICKS_H
 #define REPL_TICKS_H
@@ -53,8 +53,9 @@ struct ticks {
     struct ticks_region **buckets;
     uint32_t bucket_count; /* A power of two. */
     struct list free;
-    struct list order; /* By tick, the oldest first. */
-    uint32_t room;     /* Regions in free. */
+    struct ticks_region *fresh; /* Those from here on were never used. */
+    struct list order;          /* By tick, the oldest first. */
+    uint32_t room;              /* Regions that are free or fresh. */
 };
 
 /* Regions of a shard that a command changes. */
@@ -73,8 +74,8 @@ struct ticks_close {
 };
 
 /*
- * regions and buckets are lent until the end; bucket_count is a power of two, best not below
- * region_count.
+ * regions and buckets are lent until the end, and untouched until they are used; the buckets are
+ * NULL.  bucket_count is a power of two, best not below region_count.
  */
 void ticks_init(struct ticks *t, struct ticks_region *regions, uint32_t region_count,
                 struct ticks_region **buckets, uint32_t bucket_count);
@@ -111,6 +112,12 @@ void ticks_keep_open(struct ticks *t, const struct ticks_range *range);
  * as if written in the present tick.  False as ticks_write_begin().
  */
 bool ticks_note(struct ticks *t, const struct ticks_range *range);
+
+/*
+ * A store counts what it lists as written in this tick, OPEN's (4.3), which may be that of a busier
+ * copyset: the next round ends no lower one, so that it closes that.
+ */
+void ticks_raise(struct ticks *t, uint32_t tick);
 
 /*
  * 3.4 (1)  Ends the tick; members are the slots that will have to confirm.  False while a round is

@@ -19,7 +19,7 @@ void alive_init(struct alive *a)
 
 bool alive_has_answered(const struct leg_call *call)
 {
-    return call->leg.remote == NULL || call->alive.answered || MUTATION(EXCLUDE_BLINDLY);
+    return call->alive.answered || MUTATION(EXCLUDE_BLINDLY);
 }
 
 /* ---- Answers ---- */
@@ -58,14 +58,27 @@ void alive_let_go(struct leg_call *call)
         stop_waiting(call);
 }
 
+/* What is wrong with a disk of this node is reported, as a session's end does of a remote one. */
+static void take_local_answer(struct leg_call *call)
+{
+    struct leg_io *const io = &call->alive.io;
+
+    if (status_ok(io->status) && io->outdated)
+        io->status = STATUS(STALE_INCARNATION);
+    if (!status_ok(io->status))
+        members_report(call->volume, &call->leg, io->status);
+}
+
 static void on_answer(struct leg_io *io)
 {
     struct leg_call *const call = io->owner;
     struct volume *const v = call->volume;
 
     assert(reactor_is_current(v->home));
+    if (call->leg.remote == NULL)
+        take_local_answer(call);
     call->alive.asked = false;
-    call->alive.answered = call->alive.waited && status_ok(io->status);
+    call->alive.answered = call->alive.waited && status_ok(io->status) && !leg_hangs(&call->leg);
     v->openings--;
     if (call->alive.waited)
         stop_waiting(call);
@@ -79,8 +92,8 @@ static void on_answer(struct leg_io *io)
 
 static bool is_to_be_asked(const struct leg_call *call, const struct leg_call *leaving)
 {
-    return call != leaving && !call->retired && call->leg.remote != NULL && leg_is_up(&call->leg) &&
-           !call->members.suspect && !call->alive.asked;
+    return call != leaving && !call->retired && leg_is_up(&call->leg) && !call->members.suspect &&
+           !call->alive.asked;
 }
 
 static void ask(struct leg_call *call)

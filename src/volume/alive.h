@@ -10,7 +10,8 @@
  * its power meanwhile, and with it what was not flushed.  If the member that is given up is the one
  * that has everything, that is gone.  So each of the others has to answer after it was decided.
  *
- * Disks of this node are alive.
+ * So has one of this node: its disk may have failed, and its incarnation changed, without a
+ * command.  One whose oldest command has no answer for half the patience counts as not alive.
  *
  * Threading: home's.   Memory: embedded.
  */
@@ -46,7 +47,7 @@ void alive_init(struct alive *a);
  */
 bool alive_ask(struct volume *v, const struct leg_call *leaving);
 
-/* Whether it has answered, or need not. */
+/* Whether it has answered. */
 bool alive_has_answered(const struct leg_call *call);
 
 /* It has been reported itself: it is not waited for any longer. */

@@ -5,6 +5,7 @@
 #include "base/atomic_max.h"
 #include "base/crc32c.h"
 #include "base/mutation.h"
+#include "io/pages.h"
 #include "volume/volume_internal.h"
 
 /*
@@ -30,12 +31,12 @@ struct status command_pool_init(struct slice *s, uint32_t commands_max)
     list_init(&s->copies_waiting);
     list_init(&s->canceled);
     io_task_init(&s->finish_task, command_end_finished);
-    /* Untouched memory costs nothing: a command is set up when it is used for the first time. */
+    /* It is touched as far as it is used: a command is set up when it is for the first time. */
     s->commands_max = commands_max;
-    s->commands = calloc(commands_max, sizeof *s->commands);
-    s->pieces = calloc(pieces_max, sizeof *s->pieces);
-    s->leg_ios = calloc(pieces_max * s->slots, sizeof *s->leg_ios);
-    s->remote_ios = calloc(pieces_max * s->slots, sizeof *s->remote_ios);
+    s->commands = pages_calloc(commands_max, sizeof *s->commands);
+    s->pieces = pages_calloc(pieces_max, sizeof *s->pieces);
+    s->leg_ios = pages_calloc(pieces_max * s->slots, sizeof *s->leg_ios);
+    s->remote_ios = pages_calloc(pieces_max * s->slots, sizeof *s->remote_ios);
     if (s->commands == NULL || s->pieces == NULL || s->leg_ios == NULL || s->remote_ios == NULL)
         return STATUS(NO_MEMORY);
     return STATUS(OK);
@@ -43,11 +44,13 @@ struct status command_pool_init(struct slice *s, uint32_t commands_max)
 
 void command_pool_fini(struct slice *s)
 {
+    const size_t pieces_max = (size_t)s->commands_max * VOLUME_PIECES_MAX;
+
     assert(s->commands_used == 0);
-    free(s->remote_ios);
-    free(s->leg_ios);
-    free(s->pieces);
-    free(s->commands);
+    pages_free(s->remote_ios, pieces_max * s->slots, sizeof *s->remote_ios);
+    pages_free(s->leg_ios, pieces_max * s->slots, sizeof *s->leg_ios);
+    pages_free(s->pieces, pieces_max, sizeof *s->pieces);
+    pages_free(s->commands, s->commands_max, sizeof *s->commands);
 }
 
 /* A command of which no use was made before. */
@@ -89,12 +92,30 @@ static void command_put(struct command *cmd)
 
 /* ---- The end of a command ---- */
 
+/* Whether this command has to tell the host that earlier writes may be gone (S1). */
+static bool command_tells_loss(const struct command *cmd)
+{
+    struct leg_losses *losses = &cmd->front->volume->losses;
+    struct nvme_ns_req *req = cmd->req;
+
+    if (req->opcode != NVME_NS_FLUSH && !req->fua)
+        return false;
+    const uint64_t noted = atomic_load_explicit(&losses->noted, memory_order_relaxed);
+    if (noted <= req->loss_told || noted <= atomic_load(&losses->heard))
+        return false;
+    req->loss_told = noted;
+    return true;
+}
+
 /* Gives the command to the next request that waits, or back, and answers the host. */
 static void command_end(struct command *cmd)
 {
     struct nvme_ns_req *req = cmd->req;
     struct slice *front = cmd->front;
 
+    /* It may have found the disk as it is after a loss that was noted since it began. */
+    if (status_ok(cmd->status) && command_tells_loss(cmd))
+        cmd->status = STATUS(MEDIA_WRITE);
     req->status = cmd->status;
     /* Its leg has noted the loss that it met. */
     if (status_is(req->status, STATUS_STALE_INCARNATION))
@@ -192,6 +213,7 @@ static struct piece *command_extent_piece(struct command *cmd, const struct layo
     const struct nvme_ns_req *req = cmd->req;
     struct piece *p = command_take_piece(cmd);
 
+    p->pool = req->pool;
     p->order.shard = e->shard;
     p->order.offset = e->offset;
     p->order.bytes = e->bytes;
@@ -430,21 +452,6 @@ static void command_prepare_zero(struct command *cmd, struct layout_range range)
     if (whole_to < end)
         cmd->feed.zero.edges[cmd->feed.zero.edges_left++] =
             (struct layout_range) { whole_to, end - whole_to };
-}
-
-/* Whether this command has to tell the host that earlier writes may be gone (S1). */
-static bool command_tells_loss(const struct command *cmd)
-{
-    struct leg_losses *losses = &cmd->front->volume->losses;
-    struct nvme_ns_req *req = cmd->req;
-
-    if (req->opcode != NVME_NS_FLUSH && !req->fua)
-        return false;
-    const uint64_t noted = atomic_load_explicit(&losses->noted, memory_order_relaxed);
-    if (noted <= req->loss_told || noted <= atomic_load(&losses->heard))
-        return false;
-    req->loss_told = noted;
-    return true;
 }
 
 bool command_cancel(struct nvme_ns *ns, struct nvme_ns_req *req)

@@ -17,7 +17,7 @@
  *   C2  Two places that share a lane of the order are one, exclusive, place.
  *   C3  The second place does not wait for free lanes: the order keeps some back for these, and
  *       VOLUME_COPIES_MAX bounds how many there are.
- *   C4  Memory comes last, as for pieces.
+ *   C4  Memory comes last, as for pieces (struct scratch).
  *
  * Everything but the entering and leaving runs on the reactor of the command's front.
  */
@@ -262,11 +262,11 @@ static bool copy_get_memory(struct command *cmd)
 {
     struct copy *const c = &cmd->feed.copy;
 
-    c->memory = buf_get(cmd->front->scratch, c->from.bytes + (c->is_part ? c->to.bytes : 0));
+    c->memory = scratch_get(&cmd->front->scratch, c->from.bytes + (c->is_part ? c->to.bytes : 0));
     if (c->memory.at != NULL)
         return true;
     c->waiter.retry = copy_on_memory;
-    buf_wait(cmd->front->scratch, &c->waiter);
+    scratch_wait(&cmd->front->scratch, &c->waiter);
     return false;
 }
 
@@ -291,6 +291,7 @@ static void copy_submit(struct command *cmd, struct piece *p, const struct layou
         s->crcs = opcode == STORE_OP_WRITE ? cmd->crcs : NULL;
     }
     p->cmd = cmd;
+    p->pool = scratch_pool_of(&cmd->front->scratch, cmd->feed.copy.memory);
     p->copyset = copyset_of_shard(cmd->front, e->shard);
     p->status = STATUS(OK);
     p->on_fanned = copy_on_fanned;
@@ -363,7 +364,7 @@ static void copy_leave(struct command *cmd)
     struct copy *const c = &cmd->feed.copy;
 
     sm_move(&c->sm, COPY_LEAVING);
-    buf_put(cmd->front->scratch, c->memory);
+    scratch_put(&cmd->front->scratch, c->memory);
     copy_step(cmd);
 }
 

@@ -17,6 +17,7 @@ void copy_part_send(struct copy_part *p, unsigned slot, enum store_opcode opcode
     io->slot = slot;
     io->leg = cs->slice->map->legs[cs->leg[slot]];
     io->remote = &p->remote_io;
+    io->pool = scratch_pool_of(&cs->slice->copy_scratch, c->memory);
     io->reactor = cs->slice->reactor;
     io->store.opcode = opcode;
     io->store.fua = false;

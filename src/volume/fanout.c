@@ -140,12 +140,12 @@ static void take_answer(struct piece *p, unsigned slot, struct status status)
 static void on_tied(struct piece *p, const struct leg_io *io)
 {
     struct copyset *const cs = p->copyset;
-    const unsigned slot = io->slot;
+    const struct leg *const leg = io->leg;
     const struct status status = io->status;
 
-    p->tied &= (uint8_t) ~(1u << slot);
-    take_answer(p, slot, status); /* The piece may be gone. */
-    resync_on_answer(cs, slot, status, false);
+    p->tied &= (uint8_t) ~(1u << io->slot);
+    take_answer(p, io->slot, status); /* The piece may be gone. */
+    resync_on_answer(cs, leg, status, false);
 }
 
 void fanout_on_trail(struct piece *p, unsigned slot, struct status status)
@@ -156,14 +156,19 @@ void fanout_on_trail(struct piece *p, unsigned slot, struct status status)
         p->held = false;
         list_remove(&p->link);
     }
-    take_answer(p, slot, status);
+    p->legs[slot].status = status;
+    if (!status_is(status, STATUS_CANCELED))
+        take_answer(p, slot, status);
+    else if (p->pending == 0 && !p->undoing)
+        advance(p); /* It was not sent: if it is a member by now, it is sent as to one. */
 }
 
 static void note_time(const struct piece *p, const struct leg_io *io)
 {
     struct copyset *const cs = p->copyset;
 
-    if (p->changes && status_ok(io->status) && (cs->members >> io->slot & 1) != 0)
+    if (p->changes && status_ok(io->status) && (cs->members >> io->slot & 1) != 0 &&
+        p->turn == cs->turn)
         outlier_note(cs, io->slot, reactor_now_ns(cs->slice->reactor) - p->sent_ns);
 }
 
@@ -174,6 +179,8 @@ static void on_leg(struct leg_io *io)
 
     assert((p->pending & bit) != 0);
     p->pending &= (uint8_t)~bit;
+    p->stranded |= io->stranded;
+    io->stranded = false;
     if ((p->tied & bit) != 0) {
         on_tied(p, io);
         return;
@@ -193,6 +200,7 @@ static void send_to(struct piece *p, unsigned slots)
         io->owner = p;
         io->slot = slot;
         io->leg = leg_at(p->copyset, slot);
+        io->pool = p->pool;
         io->store.copyset = (uint16_t)p->copyset->number;
         io->reactor = p->copyset->slice->reactor;
         io->done = on_leg;
@@ -340,6 +348,8 @@ static void advance_read(struct piece *p)
 
     if (p->done != 0)
         complete_read(p);
+    else if (p->stranded)
+        finish(p, STATUS(TIMED_OUT)); /* 6.7: nothing may be read into its memory any more. */
     else if (left != 0)
         send_to(p, choose_source(p, left));
     else if (p->failed != 0)
@@ -517,6 +527,7 @@ void fanout_start(struct piece *p)
     p->unread = 0;
     p->flowing = 0;
     p->tied = 0;
+    p->stranded = false;
     p->held = false;
     p->undoing = false;
     p->changes = false;

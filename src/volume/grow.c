@@ -79,6 +79,8 @@ void grow_on_spread(struct volume *v)
         return;
     }
     for (uint32_t i = 0; i < v->call_count; i++) {
+        if (!v->calls[i]->retired)
+            leg_set_volume(&v->calls[i]->leg, &v->desc);
         if (v->calls[i]->is_new)
             leg_keep(&v->calls[i]->leg, true);
         v->calls[i]->is_new = false;
@@ -166,12 +168,13 @@ static void grow_record(struct volume *v)
 
 /* ---- Telling the disks ---- */
 
-/* A disk that is not there, or whose session was not opened, hears of it when it is. */
+/* A disk that is not there, or whose session was not opened, hears of it when it is: its replica is
+ * out of sync by then, or the volume does not grow. */
 static bool grow_takes(const struct leg_call *call)
 {
     if (call->retired)
         return false;
-    return leg_is_up(&call->leg) || (call->is_new && leg_has_store(&call->leg));
+    return leg_takes_description(&call->leg) || (call->is_new && leg_has_store(&call->leg));
 }
 
 static void grow_on_described_one(void *ctx)
@@ -209,12 +212,12 @@ static bool is_out(const struct volume *v, const struct leg_call *call)
     return g != NULL && !group_has_member(g, call->uuid);
 }
 
-/* The first failure; a new disk that is not there is one. */
+/* The first failure; a member, or a new disk, that is not there is one. */
 static struct status grow_outcome(const struct volume *v)
 {
     for (uint32_t i = 0; i < v->call_count; i++) {
         const struct leg_call *call = v->calls[i];
-        const bool missing = call->is_new && !leg_is_there(&call->leg);
+        const bool missing = call->is_new ? !leg_is_there(&call->leg) : !leg_is_up(&call->leg);
         const struct status st =
             missing && status_ok(call->outcome) ? STATUS(UNAVAILABLE) : call->outcome;
         if (status_ok(st) || is_out(v, call))

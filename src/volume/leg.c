@@ -24,6 +24,14 @@ void leg_init(struct leg *leg, struct store *store, struct reactor *reactor, boo
         .problem = STATUS(UNAVAILABLE),
         .losses = losses,
     };
+    local_init(leg, reactor, 0);
+}
+
+void leg_watch(struct leg *leg, struct reactor *home, uint64_t patience_ns,
+               const struct leg_ops *ops)
+{
+    leg->ops = ops;
+    local_init(leg, home, patience_ns);
 }
 
 static void leg_note_use(struct leg *leg)
@@ -66,6 +74,11 @@ void leg_fini(struct leg *leg)
 uint64_t leg_session_number(const struct leg *leg)
 {
     return leg->remote != NULL ? leg->remote->session.number : 0;
+}
+
+uint32_t leg_open_tick(const struct leg *leg)
+{
+    return leg->remote != NULL ? atomic_load(&leg->remote->open_tick) : 0;
 }
 
 void leg_session_after(struct leg *leg, uint64_t number)
@@ -125,10 +138,8 @@ void leg_open(struct leg *leg, const struct store_volume *volume, uint64_t epoch
         leg_on_opened(leg, &(struct store_session_opened) { .status = st });
 }
 
-static void leg_on_described(void *ctx, struct status status)
+void leg_on_described(struct leg *leg, struct status status)
 {
-    struct leg *const leg = ctx;
-
     leg->outcome = status;
     leg->on_done(leg->done_ctx);
 }
@@ -149,9 +160,13 @@ void leg_describe(struct leg *leg, const struct store_volume *volume, void (*don
         remote_open(leg->remote, volume, leg_on_remote_described, leg);
         return;
     }
-    const struct status st = store_session_describe(leg->session, volume, leg_on_described, leg);
-    if (!status_ok(st))
-        leg_on_described(leg, st);
+    local_describe(leg, volume);
+}
+
+void leg_set_volume(struct leg *leg, const struct store_volume *volume)
+{
+    if (leg->remote != NULL)
+        remote_set_volume(leg->remote, volume);
 }
 
 bool leg_is_there(const struct leg *leg)
@@ -161,7 +176,19 @@ bool leg_is_there(const struct leg *leg)
 
 bool leg_is_up(const struct leg *leg)
 {
-    return leg->remote != NULL ? leg->remote->up && !leg->remote->changed : leg->session != NULL;
+    if (leg->remote != NULL)
+        return leg->remote->up && !leg->remote->changed;
+    return leg->session != NULL && !atomic_load(&leg->local.away);
+}
+
+bool leg_hangs(const struct leg *leg)
+{
+    return atomic_load_explicit(&leg->local.hangs, memory_order_relaxed);
+}
+
+bool leg_takes_description(const struct leg *leg)
+{
+    return leg->remote != NULL ? leg_is_up(leg) : leg->session != NULL;
 }
 
 bool leg_has_changed(const struct leg *leg)
@@ -191,23 +218,29 @@ void leg_keep(struct leg *leg, bool keeps)
 {
     if (leg->remote != NULL)
         remote_keep(leg->remote, keeps);
+    else
+        local_tell(leg, keeps ? STATUS(OK) : STATUS(UNAVAILABLE));
 }
 
 void leg_exclude(struct leg *leg)
 {
     if (leg->remote != NULL)
         remote_exclude(leg->remote);
+    else
+        local_tell(leg, STATUS(UNAVAILABLE));
 }
 
 void leg_let_go(struct leg *leg, struct status why)
 {
     if (leg->remote != NULL)
         remote_let_go(leg->remote, why);
+    else
+        local_tell(leg, why);
 }
 
 bool leg_is_suspect(const struct leg *leg)
 {
-    return leg->store != NULL && store_is_suspect(leg->store);
+    return leg->store != NULL && (store_is_suspect(leg->store) || leg_hangs(leg));
 }
 
 uint32_t leg_load(const struct leg *leg, const struct reactor *reactor)
@@ -252,7 +285,7 @@ void leg_close(struct leg *leg, void (*done)(void *ctx), void *ctx)
     }
     if (leg->session != NULL) {
         leg_settle_loss(leg);
-        store_session_close(leg->session);
+        local_close(leg);
         leg->session = NULL;
     }
     done(ctx);
@@ -298,11 +331,18 @@ static void leg_deliver(struct io_msg *msg)
         reactor_defer(leg->reactor, &io->task);
         return;
     }
+    if (!local_admits(io))
+        return;
     io->store.generation = leg->generation;
     io->store.incarnation = leg->incarnation;
     io->store.done = leg_on_store;
     io->written = leg->written;
     store_submit(leg->session, &io->store);
+}
+
+void leg_go_on(struct leg_io *io)
+{
+    leg_deliver(&io->msg);
 }
 
 /* Back to the caller's reactor with io->status. */
@@ -330,13 +370,14 @@ static void leg_on_clean(struct io_task *task)
     leg_finish(io);
 }
 
-/* 8.5: whether the session holds. */
+/* 8.5, 6.1: whether the session holds.  It was closed meanwhile: its store may be gone as well. */
 static void leg_on_asked(struct io_task *task)
 {
     struct leg_io *io = CONTAINER_OF(task, struct leg_io, task);
-    const struct store_session *const session = io->leg->session;
+    const struct leg *const leg = io->leg;
 
-    io->status = session != NULL ? store_session_check(session) : STATUS(UNAVAILABLE);
+    io->status = leg->session != NULL ? store_session_check(leg->session) : STATUS(UNAVAILABLE);
+    io->outdated = leg->session != NULL && store_incarnation(leg->store) != leg->incarnation;
     leg_finish(io);
 }
 
@@ -356,16 +397,21 @@ static void leg_on_gone(struct io_task *task)
 static bool leg_on_stale_incarnation(struct leg_io *io)
 {
     struct leg *leg = io->leg;
-    struct store_info info;
+    const uint64_t incarnation = store_incarnation(leg->store);
 
-    store_get_info(leg->store, &info);
-    if (leg->incarnation != info.incarnation) { /* The first command that finds it. */
-        leg->incarnation = info.incarnation;
-        atomic_store(&leg->incarnation_now, info.incarnation);
+    if (leg->incarnation != incarnation) { /* The first command that finds it. */
+        leg->incarnation = incarnation;
+        atomic_store(&leg->incarnation_now, incarnation);
         if (!leg->has_peers) /* Otherwise it is excluded, and nothing is lost. */
             leg_note_loss(leg);
     }
-    return leg->continue_on_loss && io->store.incarnation != info.incarnation;
+    return leg->continue_on_loss && io->store.incarnation != incarnation;
+}
+
+bool leg_io_can_wait(const struct leg_io *io)
+{
+    return io->confirm || io->store.opcode <= STORE_OP_FLUSH || io->store.opcode == STORE_OP_HASH ||
+           io->store.opcode == STORE_OP_CLOSE_REGIONS;
 }
 
 static bool is_zeroing(enum store_opcode opcode)
@@ -416,6 +462,7 @@ static void leg_on_store(struct store_io *store_io)
     struct leg_io *io = CONTAINER_OF(store_io, struct leg_io, store);
 
     assert(reactor_is_current(io->leg->reactor));
+    local_on_answer(io);
     if (status_is(store_io->status, STATUS_STALE_INCARNATION) && leg_on_stale_incarnation(io)) {
         leg_deliver(&io->msg);
         return;

@@ -26,18 +26,21 @@
 #include "io/reactor.h"
 #include "peer/session.h"
 #include "store/store.h"
+#include "volume/local.h"
 
+struct buf_pool;
+struct heir;
 struct leg;
 struct leg_io;
 struct leg_remote_io;
 struct remote;
 
-/* What becomes of a remote leg after it was opened; on home. */
+/* What becomes of a leg after it was opened, where it is one of several; on home. */
 struct leg_ops {
     /* It is away for too long, or does not answer, or has lost what it had; STALE_EPOCH: another
      * engine has the group.  Again and again. */
     void (*report)(struct leg *leg, struct status why);
-    /* It has a session, the first one or another. */
+    /* It has a session, the first one or another; or answers again. */
     void (*back)(struct leg *leg);
 };
 
@@ -72,6 +75,8 @@ struct leg {
     uint64_t written; /* Commands completed that a Flush must cover. */
     uint64_t flushed; /* The value of written that the last good Flush covered. */
 
+    struct local local;
+
     /* Written on the store's reactor, read anywhere. */
     _Atomic uint64_t used_bytes; /* What the volume takes there, as of the last command. */
     _Atomic uint64_t incarnation_now;
@@ -82,17 +87,23 @@ struct leg_io {
     void *owner;   /* Whoever asks, and ... */
     unsigned slot; /* ... for which replica. */
     struct leg *leg;
-    bool confirm; /* CONFIRM (docs/replication.md, 8.2, 8.5), whatever store says. */
+    bool confirm;  /* CONFIRM (docs/replication.md, 8.2, 8.5), whatever store says. */
+    bool stranded; /* READ: it has failed, and its memory may yet be filled (6.7). */
+    uint32_t flew; /* Private to local.c: when, in its ticks. */
     struct leg_remote_io *remote; /* Memory that is used if the leg is remote. */
+    struct buf_pool *pool;        /* READ, WRITE: of whose buffers data are; NULL: of none. */
     struct store_io store;
     struct reactor *reactor; /* Where leg_submit() was called and done will be. */
     void (*done)(struct leg_io *io);
     struct status status; /* Valid in done. */
+    bool outdated; /* Of confirm, local: the disk has another incarnation than commands name, */
+                   /* as when a flush of its own has failed. */
 
-    /* Private to leg.c. */
+    /* Private to leg.c and local.c. */
     struct io_msg msg;
     struct io_task task;
-    uint64_t written; /* FLUSH: what it covers. */
+    uint64_t written;  /* FLUSH: what it covers. */
+    struct heir *heir; /* Who has its data, on its way back. */
 };
 
 /*
@@ -115,11 +126,21 @@ void leg_init(struct leg *leg, struct store *store, struct reactor *reactor, boo
               struct leg_losses *losses);
 
 /*
+ * The leg is local and one of several: it is reported, on home, if it does not answer for as long
+ * as the patience lasts.
+ */
+void leg_watch(struct leg *leg, struct reactor *home, uint64_t patience_ns,
+               const struct leg_ops *ops);
+
+/*
  * The leg is one of a disk of another node, by this link.  patience_ns: after which it is reported
  * as being away.  On home.  NO_MEMORY.
  */
 struct status leg_init_remote(struct leg *leg, struct link *link, struct uuid disk, uint64_t epoch,
                               uint64_t patience_ns, const struct leg_ops *ops) MUST_CHECK;
+
+/* 4.3: the tick that its last OPEN named; 0 of a local one.  Any reactor. */
+uint32_t leg_open_tick(const struct leg *leg);
 
 /*
  * 4.1: the number of its last session, if it is a remote one: where a leg of the same disk is made
@@ -151,17 +172,27 @@ bool leg_is_there(const struct leg *leg);
 /* Why it is not used, in words that follow its name: "its node cannot be reached".  On home. */
 const char *leg_why(const struct leg *leg, struct status why);
 
-/* Whether its session is up now, with the incarnation that it had. */
+/* Whether its session is up now, with the incarnation that it had; a local one: and has no heirs.
+ */
 bool leg_is_up(const struct leg *leg);
 
 /* Whether its session is up, but with another incarnation than it had; on home. */
 bool leg_has_changed(const struct leg *leg);
 
+/* Whether it is local and its oldest command has no answer for half the patience.  Any reactor. */
+bool leg_hangs(const struct leg *leg);
+
+/* Whether a new description may be told: it has a session, if perhaps one that does not answer. */
+bool leg_takes_description(const struct leg *leg);
+
 /*
- * Keeps a new description of the volume: done with how that went, in leg->outcome.  The leg is up.
+ * Keeps a new description of the volume: done with how that went, in leg->outcome.
  */
 void leg_describe(struct leg *leg, const struct store_volume *volume, void (*done)(void *ctx),
                   void *ctx);
+
+/* The volume has grown: a remote leg that has not been told is, with its next session.  On home. */
+void leg_set_volume(struct leg *leg, const struct store_volume *volume);
 
 /* What opening has brought. */
 void leg_take_opened(struct leg *leg, uint64_t incarnation, uint64_t generation,
@@ -195,7 +226,8 @@ void leg_forget_loss(struct leg *leg);
  */
 void leg_close(struct leg *leg, void (*done)(void *ctx), void *ctx);
 
-/* Whether its disk is suspect, so far as this node knows: better read another.  Any reactor. */
+/* Whether its disk is suspect or hangs, so far as this node knows: better read another.  Any
+ * reactor. */
 bool leg_is_suspect(const struct leg *leg);
 
 /* Commands of this reactor that a remote leg has not answered; most of all, if it is away. */
@@ -216,5 +248,20 @@ struct status leg_unknown_shard(const struct store_io *s) MUST_CHECK;
  * To a remote leg READ and WRITE have at most WIRE_BLOCKS_MAX blocks.
  */
 void leg_submit(struct leg_io *io);
+
+/*
+ * Blocks, hashes, Flushes and leases have somebody who waits, and somebody who can exclude the
+ * replica; what the engine tells or asks the disk fails instead, so that the exclusion need not
+ * wait.
+ */
+bool leg_io_can_wait(const struct leg_io *io);
+
+/* ---- What local.c calls ---- */
+
+/* A command that was kept: on its way to the store once more. */
+void leg_go_on(struct leg_io *io);
+
+/* An answer of store_session_describe(), or none for too long. */
+void leg_on_described(struct leg *leg, struct status status);
 
 #endif

@@ -37,7 +37,7 @@
 /*
  * Memory of one reactor, for all its volumes, into which blocks are read that do not go to the host
  * as they are: of parts of blocks one each, so that a thousand are under way, or 32 of the largest
- * pieces of Compare and Verify; more wait.
+ * pieces of Compare and Verify.  When it is in use each slice has some of its own (scratch.h).
  */
 #define VOLUME_SCRATCH_BYTES       ((size_t)4 << 20)
 #define VOLUME_SCRATCH_PIECE_BYTES ((uint64_t)128 << 10)

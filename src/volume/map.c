@@ -16,8 +16,11 @@ static struct status MUST_CHECK init_leg(struct leg_call *call, const struct vol
     leg_init(&call->leg, disk->store, is_remote ? v->home : disk->reactor,
              v->desc.continue_on_unflushed_loss, &v->losses);
     call->leg.has_peers = v->desc.replicas > 1;
-    if (!is_remote)
+    if (!is_remote) {
+        if (call->leg.has_peers)
+            leg_watch(&call->leg, v->home, v->patience_ns, &members_leg_ops);
         return STATUS(OK);
+    }
     return leg_init_remote(&call->leg, disk->link, disk->uuid, v->epoch, v->patience_ns,
                            &members_leg_ops);
 }

@@ -15,6 +15,7 @@
 /* After so long without a refusal it is said again that a disk is full. */
 #define FULL_QUIET_NS (60 * NS_PER_S)
 
+static void ask_again(struct volume *v, struct leg *leg);
 static void members_run(struct volume *v);
 static void round_return(struct volume *v);
 
@@ -94,8 +95,10 @@ static void take_members(struct copyset *cs, unsigned members)
     if ((members >> cs->resync.slot & 1) != 0)
         resync_admitted(cs);
     for (unsigned slot = 0; lost >> slot != 0; slot++) {
-        if ((lost >> slot & 1) != 0)
-            round_lost(cs, slot);
+        if ((lost >> slot & 1) == 0)
+            continue;
+        outlier_forget(cs, slot);
+        round_lost(cs, slot);
     }
 }
 
@@ -195,7 +198,31 @@ static void set_submit(struct leg_call *call);
 
 static void set_on_return(struct io_msg *msg)
 {
-    round_return(CONTAINER_OF(msg, struct leg_call, members.msg)->volume);
+    struct leg_call *const call = CONTAINER_OF(msg, struct leg_call, members.msg);
+    struct volume *const v = call->volume;
+
+    call->members.set_out = false;
+    if (call->members.set_waited) {
+        call->members.set_waited = false;
+        round_return(v);
+        return;
+    }
+    v->openings--;
+    if (v->members.fenced)
+        members_fence(v); /* The close waits for it. */
+    else
+        members_go_on(v); /* It may be told again. */
+}
+
+/* It was reported meanwhile: it has kept nothing, and is not waited for. */
+static void set_let_go(struct leg_call *call)
+{
+    if (!call->members.set_waited)
+        return;
+    call->members.set_waited = false;
+    call->members.set_failed = true;
+    call->volume->openings++;
+    round_return(call->volume);
 }
 
 static void set_end(struct leg_call *call)
@@ -305,9 +332,11 @@ static void set_all(struct volume *v)
     round_begin(v, MEMBERS_SETTING);
     for (uint32_t i = 0; i < v->call_count; i++) {
         struct leg_call *const call = v->calls[i];
-        if (!leg_is_there(&call->leg) || !set_gather(v, call))
+        if (!leg_is_there(&call->leg) || call->members.set_out || !set_gather(v, call))
             continue;
         v->members.pending++;
+        call->members.set_out = true;
+        call->members.set_waited = true;
         call->members.msg.deliver = set_deliver;
         reactor_post(call->leg.reactor, &call->members.msg);
     }
@@ -452,6 +481,11 @@ static bool is_alive(const struct leg_call *call)
     return is_up(call) && alive_has_answered(call);
 }
 
+static bool is_there(const struct leg_call *call)
+{
+    return leg_is_up(&call->leg);
+}
+
 static bool is_anybody(const struct leg_call *call)
 {
     (void)call;
@@ -479,6 +513,12 @@ static void view_sessions(const struct volume *v, struct group_session *items,
 void members_view(const struct volume *v, struct group_session *items, struct group_view *out_view)
 {
     view_sessions(v, items, out_view, is_up);
+}
+
+void members_view_all(const struct volume *v, struct group_session *items,
+                      struct group_view *out_view)
+{
+    view_sessions(v, items, out_view, is_there);
 }
 
 void members_change(struct volume *v, void (*then)(struct volume *v))
@@ -564,11 +604,22 @@ static bool keep(struct volume *v, struct leg_call *call, struct group_session *
         log_warning(v->log, "volume '%s': writes wait for disk '%s' (%s): %s", v->desc.name,
                     call->disk, leg_why(&call->leg, call->members.why), reason->s);
     call->members.told = true;
-    if (status_is(call->members.why, STATUS_TIMED_OUT) ||
-        status_is(call->members.why, STATUS_NO_SPACE) ||
-        status_is(call->members.why, STATUS_NO_MEMORY))
+    if (leg_is_up(&call->leg) && (status_is(call->members.why, STATUS_TIMED_OUT) ||
+                                  status_is(call->members.why, STATUS_NO_SPACE) ||
+                                  status_is(call->members.why, STATUS_NO_MEMORY)))
         forget_report(call); /* It may do it yet; if not, it is reported again. */
     return false;
+}
+
+/*
+ * It is a member nowhere: what was on its way there has ended late, or does not end, though
+ * commands, and their place in the order, wait for it: as a member's it is let go of (6.5).
+ */
+static void let_resync_go(struct leg_call *call)
+{
+    forget_report(call);
+    if (status_is(call->members.why, STATUS_TIMED_OUT) && !call->members.leaves && !call->retired)
+        leg_exclude(&call->leg);
 }
 
 /*
@@ -581,8 +632,8 @@ static bool exclude(struct volume *v, struct leg_call *call, struct group_sessio
     struct members *const m = &v->members;
     struct group_reason reason;
 
-    if (!group_has_member(m->group, call->uuid)) { /* What was on its way there has ended late. */
-        forget_report(call);
+    if (!group_has_member(m->group, call->uuid)) {
+        let_resync_go(call);
         return false;
     }
     struct status st = leave_out(v, call, items, is_up, &reason);
@@ -613,7 +664,7 @@ static bool set_again(struct volume *v)
     for (uint32_t i = 0; i < v->call_count; i++) {
         const struct leg_call *const call = v->calls[i];
         if (call->members.set_failed && group_has_member(m->group, call->uuid) &&
-            (!leg_is_up(&call->leg) || call->members.suspect))
+            (!leg_is_up(&call->leg) || call->members.suspect || call->members.set_out))
             return false;
     }
     *m->next = *m->group;
@@ -726,7 +777,9 @@ static void on_report(struct io_msg *msg)
 
     resync_home_failed(call->volume, call);
     if (status_is(call->members.why, STATUS_UNAVAILABLE) && leg_is_up(&call->leg)) {
-        atomic_store(&call->members.reported, false); /* It was away, and is back. */
+        atomic_store(&call->members.reported, false); /* It was away, and is back, ... */
+        if (call->volume->sm.now == VOL_READY && !call->volume->members.fenced)
+            ask_again(call->volume, &call->leg); /* ... and may have refused something. */
         return;
     }
     if (status_is(call->members.why, STATUS_STALE_EPOCH) && call->volume->sm.now == VOL_READY) {
@@ -736,6 +789,8 @@ static void on_report(struct io_msg *msg)
     call->members.suspect = true;
     if (call->volume->members.state == MEMBERS_ASKING)
         alive_let_go(call);
+    else if (call->volume->members.state == MEMBERS_SETTING)
+        set_let_go(call);
     else
         members_go_on(call->volume);
 }

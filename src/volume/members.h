@@ -82,7 +82,9 @@ struct members_leg {
     struct store_set *sets; /* Of the change under way. */
     uint32_t set_count;
     uint32_t set_next;
-    bool set_failed; /* It has not kept all that it was told as a member. */
+    atomic_bool set_failed; /* It has not kept all that it was told as a member. */
+    bool set_out;           /* It has not answered; home's, ... */
+    bool set_waited;        /* ... and the change waits for it. */
     /* LIST_REGIONS */
     bool listed; /* What it lists was asked for when the group was taken over. */
     struct store_region *list;
@@ -102,6 +104,12 @@ void members_fini(struct members *m);
 
 /* The sessions that are up, of disks that are not suspected.  items has GROUP_DISKS_MAX. */
 void members_view(const struct volume *v, struct group_session *items, struct group_view *out_view);
+
+/*
+ * Of suspected ones, too: who could not be excluded is a member, and has what was copied from it.
+ */
+void members_view_all(const struct volume *v, struct group_session *items,
+                      struct group_view *out_view);
 
 /*
  * Commits next, and tells disks and slices.  then is called when that has ended, perhaps with

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/mutation.h"
+#include "io/pages.h"
 #include "store/store.h"
 
 #define LANE_BLOCKS (ORDER_LANE_BYTES / STORE_BLOCK_BYTES)
@@ -30,6 +31,7 @@ struct order_lane {
 
 struct order {
     struct order_lane **table;
+    size_t table_size;
     unsigned table_shift;
     uint32_t lanes_max;
     uint32_t lanes_kept;  /* Of them, for second entries. */
@@ -307,8 +309,9 @@ struct status order_create(uint32_t lanes_max, uint32_t lanes_kept, struct order
     o->lanes_max = lanes_max;
     o->lanes_kept = lanes_kept;
     o->table_shift = 64 - bits;
-    o->table = calloc(UINT64_C(1) << bits, sizeof(struct order_lane *));
-    o->lanes = calloc(lanes_max, sizeof *o->lanes);
+    o->table_size = (size_t)1 << bits;
+    o->table = pages_calloc(o->table_size, sizeof(struct order_lane *));
+    o->lanes = pages_calloc(lanes_max, sizeof *o->lanes);
     list_init(&o->starved);
     if (o->table == NULL || o->lanes == NULL) {
         order_destroy(o);
@@ -323,7 +326,7 @@ void order_destroy(struct order *o)
     if (o == NULL)
         return;
     assert(order_idle(o));
-    free(o->lanes);
-    free(o->table);
+    pages_free(o->lanes, o->lanes_max, sizeof *o->lanes);
+    pages_free(o->table, o->table_size, sizeof(struct order_lane *));
     free(o);
 }

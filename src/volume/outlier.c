@@ -94,3 +94,8 @@ void outlier_note(struct copyset *cs, unsigned slot, uint64_t taken_ns)
     o->slots[slot].taken_ns += taken_ns;
     o->slots[slot].count++;
 }
+
+void outlier_forget(struct copyset *cs, unsigned slot)
+{
+    cs->outlier.slots[slot] = (struct outlier_slot) { 0 };
+}

@@ -28,4 +28,7 @@ struct outlier {
 /* A member has executed a change, so long after it was sent. */
 void outlier_note(struct copyset *cs, unsigned slot, uint64_t taken_ns);
 
+/* The slot is no member any more, or another disk's: what was noted is of no account. */
+void outlier_forget(struct copyset *cs, unsigned slot);
+
 #endif

@@ -22,8 +22,8 @@ struct status points_take(struct copyset *cs, unsigned slot, uint64_t incarnatio
         return STATUS(MALFORMED);
     if (own->incarnation != incarnation)
         return STATUS(STALE_INCARNATION);
-    if (uuid_equal(known->disk, own->disk) && known->incarnation == own->incarnation &&
-        known->position > own->position)
+    if ((cs->lost >> slot & 1) == 0 && uuid_equal(known->disk, own->disk) &&
+        known->incarnation == own->incarnation && known->position > own->position)
         return STATUS(POINT_LOST);
     *known = *own;
     known->copyset = cs->number;
@@ -55,6 +55,15 @@ bool points_are_old(const struct copyset *cs)
 bool points_are_due(const struct copyset *cs)
 {
     return cs->lost != 0 && cs->settling.left == 0 && cs->settling.failures == 0;
+}
+
+void points_forget(struct copyset *cs, unsigned slot)
+{
+    const struct uuid disk = call_of(cs, slot)->uuid;
+
+    for (unsigned i = 0; i < VOLUME_SLOTS_MAX; i++)
+        if (i == slot || uuid_equal(cs->points[i].disk, disk))
+            cs->points[i] = (struct store_point) { 0 };
 }
 
 /* A replica that was moved brings its own from the spare place. */

@@ -17,7 +17,7 @@ struct volume;
 /*
  * Takes what the disk of a slot has said of itself, with the incarnation that it had when it was
  * flushed.  MALFORMED if it is another disk's, STALE_INCARNATION of another incarnation, POINT_LOST
- * if it is less than what is known.
+ * if it is less than what is known, and that it has lost that is news.
  */
 struct status points_take(struct copyset *cs, unsigned slot, uint64_t incarnation,
                           const struct store_point *own) MUST_CHECK;
@@ -33,6 +33,9 @@ bool points_are_due(const struct copyset *cs);
 
 /* Whether a member has another incarnation than the one of which a point is known. */
 bool points_are_old(const struct copyset *cs);
+
+/* Nothing is known of a slot's disk any more, wherever it was. */
+void points_forget(struct copyset *cs, unsigned slot);
 
 /* A slot has got another leg. */
 void points_turn(struct copyset *cs, unsigned slot);

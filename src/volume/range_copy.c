@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- *   IDLE --> PLACING --> MEMORY --> ROOM --> TARGETS --> SOURCE --> COPYING --> IDLE
- *                                    ^          ^                      |
- *                                    |          +---- next window -----+
- *                                    +--------------- list full -------+
+ *   IDLE --> PLACING --> MEMORY --> TARGETS --> SOURCE --> COPYING --> IDLE
+ *                         |  ^         ^                      |
+ *                         |  |         +---- next window -----+
+ *                         v  |                                |
+ *                         ROOM <-------- list full -----------+
  */
 #include "volume/range_copy.h"
 
@@ -18,7 +19,7 @@ enum copying_state {
     COPYING_IDLE,
     COPYING_PLACING, /* The overlap order: on_placed(). */
     COPYING_MEMORY,  /* on_memory() */
-    COPYING_ROOM,    /* A round: range_copy_on_room(). */
+    COPYING_ROOM,    /* A round, and it has no memory: range_copy_on_room(). */
     COPYING_TARGETS, /* Their hashes: on_hashes(). */
     COPYING_SOURCE,  /* Its hashes: likewise. */
     COPYING_COPYING, /* The parts: range_copy_on_parts(). */
@@ -27,8 +28,9 @@ enum copying_state {
 static const struct sm_state copying_states[] = {
     [COPYING_IDLE] = { "idle", SM_TO(COPYING_PLACING) },
     [COPYING_PLACING] = { "placing", SM_TO(COPYING_MEMORY) | SM_TO(COPYING_IDLE) },
-    [COPYING_MEMORY] = { "memory", SM_TO(COPYING_ROOM) | SM_TO(COPYING_IDLE) },
-    [COPYING_ROOM] = { "room", SM_TO(COPYING_TARGETS) | SM_TO(COPYING_IDLE) },
+    [COPYING_MEMORY] = { "memory",
+                         SM_TO(COPYING_TARGETS) | SM_TO(COPYING_ROOM) | SM_TO(COPYING_IDLE) },
+    [COPYING_ROOM] = { "room", SM_TO(COPYING_MEMORY) | SM_TO(COPYING_IDLE) },
     [COPYING_TARGETS] = { "targets",
                           SM_TO(COPYING_SOURCE) | SM_TO(COPYING_COPYING) | SM_TO(COPYING_IDLE) },
     [COPYING_SOURCE] = { "source", SM_TO(COPYING_COPYING) | SM_TO(COPYING_IDLE) },
@@ -47,8 +49,6 @@ static_assert(STORE_HASHES_MAX * sizeof(struct store_hash) * VOLUME_SLOTS_MAX <=
               "hashes of a whole window");
 static_assert(sizeof(struct store_hash) * VOLUME_SLOTS_MAX <= STORE_BLOCK_BYTES,
               "and of the smallest");
-static_assert(STORE_HASHES_MAX * sizeof(struct store_hash) * VOLUME_SLOTS_MAX <= PART_BYTES,
-              "and of a whole window in what is reserved");
 
 static void window_begin(struct range_copy *c);
 
@@ -57,20 +57,6 @@ void range_copy_init(struct range_copy *c)
     *c = (struct range_copy) { 0 };
     list_node_init(&c->link);
     sm_init(&c->sm, copying_states, COPYING_IDLE);
-}
-
-struct status range_copy_reserve(struct range_copy *c)
-{
-    const size_t bytes = PARTS_BYTES + PART_BYTES;
-
-    c->own = (struct span) { aligned_alloc(STORE_BLOCK_BYTES, bytes), bytes };
-    return c->own.at != NULL ? STATUS(OK) : STATUS(NO_MEMORY);
-}
-
-void range_copy_fini(struct range_copy *c)
-{
-    assert(!range_copy_is_busy(c));
-    free(c->own.at);
 }
 
 bool range_copy_is_busy(const struct range_copy *c)
@@ -97,16 +83,18 @@ static void tick_end(struct range_copy *c, bool equal)
         round_write_end(c->copyset, tick);
 }
 
+static void memory_put(struct range_copy *c)
+{
+    scratch_put(&c->copyset->slice->copy_scratch, c->memory);
+    c->memory = (struct span) { 0 };
+}
+
 static void copy_end(struct range_copy *c, enum range_copy_end end)
 {
-    struct slice *const s = c->copyset->slice;
-
-    if (c->own.at == NULL)
-        buf_put(s->scratch, c->memory);
-    c->memory = (struct span) { 0 };
+    memory_put(c);
     tick_end(c, end == RANGE_COPY_EQUAL);
     if (!c->ops->in_place && !MUTATION(COPY_OUTSIDE_ORDER))
-        order_leave(s->order, &c->order);
+        order_leave(c->copyset->slice->order, &c->order);
     sm_move(&c->sm, COPYING_IDLE);
     c->ops->done(c, end);
 }
@@ -125,9 +113,11 @@ static bool ends_fenced(struct range_copy *c)
 
 /* ---- The end of a window ---- */
 
+/* A round closes some regions, perhaps in here; or a member that is away keeps it from that. */
 static void wait_for_room(struct range_copy *c)
 {
-    sm_move(&c->sm, COPYING_ROOM); /* A round closes some regions. */
+    sm_move(&c->sm, COPYING_ROOM);
+    memory_put(c);
     tick_end(c, false);
     list_push_back(&c->copyset->round.copies, &c->link);
     round_want(c->copyset);
@@ -321,20 +311,6 @@ static void window_begin(struct range_copy *c)
 
 /* ---- The beginning ---- */
 
-void range_copy_on_room(struct range_copy *c)
-{
-    const struct ticks_range range = regions_of(c);
-
-    assert(c->sm.now == COPYING_ROOM);
-    if (ends_fenced(c))
-        return;
-    list_push_back(&c->copyset->round.copies, &c->link); /* A round may end in here. */
-    if (!round_write_begin(c->copyset, &range, &c->tick))
-        return;
-    list_remove(&c->link);
-    window_begin(c);
-}
-
 static void memory_get(struct range_copy *c);
 
 static void on_memory(struct buf_waiter *waiter)
@@ -358,22 +334,31 @@ static void parts_make(struct range_copy *c, uint64_t part_bytes)
 
 static void memory_get(struct range_copy *c)
 {
+    struct scratch_pool *const pool = &c->copyset->slice->copy_scratch;
+    const struct ticks_range range = regions_of(c);
     const uint64_t bytes = c->end - c->window, part_bytes = min_u64(bytes, PART_BYTES);
 
     c->part_count = (unsigned)min_u64((bytes + PART_BYTES - 1) / PART_BYTES, PARTS_MAX);
-    if (c->own.at != NULL)
-        c->part_count = 1;
-    c->memory = c->own.at != NULL
-                    ? c->own
-                    : buf_get(c->copyset->slice->scratch, PARTS_BYTES + c->part_count * part_bytes);
+    c->memory = scratch_get(pool, PARTS_BYTES + c->part_count * part_bytes);
     if (c->memory.at == NULL) {
         c->waiter.retry = on_memory;
-        buf_wait(c->copyset->slice->scratch, &c->waiter);
+        scratch_wait(pool, &c->waiter);
         return;
     }
     parts_make(c, part_bytes);
-    sm_move(&c->sm, COPYING_ROOM);
-    range_copy_on_room(c);
+    if (round_write_try(c->copyset, &range, &c->tick))
+        window_begin(c);
+    else
+        wait_for_room(c);
+}
+
+void range_copy_on_room(struct range_copy *c)
+{
+    assert(c->sm.now == COPYING_ROOM);
+    if (ends_fenced(c))
+        return;
+    sm_move(&c->sm, COPYING_MEMORY);
+    memory_get(c);
 }
 
 static void on_placed(struct order_entry *entry)

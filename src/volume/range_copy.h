@@ -7,7 +7,8 @@
  *       --> parts of what differs, several at a time: read the source, write the targets
  *
  * R10: the place is exclusive, taken before anything is looked at, and kept until the last target
- * has answered.  Memory comes before the tick, so that who has a tick waits for nothing but disks.
+ * has answered.  Memory comes before the tick, and is given back where there is no room in the open
+ * regions: who has either waits for nothing but disks.
  *
  * Targets say by hashes what they have, the source only if one of them has anything: what is to be
  * copied as a whole is read once.  Data keep the checksums with which the source's store has them.
@@ -16,8 +17,7 @@
  * nothing but itself.
  *
  * Threading: the slice's that owns the copyset.
- * Memory:    embedded; hashes and parts are in the reactor's scratch memory, or in what was
- * reserved.
+ * Memory:    embedded; hashes and parts are in the slice's scratch memory for copies.
  */
 #ifndef VOLUME_RANGE_COPY_H
 #define VOLUME_RANGE_COPY_H
@@ -97,22 +97,12 @@ struct range_copy {
     unsigned part_count;
     struct copy_part *parts;
     struct span memory; /* The parts; then hashes, or the data of the parts. */
-    struct span own;    /* range_copy_reserve() */
     struct buf_waiter waiter;
     struct list_node link; /* round_copyset.copies: it waits for room in the open regions. */
     uint32_t tick;         /* 0: none. */
 };
 
 void range_copy_init(struct range_copy *c);
-
-/*
- * From now on it has memory of its own, for one part at a time, and waits for none: for who is
- * waited for by others that have some.  It costs nothing until it is used.  NO_MEMORY.
- */
-struct status range_copy_reserve(struct range_copy *c) MUST_CHECK;
-
-/* Gives back what was reserved, if anything was; it is not busy. */
-void range_copy_fini(struct range_copy *c);
 
 /* Starts it; it is not busy.  done follows, from the loop or before this returns. */
 void range_copy_start(struct range_copy *c, struct copyset *cs, const struct range_copy_ops *ops,

@@ -91,6 +91,8 @@ static void on_closed(struct peer_session *s)
 
 /* ---- Opening ---- */
 
+static void ask(struct remote *r);
+
 static void open_end(struct remote *r, struct status status)
 {
     void (*const done)(void *ctx) = r->on_open;
@@ -209,7 +211,9 @@ static void on_opened(struct peer_session *s, const struct peer_opened *opened)
     r->asked = false;
     if (r->closing)
         return;
-    if (status_ok(opened->status))
+    if (status_ok(opened->status) && r->told_bytes != r->volume.bytes)
+        ask(r); /* The volume has grown meanwhile (F27). */
+    else if (status_ok(opened->status))
         take_session(r, opened);
     else
         on_refused(r, opened->status);
@@ -220,7 +224,9 @@ static void ask(struct remote *r)
     if (r->asked || r->refused || r->closing)
         return;
     r->asked = true;
-    peer_session_open(&r->session, &r->volume, (uint32_t)atomic_load(&r->tick_max));
+    r->told_bytes = r->volume.bytes;
+    atomic_store(&r->open_tick, (uint32_t)atomic_load(&r->tick_max));
+    peer_session_open(&r->session, &r->volume, atomic_load(&r->open_tick));
 }
 
 static void on_retry(struct io_timer *timer)
@@ -349,6 +355,13 @@ void remote_open(struct remote *r, const struct store_volume *volume, void (*don
     r->on_open = done;
     r->open_ctx = ctx;
     go_away(r);
+}
+
+void remote_set_volume(struct remote *r, const struct store_volume *volume)
+{
+    r->volume = *volume;
+    if (r->up && r->told_bytes != volume->bytes)
+        go_away(r);
 }
 
 void remote_let_go(struct remote *r, struct status why)

@@ -35,7 +35,7 @@ struct remote_view {
     bool keeps;        /* What has no answer is kept.  Otherwise it ends with why. */
     bool late;         /* What nothing but this disk waits for is not kept any longer. */
     struct status why; /* OK unless it does not keep. */
-    bool abandons;     /* What only the answer is missing of ends, too. */
+    bool abandons;     /* What is on its way ends, too, unless its data are moving. */
     bool lost_flushes; /* Flush and FUA that are kept end: what they are to promise may be gone. */
     uint64_t incarnation;
     struct peer_ticket ticket;
@@ -63,6 +63,7 @@ struct remote {
     struct link *link;
     struct peer_session session;
     struct store_volume volume;
+    uint64_t told_bytes;   /* The volume's, in the last OPEN. */
     uint64_t tick_ns;      /* A tenth of the patience. */
     uint64_t away_tick_ns; /* At most that. */
     unsigned lane_count;
@@ -93,7 +94,8 @@ struct remote {
     atomic_bool there;        /* Commands may be submitted. */
     _Atomic uint64_t written; /* As struct leg's. */
     _Atomic uint64_t flushed;
-    _Atomic uint64_t tick_max; /* Of the commands that it was sent. */
+    _Atomic uint64_t tick_max;  /* Of the commands that it was sent. */
+    _Atomic uint32_t open_tick; /* The last OPEN's. */
 
     struct remote_lane lanes[]; /* One for each reactor. */
 };
@@ -112,6 +114,9 @@ void remote_destroy(struct remote *r);
  */
 void remote_open(struct remote *r, const struct store_volume *volume, void (*done)(void *ctx),
                  void *ctx);
+
+/* The volume has grown: a session with the old description, now or on its way, is opened anew. */
+void remote_set_volume(struct remote *r, const struct store_volume *volume);
 
 /* What is kept ends with why, and nothing is kept from now on. */
 void remote_let_go(struct remote *r, struct status why);

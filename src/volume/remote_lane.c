@@ -37,15 +37,6 @@ static bool is_flush(const struct leg_io *io)
     return !io->confirm && io->store.opcode == STORE_OP_FLUSH;
 }
 
-/* Blocks, hashes, Flushes and leases have somebody who waits, and somebody who can exclude the
- * replica; what the engine tells or asks the disk fails instead, so that the exclusion need not
- * wait. */
-static bool can_wait(const struct leg_io *io)
-{
-    return io->confirm || io->store.opcode <= STORE_OP_FLUSH || io->store.opcode == STORE_OP_HASH ||
-           io->store.opcode == STORE_OP_CLOSE_REGIONS;
-}
-
 /* ---- The end of commands ---- */
 
 static void on_task(struct io_task *task)
@@ -74,7 +65,7 @@ static void end_kept(struct remote_lane *lane, bool all)
 {
     LIST_FOR_EACH (n, &lane->kept) {
         struct leg_io *const io = io_of(n);
-        if (!all && can_wait(io))
+        if (!all && leg_io_can_wait(io))
             continue;
         list_remove(n);
         end_later(lane, io, lane->view.why);
@@ -224,7 +215,7 @@ static void fly(struct remote_lane *lane, struct leg_io *io)
 
 static void place(struct remote_lane *lane, struct leg_io *io)
 {
-    const bool kept = lane->view.keeps && (!lane->view.late || can_wait(io));
+    const bool kept = lane->view.keeps && (!lane->view.late || leg_io_can_wait(io));
 
     if (lane->view.go && lane->peer.up)
         fly(lane, io);

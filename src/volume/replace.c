@@ -170,6 +170,19 @@ void replace_go_on(struct volume *v)
     members_go_on(v);
 }
 
+/* All that can be: the first failure. */
+static struct status MUST_CHECK want_all(struct volume *v, const struct volume_config *config,
+                                         const struct volume_replacement *items, uint32_t count)
+{
+    struct status first = STATUS(OK);
+
+    for (uint32_t i = 0; i < count; i++) {
+        const struct status st = want(v, config, &items[i]);
+        first = status_ok(first) ? st : first;
+    }
+    return first;
+}
+
 /* Whether the move that is under way, if one is, is still wanted. */
 static bool still_moves(const struct copyset *cs)
 {
@@ -180,8 +193,6 @@ static bool still_moves(const struct copyset *cs)
 struct status volume_replace(struct volume *v, const struct volume_config *config,
                              const struct volume_replacement *items, uint32_t count)
 {
-    struct status st = STATUS(OK);
-
     assert(reactor_is_current(v->home));
     if (v->desc.replicas == 1)
         return STATUS(UNSUPPORTED);
@@ -191,15 +202,14 @@ struct status volume_replace(struct volume *v, const struct volume_config *confi
         return STATUS(BUSY);
     for (uint32_t i = 0; i < v->copyset_count; i++)
         v->copysets[i]->replace.wanted = false;
-    for (uint32_t i = 0; i < count && status_ok(st); i++)
-        st = want(v, config, &items[i]);
+    const struct status st = want_all(v, config, items, count);
     for (uint32_t i = 0; i < v->copyset_count; i++)
         if (!still_moves(v->copysets[i]))
             resync_home_unwanted(v, v->copysets[i]);
     for (uint32_t i = 0; i < v->call_count; i++)
         retire(v, v->calls[i]); /* That were wanted before. */
-    TRY(st);
-    return tell_slices(v);
+    const struct status told = tell_slices(v);
+    return status_ok(st) ? told : st;
 }
 
 /* ---- The record (9.13) ---- */
@@ -275,8 +285,7 @@ static void take_leg_of(struct volume *v, struct copyset *cs)
     log_warning(v->log, "volume '%s': copyset %u: disk '%s' takes the place of disk '%s'",
                 v->desc.name, cs->number, v->calls[r->leg]->disk, call_at(v, cs, r->slot)->disk);
     cs->home_leg[r->slot] = r->leg;
-    cs->home.again_ns = 0; /* What has failed was the other disk. */
-    cs->home.delay_ns = 0;
+    cs->home.slots = cs->home.spare = (struct resync_delay) { 0 }; /* That was the other disk. */
 }
 
 void replace_on_end(struct volume *v, struct copyset *cs)
@@ -321,5 +330,6 @@ void replace_turn(struct copyset *cs)
         return;
     replace_take_leg(cs, r->slot, r->leg);
     points_turn(cs, r->slot);
+    outlier_forget(cs, r->slot);
     resync_moved(cs);
 }

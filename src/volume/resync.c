@@ -153,8 +153,8 @@ void resync_moved(struct copyset *cs)
     if (cs->resync.sm.now != RESYNC_ADMITTING || cs->resync.slot != copyset_spare(cs))
         return;
     cs->turn++;
+    resync_admitted(cs); /* First: another round may begin, which does not ask the spare place. */
     round_joined(cs);
-    resync_admitted(cs);
 }
 
 /* 9.7: nothing more is sent to it.  Commands that waited for it go on. */
@@ -174,13 +174,20 @@ static void resync_fail(struct copyset *cs, struct status why)
 
 /*
  * The replica has failed, and home hears of it: its other resyncs end, too.  Not if it is full,
- * which its disk is excluded for nowhere (11.1), nor if it is a member by then.
+ * which its disk is excluded for nowhere (11.1), or has lost its point, which is recorded of it
+ * here (3.7.6); nor if it is a member by then.
  */
 static void replica_failed(struct copyset *cs, struct status why)
 {
-    if (!status_is(why, STATUS_NO_SPACE))
+    if (!status_is(why, STATUS_NO_SPACE) && !status_is(why, STATUS_POINT_LOST))
         members_report(cs->slice->volume, leg_of(cs, cs->resync.slot), why);
     if (!resync_is_admitting(cs)) /* 9.10 */
+        resync_fail(cs, why);
+}
+
+void resync_outdated(struct copyset *cs, struct status why)
+{
+    if (is_under_way(&cs->resync) && !resync_is_admitting(cs))
         resync_fail(cs, why);
 }
 
@@ -416,7 +423,7 @@ static void ask_kept(struct copyset *cs)
     struct resync *const r = &cs->resync;
 
     if (r->whole) {
-        cs->points[r->slot] = (struct store_point) { 0 }; /* It may never reach that far again. */
+        points_forget(cs, r->slot); /* It may never reach that far again. */
         begin_listing(cs);
         return;
     }
@@ -689,7 +696,7 @@ static void on_point(struct copyset *cs)
     const struct status st = points_take(cs, r->slot, r->incarnation, &r->points[0]);
 
     if (!status_ok(st)) {
-        replica_failed(cs, st);
+        resync_outdated(cs, st);
         return;
     }
     sm_move(&r->sm, RESYNC_KEEPING);
@@ -712,7 +719,8 @@ static void on_io_failed(struct copyset *cs)
         replica_failed(cs, io->status);
         return;
     }
-    members_report(cs->slice->volume, io->leg, io->status);
+    if (!status_is(io->status, STATUS_NO_SPACE)) /* 3.7.1 */
+        members_report(cs->slice->volume, io->leg, io->status);
     resync_fail(cs, io->status);
 }
 
@@ -765,7 +773,7 @@ static void on_io(struct leg_io *io)
     }
 }
 
-void resync_on_answer(struct copyset *cs, unsigned slot, struct status status, bool trailed)
+void resync_on_answer(struct copyset *cs, const struct leg *leg, struct status status, bool trailed)
 {
     const struct resync *const r = &cs->resync;
 
@@ -774,7 +782,7 @@ void resync_on_answer(struct copyset *cs, unsigned slot, struct status status, b
     assert(!trailed || cs->trailing > 0);
     cs->trailing -= trailed ? 1 : 0;
     if (!status_ok(status) && !status_is(status, STATUS_CANCELED) &&
-        !status_is(status, STATUS_LIST_FULL) && is_under_way(r) && slot == r->slot)
+        !status_is(status, STATUS_LIST_FULL) && is_under_way(r) && leg == leg_of(cs, r->slot))
         replica_failed(cs, status);
     else
         resync_run(cs);

@@ -70,6 +70,12 @@ void resync_start(struct copyset *cs, unsigned slot, unsigned place, bool whole)
 /* Home gives it up. */
 void resync_stop(struct copyset *cs);
 
+/*
+ * 3.7.1: its disk is not what it was when it joined, or has lost its point since.  That ends this
+ * resync, and is no failure of the disk, which may be well where it has joined later.
+ */
+void resync_outdated(struct copyset *cs, struct status why);
+
 /* The slot is a member now. */
 void resync_admitted(struct copyset *cs);
 
@@ -93,10 +99,11 @@ bool resync_has_copied(const struct copyset *cs, uint32_t shard, uint32_t region
 void resync_on_drained(struct copyset *cs);
 
 /*
- * A slot that was no member when it was sent a change has answered it; trailed: after the change
- * had been acknowledged.
+ * Who was no member when it was sent a change has answered it; trailed: after the change had been
+ * acknowledged.  Its slot may be another disk's by now.
  */
-void resync_on_answer(struct copyset *cs, unsigned slot, struct status status, bool trailed);
+void resync_on_answer(struct copyset *cs, const struct leg *leg, struct status status,
+                      bool trailed);
 
 /* The members have refused a change that was sent to these slots, too. */
 void resync_on_refused(struct copyset *cs, unsigned slots, struct status status);

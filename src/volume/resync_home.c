@@ -28,6 +28,11 @@ static void on_start(struct io_msg *msg)
     resync_start(cs, h->slot, h->place, h->whole);
 }
 
+static struct resync_delay *delay_of(struct copyset *cs, unsigned slot)
+{
+    return slot == copyset_spare(cs) ? &cs->home.spare : &cs->home.slots;
+}
+
 /* Whether what is under way is a move, to the spare slot (9.19). */
 static bool is_spare(const struct copyset *cs)
 {
@@ -104,8 +109,9 @@ void resync_plan(struct volume *v)
         struct copyset *const cs = v->copysets[i];
         if (cs->home.busy || !(find_slot(v, cs, &slot) || find_spare(v, cs, &slot)))
             continue;
-        if (cs->home.again_ns > now_ns || atomic_load(&cs->home.stopping)) {
-            next_ns = min_u64(next_ns, max_u64(cs->home.again_ns, now_ns + NS_PER_MS));
+        const uint64_t again_ns = delay_of(cs, slot)->again_ns;
+        if (again_ns > now_ns || atomic_load(&cs->home.stopping)) {
+            next_ns = min_u64(next_ns, max_u64(again_ns, now_ns + NS_PER_MS));
             continue;
         }
         begin(v, cs, slot);
@@ -121,17 +127,17 @@ void resync_home_on_timer(struct io_timer *timer)
 }
 
 /* Later, and later with each failure that follows soon after the one before. */
-static void put_off(const struct volume *v, struct resync_home *h, uint64_t first_ns)
+static void put_off(const struct volume *v, struct resync_delay *d, uint64_t first_ns)
 {
     const uint64_t now_ns = reactor_now_ns(v->home);
 
-    if (h->again_ns > now_ns)
+    if (d->again_ns > now_ns)
         return; /* The same failure, in another form. */
-    const bool seldom = h->delay_ns == 0 || now_ns - h->failed_ns > VOLUME_RESYNC_FORGET_NS;
+    const bool seldom = d->delay_ns == 0 || now_ns - d->failed_ns > VOLUME_RESYNC_FORGET_NS;
 
-    h->delay_ns = seldom ? first_ns : min_u64(h->delay_ns * 2, VOLUME_RESYNC_AGAIN_MAX_NS);
-    h->failed_ns = now_ns;
-    h->again_ns = now_ns + h->delay_ns;
+    d->delay_ns = seldom ? first_ns : min_u64(d->delay_ns * 2, VOLUME_RESYNC_AGAIN_MAX_NS);
+    d->failed_ns = now_ns;
+    d->again_ns = now_ns + d->delay_ns;
 }
 
 /* Who leaves by the next change was merely not to be reached. */
@@ -151,7 +157,7 @@ void resync_home_excluded(struct volume *v)
         const uint32_t number = v->copysets[i]->number;
         if (number < m->group->copyset_count &&
             (group_members(m->group, number) & ~group_members(m->next, number)) != 0) {
-            put_off(v, &v->copysets[i]->home, first_ns);
+            put_off(v, &v->copysets[i]->home.slots, first_ns);
             resync_home_unwanted(v, v->copysets[i]); /* What is out comes first. */
         }
     }
@@ -256,17 +262,18 @@ static struct status MUST_CHECK make_record(struct volume *v, const struct copys
                                          .incarnation = cs->resync.incarnation };
     struct group_view view;
 
-    members_view(v, items, &view);
-    if (is_spare(cs)) {
-        const struct group_replacement move = { cs->number, cs->home.place,
-                                                v->calls[cs->home.leg]->uuid };
-        return group_move(m->group, &view, &move, cs->resync.incarnation, m->next, reason);
-    }
-    if (find_leaving(v, cs, &admission.leaving)) {
+    if (find_leaving(v, cs, &admission.leaving) && !is_spare(cs)) {
+        members_view(v, items, &view);
         admission.replaces = true;
         if (status_ok(group_admit(m->group, &view, &admission, m->next, reason)))
             return STATUS(OK);
         admission.replaces = false; /* Not yet: but one more is one more. */
+    }
+    members_view_all(v, items, &view);
+    if (is_spare(cs)) {
+        const struct group_replacement move = { cs->number, cs->home.place,
+                                                v->calls[cs->home.leg]->uuid };
+        return group_move(m->group, &view, &move, cs->resync.incarnation, m->next, reason);
     }
     return group_admit(m->group, &view, &admission, m->next, reason);
 }
@@ -278,11 +285,11 @@ bool resync_home_admit(struct volume *v, struct group_session *items)
 
     while ((n = list_pop_front(&m->admissions)) != NULL) {
         struct copyset *const cs = CONTAINER_OF(n, struct copyset, home.link);
-        struct group_reason reason;
-        const struct status st = make_record(v, cs, items, &reason);
-        if (status_ok(st)) {
+        struct leg_call *const call = call_of(v, cs, cs->home.slot);
+        struct group_reason reason = { "it is suspected" };
+        if (!call->members.suspect && status_ok(make_record(v, cs, items, &reason))) {
             /* As a member: another incarnation would be reported from now on. */
-            leg_keep(&call_of(v, cs, cs->home.slot)->leg, true);
+            leg_keep(&call->leg, true);
             m->admitting = cs;
             if (is_spare(cs))
                 replace_on_move(cs);
@@ -290,7 +297,7 @@ bool resync_home_admit(struct volume *v, struct group_session *items)
             return true;
         }
         log_warning(v->log, "volume '%s': disk '%s' is not in sync again: %s", v->desc.name,
-                    call_of(v, cs, cs->home.slot)->disk, reason.s);
+                    call->disk, reason.s);
         give_up(cs);
     }
     return false;
@@ -324,8 +331,7 @@ bool resync_home_record_cut(struct volume *v)
         if (!status_ok(group_reclaim(m->group, cs->number, h->slot, m->next, &reason)) ||
             m->next->sequence == m->group->sequence)
             continue; /* It has another disk by now. */
-        h->again_ns = 0;
-        h->delay_ns = 0;
+        h->slots = (struct resync_delay) { 0 };
         log_warning(
             v->log,
             "volume '%s': copyset %u: all of it is copied anew to disk '%s': that one, or a "
@@ -348,7 +354,7 @@ static void on_spare_end(struct volume *v, struct copyset *cs)
     if (status_ok(h->outcome) || v->members.fenced)
         return;
     members_spare_flushes(v);
-    put_off(v, h, VOLUME_RESYNC_AGAIN_NS);
+    put_off(v, &h->spare, VOLUME_RESYNC_AGAIN_NS);
     log_warning(v->log, "volume '%s': copyset %u: nothing was moved to disk '%s': %s", v->desc.name,
                 cs->number, v->calls[h->leg]->disk, status_text(h->outcome));
 }
@@ -372,12 +378,13 @@ static void on_end(struct io_msg *msg)
                  cs->number);
     } else if (!v->members.fenced) {
         h->cut = status_is(h->outcome, STATUS_POINT_LOST);
-        put_off(v, h, VOLUME_RESYNC_AGAIN_NS);
+        members_spare_flushes(v);
+        put_off(v, &h->slots, VOLUME_RESYNC_AGAIN_NS);
         log_warning(v->log,
                     "volume '%s': disk '%s': copyset %u stays out of sync: %s; again in "
                     "%llu s",
                     v->desc.name, disk, cs->number, status_text(h->outcome),
-                    (unsigned long long)(h->delay_ns / NS_PER_S));
+                    (unsigned long long)(h->slots.delay_ns / NS_PER_S));
     }
     members_go_on(v);
 }
@@ -443,6 +450,7 @@ static void open_again(struct volume *v, struct leg_call *call, const struct vol
     leg_init(&call->leg, disk->store, disk->reactor, v->desc.continue_on_unflushed_loss,
              &v->losses);
     call->leg.has_peers = true;
+    leg_watch(&call->leg, v->home, v->patience_ns, &members_leg_ops);
     resync_home_open(v, call);
 }
 
@@ -453,8 +461,7 @@ static void forget_delays(struct volume *v, const struct leg_call *call)
         for (unsigned slot = 0; slot < v->desc.replicas; slot++) {
             if (call_of(v, v->copysets[i], slot) != call)
                 continue;
-            v->copysets[i]->home.again_ns = 0;
-            v->copysets[i]->home.delay_ns = 0;
+            v->copysets[i]->home.slots = (struct resync_delay) { 0 };
         }
     }
 }

@@ -27,6 +27,13 @@ struct copyset;
 struct leg_call;
 struct volume;
 
+/* After failures: when there may be another. */
+struct resync_delay {
+    uint64_t again_ns; /* Not before. */
+    uint64_t delay_ns;
+    uint64_t failed_ns;
+};
+
 /* A copyset's part. */
 struct resync_home {
     struct list_node link; /* members.admissions */
@@ -39,9 +46,7 @@ struct resync_home {
     uint32_t leg;          /* Of the slot. */
     bool whole;            /* As the record says. */
     struct status outcome; /* The slice's, in end_msg. */
-    uint64_t again_ns;     /* Not before. */
-    uint64_t delay_ns;
-    uint64_t failed_ns;
+    struct resync_delay slots, spare; /* What failed in one says nothing of the other (9.19). */
     struct io_msg start_msg, stop_msg, wish_msg, end_msg;
     atomic_bool stopping; /* stop_msg is on its way. */
     /* The slice's: of the resync under way, as soon as it is known what is to be done; or 0. */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "base/mutation.h"
+#include "io/pages.h"
 #include "volume/volume_internal.h"
 
 static void rounds_next(struct rounds *r);
@@ -21,22 +22,21 @@ static void keep_points(struct rounds *r);
 
 struct status round_copyset_init(struct round_copyset *r)
 {
-    r->regions = calloc(VOLUME_OPEN_REGIONS, sizeof *r->regions);
-    r->buckets = calloc(VOLUME_OPEN_REGIONS, sizeof *r->buckets);
+    r->regions = pages_calloc(1, sizeof *r->regions);
     list_node_init(&r->link);
     list_init(&r->waiting);
     list_init(&r->copies);
     list_init(&r->trails);
-    if (r->regions == NULL || r->buckets == NULL)
+    if (r->regions == NULL)
         return STATUS(NO_MEMORY);
-    ticks_init(&r->ticks, r->regions, VOLUME_OPEN_REGIONS, r->buckets, VOLUME_OPEN_REGIONS);
+    ticks_init(&r->ticks, r->regions->items, VOLUME_OPEN_REGIONS, r->regions->buckets,
+               VOLUME_OPEN_REGIONS);
     return STATUS(OK);
 }
 
 void round_copyset_fini(struct round_copyset *r)
 {
-    free(r->regions);
-    free(r->buckets);
+    pages_free(r->regions, 1, sizeof *r->regions);
 }
 
 static bool has_open_regions(const struct copyset *cs)
@@ -60,18 +60,38 @@ static void on_flushed(struct leg_io *io)
         ask_points(r);
 }
 
+/*
+ * A slot that was lost meanwhile says nothing any more, nor does any when the round was given up:
+ * it may have another disk by then, and a spare place none (9.21).
+ */
+static bool counts(const struct rounds *r, unsigned slot)
+{
+    return (r->current->round.ticks.equal >> slot & 1) != 0;
+}
+
+/* 3.7.1: who is full is no worse a member. */
+static void note_failure(struct rounds *r, const struct leg_io *io, struct status why)
+{
+    const bool follows = (r->current->followed >> io->slot & 1) != 0;
+    const bool lost = status_ok(io->status) || status_is(why, STATUS_POINT_LOST);
+
+    r->failed = true;
+    if (follows && lost)
+        resync_outdated(r->current, why);
+    else if (!status_is(why, STATUS_NO_SPACE))
+        members_report(r->slice->volume, io->leg, why);
+}
+
 static void on_point(struct leg_io *io)
 {
     struct rounds *const r = io->owner;
     struct status st = io->status;
 
     r->pending &= ~(1u << io->slot);
-    if (status_ok(st))
+    if (status_ok(st) && counts(r, io->slot))
         st = points_take(r->current, io->slot, r->incarnation[io->slot], &r->own[io->slot]);
-    if (!status_ok(st)) {
-        r->failed = true;
-        members_report(r->slice->volume, io->leg, st);
-    }
+    if (!status_ok(st) && counts(r, io->slot))
+        note_failure(r, io, st);
     if (r->pending == 0)
         keep_points(r);
 }
@@ -84,10 +104,8 @@ static void on_kept(struct leg_io *io)
     const bool renews = r->renews; /* The next round may begin in here. */
 
     r->pending &= ~(1u << io->slot);
-    if (!status_ok(io->status)) {
-        r->failed = true;
-        members_report(r->slice->volume, io->leg, io->status);
-    }
+    if (!status_ok(io->status) && counts(r, io->slot))
+        note_failure(r, io, io->status);
     if (r->pending > 0)
         return;
     if (r->failed || r->slice->fenced) {
@@ -155,14 +173,28 @@ static void flush_all(struct rounds *r)
     }
 }
 
-/* 3.7.1  Of all that have confirmed: then nobody is missing. */
+/* The highest that an OPEN has named (4.3). */
+static uint32_t open_tick(const struct copyset *cs, unsigned slots)
+{
+    uint32_t tick = 0;
+
+    for (unsigned slot = 0; slots >> slot != 0; slot++)
+        if ((slots >> slot & 1) != 0)
+            tick = (uint32_t)max_u64(tick, leg_open_tick(cs->slice->map->legs[cs->leg[slot]]));
+    return tick;
+}
+
+/*
+ * 3.7.1  Of all that have confirmed: then nobody is missing.  Whose store was opened anew
+ * meanwhile, in a later tick, would close nothing: the next round ends that one.
+ */
 static void ask_points(struct rounds *r)
 {
     const struct ticks *const t = &r->current->round.ticks;
 
     r->slots = t->round == TICKS_IDLE ? t->equal & ~r->held : 0;
     r->failed = false;
-    if (r->slots == 0 || r->slice->fenced) {
+    if (r->slots == 0 || r->slice->fenced || open_tick(r->current, t->equal) > t->closed) {
         round_end(r);
         return;
     }
@@ -180,7 +212,8 @@ static void keep_points(struct rounds *r)
 {
     const uint32_t count = points_gather(r->current, r->points);
 
-    if (r->failed || r->slice->fenced) {
+    r->slots &= r->current->round.ticks.equal; /* A leg that was lost may be closed by now. */
+    if (r->failed || r->slice->fenced || r->slots == 0) {
         round_end(r);
         return;
     }
@@ -336,6 +369,7 @@ static void rounds_next(struct rounds *r)
         struct copyset *const cs = CONTAINER_OF(n, struct copyset, round.link);
         if (fanout_reachable(cs, cs->members) != cs->members)
             continue; /* Until they are, or are excluded. */
+        ticks_raise(&cs->round.ticks, open_tick(cs, cs->members | cs->followed));
         if (!ticks_round_begin(&cs->round.ticks, cs->members | cs->followed))
             continue;
         keep_open(cs);
@@ -423,18 +457,24 @@ void round_wait(struct piece *p)
     round_write_wait(cs, &p->legs[0].store, &p->tick);
 }
 
-bool round_write_begin(struct copyset *cs, const struct ticks_range *range, uint32_t *out_tick)
+bool round_write_try(struct copyset *cs, const struct ticks_range *range, uint32_t *out_tick)
 {
     struct rounds *const r = &cs->slice->rounds;
 
-    if (!ticks_write_begin(&cs->round.ticks, range, out_tick)) {
-        round_want(cs);
+    if (!ticks_write_begin(&cs->round.ticks, range, out_tick))
         return false;
-    }
     if (!io_timer_armed(&r->timer))
         io_timer_arm(&r->timer, cs->slice->reactor,
                      reactor_now_ns(cs->slice->reactor) + VOLUME_ROUND_NS);
     return true;
+}
+
+bool round_write_begin(struct copyset *cs, const struct ticks_range *range, uint32_t *out_tick)
+{
+    if (round_write_try(cs, range, out_tick))
+        return true;
+    round_want(cs);
+    return false;
 }
 
 static void write_ended(struct copyset *cs)

@@ -32,12 +32,17 @@ struct volume_map;
 /* A copyset's part. */
 struct round_copyset {
     struct ticks ticks;
-    struct ticks_region *regions; /* Of ticks; NULL: a volume of one replica. */
-    struct ticks_region **buckets;
-    struct list_node link; /* rounds.wanted */
-    struct list waiting;   /* piece.link: there was no room for its regions. */
-    struct list copies;    /* range_copy.link: likewise. */
-    struct list trails;    /* trail.link: likewise. */
+    struct round_table *regions; /* Of ticks; NULL: a volume of one replica. */
+    struct list_node link;       /* rounds.wanted */
+    struct list waiting;         /* piece.link: there was no room for its regions. */
+    struct list copies;          /* range_copy.link: likewise. */
+    struct list trails;          /* trail.link: likewise. */
+};
+
+/* Touched as far as it is used. */
+struct round_table {
+    struct ticks_region items[VOLUME_OPEN_REGIONS];
+    struct ticks_region *buckets[VOLUME_OPEN_REGIONS];
 };
 
 struct rounds {
@@ -91,6 +96,9 @@ struct ticks_range round_range(const struct store_io *io);
  * round_waiting_go_on() follows it.
  */
 bool round_write_begin(struct copyset *cs, const struct ticks_range *range, uint32_t *out_tick);
+
+/* The same, but asks for no round. */
+bool round_write_try(struct copyset *cs, const struct ticks_range *range, uint32_t *out_tick);
 void round_write_end(struct copyset *cs, uint32_t tick);
 
 /*

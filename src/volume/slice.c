@@ -41,13 +41,14 @@ static void scratch_start(struct piece *p)
 {
     struct scratch *const m = &p->scratch;
 
-    m->memory = buf_get(p->owner->scratch, m->bytes);
+    m->memory = scratch_get(&p->owner->scratch, m->bytes);
     if (m->memory.at == NULL) {
         m->waiter.retry = scratch_on_memory;
-        buf_wait(p->owner->scratch, &m->waiter);
+        scratch_wait(&p->owner->scratch, &m->waiter);
         return;
     }
     m->reading = true;
+    p->pool = scratch_pool_of(&p->owner->scratch, m->memory);
     for (unsigned i = 0; i < p->owner->slots; i++) {
         struct store_io *s = &p->legs[i].store;
         s->opcode = STORE_OP_READ;
@@ -209,7 +210,7 @@ static bool waits_for_repair(struct piece *p)
         return false;
     p->repaired = true;
     if (p->scratch.bytes > 0)
-        buf_put(p->owner->scratch, p->scratch.memory);
+        scratch_put(&p->owner->scratch, p->scratch.memory);
     order_leave(p->owner->order, &p->order);
     return true;
 }
@@ -221,7 +222,7 @@ static void piece_on_fanned(struct piece *p)
     if (p->scratch.bytes > 0) {
         if (p->scratch.reading && scratch_go_on(p))
             return;
-        buf_put(p->owner->scratch, p->scratch.memory);
+        scratch_put(&p->owner->scratch, p->scratch.memory);
     }
     piece_end(p);
 }
@@ -231,7 +232,6 @@ struct status slice_init(struct slice *s, struct volume *v, struct reactor *reac
 {
     s->volume = v;
     s->reactor = reactor;
-    s->scratch = scratch;
     s->replicas = v->desc.replicas;
     s->slots = s->replicas > 1 ? s->replicas + 1 : 1;
     list_init(&s->refused);
@@ -239,7 +239,9 @@ struct status slice_init(struct slice *s, struct volume *v, struct reactor *reac
     repairs_init(&s->repairs);
     rounds_init(&s->rounds, s);
     io_task_init(&s->refuse_task, fanout_end_refused);
-    TRY(undos_init(&s->undos, s->replicas));
+    undos_init(&s->undos);
+    TRY(scratch_pool_init(&s->scratch, reactor, scratch));
+    TRY(scratch_pool_init(&s->copy_scratch, reactor, scratch));
     TRY(command_pool_init(s, commands_max));
     return order_create(VOLUME_LANES_MAX, VOLUME_LANES_KEPT, &s->order);
 }
@@ -251,4 +253,6 @@ void slice_fini(struct slice *s)
     trails_fini(&s->trails);
     order_destroy(s->order);
     command_pool_fini(s);
+    scratch_pool_fini(&s->copy_scratch);
+    scratch_pool_fini(&s->scratch);
 }

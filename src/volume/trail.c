@@ -41,10 +41,11 @@ static void trail_end(struct trail *t, struct status status)
     struct copyset *const cs = t->copyset;
     struct trails *const pool = &cs->slice->trails;
     struct piece *const p = t->piece;
+    const struct leg *const leg = t->io.leg;
     const unsigned slot = t->io.slot;
     const uint32_t tick = t->tick;
 
-    buf_put(cs->slice->scratch, t->memory);
+    buf_put(cs->slice->scratch.shared, t->memory);
     pool->bytes -= t->memory.bytes;
     if (p == NULL)
         order_leave(cs->slice->order, &t->order);
@@ -53,7 +54,7 @@ static void trail_end(struct trail *t, struct status status)
         round_write_end(cs, tick);
     if (p != NULL)
         fanout_on_trail(p, slot, status); /* The piece may be gone. */
-    resync_on_answer(cs, slot, status, p == NULL);
+    resync_on_answer(cs, leg, status, p == NULL);
 }
 
 /* ---- The way ---- */
@@ -103,7 +104,7 @@ static struct trail *trail_get(struct slice *s, size_t bytes)
     if (list_empty(&s->trails.free) || bytes > VOLUME_TRAIL_BYTES_MAX - s->trails.bytes)
         return NULL;
     if (bytes > 0) {
-        memory = buf_get(s->scratch, bytes);
+        memory = buf_get(s->scratch.shared, bytes);
         if (memory.at == NULL)
             return NULL;
     }
@@ -141,6 +142,7 @@ bool trail_start(struct piece *p, unsigned slot)
     t->io.owner = t;
     t->io.slot = slot;
     t->io.remote = &t->remote_io;
+    t->io.pool = cs->slice->scratch.shared;
     t->io.leg = cs->slice->map->legs[cs->leg[slot]];
     t->io.reactor = cs->slice->reactor;
     t->io.done = on_leg;

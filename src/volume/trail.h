@@ -11,8 +11,8 @@
  * Where there is none the write waits for the replica as for a member.
  *
  * Threading: the slice's that owns the copyset.
- * Memory:    VOLUME_TRAILS_MAX for each slice, from the first resync on; data from its scratch
- *            memory, up to VOLUME_TRAIL_BYTES_MAX.
+ * Memory:    VOLUME_TRAILS_MAX for each slice, from the first resync on; data from the reactor's
+ *            scratch memory, up to VOLUME_TRAIL_BYTES_MAX.
  */
 #ifndef VOLUME_TRAIL_H
 #define VOLUME_TRAIL_H

@@ -7,18 +7,17 @@
 
 static void undo_next(struct slice *s);
 
-struct status undos_init(struct undos *u, unsigned replicas)
+void undos_init(struct undos *u)
 {
     *u = (struct undos) { 0 };
     list_init(&u->pieces);
     range_copy_init(&u->copy);
-    return replicas > 1 ? range_copy_reserve(&u->copy) : STATUS(OK);
 }
 
 void undos_fini(struct undos *u)
 {
     assert(u->current == NULL);
-    range_copy_fini(&u->copy);
+    assert(!range_copy_is_busy(&u->copy));
 }
 
 bool undo_is_busy(const struct undos *u)

@@ -12,7 +12,8 @@
  * be set out, with the newest data on fewer and fewer of them, and no way back as long as they are
  * full.
  *
- * It waits for nothing but members: its memory is its own, as those who wait for it have some.
+ * It waits for nothing but members: its memory is that of copies (range_copy.h), as those who wait
+ * for it may have all of the commands'.
  *
  * Threading: the slice's.
  * Memory:    one range copy for each slice, one write after the other.
@@ -34,8 +35,7 @@ struct undos {
     struct range_copy copy;
 };
 
-/* Of a volume of so many replicas: of one nothing is ever taken back.  NO_MEMORY. */
-struct status undos_init(struct undos *u, unsigned replicas) MUST_CHECK;
+void undos_init(struct undos *u);
 
 /* Nothing is under way. */
 void undos_fini(struct undos *u);

@@ -259,10 +259,29 @@ static void close_deliver(struct io_msg *msg)
     leg_close(&call->leg, on_leg_done, call);
 }
 
+static void close_on_slice(struct io_msg *msg)
+{
+    volume_round_return(CONTAINER_OF(msg, struct slice, map_msg)->volume);
+}
+
+/* Whatever has said that nothing is under way has returned: on the slice's reactor. */
+static void close_slice_deliver(struct io_msg *msg)
+{
+    struct slice *const s = CONTAINER_OF(msg, struct slice, map_msg);
+
+    s->map_msg.deliver = close_on_slice;
+    reactor_post(s->volume->home, &s->map_msg);
+}
+
 static void volume_start_closing(struct volume *v)
 {
     sm_move(&v->sm, VOL_CLOSING);
     volume_round_legs(v, has_store, close_deliver);
+    for (unsigned i = 0; i < v->slice_count; i++) {
+        v->calls_pending++;
+        v->slices[i].map_msg.deliver = close_slice_deliver;
+        reactor_post(v->slices[i].reactor, &v->slices[i].map_msg);
+    }
 }
 
 static void stop_verifying(struct volume *v)

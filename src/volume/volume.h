@@ -8,8 +8,8 @@
  * took writes since the last one.  The engine is an nvme_ns for the target.
  *
  * Threading: open and close are called on reactor 0 of the node; submit on any of its reactors.
- * Memory:    pools per slice, sized at open, and one for blocks per reactor, of the caller's; a
- *            request without resources waits in the engine.
+ * Memory:    pools per slice, sized at open, and one for blocks per reactor, of the caller's, which
+ *            no volume depends on; a request without resources waits in the engine.
  */
 #ifndef VOLUME_VOLUME_H
 #define VOLUME_VOLUME_H

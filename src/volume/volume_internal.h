@@ -21,7 +21,7 @@
  *   mend.c      the same, where scrubbing a disk has found them
  *   verify.c    on home: every block is read, and hashed      verify_reader.c  on the slice's
  *   trail.c     changes on their way to it that nobody waits for
- *   copy.c      Copy, a chunk at a time
+ *   copy.c      Copy, a chunk at a time      scratch.c   memory for it, and the like
  *   volume.c    opening, closing, deleting      grow.c      growing
  *   map.c       which shard lies where
  *
@@ -48,6 +48,7 @@
 #include "volume/resync.h"
 #include "volume/resync_home.h"
 #include "volume/rounds.h"
+#include "volume/scratch.h"
 #include "volume/settling.h"
 #include "volume/trail.h"
 #include "volume/undo.h"
@@ -132,18 +133,19 @@ static inline uint32_t map_shard_regions(const struct volume_map *map)
 }
 
 /*
- * For blocks that do not go to the host as they are: they are read into memory of the reactor's.
+ * For blocks that do not go to the host as they are: they are read into memory of the slice's.
  * The command has only a part of a block, with LBAs of 512 bytes (a write goes on with it as a
  * whole), or compares its data with the blocks, or only wants to know that they can be read.
  *
  * Memory comes last: a piece asks for it when it has its place in the order, and whoever has some
- * waits for nothing but the disks.  So memory that has run out comes back.
+ * waits for nothing but disks, members and copies, which have other memory.  So what has run out
+ * comes back, as far as the volume's members do.
  */
 struct scratch {
     uint32_t bytes;     /* Whole blocks; 0: the piece needs none. */
     uint32_t from, to;  /* The command's part of them, in bytes. */
     uint8_t *data;      /* That part in the host's memory; NULL: zeros, or nobody wants it. */
-    struct span memory; /* Of the pool of the reactor of the piece's owner. */
+    struct span memory; /* Of the piece's owner. */
     struct buf_waiter waiter;
     uint32_t crc; /* Of the whole block, when it is written. */
     bool reading; /* The blocks are on their way from the store. */
@@ -186,6 +188,9 @@ struct piece {
     void (*on_fanned)(struct piece *piece);
     void (*on_settled)(struct piece *piece); /* It may go on: settling_admits(), repair_wait(). */
     bool repaired;                           /* It has waited for a repair. */
+
+    struct buf_pool *pool; /* Of whose buffers the legs' data are; NULL: of none. */
+    bool stranded;         /* READ: its memory may yet be filled by a disk that hangs (6.7). */
 
     struct status status;
     struct io_msg msg;
@@ -269,8 +274,9 @@ struct slice {
     struct undos undos;
     struct repairs repairs;
     struct order *order;
-    struct buf_pool *scratch; /* The reactor's, for all its volumes.  Borrowed. */
-    struct list refused;      /* piece.link: ended without a wait. */
+    struct scratch_pool scratch;      /* For commands. */
+    struct scratch_pool copy_scratch; /* For range copies, which commands may wait for. */
+    struct list refused;              /* piece.link: ended without a wait. */
     struct io_task refuse_task;
 };
 

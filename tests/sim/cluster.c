@@ -277,10 +277,30 @@ static void has_moved(struct cluster_volume *v, uint32_t copyset, uint32_t slot,
     v->cluster->revision++;
 }
 
+/*
+ * A disk fails while all others are well.  If one of these is excluded it may be the only member
+ * left, and what it would lose from now on nobody else has: it fails no more.
+ */
+static void end_failures(struct cluster *c, struct uuid excluded)
+{
+    for (unsigned i = 0; i < c->node_count; i++)
+        for (unsigned k = 0; k < c->disks_per_node; k++) {
+            struct cluster_disk *const d = &c->nodes[i].disks[k];
+            if (!d->may_fail || uuid_equal(d->uuid, excluded))
+                continue;
+            sim_disk_faults(d->disk)->write_error_one_in = 0;
+            sim_disk_faults(d->disk)->flush_error_one_in = 0;
+        }
+}
+
 void cluster_record_changed(void *ctx, const struct group *was, const struct group *now)
 {
     struct cluster_volume *const v = ctx;
 
+    for (uint32_t n = 0; n < now->copyset_count; n++)
+        for (unsigned out = group_members(was, n) & ~group_members(now, n); out != 0;
+             out &= out - 1)
+            end_failures(v->cluster, was->copysets[n].slots[__builtin_ctz(out)].disk);
     for (uint32_t n = 0; n < now->copyset_count; n++)
         for (uint32_t k = 0; k < v->volume.replicas; k++)
             if (!uuid_equal(was->copysets[n].slots[k].disk, now->copysets[n].slots[k].disk))

@@ -71,11 +71,14 @@ static bool status_is_loss(struct status st)
            status_is(st, STATUS_LOST) || status_is(st, STATUS_TIMED_OUT);
 }
 
-/* Whether nothing is known of the command: its way was lost, or the node serves no longer. */
+/* Whether nothing is known of the command: its way was lost, the node serves no longer, or a disk
+ * that was read does not answer. */
 static bool slot_is_lost(const struct host_slot *s)
 {
-    return status_is_loss(s->io.status) ||
-           (s->io.sc & NVME_SC_VALUE_MASK) == status_nvme(STATUS(FENCED));
+    const uint16_t sc = s->io.sc & NVME_SC_VALUE_MASK;
+
+    return status_is_loss(s->io.status) || sc == status_nvme(STATUS(FENCED)) ||
+           sc == status_nvme(STATUS(TIMED_OUT));
 }
 
 static bool slot_overwrites(const struct host_slot *s)

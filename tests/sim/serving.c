@@ -42,6 +42,7 @@ struct serving_life {
     uint64_t busy_since_ns; /* 7.4: 0: nobody is waited for. */
     bool waited;
     struct io_msg stop_msg;
+    struct io_timer end_timer;
     struct serving_disk *returning; /* It is there again; or NULL. */
     struct io_msg return_msg;
     struct io_timer return_timer;
@@ -57,12 +58,14 @@ static void must(struct serving_life *l, struct status st, const char *what)
 
 /* ---- The end ---- */
 
-static void life_end(struct serving_life *l)
+static void life_free(struct io_timer *timer)
 {
+    struct serving_life *const l = CONTAINER_OF(timer, struct serving_life, end_timer);
     struct serving *const s = l->serving;
     struct reactor *reactors[SERVING_REACTORS_MAX];
     const unsigned count = l->reactor_count;
 
+    nvme_target_destroy(l->target);
     for (unsigned i = 0; i < count; i++) {
         buf_pool_destroy(l->pools[i]);
         buf_pool_destroy(l->scratch[i]);
@@ -75,6 +78,13 @@ static void life_end(struct serving_life *l)
         run_fail(s->run, "%" PRIu64 " allocations are left after an orderly end", held);
     for (unsigned i = 0; i < count; i++)
         reactor_stop(reactors[i]);
+}
+
+/* What the disks had of the pools' memory is on its way there. */
+static void life_end(struct serving_life *l)
+{
+    io_timer_init(&l->end_timer, life_free);
+    io_timer_arm(&l->end_timer, l->home, reactor_now_ns(l->home) + NS_PER_MS);
 }
 
 static void disk_on_closed(struct node_disk *d)
@@ -116,10 +126,7 @@ static void life_close_disks(struct serving_life *l)
 
 static void life_on_target_stopped(void *ctx)
 {
-    struct serving_life *const l = ctx;
-
-    nvme_target_destroy(l->target);
-    life_close_disks(l);
+    life_close_disks(ctx);
 }
 
 static void life_on_closed(void *ctx)
@@ -210,6 +217,7 @@ static void life_on_epoch(void *ctx, const struct group *record)
                                           .uuid = s->disks[i].uuid };
     const struct volume_config config = {
         .volume = s->volume,
+        .replica_timeout_ns = s->replica_timeout_ns,
         .group = &l->record,
         .meta = &registry_meta_ops,
         .meta_ctx = &l->client,

@@ -129,6 +129,8 @@ def test_writes_that_fail(start):
     wait_for_health(server, "node-1/disk-2", "failed", "it takes no more writes")
     neighbour.works()
     assert "'node-1/disk-2'" in server.log()
+    added = server.try_cli("disk", "add", server.cli("disk", "show", "node-1/disk-2")["path"])
+    assert added.returncode != 0 and "has failed" in added.stderr, added
     written = host.written
     for one in (host, neighbour):
         one.close()
@@ -223,7 +225,8 @@ def test_a_disk_that_becomes_slow_is_read_no_more(tmp_path):
         with open(path, "wb") as file:
             os.truncate(file.fileno(), DISK_BYTES)
     bad = f"fault:delay,us=1200000,reads,skip=60:{paths[1]}"
-    server = trilith.Server(tmp_path / "data", "--disk", paths[0], "--disk", bad, "--reactors", 1)
+    server = trilith.Server(tmp_path / "data", "--disk", paths[0], "--disk", bad, "--reactors", 1,
+                            "--replica-timeout", 5000)
     server.start(healthy=False)
     # Of two shards each disk is the first of one, from which it is read.
     host = Host(server, server.create("db1", "128M", "--shard-size", "64M", "--replicas", 2,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`trilith disk add`, `disk grow` and `disk remove` at a node that serves."""
 
+import contextlib
 import os
 import threading
 import time
@@ -153,6 +154,32 @@ def test_a_disk_that_was_away_returns(server, tmp_path):
     check_blocks(server, volume, 8)
     assert "all is well" in server.try_cli("status").stdout
     assert known(server) == ["disk-1", "disk-2"]
+
+
+def test_a_named_disk_that_is_away_stops_nobody(tmp_path):
+    """Named by --disk at each start, as a service does: the node serves the others without it."""
+    paths = [image(tmp_path / name) for name in ("one", "two")]
+    server = trilith.Server(tmp_path / "data", *(w for path in paths for w in ("--disk", path)))
+    with contextlib.ExitStack() as stack:
+        stack.callback(server.kill)
+        server.start()
+        volume = server.create("db", "64M", "--shard-size", "64M")
+        write_and_flush(server, volume, 8)
+        server.stop()
+        paths[0].rename(tmp_path / "away")
+        server.start(healthy=False)
+        status = server.try_cli("status").stdout
+        assert str(paths[0]) in status, status
+        assert len(names(server)) == 1
+        server.stop(equal=False)
+        (tmp_path / "away").rename(paths[0])
+        server.start()
+        check_blocks(server, volume, 8)
+        # A new one that is not there is a mistake.
+        server.stop()
+        server.options += ["--disk", str(tmp_path / "three")]
+        with pytest.raises(trilith.Failed, match="No such file"):
+            server.start()
 
 
 def test_a_disk_with_forgotten_shards_is_kept(server, tmp_path):

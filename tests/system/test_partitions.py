@@ -33,10 +33,11 @@ class Cluster(trilith.Server):
 
     def run_node(self, number):
         name = f"store-{number}"
-        reached_at = lan.address(number + (lan.PROXY if number in self.proxies else 0))
+        # By itself a node is reached where it reaches the controller from.
+        reached_at = ["--advertise", lan.address(number + lan.PROXY)] * (number in self.proxies)
         command = [*self.lan.at(number).inside, trilith.PROGRAM, "node", "run", "--name", name,
                    "--controller", self.api, "--data", self.data, "--port", PORT, "--disks", 1,
-                   "--disk-size", "256M", "--reactors", 1, "--advertise", reached_at]
+                   "--disk-size", "256M", "--reactors", 1, "--listen", "0.0.0.0", *reached_at]
         with open(self.log_path, "ab") as log:
             self.nodes[name] = subprocess.Popen(list(map(str, command)), stdout=log, stderr=log,
                                                 stdin=subprocess.DEVNULL, env=self.environment)

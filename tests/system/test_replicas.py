@@ -5,6 +5,7 @@ whatever happens to the server; a disk that fails is left out, and that is said.
 import os
 import select
 import shutil
+import signal
 import struct
 import threading
 import time
@@ -257,5 +258,26 @@ def test_it_grows_under_load(start, tmp_path):
     server.kill()
     server.start(healthy=False)
     wait_until_ready(server)
+    verify(server, state)
+    server.stop()
+
+
+def test_a_disk_that_hangs_is_done_without(start, tmp_path):
+    """From some I/O on it answers nothing: hosts go on without an error, and the process ends when
+    it is told to.  Afterwards it has what the others have."""
+    server = start({2: "delay,us=3600000000,skip=600"})
+    create(server, "--min-in-sync", "1")
+    state = tmp_path / "state"
+    load(server, state, seconds=8)()
+    assert out_of_sync(server.volume("db")) == {"node-1/disk-2"}
+    assert "'node-1/disk-2' is out of sync: it does not answer" in server.log()
+    load(server, state, seconds=2)()
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(45) == 1
+    assert "disk 'node-1/disk-2'" in server.log() and "does not answer: it is left" in server.log()
+
+    server = start()
+    wait_until_ready(server)
+    server.wait_for("db", lambda volume: not out_of_sync(volume))
     verify(server, state)
     server.stop()

@@ -22,6 +22,7 @@ static struct ticks_close item;
 static int setup(void **state)
 {
     (void)state;
+    memset(buckets, 0, sizeof buckets);
     ticks_init(&t, regions, ROOM, buckets, 8);
     return 0;
 }

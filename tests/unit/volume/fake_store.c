@@ -12,6 +12,7 @@ void fake_store_init(struct store *s, struct reactor *r, uint64_t shard_bytes)
 {
     *s = (struct store) { .reactor = r, .shard_bytes = shard_bytes, .incarnation = 1 };
     list_init(&s->in_flight);
+    list_init(&s->describing);
     io_task_init(&s->task, fake_on_task);
 }
 
@@ -33,9 +34,9 @@ bool store_is_suspect(const struct store *s)
     return s->suspect;
 }
 
-void store_get_info(const struct store *s, struct store_info *out_info)
+uint64_t store_incarnation(const struct store *s)
 {
-    *out_info = (struct store_info) { .incarnation = s->incarnation };
+    return s->incarnation;
 }
 
 struct fake_open {
@@ -83,6 +84,7 @@ struct status store_session_open(struct store *s, const struct store_session_con
 
 struct fake_describe {
     struct io_msg msg;
+    struct list_node link;
     struct store *store;
     store_done_fn *done;
     void *ctx;
@@ -105,9 +107,22 @@ struct status store_session_describe(struct store_session *session,
     assert(session->store->session_open);
     session->store->describes++;
     session->store->described = *volume;
-    *d = (struct fake_describe) { { .deliver = fake_on_describe }, session->store, done, ctx };
-    reactor_post(session->store->reactor, &d->msg);
+    *d = (struct fake_describe) {
+        .msg.deliver = fake_on_describe, .store = session->store, .done = done, .ctx = ctx
+    };
+    list_node_init(&d->link);
+    list_push_back(&session->store->describing, &d->link);
+    if (!session->store->hold_describe)
+        fake_store_described(session->store);
     return STATUS(OK);
+}
+
+void fake_store_described(struct store *s)
+{
+    struct list_node *n;
+
+    while ((n = list_pop_front(&s->describing)) != NULL)
+        reactor_post(s->reactor, &CONTAINER_OF(n, struct fake_describe, link)->msg);
 }
 
 void store_session_close(struct store_session *session)
@@ -174,6 +189,19 @@ void store_submit(struct store_session *session, struct store_io *io)
     s->in_flight_max = (unsigned)max_u64(s->in_flight_max, s->in_flight_count);
     s->bytes_max = max_u64(s->bytes_max, io->bytes);
     reactor_defer(s->reactor, &s->task);
+}
+
+void store_hand_over(struct store_io *io, struct store_io *heir)
+{
+    struct store_io own = *heir;
+
+    assert(list_node_linked(&io->link));
+    *heir = *io;
+    heir->data = own.data;
+    heir->crcs = own.crcs;
+    heir->done = own.done;
+    list_replace(&io->link, &heir->link);
+    io->session->store->hand_overs++;
 }
 
 static struct status fake_write(struct store *s, const struct store_io *io)
@@ -320,6 +348,12 @@ static void fake_list_points(const struct store *s, struct store_io *io)
     io->bytes = count * sizeof *points;
 }
 
+static bool fake_has_lost(const struct store *s, const struct store_point *p)
+{
+    return uuid_equal(p->disk, s->disk) &&
+           (p->position <= s->lost_to || (s->reverted && p->position > s->position + 1));
+}
+
 static struct status fake_keep_points(struct store *s, const struct store_io *io)
 {
     const struct store_point *const points = (const struct store_point *)(void *)io->data.at;
@@ -327,7 +361,7 @@ static struct status fake_keep_points(struct store *s, const struct store_io *io
 
     for (size_t i = 0; i < count; i++) {
         assert(points[i].copyset < FAKE_COPYSETS && points[i].position != 0);
-        if (uuid_equal(points[i].disk, s->disk) && points[i].position <= s->lost_to)
+        if (fake_has_lost(s, &points[i]))
             return STATUS(POINT_LOST);
     }
     for (size_t i = 0, n = 0; i < count && io->opcode == STORE_OP_KEEP_POINTS; i++, n++) {

@@ -22,6 +22,7 @@ struct store {
     uint64_t shard_bytes;
     uint8_t *shards[FAKE_SHARDS_MAX]; /* NULL: unknown. */
     struct list in_flight;            /* store_io.link */
+    struct list describing;
     struct store_session session;
     bool session_open;
     bool may_close_busy; /* With commands in flight: of a slot that has another disk. */
@@ -39,8 +40,9 @@ struct store {
     struct status fail_next;      /* The outcome of the next command that is let go. */
     uint64_t bad_from, bad_to; /* Reads of these bytes of any shard fail until they are written. */
     bool suspect;
-    bool wrong_crcs; /* Of what is read. */
-    bool hold;       /* Commands wait for fake_store_release(). */
+    bool wrong_crcs;    /* Of what is read. */
+    bool hold;          /* Commands wait for fake_store_release(), ... */
+    bool hold_describe; /* ... and descriptions for fake_store_described(). */
 
     /* What the test asks. */
     unsigned opens, describes;
@@ -54,10 +56,12 @@ struct store {
     unsigned sets;     /* Copysets that were set. */
     uint64_t position; /* Of its own flush point: one more with each Flush. */
     uint64_t lost_to;  /* Of what it had named, it has none up to here. */
+    bool reverted;     /* Nor has it anything beyond its position: it is as it was before. */
     unsigned keeps, durable_keeps, checks;
     struct store_point kept[FAKE_COPYSETS][STORE_COPYSET_POINTS];
     struct store_set last_set;
     uint64_t set_sequence; /* That a session is told of. */
+    unsigned hand_overs;
     unsigned in_flight_count, in_flight_max;
     uint64_t bytes_max; /* Of one command. */
     struct io_task task;
@@ -68,5 +72,8 @@ void fake_store_fini(struct store *s);
 
 /* Ends the index-th of the commands that wait; from the loop's next turn on. */
 void fake_store_release(struct store *s, unsigned index);
+
+/* Ends all descriptions. */
+void fake_store_described(struct store *s);
 
 #endif

@@ -112,6 +112,7 @@ static inline struct world *world_create(bool local, unsigned min_in_sync)
     };
     c->meta.home = c->w->reactors[0];
     c->memory = aligned_alloc(4096, 8 * SLOT_BYTES);
+    memset(c->memory, 0x5a, 8 * SLOT_BYTES); /* Not zeros: a write of them changes nothing. */
     world_group(c);
     return c;
 }

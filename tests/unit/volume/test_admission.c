@@ -120,6 +120,53 @@ static void it_has_answered_all_before(void **state)
     case_destroy(c);
 }
 
+/* Gets the resync of shard 0 on, beside a write that disks AWAY and 2 do not answer. */
+static void go_on_beside(struct case_ *c, struct request *w)
+{
+    struct fixture *const f = c->f;
+
+    f->stores[2].hold = true;
+    fill(f, 0, BLOCK, 0x22);
+    submit(f, w, 0, 0, NVME_NS_WRITE, UNLISTED, BLOCK);
+    loop_run(&f->loop);
+}
+
+static void step_beside(struct fixture *f)
+{
+    release_but(f, AWAY, is_unlisted_write);
+    release_but(f, 2, is_unlisted_write);
+}
+
+static bool is_no_unlisted_write(const struct store_io *io)
+{
+    return !is_unlisted_write(io);
+}
+
+/* What was not sent to it, as its list was full, is when it is a member. */
+static void what_waits_for_room_is_sent_to_the_member(void **state)
+{
+    (void)state;
+    struct case_ *c = case_copying();
+    struct fixture *f = c->f;
+    struct request w = { 0 };
+    const unsigned writes_before = f->stores[AWAY].writes;
+    go_on_beside(c, &w);
+    f->stores[AWAY].fail_next = STATUS(LIST_FULL);
+    release_but(f, AWAY, is_no_unlisted_write);
+    for (unsigned i = 0; i < 10; i++)
+        step_beside(f);
+    assert_true(is_in_all(c, AWAY));
+    assert_true(w.busy);
+    assert_int_not_equal(got(c, AWAY, 0, M), 0x22);
+    hold_all(f, false);
+    assert_false(w.busy);
+    assert_int_equal(w.req.status.code, STATUS_OK);
+    assert_true(is_in_all(c, AWAY));
+    assert_int_equal(f->stores[AWAY].writes, writes_before + 2); /* With the one that was copied. */
+    assert_equal_to_first(c, AWAY);
+    case_destroy(c);
+}
+
 /* Two disks are away; the first one that is back knows what the other one missed. */
 static void it_takes_over_what_members_list_for_others(void **state)
 {
@@ -170,6 +217,146 @@ static void another_incarnation_is_not_admitted(void **state)
     loop_pass(&f->loop, VOLUME_RESYNC_AGAIN_NS);
     assert_true(is_in_all(c, AWAY));
     assert_int_equal(c->meta.record.copysets[0].slots[AWAY].incarnation, 9);
+    case_destroy(c);
+}
+
+/* 9.10: Flushes wait for it no more when its admission has failed. */
+static void no_flush_waits_for_who_was_not_admitted(void **state)
+{
+    (void)state;
+    struct case_ *c = case_without(AWAY, 2);
+    struct fixture *f = c->f;
+    struct store *const s = &f->stores[AWAY];
+    write_ok(f, 0, 0x11);
+    s->hold = true;
+    bring_back(c, AWAY);
+    loop_run(&f->loop);
+    release_but(f, AWAY, is_flush);
+    while (s->in_flight_count > 0) {
+        s->fail_next = STATUS(MEDIA_WRITE);
+        fake_store_release(s, 0);
+    }
+    loop_run(&f->loop);
+    assert_false(is_member(c, AWAY));
+    write_ok(f, 0, 0x22);
+    assert_int_equal(run(f, NVME_NS_FLUSH, false, 0, 0).code, STATUS_OK);
+    assert_int_equal(s->in_flight_count, 0);
+    hold_all(f, false);
+    loop_pass(&f->loop, VOLUME_RESYNC_AGAIN_NS);
+    assert_true(is_in_all(c, AWAY));
+    case_destroy(c);
+}
+
+static bool is_keep(const struct store_io *io)
+{
+    return io->opcode == STORE_OP_KEEP_POINTS && io->fua;
+}
+
+static bool is_list_points(const struct store_io *io)
+{
+    return io->opcode == STORE_OP_LIST_POINTS && io->offset == 0;
+}
+
+/* AWAY is in sync but for one copyset, where it has this to answer next. */
+static struct case_ *case_but_one(bool (*next)(const struct store_io *io))
+{
+    struct case_ *c = case_copying();
+    struct fixture *f = c->f;
+    write_ok(f, UNLISTED, 0x22);
+    release_but(f, AWAY, is_unlisted_write);
+    assert_true(is_in(c, AWAY, 1) && is_in(c, AWAY, 2));
+    release_but(f, AWAY, next);
+    assert_int_equal(f->stores[AWAY].in_flight_count, 1);
+    return c;
+}
+
+/* Its resync there fails, and is begun anew later; nobody is excluded anywhere. */
+static void assert_it_alone_fails(struct case_ *c)
+{
+    hold_all(c->f, false);
+    assert_true(is_in_all(c, 0) && is_in_all(c, 2));
+    assert_true(is_in(c, AWAY, 1) && is_in(c, AWAY, 2));
+    assert_false(is_in(c, AWAY, 0));
+    for (unsigned i = 0; i < 2; i++)
+        loop_pass(&c->f->loop, VOLUME_RESYNC_AGAIN_NS);
+    assert_true(is_in_all(c, AWAY));
+    assert_equal_to_first(c, AWAY);
+    case_destroy(c);
+}
+
+/* R6: where it has joined later, as what it is now, it is well. */
+static void an_older_join_is_no_failure_elsewhere(void **state)
+{
+    (void)state;
+    struct case_ *c = case_but_one(is_list_points);
+    c->f->stores[AWAY].incarnation = 9;
+    fake_store_release(&c->f->stores[AWAY], 0);
+    c->f->stores[AWAY].incarnation = 1;
+    assert_it_alone_fails(c);
+}
+
+/* The same where a round finds it that it takes part in. */
+static void nor_is_it_one_that_a_round_finds(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    f->disks[AWAY].store = NULL;
+    f->config.resync_bytes_per_s = M / 4; /* A region in four seconds. */
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    write_ok(f, 0, 0x11);
+    write_ok(f, UNLISTED, 0x22);
+    bring_back(c, AWAY);
+    loop_run(&f->loop);
+    assert_true(is_in(c, AWAY, 1) && is_in(c, AWAY, 2));
+    f->stores[AWAY].hold = true;
+    loop_pass(&f->loop, VOLUME_ROUND_NS);
+    release_but(f, AWAY, is_list_points);
+    assert_int_equal(f->stores[AWAY].in_flight_count, 1);
+    f->stores[AWAY].incarnation = 9;
+    fake_store_release(&f->stores[AWAY], 0);
+    f->stores[AWAY].incarnation = 1;
+    assert_it_alone_fails(c);
+}
+
+/* 3.7.6, 9.18: that it has lost its point is recorded where it is out; else it is to be moved. */
+static void who_has_lost_its_point_is_copied_whole(void **state)
+{
+    (void)state;
+    struct case_ *c = case_but_one(is_keep);
+    const unsigned commits = c->meta.commits;
+    c->f->stores[AWAY].fail_next = STATUS(POINT_LOST);
+    fake_store_release(&c->f->stores[AWAY], 0);
+    loop_run(&c->f->loop);
+    assert_int_equal(c->meta.commits, commits + 1);
+    assert_true(c->meta.record.copysets[0].slots[AWAY].whole);
+    assert_true(is_in(c, AWAY, 1) && is_in(c, AWAY, 2));
+    hold_all(c->f, false);
+    assert_true(is_in_all(c, AWAY)); /* At once. */
+    assert_equal_to_first(c, AWAY);
+    case_destroy(c);
+}
+
+/* 3.7.1: a member that is full, and cannot keep the points of before the admission, stays one. */
+static void a_full_member_keeps_no_points(void **state)
+{
+    (void)state;
+    struct case_ *c = case_without(AWAY, 1);
+    struct store *const s = &c->f->stores[2];
+    write_ok(c->f, 0, 0x11);
+    s->hold = true;
+    bring_back(c, AWAY);
+    release_but(c->f, 2, is_keep);
+    assert_int_equal(s->in_flight_count, DISKS);
+    while (s->in_flight_count > 0) {
+        s->fail_next = STATUS(NO_SPACE);
+        fake_store_release(s, 0);
+    }
+    hold_all(c->f, false);
+    assert_true(is_in_all(c, 2));
+    assert_false(is_member(c, AWAY));
+    loop_pass(&c->f->loop, VOLUME_RESYNC_AGAIN_NS);
+    assert_true(is_in_all(c, AWAY));
     case_destroy(c);
 }
 
@@ -235,6 +422,36 @@ static void if_it_is_full_meanwhile_it_is_a_member(void **state)
     fill(f, 0, BLOCK, 0x22);
     submit(f, &w, 0, 0, NVME_NS_WRITE, admitting(c) * 256 * K, BLOCK);
     loop_run(&f->loop);
+    assert_true(w.busy);
+    c->meta.hold = false;
+    meta_release(&c->meta);
+    loop_run(&f->loop);
+    assert_false(w.busy);
+    assert_int_equal(w.req.status.code, STATUS_NO_SPACE);
+    assert_true(is_in_all(c, AWAY));
+    assert_equal_to_first(c, AWAY);
+    case_destroy(c);
+}
+
+/* The same of a write that was sent to it before its admission began. */
+static void if_it_was_full_before_it_is_a_member(void **state)
+{
+    (void)state;
+    struct case_ *c = case_copying();
+    struct fixture *f = c->f;
+    struct request w = { 0 };
+    go_on_beside(c, &w);
+    c->meta.hold = true;
+    step_beside(f);
+    for (unsigned i = 0; i < 10 && (c->meta.done == NULL || admitting(c) != 0); i++) {
+        if (c->meta.done != NULL)
+            meta_release(&c->meta);
+        loop_run(&f->loop);
+        step_beside(f);
+    }
+    assert_int_equal(admitting(c), 0);
+    f->stores[AWAY].fail_next = STATUS(NO_SPACE);
+    hold_all(f, false);
     assert_true(w.busy);
     c->meta.hold = false;
     meta_release(&c->meta);
@@ -331,11 +548,18 @@ int main(void)
         cmocka_unit_test(it_is_needed_before_that_is_known),
         cmocka_unit_test(if_it_fails_meanwhile_it_is_excluded_after),
         cmocka_unit_test(it_has_answered_all_before),
+        cmocka_unit_test(what_waits_for_room_is_sent_to_the_member),
         cmocka_unit_test(it_takes_over_what_members_list_for_others),
         cmocka_unit_test(another_incarnation_is_not_admitted),
+        cmocka_unit_test(no_flush_waits_for_who_was_not_admitted),
+        cmocka_unit_test(an_older_join_is_no_failure_elsewhere),
+        cmocka_unit_test(nor_is_it_one_that_a_round_finds),
+        cmocka_unit_test(who_has_lost_its_point_is_copied_whole),
+        cmocka_unit_test(a_full_member_keeps_no_points),
         cmocka_unit_test(what_members_refused_is_not_kept),
         cmocka_unit_test(who_was_admitted_takes_it_back),
         cmocka_unit_test(if_it_is_full_meanwhile_it_is_a_member),
+        cmocka_unit_test(if_it_was_full_before_it_is_a_member),
         cmocka_unit_test(if_it_is_full_elsewhere_it_stays),
         cmocka_unit_test(it_takes_back_what_was_being_taken_back),
         cmocka_unit_test(a_read_asks_who_may_be_a_member),

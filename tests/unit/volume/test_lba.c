@@ -102,14 +102,14 @@ static void parts_of_a_block_are_serialised(void **state)
 }
 
 /*
- * More parts of blocks than the reactor has memory for wait in the engine, and all of them end;
- * whole blocks go on meanwhile.
+ * More parts of blocks than the reactor and the slice have memory for wait in the engine, and all
+ * of them end; whole blocks go on meanwhile.
  */
 static void scratch_that_has_run_out_is_back_pressure(void **state)
 {
     (void)state;
     struct fixture *f = fixture_create();
-    const unsigned room = (unsigned)(VOLUME_SCRATCH_BYTES / BLOCK);
+    const unsigned room = (unsigned)((VOLUME_SCRATCH_BYTES + BUF_BYTES_MAX) / BLOCK);
     const unsigned count = room + 100;
     struct request *requests = calloc(count + 1, sizeof *requests);
     f->config.volume.lba_bytes = 512;

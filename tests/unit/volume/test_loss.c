@@ -86,6 +86,29 @@ static void a_new_incarnation_fails_one_flush(void **state)
     fixture_destroy(f);
 }
 
+/* A Flush that began before another one found the loss, and is carried out after, tells of it too.
+ */
+static void a_flush_that_began_before_the_loss_tells_of_it(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_opened();
+    struct request first = { 0 };
+    struct request second = { 0 };
+    f->stores[2].hold = true;
+    submit(f, &first, 0, 0, NVME_NS_FLUSH, 0, 0);
+    submit(f, &second, 1, 1, NVME_NS_FLUSH, 0, 0); /* It is on its way to the disk's reactor. */
+    f->stores[2].incarnation = 2;
+    fake_store_release(&f->stores[2], 0);
+    f->stores[2].hold = false;
+    loop_run(&f->loop);
+    assert_false(first.busy || second.busy);
+    assert_int_equal(first.req.status.code, STATUS_STALE_INCARNATION);
+    assert_int_equal(second.req.status.code, STATUS_MEDIA_WRITE);
+    assert_int_equal(second.req.loss_told, 1);
+    assert_int_equal(told_after_fua(f, 1, STATUS_OK), 1);
+    fixture_destroy(f);
+}
+
 /* A flush that no host hears the end of finds the new incarnation, and leaves it to be told. */
 static void a_flush_without_a_host_leaves_the_report(void **state)
 {
@@ -105,6 +128,7 @@ int main(void)
         cmocka_unit_test(a_loss_that_was_heard_is_settled_at_the_close),
         cmocka_unit_test(unflushed_loss_may_be_accepted),
         cmocka_unit_test(a_new_incarnation_fails_one_flush),
+        cmocka_unit_test(a_flush_that_began_before_the_loss_tells_of_it),
         cmocka_unit_test(a_flush_without_a_host_leaves_the_report),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

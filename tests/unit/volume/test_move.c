@@ -2,6 +2,7 @@
 /* The replica of a failing disk is made elsewhere and moved: docs/replication.md, 9.18 to 9.22. */
 #include "base/rng.h"
 #include "rebuild_case.h"
+#include "volume/rounds.h"
 
 /* Of the shard that has disk AWAY in its first slot, so that it is read there. */
 #define THERE (256 * K)
@@ -146,6 +147,44 @@ static void what_was_read_is_read_again(void **state)
     rebuild_destroy(r);
 }
 
+/* 9.21: nor counts what a round that was given up is told of flush points. */
+static void points_that_come_late_are_nobodys(void **state)
+{
+    (void)state;
+    struct rebuild *r = rebuild_create(2);
+    struct fixture *f = r->f;
+    struct store *const late[] = { &f->stores[AWAY], &r->spare };
+    unsigned named = 0;
+
+    r->items[0].moves = true;
+    rebuild_open(r);
+    r->c->meta.hold = true;
+    assert_int_equal(volume_replace(f->volume, &f->config, r->items, 1).code, STATUS_OK);
+    loop_run(&f->loop);
+    write_ok(f, 0, 0x11);
+    late[0]->hold = late[1]->hold = true;
+    loop_pass(&f->loop, VOLUME_ROUND_NS);
+    for (unsigned i = 0; i < ARRAY_COUNT(late); i++)
+        fake_store_release(late[i], 0); /* FLUSH. */
+    loop_run(&f->loop);
+    go_on(r);
+    fake_store_release(&r->spare, 1); /* SET. */
+    loop_run(&f->loop);
+    for (unsigned i = 0; i < ARRAY_COUNT(late); i++) {
+        assert_int_equal(late[i]->in_flight_count, 1);
+        late[i]->hold = false;
+        fake_store_release(late[i], 0); /* Its point. */
+    }
+    loop_run(&f->loop);
+    assert_all_in(r);
+    assert_true(is_member(r->c, AWAY)); /* Of the other copysets. */
+    loop_pass(&f->loop, VOLUME_ROUND_NS);
+    for (unsigned i = 0; i < STORE_COPYSET_POINTS; i++)
+        named += uuid_equal(f->stores[0].kept[0][i].disk, disk_uuid(NEW));
+    assert_int_equal(named, 1);
+    rebuild_destroy(r);
+}
+
 /* The old disk fails while that goes on: what was begun is ended. */
 static void the_old_disk_may_fail(void **state)
 {
@@ -192,6 +231,46 @@ static void who_is_out_comes_first(void **state)
     rebuild_destroy(r);
 }
 
+/* Nor is it kept back by failures of the move, however many there were. */
+static void a_move_that_fails_keeps_nobody_back(void **state)
+{
+    (void)state;
+    struct rebuild *r = move_create(1);
+    struct fixture *f = r->f;
+    r->spare.write_status = STATUS(MEDIA_WRITE);
+    replace_all(r);
+    for (unsigned i = 0; i < 3; i++)
+        loop_pass(&f->loop, VOLUME_RESYNC_AGAIN_NS << i); /* Each time it fails anew. */
+    f->stores[0].fail_next = STATUS(MEDIA_WRITE);
+    write_ok(f, 0, 0x22);
+    assert_false(is_member(r->c, 0));
+    loop_pass(&f->loop, VOLUME_RESYNC_AGAIN_NS);
+    assert_all_in(r);
+    assert_false(names_new(r, 0) || names_new(r, 1) || names_new(r, 2));
+    rebuild_destroy(r);
+}
+
+/* One of them that cannot be begun is none of the others' business. */
+static void one_that_fails_is_alone(void **state)
+{
+    (void)state;
+    struct rebuild *r = move_create(2);
+    r->spare.hold = true;
+    r->items[0].disk = 99;
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(replace(r).code, STATUS_INVALID);
+        loop_run(&r->f->loop);
+        assert_true(r->spare.in_flight_count > 0);
+    }
+    r->spare.hold = false;
+    while (r->spare.in_flight_count > 0)
+        fake_store_release(&r->spare, 0);
+    loop_run(&r->f->loop);
+    assert_false(names_new(r, 0));
+    assert_true(names_new(r, 1) && names_new(r, 2)); /* They were not given up. */
+    rebuild_destroy(r);
+}
+
 /* 9.22: what is taken back is given up, and what was copied can be deleted. */
 static void on_forgotten(void *ctx, struct status status)
 {
@@ -227,6 +306,46 @@ static void what_is_taken_back_is_given_up(void **state)
     assert_int_equal(forgotten.code, STATUS_OK);
     write_everywhere(f, 0x22);
     rebuild_destroy(r);
+}
+
+/*
+ * Also by a round that had asked it when it was given up: its session is closed by then, and what
+ * it says late is of no account.
+ */
+static void who_is_taken_back_is_told_nothing(void **state)
+{
+    (void)state;
+    for (unsigned spare_is_late = 0; spare_is_late < 2; spare_is_late++) {
+        struct rebuild *r = rebuild_create(2);
+        struct fixture *f = r->f;
+        struct store *const late = spare_is_late ? &r->spare : &f->stores[2];
+        r->items[0].moves = true;
+        f->config.resync_bytes_per_s = M / 100; /* It is copied to all the while. */
+        rebuild_open(r);
+        assert_int_equal(volume_replace(f->volume, &f->config, r->items, 1).code, STATUS_OK);
+        loop_run(&f->loop);
+        write_ok(f, 0, 0x11);
+        late->hold = true;
+        loop_pass(&f->loop, VOLUME_ROUND_NS);
+        fake_store_release(late, 0); /* FLUSH. */
+        loop_run(&f->loop);
+        r->spare.may_close_busy = true;
+        assert_int_equal(volume_replace(f->volume, &f->config, NULL, 0).code, STATUS_OK);
+        loop_run(&f->loop);
+        assert_false(r->spare.session_open);
+        assert_int_equal(late->in_flight_count, 1);
+        late->hold = false;
+        late->fail_next = spare_is_late ? STATUS(MEDIA_READ) : STATUS(OK);
+        fake_store_release(late, 0); /* Its point. */
+        loop_run(&f->loop);
+        assert_int_equal(r->spare.flushes, 1);
+        assert_int_equal(r->spare.keeps, 0);
+        for (unsigned i = 0; i < DISKS; i++) {
+            assert_int_equal(f->stores[i].closes, 1);
+            assert_int_equal(f->stores[i].listed[0][0], 0);
+        }
+        rebuild_destroy(r);
+    }
 }
 
 /* 11.7: a volume that is deleted is deleted where it was being moved to, or was once. */
@@ -335,9 +454,13 @@ int main(void)
         cmocka_unit_test(both_are_needed_until_it_is_known),
         cmocka_unit_test(answers_of_the_old_disk_are_forgotten),
         cmocka_unit_test(what_was_read_is_read_again),
+        cmocka_unit_test(points_that_come_late_are_nobodys),
         cmocka_unit_test(the_old_disk_may_fail),
         cmocka_unit_test(who_is_out_comes_first),
+        cmocka_unit_test(a_move_that_fails_keeps_nobody_back),
+        cmocka_unit_test(one_that_fails_is_alone),
         cmocka_unit_test(what_is_taken_back_is_given_up),
+        cmocka_unit_test(who_is_taken_back_is_told_nothing),
         cmocka_unit_test(what_is_left_over_is_deleted_with_the_volume),
         cmocka_unit_test(another_incarnation_gets_no_slot),
         cmocka_unit_test(hosts_go_on_meanwhile),

@@ -1,30 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A member that is much slower than its peers is excluded: docs/replication.md, 6.1. */
-#include "replicas_case.h"
+#include "rebuild_case.h"
 
 #define SLOW_NS (30 * NS_PER_MS)
+
+/* A write that takes 30 ms on these disks. */
+static void write_slowly(struct fixture *f, struct store *const slow[], unsigned count)
+{
+    struct request r = { 0 };
+
+    for (unsigned i = 0; i < count; i++)
+        slow[i]->hold = true;
+    submit(f, &r, 0, 0, NVME_NS_WRITE, 0, BLOCK);
+    loop_run(&f->loop);
+    loop_pass(&f->loop, SLOW_NS);
+    for (unsigned i = 0; i < count; i++) {
+        slow[i]->hold = false;
+        while (slow[i]->in_flight_count > 0)
+            fake_store_release(slow[i], 0);
+    }
+    loop_run(&f->loop);
+    assert_false(r.busy);
+    assert_int_equal(r.req.status.code, STATUS_OK);
+}
 
 /* Writes for so long; those of these disks take 30 ms. */
 static void writes_for(struct case_ *c, uint64_t ns, unsigned slow)
 {
-    struct fixture *const f = c->f;
+    struct store *stores[DISKS] = { 0 };
+    unsigned count = 0;
 
-    for (uint64_t at = 0; at < ns; at += SLOW_NS) {
-        struct request r = { 0 };
-        for (unsigned i = 0; i < DISKS; i++)
-            f->stores[i].hold = (slow >> i & 1) != 0;
-        submit(f, &r, 0, 0, NVME_NS_WRITE, 0, BLOCK);
-        loop_run(&f->loop);
-        loop_pass(&f->loop, SLOW_NS);
-        for (unsigned i = 0; i < DISKS; i++) {
-            f->stores[i].hold = false;
-            while (f->stores[i].in_flight_count > 0)
-                fake_store_release(&f->stores[i], 0);
-        }
-        loop_run(&f->loop);
-        assert_false(r.busy);
-        assert_int_equal(r.req.status.code, STATUS_OK);
-    }
+    for (unsigned i = 0; i < DISKS; i++)
+        if ((slow >> i & 1) != 0)
+            stores[count++] = &c->f->stores[i];
+    for (uint64_t at = 0; at < ns; at += SLOW_NS)
+        write_slowly(c->f, stores, count);
 }
 
 static unsigned members(const struct case_ *c)
@@ -92,13 +102,50 @@ static void little_is_no_measure(void **state)
     case_destroy(c);
 }
 
+/* What the old disk was is not held against the one that its replica was moved to. */
+static void another_disk_begins_anew(void **state)
+{
+    (void)state;
+    struct rebuild *r = rebuild_create(1);
+    struct store *const late[] = { &r->spare };
+    rebuild_open(r);
+    r->items[0].moves = true;
+    writes_for(r->c, 28 * NS_PER_S, 1u << AWAY);
+    assert_int_equal(volume_replace(r->f->volume, &r->f->config, r->items, 1).code, STATUS_OK);
+    loop_run(&r->f->loop);
+    assert_true(names_new(r, 0));
+    for (uint64_t at = 0; at < 18 * NS_PER_S; at += SLOW_NS) {
+        write_slowly(r->f, late, 1);
+        assert_true(is_member(r->c, NEW));
+    }
+    rebuild_destroy(r);
+}
+
+/* Nor what a disk was before it was resynced. */
+static void who_was_out_begins_anew(void **state)
+{
+    (void)state;
+    struct case_ *c = case_opened(1);
+    writes_for(c, 28 * NS_PER_S, 4);
+    c->f->stores[2].fail_next = STATUS(MEDIA_WRITE);
+    writes_for(c, SLOW_NS, 0);
+    assert_false(is_member(c, 2));
+    for (unsigned i = 0; i < 2; i++)
+        loop_pass(&c->f->loop, VOLUME_RESYNC_AGAIN_NS);
+    assert_int_equal(members(c), DISKS);
+    for (unsigned i = 0; i < 18; i++) {
+        writes_for(c, NS_PER_S, 4);
+        assert_int_equal(members(c), DISKS);
+    }
+    case_destroy(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_slowest_goes),
-        cmocka_unit_test(others_stay),
-        cmocka_unit_test(what_passes_is_no_reason),
-        cmocka_unit_test(little_is_no_measure),
+        cmocka_unit_test(the_slowest_goes),         cmocka_unit_test(others_stay),
+        cmocka_unit_test(what_passes_is_no_reason), cmocka_unit_test(little_is_no_measure),
+        cmocka_unit_test(another_disk_begins_anew), cmocka_unit_test(who_was_out_begins_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -429,32 +429,6 @@ static void a_pause_excludes_nobody(void **state)
     world_destroy(c);
 }
 
-/* One whose node lives, but which does not answer, is excluded as well. */
-static void who_does_not_answer_is_excluded(void **state)
-{
-    (void)state;
-    struct world *const c = world_opened(true, 2);
-    struct task t = { 0 };
-
-    peer(c, 1)->hold = true;
-    peer(c, 1)->hold_opcode = WIRE_WRITE;
-    begin(c, &t, 0, 0, NVME_NS_WRITE, 0, 4096);
-    assert_int_equal(finish(c, &t, 9 * PATIENCE / 10).code, STATUS_BUSY);
-    assert_int_equal(c->meta.commits, 0);
-    assert_int_equal(finish(c, &t, PATIENCE / 2).code, STATUS_OK);
-    assert_int_equal(c->meta.commits, 1);
-    assert_false(is_in(c, 2));
-    assert_int_equal(write_one(c, 0, SHARD, 4096, 8).code, STATUS_OK);
-    /* The link stays, for the other disks there; what hung is not heard of again. */
-    pw_run(c->w, 60 * NS_PER_S);
-    assert_int_equal(peer(c, 1)->opened, 1);
-    fake_peer_release(peer(c, 1));
-    pw_run(c->w, SOON_NS);
-    assert_int_equal(peer(c, 1)->opened, 1);
-    assert_int_equal(peer(c, 1)->number, 2); /* In which nothing of before is executed. */
-    world_destroy(c);
-}
-
 /* Where too few would remain, writes wait, and go on when it is back; so do reads (8.2). */
 static void where_it_is_needed_all_wait(void **state)
 {
@@ -651,6 +625,45 @@ static void a_leg_made_anew_goes_on_counting(void **state)
     world_destroy(c);
 }
 
+/* 4.3: OPEN's tick may be that of a busier copyset; what is written in another one is closed too.
+ */
+static void who_is_opened_anew_closes_its_regions(void **state)
+{
+    (void)state;
+    for (unsigned in_round = 0; in_round < 2; in_round++) {
+        struct world *const c = world_create(true, 2);
+        struct group *const g = &c->meta.record;
+
+        g->copysets[1] = g->copysets[0];
+        g->copyset_count = 2;
+        for (unsigned i = 0; i < 4; i++)
+            c->placement[i].copyset = 1 + i % 2;
+        assert_int_equal(world_open(c).code, STATUS_OK);
+        for (uint8_t i = 0; i < 8; i++) {
+            assert_int_equal(write_one(c, 0, 0, 4096, i).code, STATUS_OK);
+            pw_run(c->w, 3 * VOLUME_ROUND_NS);
+        }
+        peer(c, 0)->region.tick = 0;
+        peer(c, 0)->hold = in_round > 0;
+        peer(c, 0)->hold_opcode = WIRE_FLUSH;
+        if (in_round > 0) {
+            assert_int_equal(write_one(c, 0, SHARD, 4096, 1).code, STATUS_OK);
+            while (peer(c, 0)->held_count == 0)
+                pw_run(c->w, SOON_NS);
+        }
+        pw_cut(c->w, 0);
+        pw_run(c->w, SOON_NS);
+        fake_peer_release(peer(c, 0));
+        assert_in_range(peer(c, 0)->tick, 8, UINT32_MAX);
+        if (in_round == 0)
+            assert_int_equal(write_one(c, 0, SHARD, 4096, 1).code, STATUS_OK);
+        pw_run(c->w, 6 * VOLUME_ROUND_NS);
+        assert_int_equal(peer(c, 0)->region.shard, 1);
+        assert_in_range(peer(c, 0)->region.tick, peer(c, 0)->tick, UINT32_MAX);
+        world_destroy(c);
+    }
+}
+
 /* S5: a volume that grows tells its remote disks by another session, under I/O. */
 static void growing_describes_it_there(void **state)
 {
@@ -691,6 +704,60 @@ static void growing_describes_it_there(void **state)
     pw_cut(c->w, 1);
     pw_wait(c->w, &c->opened);
     assert_int_equal(c->open_status.code, STATUS_UNAVAILABLE);
+    /* When it is out, it does, and the disk hears of it when it is there again. */
+    pw_run(c->w, 3 * PATIENCE);
+    assert_false(is_in(c, 2));
+    config.volume.bytes = 7 * SHARD;
+    config.shard_count = 7;
+    c->opened = false;
+    assert_int_equal(volume_grow(c->volume, &config, on_grown, c).code, STATUS_OK);
+    pw_wait(c->w, &c->opened);
+    assert_int_equal(c->open_status.code, STATUS_OK);
+    assert_int_equal(write_one(c, 0, 6 * SHARD, 4096, 3).code, STATUS_OK);
+    pw_block(c->w, 1, false);
+    pw_run(c->w, 3 * NS_PER_S);
+    assert_int_equal(peer(c, 1)->volume.bytes, 7 * SHARD);
+    assert_true(is_in(c, 2));
+    assert_int_equal(byte_at(c, 1, 6 * SHARD), 3);
+    world_destroy(c);
+}
+
+/* Nor does a volume grow without a member that is away, or hears of it too late. */
+static void growing_waits_for_who_is_opened(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(true, 2);
+    struct volume_config config = c->config;
+
+    config.volume.bytes = 6 * SHARD;
+    config.volume.first_run_shards = 4;
+    config.shard_count = 6;
+    pw_block(c->w, 0, true);
+    pw_cut(c->w, 0);
+    pw_run(c->w, NS_PER_MS);
+    c->opened = false;
+    assert_int_equal(volume_grow(c->volume, &config, on_grown, c).code, STATUS_OK);
+    pw_wait(c->w, &c->opened);
+    assert_int_equal(c->open_status.code, STATUS_UNAVAILABLE);
+    pw_block(c->w, 0, false);
+    pw_run(c->w, 3 * NS_PER_S);
+    /* Its session is being opened, with the old description. */
+    peer(c, 0)->hold = true;
+    peer(c, 0)->hold_opcode = WIRE_OPEN;
+    pw_cut(c->w, 0);
+    pw_run(c->w, 5 * NS_PER_MS);
+    c->opened = false;
+    assert_int_equal(volume_grow(c->volume, &config, on_grown, c).code, STATUS_OK);
+    pw_wait(c->w, &c->opened);
+    assert_int_equal(c->open_status.code, STATUS_UNAVAILABLE);
+    fake_peer_release(peer(c, 0));
+    pw_run(c->w, SOON_NS);
+    c->opened = false;
+    assert_int_equal(volume_grow(c->volume, &config, on_grown, c).code, STATUS_OK);
+    pw_wait(c->w, &c->opened);
+    assert_int_equal(c->open_status.code, STATUS_OK);
+    assert_int_equal(peer(c, 0)->volume.bytes, 6 * SHARD);
+    assert_int_equal(c->meta.commits, 0);
     world_destroy(c);
 }
 
@@ -870,7 +937,6 @@ int main(void)
         cmocka_unit_test(who_is_away_is_excluded),
         cmocka_unit_test(away_is_counted_in_running_time),
         cmocka_unit_test(a_pause_excludes_nobody),
-        cmocka_unit_test(who_does_not_answer_is_excluded),
         cmocka_unit_test(where_it_is_needed_all_wait),
         cmocka_unit_test(where_it_is_needed_it_is_asked_again),
         cmocka_unit_test(opening_does_not_wait_for_ever),
@@ -880,7 +946,9 @@ int main(void)
         cmocka_unit_test(what_waits_ends_with_the_volume),
         cmocka_unit_test(a_round_that_waits_ends_with_the_volume),
         cmocka_unit_test(a_leg_made_anew_goes_on_counting),
+        cmocka_unit_test(who_is_opened_anew_closes_its_regions),
         cmocka_unit_test(growing_describes_it_there),
+        cmocka_unit_test(growing_waits_for_who_is_opened),
         cmocka_unit_test(an_only_replica_tells_of_a_loss),
         cmocka_unit_test(a_stale_epoch_fences),
         cmocka_unit_test(a_read_without_a_lease_asks_first),

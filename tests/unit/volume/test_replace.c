@@ -319,6 +319,81 @@ static void a_close_waits_for_a_deletion(void **state)
 
 /* ---- What comes between ---- */
 
+static bool is_late_write(const struct store_io *io)
+{
+    return io->opcode == STORE_OP_WRITE && io->shard == 0 && io->offset >= M;
+}
+
+/* Ends all that a disk was asked for, but that. */
+static void release_but_late(struct fixture *f, struct store *s)
+{
+    struct store_io *next;
+
+    do {
+        unsigned index = 0;
+        next = NULL;
+        LIST_FOR_EACH (n, &s->in_flight) {
+            next = CONTAINER_OF(n, struct store_io, link);
+            if (!is_late_write(next))
+                break;
+            next = NULL;
+            index++;
+        }
+        if (next != NULL)
+            fake_store_release(s, index);
+        loop_run(&f->loop);
+    } while (next != NULL);
+}
+
+/* 9.14: a write that flowed to the old disk before it was admitted fails there when the slot is
+ * another's, to which all is being copied: that is no failure of the new one. */
+static void the_old_disk_fails_late(void **state)
+{
+    (void)state;
+    struct rebuild *r = rebuild_without(1);
+    struct fixture *f = r->f;
+    struct store *const old = &f->stores[AWAY], *const member = &f->stores[2];
+    struct request late = { 0 }, w = { 0 };
+
+    write_ok(f, 0, 0x11);
+    old->hold = old->may_close_busy = true;
+    r->disks[AWAY].store = old;
+    assert_int_equal(volume_leg_returned(f->volume, &r->disks[AWAY]).code, STATUS_OK);
+    loop_run(&f->loop);
+    while (old->hashes == 0) { /* Until it is copied to. */
+        fake_store_release(old, 0);
+        loop_run(&f->loop);
+    }
+    fill(f, 0, BLOCK, 0x22);
+    fill(f, 1, BLOCK, 0x33);
+    member->hold = true; /* So that the write is not acknowledged without it. */
+    submit(f, &late, 0, 0, NVME_NS_WRITE, 3 * M, BLOCK);
+    loop_run(&f->loop);
+    for (unsigned i = 0; i < 10; i++) {
+        release_but_late(f, old);
+        release_but_late(f, member);
+    }
+    assert_int_equal(slot_at(r, 0)->state, GROUP_SLOT_IN);
+    assert_int_equal(old->in_flight_count, 1);
+    submit(f, &w, 1, 0, NVME_NS_WRITE, 256 * K, BLOCK); /* Of another copyset. */
+    loop_run(&f->loop);
+    old->fail_next = STATUS(MEDIA_WRITE);
+    release_but_late(f, old);
+    release_but_late(f, member);
+    assert_false(is_member(r->c, AWAY));
+    r->spare.hold = true;
+    replace_all(r);
+    release_but_late(f, member);
+    assert_true(names_new(r, 0));
+    old->fail_next = STATUS(MEDIA_WRITE);
+    release(f, old);
+    release(f, member);
+    release(f, &r->spare);
+    assert_false(late.busy || w.busy);
+    assert_rebuilt(r); /* At once. */
+    rebuild_destroy(r);
+}
+
 /* 9.15: the new disk fails while it is copied to; it stays out, and is replaced in turn. */
 static void the_new_disk_fails(void **state)
 {
@@ -477,6 +552,7 @@ int main(void)
         cmocka_unit_test(what_does_not_fit_is_left_alone),
         cmocka_unit_test(what_the_old_disk_has_is_deleted),
         cmocka_unit_test(a_close_waits_for_a_deletion),
+        cmocka_unit_test(the_old_disk_fails_late),
         cmocka_unit_test(the_new_disk_fails),
         cmocka_unit_test(a_conflict_fences),
         cmocka_unit_test(it_may_be_closed_at_any_time),

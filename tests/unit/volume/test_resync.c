@@ -323,6 +323,28 @@ static void a_copy_has_its_place_in_the_order(void **state)
     case_destroy(c);
 }
 
+/* 9.8: the only member, which has failed a command, is what another one is made from. */
+static void who_is_suspected_and_needed_is_a_source(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(1);
+    struct fixture *f = c->f;
+
+    f->disks[1].store = f->disks[2].store = NULL;
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    write_ok(f, 0, 0x11);
+    f->stores[0].fail_next = STATUS(MEDIA_WRITE); /* Of the first that the resync asks. */
+    bring_back(c, 1);
+    loop_run(&f->loop);
+    assert_int_equal(f->stores[0].fail_next.code, STATUS_OK);
+    assert_false(is_in_all(c, 1));
+    for (unsigned i = 0; i < 30; i++)
+        loop_pass(&f->loop, NS_PER_S);
+    assert_true(is_in_all(c, 1));
+    assert_equal_to_first(c, 1);
+    case_destroy(c);
+}
+
 /* I7: while it is not in sync it is not read for a host. */
 static void it_is_not_read_before(void **state)
 {
@@ -647,6 +669,7 @@ int main(void)
         cmocka_unit_test(without_memory_it_is_waited_for),
         cmocka_unit_test(lists_are_read_after_the_writes_of_before),
         cmocka_unit_test(a_copy_has_its_place_in_the_order),
+        cmocka_unit_test(who_is_suspected_and_needed_is_a_source),
         cmocka_unit_test(it_is_not_read_before),
         cmocka_unit_test(a_flush_does_not_wait_for_it),
         cmocka_unit_test(a_dead_member_is_replaced),

@@ -222,7 +222,7 @@ static void a_fence_ends_it(void **state)
     case_destroy(c);
 }
 
-/* C4: who waits for it may have all memory that there is. */
+/* Who waits for it may have all memory of the reactor. */
 static void it_needs_no_memory_of_others(void **state)
 {
     (void)state;
