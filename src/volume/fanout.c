@@ -117,6 +117,35 @@ void fanout_end_refused(struct io_task *task)
     }
 }
 
+/* ---- Waiting ---- */
+
+/*
+ * It waits for a change of members, and nothing is on its way.  What it waits for may be the
+ * admission of a replica to which its region is to be copied before (9.4), and room for that.  It
+ * may go on in here.
+ */
+static void hold(struct piece *p)
+{
+    struct copyset *const cs = p->copyset;
+
+    p->held = true;
+    list_node_init(&p->link);
+    list_push_back(&cs->held, &p->link);
+    p->aside = p->trail == NULL && p->may_trail && p->order.exclusive;
+    if (p->tick != 0)
+        round_write_set_aside(cs, &p->legs[0].store, &p->tick);
+    if (p->aside)
+        order_set_aside(cs->slice->order, &p->order);
+}
+
+/* It goes on.  Its regions are known, as no round has closed them; if not, it is begun anew. */
+static void unhold(struct piece *p)
+{
+    p->held = false;
+    if (p->changes && !round_enter_again(p))
+        p->again = true;
+}
+
 /* ---- To the legs ---- */
 
 static void take_answer(struct piece *p, unsigned slot, struct status status)
@@ -153,8 +182,8 @@ void fanout_on_trail(struct piece *p, unsigned slot, struct status status)
     p->trail = NULL;
     p->flowing &= (uint8_t) ~(1u << slot);
     if (p->held) {
-        p->held = false;
         list_remove(&p->link);
+        unhold(p);
     }
     p->legs[slot].status = status;
     if (!status_is(status, STATUS_CANCELED))
@@ -213,17 +242,11 @@ unsigned fanout_reachable(const struct copyset *cs, unsigned slots)
     unsigned reached = 0;
 
     for (unsigned slot = 0; slots >> slot != 0; slot++) {
-        if ((slots >> slot & 1) != 0 && leg_is_there(leg_at(cs, slot)))
+        const struct leg *const leg = leg_at(cs, slot);
+        if ((slots >> slot & 1) != 0 && leg_is_there(leg) && !leg_is_parted(leg))
             reached |= 1u << slot;
     }
     return reached;
-}
-
-static void hold(struct piece *p)
-{
-    p->held = true;
-    list_node_init(&p->link);
-    list_push_back(&p->copyset->held, &p->link);
 }
 
 /* Members without which the piece cannot go on. */
@@ -313,30 +336,42 @@ void fanout_confirmed(struct piece *p)
         advance(p);
 }
 
-/* Who has refused the piece, as a newer engine has sealed it there. */
-static unsigned overtaken_at(const struct piece *p)
+static unsigned failed_with(const struct piece *p, enum status_code code)
 {
     unsigned slots = 0;
 
     for (unsigned slot = 0; p->failed >> slot != 0; slot++) {
-        if ((p->failed >> slot & 1) != 0 && status_is(p->legs[slot].status, STATUS_STALE_EPOCH))
+        if ((p->failed >> slot & 1) != 0 && p->legs[slot].status.code == code)
             slots |= 1u << slot;
     }
     return slots;
+}
+
+/* Who has refused the piece, as a newer engine has sealed it there. */
+static unsigned overtaken_at(const struct piece *p)
+{
+    return failed_with(p, STATUS_STALE_EPOCH);
+}
+
+/* Members that may have what they were not asked for: leg_part(). */
+static unsigned parted_at(const struct piece *p)
+{
+    return failed_with(p, STATUS_UNAVAILABLE) & p->copyset->members;
 }
 
 /* No member is left that could be asked. */
 static void advance_unread(struct piece *p)
 {
     const unsigned overtaken = overtaken_at(p);
+    const unsigned waited_for = overtaken | parted_at(p);
 
-    if (overtaken == 0) {
+    if (is_alone(p)) {
+        finish(p, overtaken != 0 ? STATUS(FENCED) : p->status);
+    } else if (waited_for == 0) {
         finish(p, p->status);
-    } else if (is_alone(p)) {
-        finish(p, STATUS(FENCED));
     } else {
-        hold(p); /* Until the engine is fenced (7.8). */
-        report(p, overtaken);
+        report(p, waited_for);
+        hold(p); /* Until it is there, or the engine is fenced (7.8). */
     }
 }
 
@@ -363,14 +398,7 @@ static void advance_read(struct piece *p)
 /* Members that have no space for it (11.1). */
 static unsigned full_at(const struct piece *p)
 {
-    const unsigned failed = p->failed & p->copyset->members;
-    unsigned full = 0;
-
-    for (unsigned slot = 0; failed >> slot != 0; slot++) {
-        if ((failed >> slot & 1) != 0 && status_is(p->legs[slot].status, STATUS_NO_SPACE))
-            full |= 1u << slot;
-    }
-    return full;
+    return failed_with(p, STATUS_NO_SPACE) & p->copyset->members;
 }
 
 bool fanout_may_be_done(const struct piece *p)
@@ -435,8 +463,8 @@ static void advance_stuck(struct piece *p, unsigned missing)
         report(p, missing);
         finish(p, STATUS(OK));
     } else {
-        hold(p);
         report(p, missing & p->copyset->members & ~full);
+        hold(p);
     }
 }
 
@@ -529,6 +557,8 @@ void fanout_start(struct piece *p)
     p->tied = 0;
     p->stranded = false;
     p->held = false;
+    p->aside = false;
+    p->resuming = false;
     p->undoing = false;
     p->changes = false;
     p->trail = NULL;
@@ -546,6 +576,45 @@ void fanout_start(struct piece *p)
     }
 }
 
+/* Who was passed is sent to all again: a member that lacks it may be what was copied from. */
+static void resume(struct piece *p)
+{
+    p->aside = false;
+    p->resuming = false;
+    if (p->order.passed) {
+        p->done = 0;
+        p->failed = 0;
+    }
+    unhold(p);
+    advance(p);
+}
+
+static void on_resumed(struct order_entry *entry)
+{
+    struct piece *const p = CONTAINER_OF(entry, struct piece, order);
+
+    list_remove(&p->link);
+    resume(p);
+}
+
+static void held_go_on_one(struct piece *p)
+{
+    struct copyset *const cs = p->copyset;
+
+    if (!p->aside) {
+        unhold(p);
+        advance(p);
+        return;
+    }
+    p->order.granted = on_resumed;
+    if (!p->resuming && order_resume(cs->slice->order, &p->order)) {
+        resume(p);
+        return;
+    }
+    p->resuming = true;
+    list_push_back(&cs->held, &p->link); /* Rounds have to know of it (3.4). */
+}
+
 /* again: also what they have answered with an error is asked for once more. */
 static void held_go_on(struct copyset *cs, bool again)
 {
@@ -556,10 +625,9 @@ static void held_go_on(struct copyset *cs, bool again)
     list_splice_back(&held, &cs->held);
     while ((n = list_pop_front(&held)) != NULL) {
         struct piece *const p = CONTAINER_OF(n, struct piece, link);
-        p->held = false;
         if (again)
             p->failed = 0;
-        advance(p);
+        held_go_on_one(p);
     }
 }
 

@@ -222,6 +222,20 @@ void leg_keep(struct leg *leg, bool keeps)
         local_tell(leg, keeps ? STATUS(OK) : STATUS(UNAVAILABLE));
 }
 
+void leg_part(struct leg *leg)
+{
+    if (leg->remote != NULL)
+        remote_part(leg->remote);
+    else
+        local_tell(leg, STATUS(UNAVAILABLE));
+}
+
+/* A local one that is a member has heirs for no other reason. */
+bool leg_is_parted(const struct leg *leg)
+{
+    return leg->remote != NULL ? atomic_load(&leg->parted) : atomic_load(&leg->local.away);
+}
+
 void leg_exclude(struct leg *leg)
 {
     if (leg->remote != NULL)

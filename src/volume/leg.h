@@ -77,6 +77,9 @@ struct leg {
 
     struct local local;
 
+    /* Home's, read anywhere: leg_part(). */
+    atomic_bool parted;
+
     /* Written on the store's reactor, read anywhere. */
     _Atomic uint64_t used_bytes; /* What the volume takes there, as of the last command. */
     _Atomic uint64_t incarnation_now;
@@ -178,6 +181,16 @@ bool leg_is_up(const struct leg *leg);
 
 /* Whether its session is up, but with another incarnation than it had; on home. */
 bool leg_has_changed(const struct leg *leg);
+
+/*
+ * 11.4: it does not answer, and cannot be excluded, but is not waited for: what has no answer ends
+ * with UNAVAILABLE, and so does what is submitted, until it is back; it is a member all the while.
+ * A local one that answers is not parted.  On home.
+ */
+void leg_part(struct leg *leg);
+
+/* Whether it was, and is not back.  Any reactor. */
+bool leg_is_parted(const struct leg *leg);
 
 /* Whether it is local and its oldest command has no answer for half the patience.  Any reactor. */
 bool leg_hangs(const struct leg *leg);

@@ -356,6 +356,7 @@ static void let_go_of(struct volume *v, struct leg_call *call)
 
     if (group_has_member(m->group, call->uuid) && !group_has_member(m->next, call->uuid)) {
         forget_report(call);
+        atomic_store(&call->members.passed_over, false);
         call->members.regions_resynced = 0;
         call->members.leaves = true;
     }
@@ -604,6 +605,10 @@ static bool keep(struct volume *v, struct leg_call *call, struct group_session *
         log_warning(v->log, "volume '%s': writes wait for disk '%s' (%s): %s", v->desc.name,
                     call->disk, leg_why(&call->leg, call->members.why), reason->s);
     call->members.told = true;
+    if (resync_home_replaces(v, call)) {
+        leg_part(&call->leg);
+        return false; /* Suspected until it is back. */
+    }
     if (leg_is_up(&call->leg) && (status_is(call->members.why, STATUS_TIMED_OUT) ||
                                   status_is(call->members.why, STATUS_NO_SPACE) ||
                                   status_is(call->members.why, STATUS_NO_MEMORY)))
@@ -810,6 +815,11 @@ bool members_are_known(const struct volume *v)
     return m->group != NULL && m->state == MEMBERS_IDLE && !m->behind && !m->fenced;
 }
 
+void members_pass_over(struct leg *leg)
+{
+    atomic_store(&call_of(leg)->members.passed_over, true);
+}
+
 const char *members_disk(struct leg *leg)
 {
     return call_of(leg)->disk;
@@ -893,6 +903,16 @@ static void leg_on_back(struct leg *leg)
         return;
     if (leg_has_changed(leg)) {
         members_go_on(call->volume);
+        return;
+    }
+    if (leg->remote == NULL && group_has_member(m->group, call->uuid))
+        leg_keep(leg, true); /* It may have been parted. */
+    if (atomic_load(&call->members.passed_over) && call->volume->sm.now == VOL_READY) {
+        log_warning(call->volume->log,
+                    "volume '%s': disk '%s' is back, without which regions were closed: the volume "
+                    "is opened anew",
+                    call->volume->desc.name, call->disk);
+        fence_and_tell(call->volume);
         return;
     }
     call->members.told = false;

@@ -73,6 +73,7 @@ struct members_leg {
     bool told;                 /* Why it cannot be was logged. */
     bool leaves;               /* It was excluded, and the slices have not heard of it. */
     atomic_bool spared;        /* It is in sync nowhere: no Flush waits for it. */
+    atomic_bool passed_over;   /* members_pass_over() */
     _Atomic uint64_t quiet_ns; /* Until then it is not said again that it is full. */
     uint64_t regions_resynced; /* Since it was excluded, where it is in sync again. */
     /* SET */
@@ -122,6 +123,12 @@ void members_asked(struct volume *v);
 
 /* Whether a disk that stays has not kept the sets of the last change, or of one before. */
 bool members_set_has_failed(const struct volume *v);
+
+/*
+ * Any reactor: regions are closed without this member, which is not there (11.4).  They stay listed
+ * for it: when it is back the volume is opened anew, which settles them.
+ */
+void members_pass_over(struct leg *leg);
 
 /* 7.6: all is settled; the members' incarnations are recorded. */
 void members_on_settled(struct volume *v);

@@ -17,6 +17,8 @@ static_assert(LANE_BLOCKS == 64, "a lane's blocks are one word of bits");
  *   O1  writing and reading have no bit in common.
  *   O2  A lane is in the table exactly while inside + waiting > 0.
  *   O3  reserved is the sum of the lanes of all entries that are inside, or wait in a lane.
+ *   O4  An exclusive entry that has all of its lanes is in active, aside or behind.
+ *   O5  Nobody in active has blocks of one that passes and is inside.
  */
 struct order_lane {
     uint64_t key; /* lane_key(). */
@@ -41,6 +43,10 @@ struct order {
     struct order_lane *free; /* By next. */
     struct order_lane *lanes;
     struct list starved; /* order_entry.link; waiting for free lanes. */
+    struct list active;  /* Likewise; exclusive, inside. */
+    struct list aside;   /* Likewise; set aside. */
+    struct list passing; /* Likewise; inside, or waiting for some of active. */
+    struct list behind;  /* Likewise; waiting for some of passing. */
     struct order_stats stats;
 };
 
@@ -203,6 +209,138 @@ static bool entry_start(struct order *o, struct order_entry *e)
     return entry_take_lanes(o, e);
 }
 
+/* ---- Those that pass ---- */
+
+static struct order_entry *entry_of(struct list_node *n)
+{
+    return CONTAINER_OF(n, struct order_entry, link);
+}
+
+static bool overlap(const struct order_entry *a, const struct order_entry *b)
+{
+    return a->shard == b->shard && a->offset < b->offset + b->bytes &&
+           b->offset < a->offset + a->bytes;
+}
+
+static bool is_being_passed(const struct order *o, const struct order_entry *e)
+{
+    LIST_FOR_EACH (n, &o->passing)
+        if (overlap(entry_of(n), e))
+            return true;
+    return false;
+}
+
+/* It has all of its lanes.  False: it waits for somebody who passes. */
+static bool entry_activate(struct order *o, struct order_entry *e)
+{
+    const bool waits = e->exclusive && is_being_passed(o, e);
+
+    if (e->exclusive)
+        list_push_back(waits ? &o->behind : &o->active, &e->link);
+    return !waits;
+}
+
+static void mark_passed(const struct list *entries, const struct order_entry *by)
+{
+    LIST_FOR_EACH (n, entries)
+        entry_of(n)->passed |= overlap(entry_of(n), by);
+}
+
+static void pass(struct order *o, struct order_entry *e)
+{
+    mark_passed(&o->aside, e);
+    mark_passed(&o->behind, e);
+}
+
+static bool pass_enter(struct order *o, struct order_entry *e)
+{
+    list_push_back(&o->passing, &e->link);
+    e->blockers = 0;
+    e->ready = false;
+    LIST_FOR_EACH (n, &o->active)
+        e->blockers += overlap(entry_of(n), e) ? 1 : 0;
+    if (e->blockers > 0) {
+        o->stats.waited++;
+        return false;
+    }
+    pass(o, e);
+    return true;
+}
+
+/* One of active does nothing any more: who waited for that is ready. */
+static void active_remove(struct order *o, struct order_entry *e)
+{
+    list_remove(&e->link);
+    LIST_FOR_EACH (n, &o->passing) {
+        struct order_entry *const by = entry_of(n);
+        if (by->blockers > 0 && overlap(by, e))
+            by->ready = --by->blockers == 0;
+    }
+}
+
+/* granted() may enter and leave again. */
+static void ready_grant(struct order *o)
+{
+    struct order_entry *e;
+
+    do {
+        e = NULL;
+        LIST_FOR_EACH (n, &o->passing)
+            e = e == NULL && entry_of(n)->ready ? entry_of(n) : e;
+        if (e != NULL) {
+            e->ready = false;
+            pass(o, e);
+            e->granted(e);
+        }
+    } while (e != NULL);
+}
+
+/* Of those behind, the first whom nobody passes; or NULL. */
+static struct order_entry *first_unpassed(const struct order *o)
+{
+    LIST_FOR_EACH (n, &o->behind)
+        if (!is_being_passed(o, entry_of(n)))
+            return entry_of(n);
+    return NULL;
+}
+
+static void pass_leave(struct order *o, struct order_entry *e)
+{
+    struct order_entry *next;
+
+    list_remove(&e->link);
+    o->entries--;
+    while ((next = first_unpassed(o)) != NULL) {
+        list_remove(&next->link);
+        list_push_back(&o->active, &next->link);
+        next->granted(next);
+    }
+}
+
+void order_set_aside(struct order *o, struct order_entry *e)
+{
+    assert(e->exclusive);
+    e->passed = false;
+    active_remove(o, e);
+    list_push_back(&o->aside, &e->link);
+    if (!list_empty(&o->passing))
+        ready_grant(o);
+}
+
+bool order_resume(struct order *o, struct order_entry *e)
+{
+    list_remove(&e->link);
+    return entry_activate(o, e);
+}
+
+void order_hand_over(struct order_entry *e, struct order_entry *heir)
+{
+    *heir = *e;
+    list_replace(&e->link, &heir->link);
+}
+
+/* ---- The interface ---- */
+
 bool order_enter(struct order *o, struct order_entry *e)
 {
     assert(e->bytes > 0);
@@ -210,18 +348,22 @@ bool order_enter(struct order *o, struct order_entry *e)
     assert(e->bytes % STORE_BLOCK_BYTES == 0);
 
     list_node_init(&e->link);
+    e->passed = false;
     e->first_lane = NULL;
     e->next_lane = entry_first_lane(e);
     o->entries++;
     o->stats.entered++;
+    if (e->passes)
+        return pass_enter(o, e);
 
     const bool queue = !list_empty(&o->starved) && !e->second;
     if (queue)
         list_push_back(&o->starved, &e->link);
-    if (!queue && entry_start(o, e))
+    const bool placed = !queue && entry_start(o, e);
+    if (placed && entry_activate(o, e))
         return true;
     o->stats.waited++;
-    if (!list_empty(&o->starved) && o->starved.head.prev == &e->link)
+    if (!placed && !list_empty(&o->starved) && o->starved.head.prev == &e->link)
         o->stats.starved++;
     return false;
 }
@@ -260,8 +402,14 @@ void order_leave(struct order *o, struct order_entry *e)
     const uint64_t last = entry_last_lane(e);
     struct list granted;
 
+    if (e->passes) {
+        pass_leave(o, e);
+        return;
+    }
     assert(e->next_lane == last + 1);
-    assert(!list_node_linked(&e->link));
+    assert(list_node_linked(&e->link) == e->exclusive);
+    if (e->exclusive)
+        active_remove(o, e);
     list_init(&granted);
     for (uint64_t i = first; i <= last; i++) {
         struct order_lane *lane = i == first ? e->first_lane : lane_find(o, lane_key(e->shard, i));
@@ -280,9 +428,12 @@ void order_leave(struct order *o, struct order_entry *e)
     /* Last, because granted() may enter and leave again. */
     struct list_node *n;
     while ((n = list_pop_front(&granted)) != NULL) {
-        struct order_entry *in = CONTAINER_OF(n, struct order_entry, link);
-        in->granted(in);
+        struct order_entry *in = entry_of(n);
+        if (entry_activate(o, in))
+            in->granted(in);
     }
+    if (!list_empty(&o->passing))
+        ready_grant(o);
 }
 
 bool order_idle(const struct order *o)
@@ -313,6 +464,10 @@ struct status order_create(uint32_t lanes_max, uint32_t lanes_kept, struct order
     o->table = pages_calloc(o->table_size, sizeof(struct order_lane *));
     o->lanes = pages_calloc(lanes_max, sizeof *o->lanes);
     list_init(&o->starved);
+    list_init(&o->active);
+    list_init(&o->aside);
+    list_init(&o->passing);
+    list_init(&o->behind);
     if (o->table == NULL || o->lanes == NULL) {
         order_destroy(o);
         return STATUS(NO_MEMORY);

@@ -12,6 +12,12 @@
  *                 reading  0011000000000000...
  *                 waiting  entry -> entry               first come, first served
  *
+ * A copy to a replica that is no member passes (9.4): nobody reads that one, so shared entries are
+ * nothing to it; nor are exclusive ones that are set aside, because their owner waits for a member
+ * and does nothing meanwhile: what they wait for may be that replica.  It waits until nobody else
+ * changes its blocks, and those who want to wait behind it from then on.  There is one for a
+ * shard at a time.
+ *
  * The common case, nobody near, is one look-up in a hash table and two bit tests.  A lane exists
  * while somebody is in it.  An entry over several lanes takes them in ascending order, so that
  * two of them cannot wait for each other.  Behind an entry that waits, later ones of its lane
@@ -41,12 +47,18 @@ struct order_entry {
     uint32_t shard;
     bool exclusive;
     bool second;     /* Its owner is inside elsewhere: it does not wait for free lanes. */
+    bool passes;     /* Exclusive, but see above. */
     uint64_t offset; /* Bytes in the shard; whole blocks. */
     uint64_t bytes;  /* At least one block. */
     void (*granted)(struct order_entry *entry);
 
+    /* After order_resume(), or granted(): somebody has passed it meanwhile. */
+    bool passed;
+
     /* Private to order.c. */
     struct list_node link;
+    uint32_t blockers; /* Of one that passes: who is changing its blocks. */
+    bool ready;        /* The last of them has left. */
     struct order_lane *first_lane;
     uint64_t next_lane; /* The first lane that it has not taken yet. */
 };
@@ -67,11 +79,26 @@ struct status order_create(uint32_t lanes_max, uint32_t lanes_kept,
 /* Nobody may be inside.  NULL is allowed. */
 void order_destroy(struct order *o);
 
-/* True: the entry is in.  False: granted() will be called, from inside order_leave() of another. */
+/*
+ * True: the entry is in.  False: granted() will be called, from inside order_leave() or
+ * order_set_aside() of another.
+ */
 bool order_enter(struct order *o, struct order_entry *entry) MUST_CHECK;
 
 /* The entry leaves; those that waited for it are granted before this returns. */
 void order_leave(struct order *o, struct order_entry *entry);
+
+/*
+ * An exclusive entry that is inside keeps its blocks, but its owner does nothing to them until it
+ * has resumed it: it may be passed.
+ */
+void order_set_aside(struct order *o, struct order_entry *entry);
+
+/* True: it may go on.  False: granted() will be called, as somebody is passing it. */
+bool order_resume(struct order *o, struct order_entry *entry) MUST_CHECK;
+
+/* Another entry stands for this one, which is inside and not set aside, from now on. */
+void order_hand_over(struct order_entry *entry, struct order_entry *heir);
 
 /* Whether nobody is inside or waits. */
 bool order_idle(const struct order *o);

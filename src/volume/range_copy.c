@@ -386,6 +386,7 @@ void range_copy_start(struct range_copy *c, struct copyset *cs, const struct ran
     c->copied_bytes = 0;
     c->order = (struct order_entry) { .shard = range->shard,
                                       .exclusive = true,
+                                      .passes = ops->passes,
                                       .offset = range->offset,
                                       .bytes = range->bytes,
                                       .granted = on_placed };

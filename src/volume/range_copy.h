@@ -54,6 +54,8 @@ struct range_copy_ops {
     bool spoils;
     /* The caller has the range's place in the order, an exclusive one, and keeps it. */
     bool in_place;
+    /* The targets are no members: it passes who waits for a change of these (order.h). */
+    bool passes;
     /*
      * What one source has as zeros is made zeros at all, whatever another one has: so that nobody
      * needs space for a block that is not there at every source.

@@ -155,7 +155,7 @@ static void take_change(struct remote *r)
 
 static void take_again(struct remote *r, const struct peer_opened *opened)
 {
-    const bool is_member = r->view.keeps;
+    const bool is_member = r->view.keeps || atomic_load(&r->leg->parted);
 
     atomic_store(&r->leg->incarnation_now, opened->incarnation);
     if (r->changed || opened->incarnation == r->leg->incarnation || MUTATION(POWER_CYCLED_IN_SYNC))
@@ -168,6 +168,14 @@ static void take_again(struct remote *r, const struct peer_opened *opened)
         accept_incarnation(r);
 }
 
+static void rejoin(struct remote *r)
+{
+    if (!atomic_exchange(&r->leg->parted, false) || r->changed)
+        return;
+    r->view.keeps = true;
+    r->view.why = STATUS(UNAVAILABLE);
+}
+
 static void take_session(struct remote *r, const struct peer_opened *opened)
 {
     r->up = true;
@@ -178,6 +186,7 @@ static void take_session(struct remote *r, const struct peer_opened *opened)
         take_first(r, opened);
     else
         take_again(r, opened);
+    rejoin(r);
     r->leg->list_cut = opened->list_cut;
     r->leg->problem = r->changed ? STATUS(STALE_INCARNATION) : STATUS(OK);
     r->view.late = false;
@@ -366,6 +375,7 @@ void remote_set_volume(struct remote *r, const struct store_volume *volume)
 
 void remote_let_go(struct remote *r, struct status why)
 {
+    atomic_store(&r->leg->parted, false);
     r->view.keeps = false;
     r->view.why = why;
     r->view.abandons = true;
@@ -374,12 +384,25 @@ void remote_let_go(struct remote *r, struct status why)
 
 void remote_keep(struct remote *r, bool keeps)
 {
+    atomic_store(&r->leg->parted, false);
     r->keeps = keeps;
     r->view.keeps = keeps;
     r->view.why = STATUS(UNAVAILABLE);
     if (r->changed)
         accept_incarnation(r);
     r->view.go = r->up;
+    tell(r);
+}
+
+void remote_part(struct remote *r)
+{
+    if (!r->view.keeps || atomic_exchange(&r->leg->parted, true))
+        return; /* It was let go of already. */
+    r->view.keeps = false;
+    r->view.why = STATUS(UNAVAILABLE);
+    r->view.abandons = true;
+    if (r->up)
+        go_away(r);
     tell(r);
 }
 

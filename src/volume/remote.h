@@ -127,6 +127,9 @@ void remote_let_go(struct remote *r, struct status why);
  */
 void remote_keep(struct remote *r, bool keeps);
 
+/* leg_part() */
+void remote_part(struct remote *r);
+
 /*
  * It is no member any more: nothing is kept, nor waited for where the answer alone is missing.  It
  * gets another session, which is open when nothing of this one can be executed any more (4.3).

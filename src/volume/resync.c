@@ -229,6 +229,16 @@ static void send(struct copyset *cs, unsigned slot, enum store_opcode opcode, ui
     leg_submit(&r->io);
 }
 
+/*
+ * Those that are asked and told.  One that does not answer, and cannot be excluded, is not waited
+ * for: it leaves by the change that admits the replica (11.4).  What it lists of this one, others
+ * list, too (I6).
+ */
+static unsigned members_to_ask(const struct copyset *cs)
+{
+    return fanout_reachable(cs, cs->members & ~cs->resync.shunned);
+}
+
 /* ---- 9.1, 9.2: changes flow to it ---- */
 
 static void join(struct copyset *cs)
@@ -307,10 +317,11 @@ static struct status MUST_CHECK add_unlisted(struct copyset *cs)
 {
     struct resync *const r = &cs->resync;
     const uint8_t all = (uint8_t)((1u << cs->slice->replicas) - 1);
+    const unsigned members = members_to_ask(cs);
     bool everything = r->whole || leg_of(cs, r->slot)->list_cut;
 
-    for (unsigned slot = 0; cs->members >> slot != 0; slot++) {
-        if ((cs->members >> slot & 1) == 0 || !leg_of(cs, slot)->list_cut)
+    for (unsigned slot = 0; members >> slot != 0; slot++) {
+        if ((members >> slot & 1) == 0 || !leg_of(cs, slot)->list_cut)
             continue;
         everything = true;
         TRY(add_everything(cs, &r->others, all));
@@ -413,7 +424,7 @@ static void on_kept(struct copyset *cs)
     while (r->point_count < count && r->points[r->point_count].copyset == cs->number)
         r->point_count++;
     sm_move(&r->sm, RESYNC_CHECKING);
-    r->unread = r->point_count > 0 ? cs->members : 0;
+    r->unread = r->point_count > 0 ? members_to_ask(cs) : 0;
     check_next(cs);
 }
 
@@ -443,8 +454,11 @@ static void begin_listing(struct copyset *cs)
         return;
     }
     sm_move(&r->sm, RESYNC_LISTING);
-    r->unread = cs->members | own_bit(cs);
-    list_next(cs);
+    r->unread = members_to_ask(cs) | own_bit(cs);
+    if (r->unread == own_bit(cs))
+        resync_fail(cs, STATUS(UNAVAILABLE)); /* Nobody says what it lacks. */
+    else
+        list_next(cs);
 }
 
 /* ---- 9.4, 9.5: region after region ---- */
@@ -456,7 +470,10 @@ bool resync_has_copied(const struct copyset *cs, uint32_t shard, uint32_t region
 
 static unsigned sources_of(const struct range_copy *c)
 {
-    return c->copyset->members & ~c->copyset->resync.bad;
+    const unsigned left = c->copyset->members & ~c->copyset->resync.bad;
+    const unsigned there = members_to_ask(c->copyset) & left;
+
+    return there != 0 ? there : left; /* With none it would be spoiled; so it fails. */
 }
 
 static unsigned targets_of(const struct range_copy *c)
@@ -528,6 +545,7 @@ static const struct range_copy_ops resync_ops = {
     .sources = sources_of,
     .targets = targets_of,
     .done = on_copied,
+    .passes = true,
     .spoils = true,
 };
 
@@ -602,12 +620,12 @@ static void begin_admission(struct copyset *cs)
     resync_run(cs);
 }
 
-/* Slots with a replica that is out, and is not this one. */
+/* Slots with a replica that is out, or is about to be, and is not this one. */
 static unsigned slots_away(const struct copyset *cs)
 {
     const unsigned all = (1u << cs->slice->replicas) - 1;
 
-    return all & ~((unsigned)cs->members | 1u << cs->resync.place);
+    return all & ~(members_to_ask(cs) | 1u << cs->resync.place);
 }
 
 /* As many as one command takes; false: that was all. */
@@ -700,7 +718,8 @@ static void on_point(struct copyset *cs)
         return;
     }
     sm_move(&r->sm, RESYNC_KEEPING);
-    r->unread = cs->members | own_bit(cs);
+    r->told = members_to_ask(cs);
+    r->unread = r->told | own_bit(cs);
     keep_next(cs);
 }
 
@@ -833,7 +852,7 @@ void resync_run(struct copyset *cs)
     }
 }
 
-void resync_start(struct copyset *cs, unsigned slot, unsigned place, bool whole)
+void resync_start(struct copyset *cs, unsigned slot, unsigned place, bool whole, unsigned shunned)
 {
     struct resync *const r = &cs->resync;
 
@@ -842,5 +861,7 @@ void resync_start(struct copyset *cs, unsigned slot, unsigned place, bool whole)
     r->slot = slot;
     r->place = place;
     r->whole = whole;
+    r->shunned = shunned;
+    r->told = cs->members;
     resync_run(cs);
 }

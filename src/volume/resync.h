@@ -36,6 +36,8 @@ struct resync {
     struct runs others;   /* What members list for other slots (9.8). */
     unsigned unread;      /* Slots that are still to be asked or told. */
     unsigned bad;         /* Slots that have failed as sources. */
+    unsigned shunned;     /* Members that were suspected when it began: nobody is asked (11.4). */
+    unsigned told;        /* Members that keep what its admission rests on (3.7.7). */
     struct range_copy copy;
     struct runs_at merged; /* MERGING: of others, what is on the way or done. */
     bool pending;          /* io is under way. */
@@ -62,10 +64,10 @@ void resync_init(struct resync *r);
 void resync_fini(struct resync *r);
 
 /*
- * Begins; the leg of the slot has a session.  resync_home_on_end() follows, perhaps after
- * resync_home_on_wish() has asked for the admission.
+ * Begins; the leg of the slot has a session.  shunned: members that are not asked.
+ * resync_home_on_end() follows, perhaps after resync_home_on_wish() has asked for the admission.
  */
-void resync_start(struct copyset *cs, unsigned slot, unsigned place, bool whole);
+void resync_start(struct copyset *cs, unsigned slot, unsigned place, bool whole, unsigned shunned);
 
 /* Home gives it up. */
 void resync_stop(struct copyset *cs);

@@ -2,6 +2,7 @@
 #include "volume/resync_home.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 #include "volume/volume_internal.h"
 
@@ -25,7 +26,7 @@ static void on_start(struct io_msg *msg)
 
     if (h->slot == copyset_spare(cs))
         replace_take_leg(cs, h->slot, h->leg);
-    resync_start(cs, h->slot, h->place, h->whole);
+    resync_start(cs, h->slot, h->place, h->whole, h->shunned);
 }
 
 static struct resync_delay *delay_of(struct copyset *cs, unsigned slot)
@@ -68,6 +69,52 @@ static bool find_spare(const struct volume *v, const struct copyset *cs, unsigne
     return cs->number < v->members.group->copyset_count && replace_moves(v, cs);
 }
 
+/* It does not answer: whatever waits for that is to go on. */
+static bool is_silent(const struct leg_call *call)
+{
+    return status_is(call->members.why, STATUS_UNAVAILABLE) ||
+           status_is(call->members.why, STATUS_TIMED_OUT);
+}
+
+/*
+ * 11.4: members that are suspected and could not be excluded are not asked, nor waited for: one
+ * may leave by the change that admits the replica.  Nobody else is left, or it is a move: all are.
+ */
+static unsigned shun(const struct volume *v, const struct copyset *cs)
+{
+    const unsigned members = group_members(v->members.group, cs->number);
+    unsigned shunned = 0;
+
+    for (unsigned slot = 0; members >> slot != 0; slot++)
+        if ((members >> slot & 1) != 0 && call_of(v, cs, slot)->members.suspect)
+            shunned |= 1u << slot;
+    return shunned != members ? shunned : 0;
+}
+
+static void part_shunned(const struct volume *v, const struct copyset *cs)
+{
+    const unsigned slots = cs->home.shunned;
+
+    for (unsigned slot = 0; slots >> slot != 0; slot++) {
+        struct leg_call *const call = call_of(v, cs, slot);
+        if ((slots >> slot & 1) != 0 && is_silent(call))
+            leg_part(&call->leg);
+    }
+}
+
+bool resync_home_replaces(const struct volume *v, const struct leg_call *call)
+{
+    unsigned slot;
+
+    for (uint32_t i = 0; i < v->copyset_count && is_silent(call); i++) {
+        const struct copyset *const cs = v->copysets[i];
+        if (cs->home.busy && !is_spare(cs) &&
+            group_find(v->members.group, cs->number, call->uuid, &slot) && slot != cs->home.slot)
+            return true;
+    }
+    return false;
+}
+
 static void begin(struct volume *v, struct copyset *cs, unsigned slot)
 {
     struct resync_home *const h = &cs->home;
@@ -83,6 +130,8 @@ static void begin(struct volume *v, struct copyset *cs, unsigned slot)
     h->slot = slot;
     h->place = spare ? cs->replace.slot : slot;
     h->leg = cs->home_leg[slot];
+    h->shunned = spare ? 0 : (uint8_t)shun(v, cs);
+    part_shunned(v, cs);
     h->whole = spare || v->members.group->copysets[cs->number].slots[slot].whole;
     if (spare)
         log_info(v->log,
@@ -252,6 +301,20 @@ static bool find_leaving(const struct volume *v, const struct copyset *cs, unsig
     return false;
 }
 
+/* 11.4: who was not told what the admission rests on leaves by it, and nobody else does. */
+static bool may_leave(const struct volume *v, const struct copyset *cs, unsigned untold,
+                      struct group_reason *reason)
+{
+    const struct leg_call *const call = call_of(v, cs, (unsigned)__builtin_ctz(untold));
+    const bool one = (untold & (untold - 1)) == 0;
+
+    if (one && call->members.suspect && !is_spare(cs))
+        return true;
+    (void)snprintf(reason->s, sizeof reason->s, "disk '%s' %s", call->disk,
+                   one ? "is back" : "and another one do not answer");
+    return false;
+}
+
 static struct status MUST_CHECK make_record(struct volume *v, const struct copyset *cs,
                                             struct group_session *items,
                                             struct group_reason *reason)
@@ -260,8 +323,17 @@ static struct status MUST_CHECK make_record(struct volume *v, const struct copys
     struct group_admission admission = { .copyset = cs->number,
                                          .slot = cs->home.slot,
                                          .incarnation = cs->resync.incarnation };
+    const unsigned untold = group_members(m->group, cs->number) & ~cs->resync.told;
     struct group_view view;
 
+    if (untold != 0) {
+        if (!may_leave(v, cs, untold, reason))
+            return STATUS(UNAVAILABLE);
+        admission.leaving = (unsigned)__builtin_ctz(untold);
+        admission.replaces = true;
+        members_view(v, items, &view);
+        return group_admit(m->group, &view, &admission, m->next, reason);
+    }
     if (find_leaving(v, cs, &admission.leaving) && !is_spare(cs)) {
         members_view(v, items, &view);
         admission.replaces = true;

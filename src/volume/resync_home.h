@@ -45,6 +45,7 @@ struct resync_home {
     unsigned place;        /* ... and the slot that it is to get; else the same. */
     uint32_t leg;          /* Of the slot. */
     bool whole;            /* As the record says. */
+    uint8_t shunned;       /* Members that are not asked: resync_start(). */
     struct status outcome; /* The slice's, in end_msg. */
     struct resync_delay slots, spare; /* What failed in one says nothing of the other (9.19). */
     struct io_msg start_msg, stop_msg, wish_msg, end_msg;
@@ -71,6 +72,12 @@ void resync_home_failed(struct volume *v, const struct leg_call *call);
 
 /* Whether its admission is under way, so that Flushes wait for it. */
 bool resync_home_needs(const struct volume *v, const struct leg_call *call);
+
+/*
+ * Whether a member keeps the place of a replica that is being resynced: if it does not answer, it
+ * is not waited for (11.4).
+ */
+bool resync_home_replaces(const struct volume *v, const struct leg_call *call);
 
 /* 9.9: makes the next record of the first admission that is wished for; false: there is none. */
 bool resync_home_admit(struct volume *v, struct group_session *items);

@@ -358,7 +358,36 @@ static void keep_open(struct copyset *cs)
         const struct ticks_range range = round_range(&t->io.store);
         ticks_keep_open(&cs->round.ticks, &range);
     }
+    LIST_FOR_EACH (n, &cs->held) {
+        const struct piece *const p = CONTAINER_OF(n, const struct piece, link);
+        const struct ticks_range range = round_range(&p->legs[0].store);
+        if (p->changes && p->tick == 0)
+            ticks_keep_open(&cs->round.ticks, &range);
+    }
     undo_keep_open(cs);
+}
+
+/*
+ * All members; or those that are there, where a resync waits for room, as another one that cannot
+ * be excluded is not there (11.4): its slot stays listed.  0: none for now.
+ */
+static unsigned members_to_close(const struct copyset *cs)
+{
+    const struct round_copyset *const r = &cs->round;
+    const unsigned there = fanout_reachable(cs, cs->members);
+    const bool waits =
+        !list_empty(&r->copies) || !list_empty(&r->trails) || !list_empty(&r->waiting);
+
+    if (there == cs->members)
+        return there;
+    return cs->followed != 0 && waits && !points_are_due(cs) ? there : 0;
+}
+
+static void note_passed_over(const struct copyset *cs, unsigned slots)
+{
+    for (unsigned slot = 0; slots >> slot != 0; slot++)
+        if ((slots >> slot & 1) != 0)
+            members_pass_over(cs->slice->map->legs[cs->leg[slot]]);
 }
 
 static void rounds_next(struct rounds *r)
@@ -367,11 +396,13 @@ static void rounds_next(struct rounds *r)
 
     while (r->current == NULL && (n = list_pop_front(&r->wanted)) != NULL) {
         struct copyset *const cs = CONTAINER_OF(n, struct copyset, round.link);
-        if (fanout_reachable(cs, cs->members) != cs->members)
-            continue; /* Until they are, or are excluded. */
-        ticks_raise(&cs->round.ticks, open_tick(cs, cs->members | cs->followed));
-        if (!ticks_round_begin(&cs->round.ticks, cs->members | cs->followed))
+        const unsigned members = members_to_close(cs);
+        if (members == 0)
+            continue; /* Until they are there, or are excluded. */
+        ticks_raise(&cs->round.ticks, open_tick(cs, members | cs->followed));
+        if (!ticks_round_begin(&cs->round.ticks, members | cs->followed))
             continue;
+        note_passed_over(cs, cs->members & ~members);
         keep_open(cs);
         r->current = cs;
     }
@@ -512,6 +543,12 @@ void round_write_wait(struct copyset *cs, const struct store_io *io, uint32_t *t
     round_want(cs);
 }
 
+static void set_tick(struct piece *p)
+{
+    for (unsigned i = 0; i < p->copyset->slice->slots; i++)
+        p->legs[i].store.tick = p->tick;
+}
+
 bool round_enter(struct piece *p)
 {
     const struct ticks_range range = round_range(&p->legs[0].store);
@@ -522,8 +559,17 @@ bool round_enter(struct piece *p)
     if (!round_write_begin(p->copyset, &range, &p->tick))
         return false;
     list_remove(&p->link);
-    for (unsigned i = 0; i < p->copyset->slice->slots; i++)
-        p->legs[i].store.tick = p->tick;
+    set_tick(p);
+    return true;
+}
+
+bool round_enter_again(struct piece *p)
+{
+    const struct ticks_range range = round_range(&p->legs[0].store);
+
+    if (!round_write_try(p->copyset, &range, &p->tick))
+        return false;
+    set_tick(p);
     return true;
 }
 

@@ -84,6 +84,12 @@ bool round_enter(struct piece *p);
 /* A store has too many open regions: the piece is started again after a round. */
 void round_wait(struct piece *p);
 
+/*
+ * It was set aside with round_write_set_aside(), and goes on: its commands get their tick.  False:
+ * there is no room for its regions, as they are not known any more.
+ */
+bool round_enter_again(struct piece *p);
+
 /* It has ended. */
 void round_leave(struct piece *p);
 
@@ -103,7 +109,7 @@ void round_write_end(struct copyset *cs, uint32_t tick);
 
 /*
  * A command that some may have executed ends its tick, which becomes 0.  No round closes its
- * regions as long as it is in one of round_copyset's lists, or in undos.pieces.
+ * regions as long as it is in one of round_copyset's lists, in copyset.held or in undos.pieces.
  */
 void round_write_set_aside(struct copyset *cs, const struct store_io *io, uint32_t *tick);
 

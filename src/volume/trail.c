@@ -155,9 +155,7 @@ bool trail_start(struct piece *p, unsigned slot)
 
 void trail_take_place(struct trail *t, struct order_entry *order)
 {
-    assert(!list_node_linked(&order->link)); /* It is inside. */
-    t->order = *order;
-    list_node_init(&t->order.link);
+    order_hand_over(order, &t->order);
     t->piece->trail = NULL;
     t->piece = NULL;
     t->copyset->trailing++;

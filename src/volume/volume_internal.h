@@ -76,7 +76,7 @@ struct copyset {
     /* The slice's. */
     uint8_t members;  /* In sync, as the engine last committed it. */
     uint8_t sources;  /* Of these, from whom settling takes its values (7.5). */
-    struct list held; /* piece.link: they wait for a change of members. */
+    struct list held; /* piece.link: they wait for a change of members, or to go on after one. */
     struct outlier outlier;
     struct round_copyset round;
     struct settling settling;
@@ -179,7 +179,9 @@ struct piece {
     uint32_t era;         /* Of the copyset, when it was sent to all of them. */
     uint32_t turn;        /* Likewise, when what was heard was still of account. */
     bool changes;         /* It counts in copyset.changing. */
-    bool held;            /* It is in copyset.held. */
+    bool held;            /* It is in copyset.held, ... */
+    bool aside;           /* ... and set aside in the order, ... */
+    bool resuming;        /* ... until whoever passes it there has left. */
     bool again;           /* After a round it is sent again, to all. */
     bool undoing;         /* It is in undos.pieces, ... */
     bool undo_waits;      /* ... for a member; ... */

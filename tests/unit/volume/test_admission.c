@@ -541,6 +541,29 @@ static void a_read_asks_who_may_be_a_member(void **state)
     case_destroy(c);
 }
 
+/* 11.4: a member that is needed, and fails a write, leaves when another one is admitted. */
+static void who_fails_is_replaced(void **state)
+{
+    (void)state;
+    struct case_ *c = case_without(AWAY, 2);
+    struct request r = { 0 };
+
+    c->f->stores[2].write_status = STATUS(MEDIA_WRITE);
+    fill(c->f, 0, BLOCK, 0x22);
+    submit(c->f, &r, 0, 0, NVME_NS_WRITE, 0, BLOCK);
+    loop_run(&c->f->loop);
+    assert_true(r.busy);
+    bring_back(c, AWAY);
+    for (unsigned i = 0; i < 30 && r.busy; i++)
+        loop_pass(&c->f->loop, NS_PER_S);
+    assert_false(r.busy);
+    assert_int_equal(r.req.status.code, STATUS_OK);
+    assert_true(is_in(c, AWAY, 0));
+    assert_false(is_in(c, 2, 0));
+    assert_memory_equal(c->f->stores[AWAY].shards[0], c->f->stores[0].shards[0], BLOCK);
+    case_destroy(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -563,6 +586,7 @@ int main(void)
         cmocka_unit_test(if_it_is_full_elsewhere_it_stays),
         cmocka_unit_test(it_takes_back_what_was_being_taken_back),
         cmocka_unit_test(a_read_asks_who_may_be_a_member),
+        cmocka_unit_test(who_fails_is_replaced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

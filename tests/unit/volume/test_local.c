@@ -116,6 +116,36 @@ static void who_hangs_is_excluded(void **state)
     case_destroy(c);
 }
 
+/* 11.4: where it is needed, as another one is out, it leaves when that one has been resynced. */
+static void who_hangs_and_is_needed_is_replaced(void **state)
+{
+    (void)state;
+    struct case_ *const c = case_without(AWAY, 2);
+    struct fixture *const f = c->f;
+    struct request r = { 0 };
+    write_ok(f, 0, 0x11);
+    f->stores[2].hold = true;
+    const struct span data = submit_buf(c, &r, 0, NVME_NS_WRITE, 0, 0x12);
+    loop_run(&f->loop);
+    pass_ticks(f, 5 * LATE);
+    assert_true(r.busy);
+    assert_true(is_member(c, 2));
+    bring_back(c, AWAY);
+    for (unsigned i = 0; i < 10; i++) /* The others of its copysets are not to be resynced yet. */
+        pass_ticks(f, LATE);
+    assert_false(r.busy);
+    assert_int_equal(r.req.status.code, STATUS_OK);
+    assert_true(is_in_all(c, AWAY));
+    assert_false(is_member(c, 2));
+    assert_int_equal(byte_on(c, AWAY, 0), 0x12);
+    buf_put(f->scratch[0], data);
+    answer(f, 2);
+    resync(c);
+    assert_true(is_in_all(c, 2));
+    assert_int_equal(byte_on(c, 2, 0), 0x12);
+    case_destroy(c);
+}
+
 /* What it wrote when nobody waited for it is flushed as well. */
 static void what_comes_late_is_flushed(void **state)
 {
@@ -654,6 +684,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_hangs_is_excluded),
+        cmocka_unit_test(who_hangs_and_is_needed_is_replaced),
         cmocka_unit_test(what_comes_late_is_flushed),
         cmocka_unit_test(data_of_a_write_stay),
         cmocka_unit_test(all_commands_go_on),

@@ -14,17 +14,18 @@
 #define BLOCK UINT64_C(4096)
 #define LANES 64
 
-enum user_state { USER_OUT, USER_WAITS, USER_IN };
+enum user_state { USER_OUT, USER_WAITS, USER_IN, USER_ASIDE, USER_RESUMES };
 
 struct user {
     struct order_entry entry;
     enum user_state now;
+    bool was_passed; /* As seen from here, since it was set aside. */
 };
 
 static void user_on_granted(struct order_entry *entry)
 {
     struct user *u = CONTAINER_OF(entry, struct user, entry);
-    assert_int_equal(u->now, USER_WAITS);
+    assert_true(u->now == USER_WAITS || u->now == USER_RESUMES);
     u->now = USER_IN;
 }
 
@@ -34,6 +35,7 @@ static void enter(struct order *o, struct user *u, bool exclusive, uint64_t firs
     u->entry.shard = 0;
     u->entry.exclusive = exclusive;
     u->entry.second = false;
+    u->entry.passes = false;
     u->entry.offset = first * BLOCK;
     u->entry.bytes = count * BLOCK;
     u->entry.granted = user_on_granted;
@@ -45,6 +47,32 @@ static void leave(struct order *o, struct user *u)
     assert_int_equal(u->now, USER_IN);
     u->now = USER_OUT;
     order_leave(o, &u->entry);
+}
+
+static void pass(struct order *o, struct user *u, uint64_t first, uint64_t count)
+{
+    u->entry = (struct order_entry) { .exclusive = true,
+                                      .passes = true,
+                                      .offset = first * BLOCK,
+                                      .bytes = count * BLOCK,
+                                      .granted = user_on_granted };
+    u->now = order_enter(o, &u->entry) ? USER_IN : USER_WAITS;
+}
+
+static void set_aside(struct order *o, struct user *u)
+{
+    assert_int_equal(u->now, USER_IN);
+    u->now = USER_ASIDE;
+    u->was_passed = false;
+    order_set_aside(o, &u->entry);
+}
+
+static void resume(struct order *o, struct user *u)
+{
+    assert_int_equal(u->now, USER_ASIDE);
+    u->now = USER_RESUMES;
+    if (order_resume(o, &u->entry))
+        u->now = USER_IN;
 }
 
 static struct order *make(uint32_t lanes)
@@ -163,22 +191,117 @@ static void lanes_are_back_pressure(void **state)
     order_destroy(o);
 }
 
+/* A copy that passes waits for writes, and not for reads, nor for a write that is set aside. */
+static void a_copy_passes_who_waits(void **state)
+{
+    (void)state;
+    struct order *o = make(LANES);
+    struct user read, held, write, copy, late, wide;
+    enter(o, &read, false, 0, 4);
+    enter(o, &held, true, 10, 4);
+    enter(o, &write, true, 20, 4);
+    enter(o, &wide, true, 12, 128); /* Has waited for one that is set aside since. */
+    set_aside(o, &held);
+    pass(o, &copy, 0, 256);
+    assert_int_equal(copy.now, USER_WAITS);
+    enter(o, &late, true, 200, 1); /* Behind the copy, or it would starve. */
+    assert_int_equal(late.now, USER_WAITS);
+    leave(o, &write);
+    assert_int_equal(copy.now, USER_IN);
+    assert_int_equal(wide.now, USER_WAITS);
+    resume(o, &held);
+    assert_int_equal(held.now, USER_RESUMES);
+    leave(o, &copy);
+    assert_int_equal(held.now, USER_IN);
+    assert_true(held.entry.passed);
+    assert_int_equal(late.now, USER_IN);
+    set_aside(o, &held);
+    resume(o, &held);
+    assert_int_equal(held.now, USER_IN);
+    assert_false(held.entry.passed);
+    leave(o, &held);
+    assert_int_equal(wide.now, USER_IN);
+    leave(o, &wide);
+    leave(o, &late);
+    leave(o, &read);
+    assert_true(order_idle(o));
+    order_destroy(o);
+}
+
+/* The last write that a copy waits for may be set aside while the copy waits. */
+static void a_copy_goes_on_when_the_last_is_set_aside(void **state)
+{
+    (void)state;
+    struct order *o = make(LANES);
+    struct user write, copy;
+    struct order_entry heir;
+    enter(o, &write, true, 4, 4);
+    pass(o, &copy, 0, 64);
+    assert_int_equal(copy.now, USER_WAITS);
+    order_hand_over(&write.entry, &heir);
+    assert_int_equal(copy.now, USER_WAITS);
+    order_hand_over(&heir, &write.entry);
+    set_aside(o, &write);
+    assert_int_equal(copy.now, USER_IN);
+    leave(o, &copy);
+    resume(o, &write);
+    assert_true(write.entry.passed);
+    leave(o, &write);
+    order_destroy(o);
+}
+
 #define USERS 40
+
+static bool overlap(const struct user *a, const struct user *b)
+{
+    return a->entry.shard == b->entry.shard && a->entry.offset < b->entry.offset + b->entry.bytes &&
+           b->entry.offset < a->entry.offset + a->entry.bytes;
+}
+
+static bool has_place(const struct user *u)
+{
+    return u->now == USER_IN || u->now == USER_ASIDE || u->now == USER_RESUMES;
+}
 
 static bool conflict(const struct user *a, const struct user *b)
 {
-    if (!a->entry.exclusive && !b->entry.exclusive)
+    const struct user *const by = a->entry.passes ? a : b;
+    const struct user *const other = by == a ? b : a;
+
+    if (!has_place(a) || !has_place(b) || (!a->entry.exclusive && !b->entry.exclusive))
         return false;
-    return a->entry.shard == b->entry.shard && a->entry.offset < b->entry.offset + b->entry.bytes &&
-           b->entry.offset < a->entry.offset + a->entry.bytes;
+    if (by->entry.passes &&
+        (!other->entry.exclusive || other->entry.passes || other->now != USER_IN))
+        return false;
+    return overlap(a, b);
+}
+
+static void note_passed(struct user *users)
+{
+    for (int i = 0; i < USERS; i++)
+        for (int j = 0; j < USERS; j++)
+            if (users[i].entry.passes && users[i].now == USER_IN && overlap(&users[i], &users[j]))
+                users[j].was_passed = true;
 }
 
 static void check_nobody_conflicts(const struct user *users)
 {
     for (int i = 0; i < USERS; i++)
         for (int j = 0; j < i; j++)
-            if (users[i].now == USER_IN && users[j].now == USER_IN)
-                assert_false(conflict(&users[i], &users[j]));
+            assert_false(conflict(&users[i], &users[j]));
+}
+
+/* One step of somebody who has a place. */
+static void step_inside(struct order *o, struct rng *rng, struct user *u)
+{
+    const bool may_wait = u->entry.exclusive && !u->entry.passes;
+
+    if (u->now == USER_ASIDE)
+        resume(o, u);
+    else if (u->now == USER_IN && may_wait && rng_one_in(rng, 4))
+        set_aside(o, u);
+    else if (u->now == USER_IN)
+        leave(o, u);
 }
 
 /* Under random traffic two that conflict are never inside together, and nobody waits for ever. */
@@ -189,22 +312,34 @@ static void random_traffic_is_ordered(void **state)
     rng_init(&rng, 7);
     struct order *o = make(24);
     struct user users[USERS] = { 0 };
+    unsigned passed = 0;
     for (int step = 0; step < 40000; step++) {
         struct user *u = &users[rng_below(&rng, USERS)];
-        if (u->now == USER_IN) {
-            leave(o, u);
-        } else if (u->now == USER_OUT) {
+        const bool resumes = u->now == USER_ASIDE;
+        if (u->now != USER_OUT) {
+            step_inside(o, &rng, u);
+            passed += resumes && u->now == USER_IN && u->was_passed ? 1 : 0;
+            if (resumes && u->now == USER_IN)
+                assert_int_equal(u->entry.passed, u->was_passed);
+        } else if (rng_one_in(&rng, 20)) {
+            pass(o, u, rng_below(&rng, 256), 1 + rng_below(&rng, 256));
+        } else {
             const uint64_t count =
                 rng_one_in(&rng, 10) ? 1 + rng_below(&rng, 20 * 64) : 1 + rng_below(&rng, 16);
             enter(o, u, rng_one_in(&rng, 2), rng_below(&rng, 256), count);
         }
+        note_passed(users);
         check_nobody_conflicts(users);
     }
-    /* Drain: with nobody new, every pass lets somebody out. */
-    for (int pass = 0; pass < USERS; pass++)
-        for (int i = 0; i < USERS; i++)
+    /* Drain: with nobody new, every turn lets somebody out. */
+    for (int turn = 0; turn < 2 * USERS; turn++)
+        for (int i = 0; i < USERS; i++) {
+            if (users[i].now == USER_ASIDE)
+                resume(o, &users[i]);
             if (users[i].now == USER_IN)
                 leave(o, &users[i]);
+        }
+    assert_true(passed > 10);
     assert_true(order_idle(o));
     struct order_stats stats;
     order_get_stats(o, &stats);
@@ -247,6 +382,8 @@ int main(void)
         cmocka_unit_test(a_second_place_does_not_starve),
         cmocka_unit_test(wide_entries_cover_all_their_lanes),
         cmocka_unit_test(lanes_are_back_pressure),
+        cmocka_unit_test(a_copy_passes_who_waits),
+        cmocka_unit_test(a_copy_goes_on_when_the_last_is_set_aside),
         cmocka_unit_test(random_traffic_is_ordered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

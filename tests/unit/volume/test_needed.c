@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A member is needed, as one replica is out, and does not answer: when the replica returns it takes
+ * the member's place (docs/replication.md, 11.4).
+ */
+#include "remote_case.h"
+
+#define LONG (30 * NS_PER_S)
+
+/* Replica 1 is out, and has missed a write of region 0. */
+static struct world *world_without_first(void)
+{
+    struct world *const c = world_opened(true, 2);
+    struct task t = { 0 };
+
+    pw_block(c->w, 0, true);
+    pw_cut(c->w, 0);
+    paint(c, 0, 8192, 0x11);
+    begin(c, &t, 0, 0, NVME_NS_WRITE, 0, 8192);
+    assert_int_equal(finish(c, &t, 2 * PATIENCE).code, STATUS_OK);
+    assert_false(is_in(c, 1));
+    return c;
+}
+
+/* A write of the second half of that, and a read, which wait for a member. */
+static void begin_two(struct world *c, struct task t[2])
+{
+    paint(c, 1, 4096, 0x22);
+    begin(c, &t[0], 1, 0, NVME_NS_WRITE, 4096, 4096);
+    begin(c, &t[1], 2, 1, NVME_NS_READ, 0, 4096);
+}
+
+static void assert_waiting(struct world *c, struct task t[2])
+{
+    assert_int_equal(finish(c, &t[0], 5 * PATIENCE).code, STATUS_BUSY);
+    assert_int_equal(finish(c, &t[1], 0).code, STATUS_BUSY);
+}
+
+static void assert_done(struct world *c, struct task t[2], uint64_t within_ns)
+{
+    assert_int_equal(finish(c, &t[0], within_ns).code, STATUS_OK);
+    assert_int_equal(finish(c, &t[1], 0).code, STATUS_OK);
+    assert_int_equal(c->memory[2 * SLOT_BYTES], 0x11);
+}
+
+static void assert_on_first(const struct world *c)
+{
+    assert_int_equal(byte_at(c, 0, 0), 0x11);
+    assert_int_equal(byte_at(c, 0, 4096), 0x22);
+}
+
+/* The node of the member is gone. */
+static void who_is_gone_is_replaced(void **state)
+{
+    (void)state;
+    struct world *const c = world_without_first();
+    struct task t[2] = { 0 };
+
+    pw_block(c->w, 1, true);
+    pw_cut(c->w, 1);
+    begin_two(c, t);
+    assert_waiting(c, t);
+    assert_true(is_in(c, 2));
+    pw_block(c->w, 0, false);
+    assert_done(c, t, LONG);
+    assert_true(is_in(c, 0) && is_in(c, 1));
+    assert_false(is_in(c, 2));
+    assert_on_first(c);
+    pw_block(c->w, 1, false);
+    pw_run(c->w, LONG);
+    assert_true(is_in(c, 2));
+    assert_int_equal(byte_at(c, 1, 4096), 0x22);
+    world_destroy(c);
+}
+
+/* The node lives, but the disk of the member does not answer. */
+static void who_hangs_is_replaced(void **state)
+{
+    (void)state;
+    struct world *const c = world_without_first();
+    struct task t[2] = { 0 };
+
+    peer(c, 1)->hold = true;
+    begin_two(c, t);
+    assert_waiting(c, t);
+    pw_block(c->w, 0, false);
+    assert_done(c, t, LONG);
+    assert_false(is_in(c, 2));
+    assert_on_first(c);
+    fake_peer_release(peer(c, 1));
+    pw_run(c->w, LONG);
+    assert_true(is_in(c, 2));
+    assert_int_equal(byte_at(c, 1, 4096), 0x22);
+    world_destroy(c);
+}
+
+/* It is back before the replica is admitted: what waited goes on, and nobody leaves. */
+static void who_is_back_in_time_stays(void **state)
+{
+    (void)state;
+    struct world *const c = world_without_first();
+    struct task t[2] = { 0 };
+
+    peer(c, 1)->hold = true;
+    begin_two(c, t);
+    assert_waiting(c, t);
+    pw_block(c->w, 0, false);
+    peer(c, 0)->hold = true;
+    peer(c, 0)->hold_opcode = WIRE_KEEP_POINTS; /* The last step before it is admitted. */
+    for (unsigned k = 0; k < 10000 && peer(c, 0)->held_count == 0; k++)
+        pw_run(c->w, NS_PER_MS);
+    assert_int_equal(peer(c, 0)->held_count, 1);
+    fake_peer_release(peer(c, 1));
+    assert_done(c, t, PATIENCE / 2);
+    const unsigned commits = c->meta.commits;
+    fake_peer_release(peer(c, 0));
+    pw_run(c->w, LONG);
+    assert_int_equal(c->meta.commits, commits + 1);
+    assert_true(is_in(c, 0) && is_in(c, 1) && is_in(c, 2));
+    assert_int_equal(c->meta.fences, 0);
+    assert_on_first(c);
+    world_destroy(c);
+}
+
+/*
+ * The replica's list is full: regions are closed without the member.  When that is back in time,
+ * the volume is opened anew, or they would stay listed there.
+ */
+static void room_is_made_without_it(void **state)
+{
+    (void)state;
+    struct world *const c = world_without_first();
+    struct task t[2] = { 0 };
+
+    assert_int_equal(write_one(c, 0, SHARD, 4096, 0x33).code, STATUS_OK); /* To be closed. */
+    pw_run(c->w, LEASE_OVER);
+    pw_block(c->w, 1, true);
+    pw_cut(c->w, 1);
+    begin_two(c, t);
+    assert_waiting(c, t);
+    const unsigned closes = c->store.closes;
+    peer(c, 0)->hold = true;
+    peer(c, 0)->hold_opcode = WIRE_HASH;
+    pw_block(c->w, 0, false);
+    for (unsigned i = 0; i < 10000 && peer(c, 0)->held_count == 0; i++)
+        pw_run(c->w, NS_PER_MS);
+    assert_int_equal(byte_at(c, 0, 4096), 0x22);
+    fake_peer_release(peer(c, 0));
+    peer(c, 0)->hold = true;
+    peer(c, 0)->hold_opcode = WIRE_MERGE_REGIONS;
+    peer(c, 0)->fail_opcode = WIRE_WRITE;
+    for (unsigned i = 0; i < 10000 && c->store.closes == closes; i++) {
+        peer(c, 0)->fail_sc = wire_status_encode(STATUS(LIST_FULL));
+        pw_run(c->w, NS_PER_MS);
+    }
+    assert_true(c->store.closes > closes);
+    assert_int_equal(c->store.listed[0][0] & 1, 1); /* But not what waits for the member. */
+    pw_run(c->w, PATIENCE / 2);
+    assert_true(peer(c, 0)->held_count > 0);
+    assert_int_equal(c->meta.fences, 0);
+    pw_block(c->w, 1, false);
+    pw_run(c->w, 5 * PATIENCE);
+    assert_int_equal(c->meta.fences, 1);
+    world_destroy(c);
+}
+
+/* Lets all commands of the disk that is here go, but a write that is to fail. */
+static void go_on_here(struct world *c)
+{
+    unsigned index = 0;
+
+    pw_run(c->w, NS_PER_MS);
+    LIST_FOR_EACH (n, &c->store.in_flight) {
+        if (CONTAINER_OF(n, struct store_io, link)->opcode == STORE_OP_WRITE)
+            index++;
+        else
+            fake_store_release(&c->store, index);
+    }
+}
+
+/*
+ * 9.4: a write that the replica has executed, and no member, is passed by the copy of its region.
+ * It is sent to the replica again, or only the members would have it.
+ */
+static void who_was_passed_is_sent_again(void **state)
+{
+    (void)state;
+    struct world *const c = world_without_first();
+    struct task t[2] = { 0 };
+
+    pw_block(c->w, 1, true);
+    pw_cut(c->w, 1);
+    begin(c, &t[0], 3, 0, NVME_NS_WRITE, SHARD, 4096);
+    assert_int_equal(finish(c, &t[0], 5 * PATIENCE).code, STATUS_BUSY);
+    peer(c, 0)->hold = true;
+    peer(c, 0)->hold_opcode = WIRE_REGIONS;
+    pw_block(c->w, 0, false);
+    for (unsigned i = 0; i < 1000 && peer(c, 0)->held_count == 0; i++)
+        pw_run(c->w, 10 * NS_PER_MS);
+    c->store.hold = true;
+    paint(c, 1, 4096, 0x22);
+    begin(c, &t[1], 1, 0, NVME_NS_WRITE, 4096, 4096);
+    pw_run(c->w, NS_PER_MS);
+    fake_peer_release(peer(c, 0));
+    for (unsigned i = 0; i < 20; i++)
+        go_on_here(c);
+    assert_int_equal(byte_at(c, 0, 4096), 0x22);
+    assert_int_equal(c->store.in_flight_count, 1);
+    c->store.fail_next = STATUS(UNAVAILABLE); /* As a store that has just been opened anew. */
+    const unsigned reads = c->store.reads;
+    fake_store_release(&c->store, 0);
+    for (unsigned i = 0; i < 5; i++)
+        go_on_here(c);
+    assert_true(c->store.reads > reads); /* To be copied: it is being passed. */
+    c->store.hold = false;
+    while (c->store.in_flight_count > 0)
+        fake_store_release(&c->store, 0);
+    assert_int_equal(finish(c, &t[1], LONG).code, STATUS_OK);
+    assert_false(is_in(c, 2));
+    assert_on_first(c);
+    world_destroy(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_is_gone_is_replaced),      cmocka_unit_test(who_hangs_is_replaced),
+        cmocka_unit_test(who_is_back_in_time_stays),    cmocka_unit_test(room_is_made_without_it),
+        cmocka_unit_test(who_was_passed_is_sent_again),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
