@@ -296,8 +296,8 @@ static void volume_on_opened(void *ctx, struct status status, struct volume *vol
     if (!status_ok(status)) {
         const bool waits = v->desc.replicas > 1 && status_is(status, STATUS_BUSY);
         snprintf(reason, sizeof reason, "cannot be opened: %s",
-                 waits ? "the replicas that are here have lost power; those that may not have are "
-                         "waited for"
+                 waits ? "too few replicas are here that are known to have everything; the others "
+                         "are waited for"
                        : status_text(status));
         volume_fail(v, reason);
         return;

@@ -117,7 +117,8 @@ static bool reaches_enough(const struct volume_group *g, char why[NODE_REASON_BY
         const unsigned reached = group_reached(&g->record, n, &in_reach);
         const unsigned missing = members & ~reached;
         const unsigned have = (unsigned)__builtin_popcount(reached);
-        if (have >= wanted)
+        const unsigned out = group_reached_out(&g->record, n, &in_reach);
+        if (have >= wanted || (have == 1 && out != 0)) /* 11.4: it can be resynced. */
             continue;
         const int at = snprintf(
             why, NODE_REASON_BYTES, "of %d replica%s in sync %u can be reached, and %u must",

@@ -185,17 +185,28 @@ static const struct group_session *session_with(const struct group_sessions *ses
     return NULL;
 }
 
-unsigned group_reached(const struct group *g, uint32_t copyset,
-                       const struct group_sessions *sessions)
+static unsigned reached_in(const struct group *g, uint32_t copyset, enum group_slot_state state,
+                           const struct group_sessions *sessions)
 {
-    const unsigned members = group_members(g, copyset);
     unsigned reached = 0;
 
     for (unsigned i = 0; i < GROUP_SLOTS; i++)
-        if ((members & 1u << i) != 0 &&
+        if (slot_of(g, copyset, i)->state == state &&
             session_with(sessions, slot_of(g, copyset, i)->disk) != NULL)
             reached |= 1u << i;
     return reached;
+}
+
+unsigned group_reached(const struct group *g, uint32_t copyset,
+                       const struct group_sessions *sessions)
+{
+    return reached_in(g, copyset, GROUP_SLOT_IN, sessions);
+}
+
+unsigned group_reached_out(const struct group *g, uint32_t copyset,
+                           const struct group_sessions *sessions)
+{
+    return reached_in(g, copyset, GROUP_SLOT_OUT, sessions);
 }
 
 unsigned group_sources(const struct group *g, uint32_t copyset,

@@ -127,6 +127,10 @@ unsigned group_members(const struct group *g, uint32_t copyset);
 unsigned group_reached(const struct group *g, uint32_t copyset,
                        const struct group_sessions *sessions);
 
+/* The same of replicas that are out. */
+unsigned group_reached_out(const struct group *g, uint32_t copyset,
+                           const struct group_sessions *sessions);
+
 /*
  * 7.5, I8  Members that are known to have everything promised: with one of these sessions, and with
  * the recorded incarnation.  Settling takes its values from them, and exclusion counts them (6.1).

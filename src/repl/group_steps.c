@@ -110,7 +110,16 @@ struct answers {
     unsigned kept;   /* ... and are needed all the same. */
     unsigned silent;
     unsigned sources; /* Of sealed. */
+    bool few;         /* 11.4: one of two, which has everything: the silent one stays. */
 };
+
+static bool has_out(const struct group *g, uint32_t copyset)
+{
+    for (unsigned i = 0; i < GROUP_SLOTS; i++)
+        if (g->copysets[copyset].slots[i].state == GROUP_SLOT_OUT)
+            return true;
+    return false;
+}
 
 static struct answers answers_of(const struct group *g, uint32_t copyset,
                                  const struct group_view *view)
@@ -124,6 +133,8 @@ static struct answers answers_of(const struct group *g, uint32_t copyset,
     a.sources = group_sources(g, copyset, &view->sessions) & a.sealed;
     if (count_of(a.sealed) < group_members_min(view->min_in_sync))
         a.kept = a.lost;
+    a.few = group_members_min(view->min_in_sync) == 2 && count_of(a.members) == 2 &&
+            count_of(a.silent) == 1 && a.sources == reached && has_out(g, copyset);
     return a;
 }
 
@@ -136,6 +147,13 @@ static struct status MUST_CHECK check_answers(const struct group *g, uint32_t co
     const unsigned wanted = group_members_min(view->min_in_sync);
     const unsigned have = count_of(a.sealed | a.kept);
 
+    if (a.few && waited)
+        return STATUS(OK);
+    if (a.few)
+        return refuse(reason, STATUS(BUSY),
+                      "copyset %u: one of %u members has answered, and %u must: disk %s is waited "
+                      "for",
+                      copyset, count_of(a.members), wanted, disk_of(g, copyset, a.silent).s);
     if (have < wanted && a.silent != 0)
         return refuse(reason, STATUS(UNAVAILABLE),
                       "copyset %u: %u of %u members have answered, and %u must: disk %s has not",
@@ -209,6 +227,8 @@ static bool take_over_copyset(struct group *g, uint32_t copyset, const struct gr
 {
     struct group_slot *slots = g->copysets[copyset].slots;
     const struct answers a = answers_of(g, copyset, view);
+    if (a.few)
+        return false;
     const unsigned recorded = a.sources != 0 ? 0 : choose_base(g, copyset, view, a.sealed);
     bool changed = (a.sealed | a.kept) != a.members || a.sources == 0;
 
@@ -223,6 +243,13 @@ static bool take_over_copyset(struct group *g, uint32_t copyset, const struct gr
         }
     }
     return changed;
+}
+
+unsigned group_silent(const struct group *g, uint32_t copyset, const struct group_view *view)
+{
+    const struct answers a = answers_of(g, copyset, view);
+
+    return a.few ? a.silent : 0;
 }
 
 /* No disk has incarnation 0: it stands for none. */

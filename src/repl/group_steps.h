@@ -37,9 +37,18 @@ struct status group_take_epoch(const struct group *was, struct uuid node, struct
  * record says loss.  That is BUSY while others may still come, until the engine has waited for
  * them: then waited is true.  UNAVAILABLE where too few have answered, with for whom it waits.
  * 3.7.5: who has lost its flush point is set out whole; where it is needed, it is no source.
+ * 11.4: where too few have answered, but a single one that is a source, and waited, all stay what
+ * they are: group_silent().
  */
 struct status group_take_over(const struct group *was, const struct group_view *view, bool waited,
                               struct group *out_group, struct group_reason *reason) MUST_CHECK;
+
+/*
+ * 11.4  The members without which the copyset was taken over all the same, as group_take_over()
+ * was given this view, and had waited: nothing may be acknowledged, nor read, before they have left
+ * by group_admit(), or the volume is taken over anew with them.
+ */
+unsigned group_silent(const struct group *g, uint32_t copyset, const struct group_view *view);
 
 /*
  * 7.6  All regions are settled, in these sessions from beginning to end: the members' incarnations

@@ -243,7 +243,8 @@ unsigned fanout_reachable(const struct copyset *cs, unsigned slots)
 
     for (unsigned slot = 0; slots >> slot != 0; slot++) {
         const struct leg *const leg = leg_at(cs, slot);
-        if ((slots >> slot & 1) != 0 && leg_is_there(leg) && !leg_is_parted(leg))
+        if ((slots >> slot & 1) != 0 && leg_is_there(leg) && !leg_is_parted(leg) &&
+            !members_is_passed_over(leg))
             reached |= 1u << slot;
     }
     return reached;

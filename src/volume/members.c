@@ -776,11 +776,30 @@ static void members_run(struct volume *v)
     members_flushes_end(v);
 }
 
+/*
+ * 11.4: it was done without.  Where the volume is not open yet, it is reported as soon as that is.
+ */
+static void end_without(struct leg_call *call)
+{
+    struct volume *const v = call->volume;
+
+    if (v->sm.now != VOL_READY || v->members.fenced)
+        return;
+    log_warning(v->log,
+                "volume '%s': disk '%s' is back, without which it was served: it is opened anew",
+                v->desc.name, call->disk);
+    fence_and_tell(v);
+}
+
 static void on_report(struct io_msg *msg)
 {
     struct leg_call *const call = CONTAINER_OF(msg, struct leg_call, members.report_msg);
 
     resync_home_failed(call->volume, call);
+    if (members_is_passed_over(&call->leg) && leg_is_up(&call->leg)) {
+        end_without(call);
+        return;
+    }
     if (status_is(call->members.why, STATUS_UNAVAILABLE) && leg_is_up(&call->leg)) {
         atomic_store(&call->members.reported, false); /* It was away, and is back, ... */
         if (call->volume->sm.now == VOL_READY && !call->volume->members.fenced)
@@ -818,6 +837,11 @@ bool members_are_known(const struct volume *v)
 void members_pass_over(struct leg *leg)
 {
     atomic_store(&call_of(leg)->members.passed_over, true);
+}
+
+bool members_is_passed_over(const struct leg *leg)
+{
+    return atomic_load(&CONTAINER_OF(leg, const struct leg_call, leg)->members.passed_over);
 }
 
 const char *members_disk(struct leg *leg)
@@ -907,12 +931,8 @@ static void leg_on_back(struct leg *leg)
     }
     if (leg->remote == NULL && group_has_member(m->group, call->uuid))
         leg_keep(leg, true); /* It may have been parted. */
-    if (atomic_load(&call->members.passed_over) && call->volume->sm.now == VOL_READY) {
-        log_warning(call->volume->log,
-                    "volume '%s': disk '%s' is back, without which regions were closed: the volume "
-                    "is opened anew",
-                    call->volume->desc.name, call->disk);
-        fence_and_tell(call->volume);
+    if (members_is_passed_over(leg)) {
+        end_without(call);
         return;
     }
     call->members.told = false;

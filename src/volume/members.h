@@ -125,10 +125,12 @@ void members_asked(struct volume *v);
 bool members_set_has_failed(const struct volume *v);
 
 /*
- * Any reactor: regions are closed without this member, which is not there (11.4).  They stay listed
- * for it: when it is back the volume is opened anew, which settles them.
+ * 11.4, any reactor: regions are closed without this member, which is not there, or the group was
+ * taken over without it: what it has is not known.  It is not used any more; when it is back the
+ * volume is opened anew, which settles what it lists.
  */
 void members_pass_over(struct leg *leg);
+bool members_is_passed_over(const struct leg *leg);
 
 /* 7.6: all is settled; the members' incarnations are recorded. */
 void members_on_settled(struct volume *v);

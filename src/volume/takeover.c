@@ -148,6 +148,8 @@ static struct status MUST_CHECK take_item(struct volume *v, uint32_t leg,
         lists |= cs->home_leg[slot] == leg && (members >> slot & 1) != 0;
     if (!lists || (item->slots & members) == 0 || MUTATION(NO_SETTLE))
         return STATUS(OK);
+    if (cs->home.silent != 0)
+        return STATUS(OK); /* It is alone, and has everything. */
     return settling_add(&cs->settling, item->shard, item->region, item->count);
 }
 
@@ -237,6 +239,18 @@ static struct status MUST_CHECK told_outcome(const struct volume *v)
     return STATUS(OK);
 }
 
+/* 11.4: if one is there after all, the volume is opened anew. */
+static void note_silent(struct volume *v, const struct group_view *view)
+{
+    for (uint32_t i = 0; i < v->copyset_count; i++) {
+        struct copyset *const cs = v->copysets[i];
+        cs->home.silent = group_silent(v->members.group, cs->number, view);
+        for (unsigned slot = 0; cs->home.silent >> slot != 0; slot++)
+            if ((cs->home.silent >> slot & 1) != 0)
+                members_pass_over(&v->calls[cs->home_leg[slot]]->leg);
+    }
+}
+
 void takeover_on_told(struct volume *v)
 {
     struct members *const m = &v->members;
@@ -254,6 +268,8 @@ void takeover_on_told(struct volume *v)
     v->status = group_take_over(m->group, &view, v->waited, m->next, &reason);
     if (!status_ok(v->status))
         log_warning(v->log, "volume '%s': it cannot be served: %s", v->desc.name, reason.s);
+    else
+        note_silent(v, &view);
     if (!status_ok(v->status) || m->next->sequence == m->group->sequence)
         settle_plan(v);
     else
@@ -301,9 +317,11 @@ static struct status MUST_CHECK check_members(const struct volume *v, const stru
     struct group_reason reason;
 
     for (uint32_t i = 0; i < v->copyset_count && !MUTATION(BASE_NOT_RECORDED); i++) {
-        const struct status st = group_may_serve(v->members.group, v->copysets[i]->number,
-                                                 &view->sessions, view->min_in_sync, &reason);
-        if (status_ok(st))
+        const struct copyset *const cs = v->copysets[i];
+        const unsigned sources = group_sources(v->members.group, cs->number, &view->sessions);
+        const struct status st = group_may_serve(v->members.group, cs->number, &view->sessions,
+                                                 view->min_in_sync, &reason);
+        if (status_ok(st) || (cs->home.silent != 0 && sources != 0))
             continue;
         log_info(v->log, "volume '%s': opened anew: %s", v->desc.name, reason.s);
         return st;
@@ -394,9 +412,21 @@ static void tell_who_is_out(struct volume *v)
     }
 }
 
+/* 11.4: they are reported as if they had been there. */
+static void report_silent(struct volume *v)
+{
+    for (uint32_t i = 0; i < v->copyset_count; i++) {
+        const struct copyset *const cs = v->copysets[i];
+        for (unsigned slot = 0; cs->home.silent >> slot != 0; slot++)
+            if ((cs->home.silent >> slot & 1) != 0)
+                members_report(v, &v->calls[cs->home_leg[slot]]->leg, STATUS(UNAVAILABLE));
+    }
+}
+
 void takeover_settle(struct volume *v)
 {
     tell_who_is_out(v);
+    report_silent(v);
     for (uint32_t i = 0; i < v->copyset_count; i++) {
         const struct copyset *const cs = v->copysets[i];
         v->unsettled += cs->settling.left > 0 ? 1 : 0;

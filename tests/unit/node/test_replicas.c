@@ -160,7 +160,7 @@ static void who_may_have_everything_is_waited_for(void **state)
     restart(f, 1);
     const uint64_t since_ns = sim_world_now_ns(f->world);
     wait_for_volumes(f, 1, NODE_VOLUME_FAILED);
-    assert_non_null(strstr(f->report.volumes[0].reason, "have lost power"));
+    assert_non_null(strstr(f->report.volumes[0].reason, "the others are waited for"));
     wait_for_volumes(f, 1, NODE_VOLUME_READY);
     const uint64_t waited_ns = sim_world_now_ns(f->world) - since_ns;
     assert_in_range(waited_ns, VOLUME_GROUP_WAIT_NS, VOLUME_GROUP_WAIT_NS + 10 * NS_PER_S);

@@ -272,6 +272,30 @@ static void take_over_waits(void **state)
     refused(group_take_over(&was, &view, true, &now, &reason), STATUS_UNAVAILABLE, "disk d003");
 }
 
+/* 11.4: one of two members, beside a replica that is out, is enough if it has everything. */
+static void take_over_by_one(void **state)
+{
+    (void)state;
+    view.min_in_sync = 2;
+    set_out(0, 1);
+    was.copyset_count = 1;
+    sessions[1] = sessions[3];
+    view.sessions.count = 2; /* Disks 1 and 4: disk 3 is silent. */
+    refused(group_take_over(&was, &view, false, &now, &reason), STATUS_BUSY, "disk d003");
+    is_same(group_take_over(&was, &view, true, &now, &reason));
+    assert_int_equal(group_silent(&was, 0, &view), 1u << 2);
+    sessions[0].incarnation++;
+    now.sequence = 12345;
+    refused(group_take_over(&was, &view, true, &now, &reason), STATUS_UNAVAILABLE, "disk d003");
+    assert_int_equal(group_silent(&was, 0, &view), 0);
+    sessions[0].incarnation--;
+    sessions[0].point_lost = true;
+    refused(group_take_over(&was, &view, true, &now, &reason), STATUS_UNAVAILABLE, "disk d003");
+    sessions[0].point_lost = false;
+    was.copysets[0].slots[1] = (struct group_slot) { 0 };
+    refused(group_take_over(&was, &view, true, &now, &reason), STATUS_UNAVAILABLE, "disk d003");
+}
+
 /* 7.4: if none that answered has its recorded incarnation, the others are waited for; then theirs
  * are recorded before anything completes. */
 static void take_over_gives_up(void **state)
@@ -714,6 +738,7 @@ int main(void)
         TEST(take_over_unchanged),
         TEST(take_over_removes_the_silent),
         TEST(take_over_waits),
+        TEST(take_over_by_one),
         TEST(take_over_gives_up),
         TEST(take_over_records_a_loss),
         TEST(take_over_fresh_loses_nothing),

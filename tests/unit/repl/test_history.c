@@ -281,6 +281,12 @@ static void start(void)
         stop();
         return;
     }
+    for (unsigned c = 0; c < COPYSETS; c++) {
+        if (group_silent(&w.record, c, &view) != 0) {
+            stop(); /* 11.4: nothing is served before it has left, or is back. */
+            return;
+        }
+    }
     commit(waited);
     for (unsigned c = 0; c < COPYSETS; c++)
         assert_true(status_ok(group_may_serve(&w.record, c, &view.sessions, w.min_in_sync, &why)));

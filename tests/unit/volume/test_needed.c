@@ -221,12 +221,112 @@ static void who_was_passed_is_sent_again(void **state)
     world_destroy(c);
 }
 
+/* ---- A new engine ---- */
+
+/* Replica 1 is out, and replica 2 does not answer when the volume is opened. */
+static struct world *world_of_new_engine(bool waited)
+{
+    struct world *const c = world_create(true, 2);
+    struct group_slot *const slot = &c->meta.record.copysets[0].slots[1];
+
+    *slot = (struct group_slot) { .state = GROUP_SLOT_OUT, .disk = slot->disk, .since_unix_ms = 1 };
+    c->config.waited = waited;
+    memset(c->store.listed, ALL_SLOTS, 4 * sizeof c->store.listed[0]);
+    peer(c, 1)->hold = true;
+    return c;
+}
+
+/* 7.4: the one that has everything waits for the other, and then is enough to begin with. */
+static void one_that_has_everything_is_enough(void **state)
+{
+    (void)state;
+    struct world *c = world_of_new_engine(false);
+    struct task t[2] = { 0 };
+
+    assert_int_equal(world_open(c).code, STATUS_BUSY);
+    world_destroy(c);
+    c = world_of_new_engine(true);
+    peer(c, 0)->hold = true;
+    peer(c, 0)->hold_opcode = WIRE_HASH;
+    const uint64_t sequence = c->meta.record.sequence;
+    assert_int_equal(world_open(c).code, STATUS_OK);
+    assert_int_equal(c->meta.record.sequence, sequence);
+    begin_two(c, t);
+    pw_run(c->w, PATIENCE / 2);
+    assert_true(t[0].busy && t[1].busy);
+    assert_true(is_in(c, 2));
+    fake_peer_release(peer(c, 0));
+    assert_int_equal(finish(c, &t[0], LONG).code, STATUS_OK);
+    assert_int_equal(finish(c, &t[1], 0).code, STATUS_OK);
+    assert_true(is_in(c, 0) && is_in(c, 1));
+    assert_false(is_in(c, 2));
+    assert_int_equal(byte_at(c, 0, 4096), 0x22);
+    fake_peer_release(peer(c, 1));
+    pw_run(c->w, LONG);
+    assert_true(is_in(c, 2));
+    assert_int_equal(c->meta.fences, 0);
+    assert_int_equal(byte_at(c, 1, 4096), 0x22);
+    world_destroy(c);
+}
+
+/* Though nobody reads or writes. */
+static void it_is_replaced_where_all_is_quiet(void **state)
+{
+    (void)state;
+    struct world *const c = world_of_new_engine(true);
+
+    assert_int_equal(world_open(c).code, STATUS_OK);
+    pw_run(c->w, LONG);
+    assert_true(is_in(c, 0) && is_in(c, 1));
+    assert_false(is_in(c, 2));
+    world_destroy(c);
+}
+
+/* But not if it may have lost something. */
+static void one_that_may_lack_something_is_not(void **state)
+{
+    (void)state;
+    struct world *const c = world_of_new_engine(true);
+
+    c->store.incarnation++;
+    assert_int_equal(world_open(c).code, STATUS_UNAVAILABLE);
+    world_destroy(c);
+}
+
+/* The other one is back before the replica is admitted: what it lists has not been settled. */
+static void who_is_back_is_taken_in_by_the_next_engine(void **state)
+{
+    (void)state;
+    struct world *const c = world_of_new_engine(true);
+    struct task t[2] = { 0 };
+
+    peer(c, 0)->hold = true;
+    peer(c, 0)->hold_opcode = WIRE_REGIONS;
+    assert_int_equal(world_open(c).code, STATUS_OK);
+    begin_two(c, t);
+    pw_run(c->w, PATIENCE / 2);
+    fake_peer_release(peer(c, 1));
+    pw_run(c->w, PATIENCE / 2);
+    assert_int_equal(c->meta.fences, 1);
+    assert_int_equal(peer(c, 1)->count[WIRE_WRITE] + peer(c, 1)->count[WIRE_READ], 0);
+    assert_int_equal(finish(c, &t[0], 0).code, STATUS_FENCED);
+    assert_int_equal(finish(c, &t[1], 0).code, STATUS_FENCED);
+    assert_true(is_in(c, 2));
+    world_destroy(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(who_is_gone_is_replaced),      cmocka_unit_test(who_hangs_is_replaced),
-        cmocka_unit_test(who_is_back_in_time_stays),    cmocka_unit_test(room_is_made_without_it),
+        cmocka_unit_test(who_is_gone_is_replaced),
+        cmocka_unit_test(who_hangs_is_replaced),
+        cmocka_unit_test(who_is_back_in_time_stays),
+        cmocka_unit_test(room_is_made_without_it),
         cmocka_unit_test(who_was_passed_is_sent_again),
+        cmocka_unit_test(one_that_has_everything_is_enough),
+        cmocka_unit_test(it_is_replaced_where_all_is_quiet),
+        cmocka_unit_test(one_that_may_lack_something_is_not),
+        cmocka_unit_test(who_is_back_is_taken_in_by_the_next_engine),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
