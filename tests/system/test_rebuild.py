@@ -244,3 +244,32 @@ def test_a_disk_that_is_failing(one_node, tmp_path):
     server.cli("disk", "remove", "node-1/disk-2")
     server.delete("db")
     server.stop()
+
+
+def test_two_fail_and_one_returns(tmp_path):
+    """Two of three must be in sync.  When a second node fails, writes wait, and go on as soon as
+    the first one is back, which takes the place of the second."""
+    server = trilith.Server(tmp_path / "data", "--nodes", 3, "--disks", 1, "--disk-size", "256M",
+                            "--reactors", 1, "--rebuild-after", "off", port=trilith.free_ports(3))
+    server.start()
+    try:
+        volume = server.create("db", "48M", "--replicas", "3")
+        target = volume["targets"][0]["node"]
+        first, second = sorted({"node-1", "node-2", "node-3"} - {target})
+        state = tmp_path / "state"
+        load(server, state, 1)()
+        kill(server, first)
+        join = load(server, state, 12)
+        server.wait_for("db", lambda v: out_of_sync(v) == {first})
+        kill(server, second)
+        server.wait_for("db", lambda v: f"'{second}/disk-1'" in v["writes_wait"])
+        assert out_of_sync(server.volume("db")) == {first}
+        start(server, first)
+        server.wait_for("db", lambda v: out_of_sync(v) == {second} and v["writes_wait"] == "")
+        join()
+        start(server, second)
+        server.wait_for("db", lambda v: v["state"] == "ready" and not out_of_sync(v),
+                        timeout_s=60)
+        verify_replicas(server, state)
+    finally:
+        server.stop()
