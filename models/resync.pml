@@ -45,6 +45,12 @@
 #ifndef MIN
 #define MIN 1 /* min_in_sync */
 #endif
+#ifndef PARTS
+#define PARTS 0 /* Members that fall silent, and are needed (11.4). */
+#endif
+#ifndef REFUSALS
+#define REFUSALS 0 /* Writes that a member refuses once, as it is not ready. */
+#endif
 
 #define NONE      15
 #define ALL       7
@@ -85,6 +91,8 @@ byte inc[3];       /* The incarnations of its sessions. */
 byte broken;       /* Stores whose session is lost. */
 byte equal;        /* Replicas that the last Flush has made equal and durable in the region, */
 byte later;        /* and stores that have written there since: the tick of 3.4. */
+byte gone;         /* 11.4: the member that is parted from; */
+bit few;           /* the group was taken over without it. */
 
 /* The resync of one returning replica. */
 #define AWAY    0
@@ -97,6 +105,7 @@ byte rs;
 byte x;            /* Which replica. */
 bit todo;
 byte copied = NONE; /* A copy on its way: the value read from the source. */
+bit passed;         /* It passes a write that is set aside (11.4). */
 
 /* ---- What a host may expect.  Not part of the protocol. ---- */
 
@@ -110,7 +119,7 @@ byte kept = ALL; /* Stores with the last acknowledged value that have not lost p
 byte left;
 #define LEAVES(m) ((left | (m)) == 0 || (left | (m)) == 4 || (left | (m)) >= 6)
 
-byte writes, deaths, powers, replaced, reclaims, exclusions;
+byte writes, deaths, powers, replaced, reclaims, exclusions, parts, refusals;
 
 #define VALUE(n) (((n) + 1) % VALUES)
 
@@ -140,10 +149,12 @@ inline forget_resync()
     rs = AWAY;
     x = 0;
     todo = 0;
-    copied = NONE
+    copied = NONE;
+    passed = 0
 }
 
-#define LIST_OF(s) (HAS(set, s) -> st[s].list : 0)
+#define ASKED      (set & ~gone)
+#define LIST_OF(s) (HAS(ASKED, s) -> st[s].list : 0)
 #define LISTS      (LIST_OF(0) | LIST_OF(1) | LIST_OF(2))
 
 /* The set's members with the recorded incarnation. */
@@ -211,6 +222,29 @@ inline take_over(m)
     state = SEALING
 }
 
+/*
+ * 7.4, 11.4  One of two members has everything, and the other is silent.  What that one is sent yet
+ * by the engine before, it may as well have executed before this.
+ */
+#define MAY_DO(s) (PARTS > 0 && state == DEAD && COUNT(rec_set) == MIN && MIN == 2 && \
+                   HAS(rec_set, s) && st[s].inc == rec_inc[s])
+
+inline take_over_with(s)
+{
+    printf("engine: 11.4 seals store %d of %d\n", s, rec_set);
+#ifdef BUG_ONE_IS_ENOUGH
+    set = BIT(s);
+#else
+    set = rec_set;
+    gone = rec_set & ~BIT(s);
+    few = 1;
+#endif
+    inc[s] = st[s].inc;
+    op = NONE;
+    sent = 0;
+    state = SERVING
+}
+
 #define MAY_SEAL(m) (state == DEAD && ((m) & ~rec_set) == 0 && COUNT(m) >= MIN && \
                      LEAVES(rec_set & ~(m)))
 
@@ -247,6 +281,37 @@ inline choose(s)
 #define TO_SETTLE (state == SEALING && (LISTS & set))
 #define ALL_EQUAL (state == SEALING && !(LISTS & set))
 
+/* 11.4  A write that waits for the member that is parted from, and nothing is on its way. */
+#define SET_ASIDE (gone != 0 && op != NONE && !told && (sent & ~gone) == 0)
+
+/* Those to which a write is to be sent that has not been, or has been passed. */
+#define UNSENT ((ASKED | (rs != AWAY -> BIT(x) : 0)) & ~(acks | sent | broken))
+
+#define CAN_PART(s) (parts < PARTS && state == SERVING && gone == 0 && rs != AWAY && \
+                     rs != ADMITTED && HAS(set, s) && COUNT(set) == MIN && MIN == 2)
+
+inline part(s)
+{
+    parts++;
+    gone = BIT(s);
+    printf("engine: 11.4 parts from store %d\n", s)
+}
+
+inline die()
+{
+    state = DEAD;
+    told = 0;
+    set = 0;
+    acks = 0;
+    broken = 0;
+    equal = 0;
+    later = 0;
+    gone = 0;
+    few = 0;
+    inc[0] = 0; inc[1] = 0; inc[2] = 0;
+    forget_resync()
+}
+
 #define CAN_JOIN(s) (state == SERVING && rs == AWAY && !HAS(set, s))
 
 inline join(s)
@@ -276,7 +341,7 @@ proctype engine()
         state == SERVING && op == NONE && NO_COPY && writes < WRITES && sent == 0 ->
         op = VALUE(writes);
         writes++;
-        sent = (set | (rs != AWAY -> BIT(x) : 0)) & ~broken;
+        sent = (ASKED | (rs != AWAY -> BIT(x) : 0)) & ~broken;
         acks = 0;
         legal = legal | BIT(op);
         maybe = maybe | BIT(op);
@@ -301,9 +366,28 @@ proctype engine()
         sent = 0
        }
 
+    /* 11.4  A write goes on that was set aside, or refused. */
+    :: d_step {
+        state == SERVING && op != NONE && !told && copied == NONE && UNSENT != 0 ->
+        sent = sent | UNSENT;
+        printf("engine: 11.4 sends write %d to %d\n", op, sent)
+       }
+
+    /* 3.4, 11.4  A round without the member that is parted from. */
+    :: d_step {
+        state == SERVING && gone != 0 && op == NONE && (broken & ~gone) == 0 &&
+        (equal != (NEEDED & ~gone) || later != 0) ->
+        if :: HAS(NEEDED & ~gone, 0) -> flush_store(0) :: else fi;
+        if :: HAS(NEEDED & ~gone, 1) -> flush_store(1) :: else fi;
+        if :: HAS(NEEDED & ~gone, 2) -> flush_store(2) :: else fi;
+        equal = NEEDED & ~gone;
+        later = 0;
+        printf("engine: 11.4 closes at %d\n", equal)
+       }
+
     /* 5.8 to 5.10  A Flush, confirmed by all. */
     :: d_step {
-        state == SERVING && broken == 0 && (equal != NEEDED || later != 0) &&
+        state == SERVING && broken == 0 && gone == 0 && (equal != NEEDED || later != 0) &&
 #ifdef BUG_CLOSE_WAITING
         /* 3.4  A write that is to be sent again, as a store has no room, counts as ended. */
         (op == NONE || (acks != 0 && sent != 0)) ->
@@ -350,15 +434,7 @@ proctype engine()
         fi;
 #endif
         deaths++;
-        state = DEAD;
-        told = 0;
-        set = 0;
-        acks = 0;
-        broken = 0;
-        equal = 0;
-        later = 0;
-        inc[0] = 0; inc[1] = 0; inc[2] = 0;
-        forget_resync()
+        die()
        }
 
     /* 7.1 to 7.4  Another one seals members that are enough, and removes the others. */
@@ -369,6 +445,10 @@ proctype engine()
     :: d_step { MAY_SEAL(5) -> take_over(5) }
     :: d_step { MAY_SEAL(6) -> take_over(6) }
     :: d_step { MAY_SEAL(7) -> take_over(7) }
+
+    :: d_step { MAY_DO(0) -> take_over_with(0) }
+    :: d_step { MAY_DO(1) -> take_over_with(1) }
+    :: d_step { MAY_DO(2) -> take_over_with(2) }
 
     /* 7.5  Some member lists the region as recent: one member's value is taken. */
 #ifdef BUG_NO_SETTLE
@@ -400,6 +480,29 @@ proctype engine()
     :: d_step { CAN_JOIN(1) -> join(1) }
     :: d_step { CAN_JOIN(2) -> join(2) }
 
+    /* 11.4  A member that is needed is silent while another replica is resynced. */
+    :: d_step { CAN_PART(0) -> part(0) }
+    :: d_step { CAN_PART(1) -> part(1) }
+    :: d_step { CAN_PART(2) -> part(2) }
+
+    /* It is back.  What it lists is not known where the group was taken over without it. */
+    :: d_step {
+        gone != 0 && rs != ADMITTED && (broken & gone) == 0 ->
+        printf("engine: 11.4 store of %d is back\n", gone);
+#ifndef BUG_BACK_UNSETTLED
+        if
+        :: few -> die()
+        :: else -> gone = 0
+        fi
+#else
+        if :: few && HAS(gone, 0) -> inc[0] = st[0].inc :: else fi;
+        if :: few && HAS(gone, 1) -> inc[1] = st[1].inc :: else fi;
+        if :: few && HAS(gone, 2) -> inc[2] = st[2].inc :: else fi;
+        gone = 0;
+        few = 0
+#endif
+       }
+
     /* 9.2, 9.3  The writes that began before have ended.  Then the lists are read. */
     :: d_step {
         rs == JOINED &&
@@ -421,15 +524,17 @@ proctype engine()
 
     /* 9.4  A copy takes its place in the overlap order, and reads its source... */
     :: d_step {
-        rs == LISTED && todo && copied == NONE && op == NONE && broken != set ->
+        rs == LISTED && todo && copied == NONE && (op == NONE || SET_ASIDE) &&
+        (ASKED & ~broken) != 0 ->
         if
-        :: HAS(set & ~broken, 0) -> copied = st[0].mem
+        :: HAS(ASKED & ~broken, 0) -> copied = st[0].mem
         :: else ->
             if
-            :: HAS(set & ~broken, 1) -> copied = st[1].mem
+            :: HAS(ASKED & ~broken, 1) -> copied = st[1].mem
             :: else -> copied = st[2].mem
             fi
         fi;
+        passed = op != NONE;
         printf("engine: 9.4 copies %d to store %d\n", copied, x)
        }
 
@@ -442,6 +547,10 @@ proctype engine()
         fi;
         printf("store %d: 9.5 has the copy %d\n", x, copied);
         copied = NONE;
+#ifndef BUG_PASSED_NOT_RESENT
+        if :: passed -> acks = 0 :: else fi;
+#endif
+        passed = 0;
         todo = 0
        }
 
@@ -463,9 +572,9 @@ proctype engine()
 #ifndef BUG_ADMIT_UNANSWERED
         !(told && HAS(sent, x)) &&
 #endif
-        (op == NONE || HAS(acks | sent, x)) ->
+        (op == NONE || HAS(acks | sent, x) || SET_ASIDE) ->
 #ifndef BUG_LISTS_NOT_MERGED
-        st[x].list = st[x].list | (LISTS & ~set & ~BIT(x));
+        st[x].list = st[x].list | (LISTS & ~ASKED & ~BIT(x));
 #ifndef BUG_MERGE_WITHOUT_TICK
         note_later(x); /* Or what was told to close before would close it. */
 #endif
@@ -484,11 +593,16 @@ proctype engine()
 
     /* 9.9  Its admission is committed. */
     :: d_step {
-        rs == DURABLE ->
+        rs == DURABLE && (gone == 0 || LEAVES(gone)) ->
         rs = ADMITTED;
-        rec_set = rec_set | BIT(x);
+        left = left | gone;
+        rec_set = (rec_set | BIT(x)) & ~gone;
         rec_inc[x] = inc[x];
+        if :: HAS(gone, 0) -> rec_inc[0] = 0 :: else fi;
+        if :: HAS(gone, 1) -> rec_inc[1] = 0 :: else fi;
+        if :: HAS(gone, 2) -> rec_inc[2] = 0 :: else fi;
         kept = kept | (st[x].inc == inc[x] -> BIT(x) : 0);
+        assert((kept & set) == 0 || (kept & rec_set) != 0); /* R2 */
         st[x].blank = 0;
         printf("engine: 9.9 store %d is in sync\n", x)
        }
@@ -496,7 +610,14 @@ proctype engine()
     /* 9.10  It learns so. */
     :: d_step {
         rs == ADMITTED ->
-        set = set | BIT(x);
+        set = (set | BIT(x)) & ~gone;
+        if :: HAS(gone, 0) -> inc[0] = 0 :: else fi;
+        if :: HAS(gone, 1) -> inc[1] = 0 :: else fi;
+        if :: HAS(gone, 2) -> inc[2] = 0 :: else fi;
+        sent = sent & ~gone;
+        broken = broken & ~gone;
+        gone = 0;
+        few = 0;
         forget_resync()
        }
     od
@@ -505,7 +626,7 @@ proctype engine()
 /* ---- The stores ---- */
 
 /* 6.1  Enough of these must remain when another one is excluded. */
-#define SOUNDS (CLEANS & ~broken)
+#define SOUNDS (CLEANS & ~broken & ~gone)
 
 inline lose_power(s)
 {
@@ -540,7 +661,15 @@ proctype store(byte s)
         st[s].mem = op;
         sent = sent & ~BIT(s);
         note_later(s);
-        if :: state != DEAD -> acks = acks | BIT(s) :: else fi
+        if :: state != DEAD && !HAS(gone, s) -> acks = acks | BIT(s) :: else fi
+       }
+
+    /* It refuses it, as it is being opened. */
+    :: d_step {
+        refusals < REFUSALS && state == SERVING && gone != 0 && HAS(sent & ASKED, s) ->
+        refusals++;
+        printf("store %d: refuses %d\n", s, op);
+        sent = sent & ~BIT(s)
        }
 
     /* 6  It is excluded (the commit is one step here). */
@@ -561,7 +690,7 @@ proctype store(byte s)
 
     /* 3.4  The engine has told it who is equal in the region. */
     :: d_step {
-        state == SERVING && HAS(set, s) && (st[s].list & equal) &&
+        state == SERVING && HAS(ASKED, s) && (st[s].list & equal) &&
 #ifndef BUG_CLOSE_IGNORES_TICK
         !HAS(later, s) &&
 #endif
@@ -581,7 +710,7 @@ proctype store(byte s)
 
     /* 8  A read. */
     :: d_step {
-        state == SERVING && op == NONE && HAS(set & ~broken, s) ->
+        state == SERVING && op == NONE && gone == 0 && HAS(set & ~broken, s) ->
         printf("engine: 8.4 reads %d from store %d\n", st[s].mem, s);
         assert(legal & BIT(st[s].mem));
         legal = BIT(st[s].mem)
