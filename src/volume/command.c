@@ -367,7 +367,7 @@ static void command_feed_flush(struct command *cmd)
 
     while (cmd->free_pieces != 0 && cmd->feed.next_leg < map->leg_count) {
         struct leg *leg = map->legs[cmd->feed.next_leg++];
-        if (members_flush_spares(leg) || !leg_is_there(leg))
+        if (members_flush_spares(leg))
             continue;
         struct piece *p = command_take_piece(cmd);
         p->legs[0].leg = leg;

@@ -205,7 +205,7 @@ static void part_read(struct copy_part *p)
 /* The block is bad at all sources that were tried: the next, or none. */
 static void part_try_another(struct copy_part *p)
 {
-    const struct range_copy *const c = p->copy;
+    struct range_copy *const c = p->copy;
     const unsigned left = c->ops->sources(c) & ~(unsigned)p->tried;
 
     p->needs = (uint8_t)c->ops->targets(c);
@@ -216,8 +216,10 @@ static void part_try_another(struct copy_part *p)
         return;
     }
     p->state = PART_SPOILING;
-    if (!c->ops->spoils)
+    if (c->ops->spoils == NULL || !c->ops->spoils(c)) {
         p->needs = 0;
+        c->spares = true;
+    }
     spoil_next(p);
 }
 

@@ -355,16 +355,18 @@ static unsigned overtaken_at(const struct piece *p)
 }
 
 /* Members that may have what they were not asked for: leg_part(). */
-static unsigned parted_at(const struct piece *p)
+static unsigned unasked_at(const struct piece *p)
 {
-    return failed_with(p, STATUS_UNAVAILABLE) & p->copyset->members;
+    const unsigned answered = p->failed & ~failed_with(p, STATUS_UNAVAILABLE);
+
+    return p->copyset->members & ~answered;
 }
 
 /* No member is left that could be asked. */
 static void advance_unread(struct piece *p)
 {
     const unsigned overtaken = overtaken_at(p);
-    const unsigned waited_for = overtaken | parted_at(p);
+    const unsigned waited_for = overtaken | unasked_at(p);
 
     if (is_alone(p)) {
         finish(p, overtaken != 0 ? STATUS(FENCED) : p->status);
@@ -613,7 +615,8 @@ static void held_go_on_one(struct piece *p)
         return;
     }
     p->resuming = true;
-    list_push_back(&cs->held, &p->link); /* Rounds have to know of it (3.4). */
+    list_push_back(&cs->held, &p->link);
+    round_keep_open(p); /* One may have begun while it was in no list. */
 }
 
 /* again: also what they have answered with an error is asked for once more. */

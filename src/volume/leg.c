@@ -230,7 +230,7 @@ void leg_part(struct leg *leg)
         local_tell(leg, STATUS(UNAVAILABLE));
 }
 
-/* A local one that is a member has heirs for no other reason. */
+/* It is, too, while a store keeps what was told or asked (6.7, H4): nothing is sent there then. */
 bool leg_is_parted(const struct leg *leg)
 {
     return leg->remote != NULL ? atomic_load(&leg->parted) : atomic_load(&leg->local.away);
@@ -307,7 +307,6 @@ void leg_close(struct leg *leg, void (*done)(void *ctx), void *ctx)
 
 void leg_submit(struct leg_io *io)
 {
-    assert(leg_is_there(io->leg));
     assert(reactor_is_current(io->reactor));
 
     if (io->leg->remote != NULL) {

@@ -356,13 +356,13 @@ static void let_go_of(struct volume *v, struct leg_call *call)
 
     if (group_has_member(m->group, call->uuid) && !group_has_member(m->next, call->uuid)) {
         forget_report(call);
-        atomic_store(&call->members.passed_over, false);
         call->members.regions_resynced = 0;
         call->members.leaves = true;
     }
     if (!call->members.leaves || !m->spread)
         return;
     call->members.leaves = false;
+    atomic_store(&call->members.passed_over, false);
     if (!call->retired && !group_has_member(m->next, call->uuid))
         leg_exclude(&call->leg);
 }
@@ -605,7 +605,9 @@ static bool keep(struct volume *v, struct leg_call *call, struct group_session *
         log_warning(v->log, "volume '%s': writes wait for disk '%s' (%s): %s", v->desc.name,
                     call->disk, leg_why(&call->leg, call->members.why), reason->s);
     call->members.told = true;
-    if (resync_home_replaces(v, call)) {
+    const bool answers =
+        call->leg.remote == NULL && leg_is_up(&call->leg) && !leg_hangs(&call->leg);
+    if (!answers && resync_home_replaces(v, call)) {
         leg_part(&call->leg);
         return false; /* Suspected until it is back. */
     }
@@ -745,6 +747,19 @@ void members_loss_heard(struct volume *v)
     reactor_post(v->home, &v->members.heard_msg);
 }
 
+/* 11.4: it was done without, and is there.  Not now: members_run() comes by. */
+static void end_without(struct leg_call *call)
+{
+    struct volume *const v = call->volume;
+
+    if (v->sm.now != VOL_READY || v->members.fenced)
+        return;
+    log_warning(v->log,
+                "volume '%s': disk '%s' is back, without which it was served: it is opened anew",
+                v->desc.name, call->disk);
+    fence_and_tell(v);
+}
+
 static void members_run(struct volume *v)
 {
     struct members *const m = &v->members;
@@ -756,6 +771,13 @@ static void members_run(struct volume *v)
     m->alive.leaving = NULL; /* What was answered holds for now. */
     if (m->fenced || v->sm.now != VOL_READY)
         return;
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        struct leg_call *const call = v->calls[i];
+        if (members_is_passed_over(&call->leg) && leg_is_up(&call->leg)) {
+            end_without(call);
+            return;
+        }
+    }
     for (uint32_t i = 0; i < v->call_count; i++) {
         struct leg_call *const call = v->calls[i];
         if (call->members.suspect && exclude(v, call, items, call == asked_for))
@@ -776,28 +798,13 @@ static void members_run(struct volume *v)
     members_flushes_end(v);
 }
 
-/*
- * 11.4: it was done without.  Where the volume is not open yet, it is reported as soon as that is.
- */
-static void end_without(struct leg_call *call)
-{
-    struct volume *const v = call->volume;
-
-    if (v->sm.now != VOL_READY || v->members.fenced)
-        return;
-    log_warning(v->log,
-                "volume '%s': disk '%s' is back, without which it was served: it is opened anew",
-                v->desc.name, call->disk);
-    fence_and_tell(v);
-}
-
 static void on_report(struct io_msg *msg)
 {
     struct leg_call *const call = CONTAINER_OF(msg, struct leg_call, members.report_msg);
 
     resync_home_failed(call->volume, call);
     if (members_is_passed_over(&call->leg) && leg_is_up(&call->leg)) {
-        end_without(call);
+        members_go_on(call->volume);
         return;
     }
     if (status_is(call->members.why, STATUS_UNAVAILABLE) && leg_is_up(&call->leg)) {
@@ -929,10 +936,10 @@ static void leg_on_back(struct leg *leg)
         members_go_on(call->volume);
         return;
     }
-    if (leg->remote == NULL && group_has_member(m->group, call->uuid))
+    if (leg->remote == NULL && !m->fenced && group_has_member(m->group, call->uuid))
         leg_keep(leg, true); /* It may have been parted. */
     if (members_is_passed_over(leg)) {
-        end_without(call);
+        members_go_on(call->volume);
         return;
     }
     call->members.told = false;

@@ -21,7 +21,7 @@ static void delay_return(struct io_msg *msg)
     struct piece *const p = CONTAINER_OF(msg, struct piece, msg);
     const struct leg *const leg = p->legs[0].leg;
 
-    if (status_ok(p->status) && !members_flush_spares(leg) && leg_is_there(leg))
+    if (status_ok(p->status) && !members_flush_spares(leg))
         command_flush_leg(p);
     else
         command_on_piece(p);
@@ -143,9 +143,11 @@ void members_flush_needs(struct leg *leg)
     atomic_store(&call_of(leg)->members.spared, false);
 }
 
+/* A member that is not there yet confirms nothing, and is waited for (11.4). */
 bool members_flush_spares(const struct leg *leg)
 {
     const struct leg_call *const call = CONTAINER_OF(leg, struct leg_call, leg);
 
-    return atomic_load(&call->members.spared);
+    return atomic_load(&call->members.spared) ||
+           (!leg_is_there(leg) && !members_is_passed_over(leg));
 }

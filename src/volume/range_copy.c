@@ -134,8 +134,7 @@ void range_copy_on_parts(struct range_copy *c)
         if (c->window < c->end)
             window_begin(c);
         else
-            copy_end(c, c->unreadable == 0 || c->ops->spoils ? RANGE_COPY_EQUAL
-                                                             : RANGE_COPY_UNREADABLE);
+            copy_end(c, c->unreadable > 0 && c->spares ? RANGE_COPY_UNREADABLE : RANGE_COPY_EQUAL);
         return;
     case STOP_AGAIN:
         window_begin(c);
@@ -382,6 +381,7 @@ void range_copy_start(struct range_copy *c, struct copyset *cs, const struct ran
     c->end = range->offset + range->bytes;
     c->unreadable = 0;
     c->unreadable_before = 0;
+    c->spares = false;
     c->compared_bytes = 0;
     c->copied_bytes = 0;
     c->order = (struct order_entry) { .shard = range->shard,

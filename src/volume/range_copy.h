@@ -51,7 +51,7 @@ struct range_copy_ops {
      * 9.6: what no source can read is made unreadable at all targets: they may have bytes
      * that are older than what was acknowledged.  It counts as equal then.
      */
-    bool spoils;
+    bool (*spoils)(const struct range_copy *c); /* NULL: never. */
     /* The caller has the range's place in the order, an exclusive one, and keeps it. */
     bool in_place;
     /* The targets are no members: it passes who waits for a change of these (order.h). */
@@ -94,6 +94,7 @@ struct range_copy {
     bool hashed;                     /* The source, too; otherwise the targets have nothing. */
     uint8_t needs[STORE_HASHES_MAX]; /* Of each block: which slots, and how. */
     uint32_t unreadable_before;      /* This window. */
+    bool spares;                     /* Unreadable blocks are not spoiled, or not all. */
     uint8_t stop;                    /* Whether more is begun. */
     unsigned under_way;              /* Commands, and whoever begins some. */
     unsigned part_count;

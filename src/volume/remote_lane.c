@@ -233,6 +233,10 @@ void remote_submit(struct leg_io *io)
     io->remote->io = io;
     list_node_init(&io->remote->link);
     io->remote->tries = 0;
+    if (!atomic_load(&r->there)) {
+        end_later(lane, io, STATUS(UNAVAILABLE));
+        return;
+    }
     io->written = atomic_load(&r->written);
     if (is_flush(io) && io->written == atomic_load(&r->flushed)) {
         end_later(lane, io, STATUS(OK));

@@ -234,9 +234,12 @@ static void send(struct copyset *cs, unsigned slot, enum store_opcode opcode, ui
  * for: it leaves by the change that admits the replica (11.4).  What it lists of this one, others
  * list, too (I6).
  */
-static unsigned members_to_ask(const struct copyset *cs)
+static unsigned members_to_ask(struct copyset *cs)
 {
-    return fanout_reachable(cs, cs->members & ~cs->resync.shunned);
+    struct resync *const r = &cs->resync;
+
+    r->shunned |= cs->members & ~fanout_reachable(cs, cs->members);
+    return cs->members & ~r->shunned;
 }
 
 /* ---- 9.1, 9.2: changes flow to it ---- */
@@ -470,10 +473,19 @@ bool resync_has_copied(const struct copyset *cs, uint32_t shard, uint32_t region
 
 static unsigned sources_of(const struct range_copy *c)
 {
-    const unsigned left = c->copyset->members & ~c->copyset->resync.bad;
-    const unsigned there = members_to_ask(c->copyset) & left;
+    const struct resync *const r = &c->copyset->resync;
+    const unsigned left = c->copyset->members & ~r->bad;
+    const unsigned there = fanout_reachable(c->copyset, left & ~r->shunned);
 
-    return there != 0 ? there : left; /* With none it would be spoiled; so it fails. */
+    return there != 0 ? there : left; /* That fails. */
+}
+
+/* 9.6: a member that was not asked may have it (11.4). */
+static bool may_spoil(const struct range_copy *c)
+{
+    const struct copyset *const cs = c->copyset;
+
+    return fanout_reachable(cs, cs->members & ~cs->resync.shunned) == cs->members;
 }
 
 static unsigned targets_of(const struct range_copy *c)
@@ -520,6 +532,19 @@ static void tell_spoiled(struct copyset *cs)
                 (unsigned long long)c->unreadable_at, members_disk(leg_of(cs, cs->resync.slot)));
 }
 
+/* It is tried again, in time. */
+static void tell_unread(struct copyset *cs)
+{
+    const struct range_copy *const c = &cs->resync.copy;
+
+    log_warning(
+        cs->slice->volume->log,
+        "volume '%s': shard %u: %u blocks from %llu on cannot be read here, and a replica in "
+        "sync does not answer that may have them: disk '%s' waits for that",
+        cs->slice->volume->desc.name, c->order.shard, c->unreadable,
+        (unsigned long long)c->unreadable_at, members_disk(leg_of(cs, cs->resync.slot)));
+}
+
 static void on_copied(struct range_copy *c, enum range_copy_end end)
 {
     struct copyset *const cs = c->copyset;
@@ -534,6 +559,9 @@ static void on_copied(struct range_copy *c, enum range_copy_end end)
         next_region(cs);
     } else if (cs->slice->fenced) {
         resync_fail(cs, c->status);
+    } else if (end == RANGE_COPY_UNREADABLE) {
+        tell_unread(cs);
+        resync_fail(cs, STATUS(MEDIA_READ));
     } else if (c->slot == r->slot) {
         replica_failed(cs, c->status);
     } else {
@@ -546,7 +574,7 @@ static const struct range_copy_ops resync_ops = {
     .targets = targets_of,
     .done = on_copied,
     .passes = true,
-    .spoils = true,
+    .spoils = may_spoil,
 };
 
 static void region_copy(struct copyset *cs, uint32_t shard, uint32_t region)
@@ -621,7 +649,7 @@ static void begin_admission(struct copyset *cs)
 }
 
 /* Slots with a replica that is out, or is about to be, and is not this one. */
-static unsigned slots_away(const struct copyset *cs)
+static unsigned slots_away(struct copyset *cs)
 {
     const unsigned all = (1u << cs->slice->replicas) - 1;
 

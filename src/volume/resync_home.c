@@ -109,7 +109,8 @@ bool resync_home_replaces(const struct volume *v, const struct leg_call *call)
     for (uint32_t i = 0; i < v->copyset_count && is_silent(call); i++) {
         const struct copyset *const cs = v->copysets[i];
         if (cs->home.busy && !is_spare(cs) &&
-            group_find(v->members.group, cs->number, call->uuid, &slot) && slot != cs->home.slot)
+            group_find(v->members.group, cs->number, call->uuid, &slot) &&
+            (group_members(v->members.group, cs->number) >> slot & 1) != 0)
             return true;
     }
     return false;
@@ -311,7 +312,7 @@ static bool may_leave(const struct volume *v, const struct copyset *cs, unsigned
     if (one && call->members.suspect && !is_spare(cs))
         return true;
     (void)snprintf(reason->s, sizeof reason->s, "disk '%s' %s", call->disk,
-                   one ? "is back" : "and another one do not answer");
+                   call->members.suspect ? "does not answer" : "is back");
     return false;
 }
 
@@ -495,7 +496,8 @@ static void returned_on_session(void *ctx)
 {
     struct leg_call *const call = ctx;
 
-    leg_forget_loss(&call->leg); /* It is out: the members have what it may have lost. */
+    if (!members_is_passed_over(&call->leg)) /* It is out: members have what it may have lost. */
+        leg_forget_loss(&call->leg);
     call->open_msg.deliver = returned_on_home;
     reactor_post(call->volume->home, &call->open_msg);
 }

@@ -361,7 +361,7 @@ static void keep_open(struct copyset *cs)
     LIST_FOR_EACH (n, &cs->held) {
         const struct piece *const p = CONTAINER_OF(n, const struct piece, link);
         const struct ticks_range range = round_range(&p->legs[0].store);
-        if (p->changes && p->tick == 0)
+        if (p->changes)
             ticks_keep_open(&cs->round.ticks, &range);
     }
     undo_keep_open(cs);
@@ -571,6 +571,14 @@ bool round_enter_again(struct piece *p)
         return false;
     set_tick(p);
     return true;
+}
+
+void round_keep_open(struct piece *p)
+{
+    const struct ticks_range range = round_range(&p->legs[0].store);
+
+    if (p->changes)
+        ticks_keep_open(&p->copyset->round.ticks, &range);
 }
 
 void round_leave(struct piece *p)

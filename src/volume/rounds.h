@@ -90,6 +90,9 @@ void round_wait(struct piece *p);
  */
 bool round_enter_again(struct piece *p);
 
+/* The round that is under way does not close its regions: it was set aside. */
+void round_keep_open(struct piece *p);
+
 /* It has ended. */
 void round_leave(struct piece *p);
 

@@ -45,6 +45,8 @@ static void scratch_start(struct piece *p)
     if (m->memory.at == NULL) {
         m->waiter.retry = scratch_on_memory;
         scratch_wait(&p->owner->scratch, &m->waiter);
+        if (p->order.exclusive) /* Who has it may wait for a copy of this very region (9.4). */
+            order_set_aside(p->owner->order, &p->order);
         return;
     }
     m->reading = true;
@@ -58,9 +60,18 @@ static void scratch_start(struct piece *p)
     fanout_start(p);
 }
 
+static void scratch_on_resumed(struct order_entry *entry)
+{
+    scratch_start(CONTAINER_OF(entry, struct piece, order));
+}
+
 static void scratch_on_memory(struct buf_waiter *waiter)
 {
-    scratch_start(CONTAINER_OF(waiter, struct piece, scratch.waiter));
+    struct piece *const p = CONTAINER_OF(waiter, struct piece, scratch.waiter);
+
+    p->order.granted = scratch_on_resumed;
+    if (!p->order.exclusive || order_resume(p->owner->order, &p->order))
+        scratch_start(p);
 }
 
 /* The block is there with the host's part in it: to all replicas. */

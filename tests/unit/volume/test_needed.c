@@ -241,7 +241,7 @@ static void one_that_has_everything_is_enough(void **state)
 {
     (void)state;
     struct world *c = world_of_new_engine(false);
-    struct task t[2] = { 0 };
+    struct task t[2] = { 0 }, flush = { 0 };
 
     assert_int_equal(world_open(c).code, STATUS_BUSY);
     world_destroy(c);
@@ -252,12 +252,14 @@ static void one_that_has_everything_is_enough(void **state)
     assert_int_equal(world_open(c).code, STATUS_OK);
     assert_int_equal(c->meta.record.sequence, sequence);
     begin_two(c, t);
+    begin(c, &flush, 3, 0, NVME_NS_FLUSH, 0, 0);
     pw_run(c->w, PATIENCE / 2);
-    assert_true(t[0].busy && t[1].busy);
+    assert_true(t[0].busy && t[1].busy && flush.busy);
     assert_true(is_in(c, 2));
     fake_peer_release(peer(c, 0));
     assert_int_equal(finish(c, &t[0], LONG).code, STATUS_OK);
     assert_int_equal(finish(c, &t[1], 0).code, STATUS_OK);
+    assert_int_equal(finish(c, &flush, 0).code, STATUS_OK);
     assert_true(is_in(c, 0) && is_in(c, 1));
     assert_false(is_in(c, 2));
     assert_int_equal(byte_at(c, 0, 4096), 0x22);
@@ -279,6 +281,25 @@ static void it_is_replaced_where_all_is_quiet(void **state)
     pw_run(c->w, LONG);
     assert_true(is_in(c, 0) && is_in(c, 1));
     assert_false(is_in(c, 2));
+    world_destroy(c);
+}
+
+/* 9.6: of a bad block the silent one may have the only good copy. */
+static void what_the_silent_one_may_have_is_waited_for(void **state)
+{
+    (void)state;
+    struct world *const c = world_of_new_engine(true);
+    struct task t = { 0 };
+
+    c->store.shards[0] = calloc(1, SHARD);
+    c->store.bad_to = 4096;
+    assert_int_equal(world_open(c).code, STATUS_OK);
+    begin(c, &t, 0, 0, NVME_NS_READ, 0, 4096);
+    assert_int_equal(finish(c, &t, LONG).code, STATUS_BUSY);
+    assert_false(is_in(c, 1));
+    assert_int_equal(peer(c, 0)->count[WIRE_SPOIL], 0);
+    fake_peer_release(peer(c, 1));
+    assert_int_equal(finish(c, &t, PATIENCE).code, STATUS_FENCED);
     world_destroy(c);
 }
 
@@ -325,6 +346,7 @@ int main(void)
         cmocka_unit_test(who_was_passed_is_sent_again),
         cmocka_unit_test(one_that_has_everything_is_enough),
         cmocka_unit_test(it_is_replaced_where_all_is_quiet),
+        cmocka_unit_test(what_the_silent_one_may_have_is_waited_for),
         cmocka_unit_test(one_that_may_lack_something_is_not),
         cmocka_unit_test(who_is_back_is_taken_in_by_the_next_engine),
     };

@@ -46,6 +46,33 @@ static void with_too_few_it_is_not_served(void **state)
     case_destroy(c);
 }
 
+/* 11.4: but for one of two beside a replica that is out; the other, of the same node, is back. */
+static void one_that_has_everything_is_enough(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    unsigned slot;
+    for (uint32_t n = 0; n < DISKS; n++) {
+        assert_true(group_find(&c->meta.record, n, disk_uuid(1), &slot));
+        c->meta.record.copysets[n].slots[slot] = (struct group_slot) { .state = GROUP_SLOT_OUT,
+                                                                       .disk = disk_uuid(1),
+                                                                       .since_unix_ms = 1 };
+    }
+    f->disks[1].store = NULL;
+    f->disks[2].store = NULL;
+    f->config.waited = true;
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    assert_int_equal(c->meta.commits, 0);
+    f->disks[2].store = &f->stores[2];
+    f->stores[2].unflushed_loss = true;
+    assert_int_equal(volume_leg_returned(f->volume, &f->disks[2]).code, STATUS_OK);
+    loop_run(&f->loop);
+    assert_int_equal(c->meta.fences, 1);
+    assert_int_equal(f->stores[2].losses_reported, 0);
+    case_destroy(c);
+}
+
 /* 7.1: a disk that has kept a set of this record, or of a later one: it is one of before. */
 static void a_record_of_before_is_not_believed(void **state)
 {
@@ -631,6 +658,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_silent_are_removed_first),
         cmocka_unit_test(with_too_few_it_is_not_served),
+        cmocka_unit_test(one_that_has_everything_is_enough),
         cmocka_unit_test(a_record_of_before_is_not_believed),
         cmocka_unit_test(a_conflict_ends_the_opening),
         cmocka_unit_test(it_is_not_served_before_all_know_the_set),
