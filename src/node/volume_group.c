@@ -118,7 +118,8 @@ static bool reaches_enough(const struct volume_group *g, char why[NODE_REASON_BY
         const unsigned missing = members & ~reached;
         const unsigned have = (unsigned)__builtin_popcount(reached);
         const unsigned out = group_reached_out(&g->record, n, &in_reach);
-        if (have >= wanted || (have == 1 && out != 0)) /* 11.4: it can be resynced. */
+        const bool one_of_two = wanted == 2 && have == 1 && __builtin_popcount(members) == 2;
+        if (have >= wanted || (one_of_two && out != 0)) /* 11.4: it can be resynced. */
             continue;
         const int at = snprintf(
             why, NODE_REASON_BYTES, "of %d replica%s in sync %u can be reached, and %u must",

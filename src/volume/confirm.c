@@ -96,11 +96,23 @@ static void on_confirmed(struct leg_io *io)
         fanout_confirmed(p);
 }
 
+/* Those on this node answer for themselves, whatever their disks do. */
+static unsigned locals_there(const struct piece *p, unsigned slots)
+{
+    unsigned there = 0;
+
+    slots &= ~(unsigned)p->copyset->remote;
+    for (unsigned slot = 0; slots >> slot != 0; slot++)
+        if ((slots >> slot & 1) != 0 && leg_is_there(leg_at(p, slot)))
+            there |= 1u << slot;
+    return there;
+}
+
 bool confirm_admits(struct piece *p)
 {
     const unsigned ask = slots_to_ask(p);
 
-    p->unconfirmed = (uint8_t)(ask & ~fanout_reachable(p->copyset, ask));
+    p->unconfirmed = (uint8_t)(ask & ~fanout_reachable(p->copyset, ask) & ~locals_there(p, ask));
     p->pending = (uint8_t)(ask & ~(unsigned)p->unconfirmed);
     for (unsigned slot = 0; p->pending >> slot != 0; slot++) {
         struct leg_io *const io = &p->legs[slot];

@@ -471,6 +471,14 @@ static void advance_stuck(struct piece *p, unsigned missing)
     }
 }
 
+/* The replica that is being resynced is not left out, though it is away: it has to fail then. */
+static unsigned joined(const struct copyset *cs, unsigned slots)
+{
+    const unsigned joining = slots & cs->joining;
+
+    return joining != 0 && leg_is_there(leg_at(cs, (unsigned)__builtin_ctz(joining))) ? joining : 0;
+}
+
 static void advance_change(struct piece *p)
 {
     struct copyset *const cs = p->copyset;
@@ -478,7 +486,7 @@ static void advance_change(struct piece *p)
     forget_old_era(p);
     const unsigned missing = (cs->members | cs->joint) & ~(unsigned)p->done;
     const unsigned unsent = (missing | cs->joining) & ~(unsigned)(p->done | p->failed | p->flowing);
-    const unsigned fresh = fanout_reachable(cs, unsent);
+    const unsigned fresh = fanout_reachable(cs, unsent) | joined(cs, unsent);
 
     if (p->again && p->trail == NULL) {
         change_end(p);

@@ -11,6 +11,7 @@ static void leg_deliver(struct io_msg *msg);
 static void leg_on_asked(struct io_task *task);
 static void leg_on_clean(struct io_task *task);
 static void leg_on_gone(struct io_task *task);
+static void leg_on_none(struct io_task *task);
 static void leg_on_store(struct store_io *store_io);
 static void leg_return(struct io_msg *msg);
 
@@ -214,26 +215,33 @@ const char *leg_why(const struct leg *leg, struct status why)
     return status_ok(why) ? "" : status_text(why);
 }
 
+static void local_keep(struct leg *leg, struct status why)
+{
+    atomic_store(&leg->parted, false);
+    local_tell(leg, why);
+}
+
 void leg_keep(struct leg *leg, bool keeps)
 {
     if (leg->remote != NULL)
         remote_keep(leg->remote, keeps);
     else
-        local_tell(leg, keeps ? STATUS(OK) : STATUS(UNAVAILABLE));
+        local_keep(leg, keeps ? STATUS(OK) : STATUS(UNAVAILABLE));
 }
 
 void leg_part(struct leg *leg)
 {
-    if (leg->remote != NULL)
+    if (leg->remote != NULL) {
         remote_part(leg->remote);
-    else
-        local_tell(leg, STATUS(UNAVAILABLE));
+        return;
+    }
+    atomic_store(&leg->parted, true);
+    local_tell(leg, STATUS(UNAVAILABLE));
 }
 
-/* It is, too, while a store keeps what was told or asked (6.7, H4): nothing is sent there then. */
 bool leg_is_parted(const struct leg *leg)
 {
-    return leg->remote != NULL ? atomic_load(&leg->parted) : atomic_load(&leg->local.away);
+    return atomic_load(&leg->parted) && (leg->remote != NULL || atomic_load(&leg->local.away));
 }
 
 void leg_exclude(struct leg *leg)
@@ -241,7 +249,7 @@ void leg_exclude(struct leg *leg)
     if (leg->remote != NULL)
         remote_exclude(leg->remote);
     else
-        local_tell(leg, STATUS(UNAVAILABLE));
+        local_keep(leg, STATUS(UNAVAILABLE));
 }
 
 void leg_let_go(struct leg *leg, struct status why)
@@ -249,7 +257,7 @@ void leg_let_go(struct leg *leg, struct status why)
     if (leg->remote != NULL)
         remote_let_go(leg->remote, why);
     else
-        local_tell(leg, why);
+        local_keep(leg, why);
 }
 
 bool leg_is_suspect(const struct leg *leg)
@@ -311,6 +319,11 @@ void leg_submit(struct leg_io *io)
 
     if (io->leg->remote != NULL) {
         remote_submit(io);
+        return;
+    }
+    if (io->leg->store == NULL) { /* Nor is it on any reactor. */
+        io_task_init(&io->task, leg_on_none);
+        reactor_defer(io->reactor, &io->task);
         return;
     }
     if (io->leg->reactor == io->reactor) {
@@ -392,6 +405,14 @@ static void leg_on_asked(struct io_task *task)
     io->status = leg->session != NULL ? store_session_check(leg->session) : STATUS(UNAVAILABLE);
     io->outdated = leg->session != NULL && store_incarnation(leg->store) != leg->incarnation;
     leg_finish(io);
+}
+
+static void leg_on_none(struct io_task *task)
+{
+    struct leg_io *io = CONTAINER_OF(task, struct leg_io, task);
+
+    io->status = STATUS(UNAVAILABLE);
+    io->done(io);
 }
 
 static void leg_on_gone(struct io_task *task)

@@ -605,6 +605,10 @@ static bool keep(struct volume *v, struct leg_call *call, struct group_session *
         log_warning(v->log, "volume '%s': writes wait for disk '%s' (%s): %s", v->desc.name,
                     call->disk, leg_why(&call->leg, call->members.why), reason->s);
     call->members.told = true;
+    if (takeover_needs_another(v, call)) {
+        fence_and_tell(v);
+        return true;
+    }
     const bool answers =
         call->leg.remote == NULL && leg_is_up(&call->leg) && !leg_hangs(&call->leg);
     if (!answers && resync_home_replaces(v, call)) {
@@ -894,6 +898,8 @@ static void leg_on_report(struct leg *leg, struct status why)
         fence_and_tell(v);
     else if (leg->has_peers)
         members_report(v, leg, why);
+    if (call_of(leg)->members.suspect && status_is(why, STATUS_UNAVAILABLE))
+        members_go_on(v); /* It was reported for something else, and has gone since. */
 }
 
 static void back_deliver(struct io_msg *msg)

@@ -660,7 +660,7 @@ static unsigned slots_away(struct copyset *cs)
 static bool merge_gather(struct copyset *cs, uint32_t *out_items)
 {
     struct resync *const r = &cs->resync;
-    const unsigned away = slots_away(cs);
+    const unsigned away = r->merged_for;
     uint32_t items = 0, regions = 0;
 
     while (r->merged.item < r->others.count && regions < STORE_REGIONS_MAX) {
@@ -872,6 +872,7 @@ void resync_run(struct copyset *cs)
     } else if (r->sm.now == RESYNC_ANSWERS && cs->trailing == 0) {
         sm_move(&r->sm, RESYNC_MERGING);
         r->merged = (struct runs_at) { 0 };
+        r->merged_for = slots_away(cs);
         merge_next(cs);
     } else if (r->sm.now == RESYNC_LEAVING) {
         leave_or_wait(cs);

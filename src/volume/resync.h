@@ -37,6 +37,7 @@ struct resync {
     unsigned unread;      /* Slots that are still to be asked or told. */
     unsigned bad;         /* Slots that have failed as sources. */
     unsigned shunned;     /* Members that were suspected when it began: nobody is asked (11.4). */
+    unsigned merged_for;  /* Slots whose bits of the others' lists it has (9.8): they may leave. */
     unsigned told;        /* Members that keep what its admission rests on (3.7.7). */
     struct range_copy copy;
     struct runs_at merged; /* MERGING: of others, what is on the way or done. */

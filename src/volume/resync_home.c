@@ -73,7 +73,8 @@ static bool find_spare(const struct volume *v, const struct copyset *cs, unsigne
 static bool is_silent(const struct leg_call *call)
 {
     return status_is(call->members.why, STATUS_UNAVAILABLE) ||
-           status_is(call->members.why, STATUS_TIMED_OUT);
+           status_is(call->members.why, STATUS_TIMED_OUT) ||
+           (call->leg.remote != NULL && !leg_is_up(&call->leg));
 }
 
 /*
@@ -157,6 +158,8 @@ void resync_plan(struct volume *v)
         busy += v->copysets[i]->home.busy ? 1 : 0;
     for (uint32_t i = 0; i < v->copyset_count && busy < VOLUME_RESYNCS_MAX; i++) {
         struct copyset *const cs = v->copysets[i];
+        if (is_spare(cs) && find_slot(v, cs, &slot) && cs->home.slots.again_ns <= now_ns)
+            resync_home_unwanted(v, cs); /* 9.19: who is out comes first. */
         if (cs->home.busy || !(find_slot(v, cs, &slot) || find_spare(v, cs, &slot)))
             continue;
         const uint64_t again_ns = delay_of(cs, slot)->again_ns;
@@ -309,7 +312,7 @@ static bool may_leave(const struct volume *v, const struct copyset *cs, unsigned
     const struct leg_call *const call = call_of(v, cs, (unsigned)__builtin_ctz(untold));
     const bool one = (untold & (untold - 1)) == 0;
 
-    if (one && call->members.suspect && !is_spare(cs))
+    if (one && call->members.suspect && !is_spare(cs) && (untold & ~cs->resync.merged_for) == 0)
         return true;
     (void)snprintf(reason->s, sizeof reason->s, "disk '%s' %s", call->disk,
                    call->members.suspect ? "does not answer" : "is back");
@@ -335,7 +338,8 @@ static struct status MUST_CHECK make_record(struct volume *v, const struct copys
         members_view(v, items, &view);
         return group_admit(m->group, &view, &admission, m->next, reason);
     }
-    if (find_leaving(v, cs, &admission.leaving) && !is_spare(cs)) {
+    if (find_leaving(v, cs, &admission.leaving) && !is_spare(cs) &&
+        (cs->resync.merged_for >> admission.leaving & 1) != 0) {
         members_view(v, items, &view);
         admission.replaces = true;
         if (status_ok(group_admit(m->group, &view, &admission, m->next, reason)))

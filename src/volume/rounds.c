@@ -258,12 +258,16 @@ void rounds_stop(struct rounds *r)
         round_end(r); /* It waits for writes, which have been ended. */
 }
 
+/* One that has closed nothing, as a member fails or is away, would be in vain again at once. */
 static void round_end(struct rounds *r)
 {
     struct copyset *const cs = r->current;
+    const bool all = cs->round.ticks.round == TICKS_IDLE && cs->round.ticks.equal != 0 &&
+                     (cs->members & ~cs->round.ticks.equal) == 0;
 
     ticks_round_abort(&cs->round.ticks);
     r->current = NULL;
+    cs->round.vain = !r->closed && !all && io_timer_armed(&r->timer);
     round_waiting_go_on(cs);
     if (r->slice->fenced)
         members_slice_quiet(r->slice);
@@ -321,6 +325,7 @@ static void close_some(struct rounds *r)
         round_end(r);
         return;
     }
+    r->closed = true;
     r->pending = slots;
     for (unsigned slot = 0; slots >> slot != 0; slot++) {
         if ((slots >> slot & 1) == 0)
@@ -375,12 +380,17 @@ static unsigned members_to_close(const struct copyset *cs)
 {
     const struct round_copyset *const r = &cs->round;
     const unsigned there = fanout_reachable(cs, cs->members);
+    const unsigned parted = cs->members & ~there;
     const bool waits =
         !list_empty(&r->copies) || !list_empty(&r->trails) || !list_empty(&r->waiting);
 
     if (there == cs->members)
         return there;
-    return cs->followed != 0 && waits && !points_are_due(cs) ? there : 0;
+    for (unsigned slot = 0; parted >> slot != 0; slot++)
+        if ((parted >> slot & 1) != 0 && !leg_is_parted(cs->slice->map->legs[cs->leg[slot]]))
+            return 0;
+    const bool moves = (cs->followed >> copyset_spare(cs) & 1) != 0;
+    return cs->followed != 0 && !moves && waits && !points_are_due(cs) ? there : 0;
 }
 
 static void note_passed_over(const struct copyset *cs, unsigned slots)
@@ -405,6 +415,7 @@ static void rounds_next(struct rounds *r)
         note_passed_over(cs, cs->members & ~members);
         keep_open(cs);
         r->current = cs;
+        r->closed = false;
     }
     round_step(r);
 }
@@ -413,7 +424,8 @@ void round_want(struct copyset *cs)
 {
     struct rounds *const r = &cs->slice->rounds;
 
-    if (cs == r->current || list_node_linked(&cs->round.link) || cs->slice->fenced)
+    if (cs == r->current || list_node_linked(&cs->round.link) || cs->slice->fenced ||
+        cs->round.vain)
         return;
     list_push_back(&r->wanted, &cs->round.link);
     rounds_next(r);
@@ -433,6 +445,7 @@ static void rounds_on_timer(struct io_timer *timer)
               points_are_old(map->copysets[i])))
             continue;
         any = true;
+        map->copysets[i]->round.vain = false;
         round_want(map->copysets[i]);
     }
     if (any)

@@ -37,6 +37,7 @@ struct round_copyset {
     struct list waiting;         /* piece.link: there was no room for its regions. */
     struct list copies;          /* range_copy.link: likewise. */
     struct list trails;          /* trail.link: likewise. */
+    bool vain;                   /* The last one closed nothing: not before the timer. */
 };
 
 /* Touched as far as it is used. */
@@ -55,6 +56,7 @@ struct rounds {
     struct leg_remote_io remote_io[VOLUME_SLOTS_MAX];
     unsigned slots; /* Whose points are asked for, and who is to keep them (3.7.1). */
     bool failed;    /* One could not be. */
+    bool closed;    /* Something was. */
     bool renews;    /* points_are_due() when it flushed: what they keep is durable. */
     unsigned held;  /* Members that have lost theirs: nothing is closed for them (3.7.5). */
     uint64_t incarnation[VOLUME_SLOTS_MAX]; /* When it was flushed. */

@@ -151,7 +151,11 @@ static bool may_start(struct piece *p)
     if (p->undo_waits || away == 0)
         return !p->undo_waits;
     const unsigned slot = (unsigned)__builtin_ctz(away);
-    wait_for(p, slot, cs->slice->map->legs[cs->leg[slot]], STATUS(UNAVAILABLE));
+    struct leg *const leg = cs->slice->map->legs[cs->leg[slot]];
+    if (leg_is_parted(leg))
+        end_in_vain(p); /* A resync waits for it (11.4): it is held instead, and set aside. */
+    else
+        wait_for(p, slot, leg, STATUS(UNAVAILABLE));
     return false;
 }
 

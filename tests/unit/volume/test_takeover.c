@@ -60,16 +60,25 @@ static void one_that_has_everything_is_enough(void **state)
                                                                        .since_unix_ms = 1 };
     }
     f->disks[1].store = NULL;
+    struct reactor *const reactor = f->disks[2].reactor;
+    struct request flush = { 0 };
     f->disks[2].store = NULL;
+    f->disks[2].reactor = NULL;
     f->config.waited = true;
     assert_int_equal(fixture_open(f).code, STATUS_OK);
     assert_int_equal(c->meta.commits, 0);
+    submit(f, &flush, 0, 0, NVME_NS_FLUSH, 0, 0);
+    loop_run(&f->loop);
+    assert_true(flush.busy);
+    f->disks[2].reactor = reactor;
     f->disks[2].store = &f->stores[2];
     f->stores[2].unflushed_loss = true;
     assert_int_equal(volume_leg_returned(f->volume, &f->disks[2]).code, STATUS_OK);
     loop_run(&f->loop);
     assert_int_equal(c->meta.fences, 1);
     assert_int_equal(f->stores[2].losses_reported, 0);
+    assert_false(flush.busy);
+    assert_int_equal(flush.req.status.code, STATUS_FENCED);
     case_destroy(c);
 }
 
