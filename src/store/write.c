@@ -405,7 +405,8 @@ static void write_on_taken_back(struct journal_waiter *waiter, struct status sta
 {
     struct store_io *const io = CONTAINER_OF(waiter, struct store_io, waiter);
 
-    (void)status; /* It has failed either way. */
+    if (!status_ok(status))
+        io->outcome = STATUS(MEDIA_WRITE); /* As in write_end(). */
     journal_data_end(io->session->store->journal, io->sequence);
     command_finish(io, io->outcome);
 }
@@ -438,6 +439,8 @@ static void write_end(struct store_io *io)
         write_apply(io);
     else if (recorded && !store->failed && !MUTATION(J1_NOT_TAKEN_BACK))
         taken_back = write_take_back(io);
+    if (!status_ok(io->outcome) && recorded && store->failed)
+        io->outcome = STATUS(MEDIA_WRITE); /* It may be there after a restart: no refusal (S6). */
     write_enter_regions(io, false);
     if (taken_back != 0) {
         write_finish_taken_back(io, taken_back);

@@ -275,6 +275,31 @@ static void failed_first_touch_is_taken_back(void **state)
     assert_block(1, 0x33);
 }
 
+static uint64_t fails_from; /* Writes from this offset on. */
+
+static bool fails_behind(const struct dev_io *io)
+{
+    return io->kind == DEV_KIND_WRITE && io->offset >= fails_from;
+}
+
+/* S6: what is refused is not there, after a restart either: nobody can know where the journal is
+ * broken, too. */
+static void refused_is_what_is_taken_back(void **state)
+{
+    (void)state;
+    struct disk_layout layout;
+    assert_status(rig_do(&rig, STORE_OP_WRITE, 0, 4 * K, 0x11), STATUS_OK);
+    assert_status(disk_layout_make(RIG_DEVICE_BYTES, &layout), STATUS_OK);
+    rig.fails = fails_behind;
+    rig.fails_no_space = true;
+    fails_from = layout.part[LAYOUT_DATA].offset;
+    assert_status(rig_do(&rig, STORE_OP_WRITE, 4 * K, 4 * K, 0x22), STATUS_NO_SPACE);
+    assert_block(1, 0);
+    fails_from = 0;
+    assert_status(rig_do(&rig, STORE_OP_WRITE, 4 * K, 4 * K, 0x22), STATUS_MEDIA_WRITE);
+    assert_block(1, 0);
+}
+
 /* S1: zeros that follow have no record of their own, and a Flush would wait for nothing. */
 static void a_write_has_failed_when_it_is_taken_back(void **state)
 {
@@ -521,6 +546,7 @@ int main(void)
         TEST(deleted_volume_is_gone),
         TEST(failed_flush_fails_the_disk),
         TEST(failed_first_touch_is_taken_back),
+        TEST(refused_is_what_is_taken_back),
         TEST(a_write_has_failed_when_it_is_taken_back),
         TEST(foreign_disk_is_refused_by_name),
         TEST(one_superblock_is_enough),
