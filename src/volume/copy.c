@@ -295,7 +295,7 @@ static void copy_submit(struct command *cmd, struct piece *p, const struct layou
     p->copyset = copyset_of_shard(cmd->front, e->shard);
     p->status = STATUS(OK);
     p->on_fanned = copy_on_fanned;
-    p->may_trail = false; /* Its place is the Copy's. */
+    p->own_place = false; /* Its place is the Copy's. */
     p->repaired = false;
     p->msg.deliver = copy_deliver;
     cmd->feed.copy.pending++;

@@ -131,7 +131,7 @@ static void hold(struct piece *p)
     p->held = true;
     list_node_init(&p->link);
     list_push_back(&cs->held, &p->link);
-    p->aside = p->trail == NULL && p->may_trail && p->order.exclusive;
+    p->aside = p->trail == NULL && p->own_place && p->order.exclusive;
     if (p->tick != 0)
         round_write_set_aside(cs, &p->legs[0].store, &p->tick);
     if (p->aside)
@@ -424,7 +424,7 @@ static void send_change(struct piece *p, unsigned slots)
     struct copyset *const cs = p->copyset;
     const unsigned joining = slots & cs->joining;
 
-    if (joining != 0 && joining != cs->joint && p->may_trail &&
+    if (joining != 0 && joining != cs->joint && p->own_place &&
         trail_start(p, (unsigned)__builtin_ctz(joining))) {
         p->flowing |= (uint8_t)joining;
         slots &= ~joining;

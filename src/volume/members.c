@@ -611,7 +611,7 @@ static bool keep(struct volume *v, struct leg_call *call, struct group_session *
     }
     const bool answers =
         call->leg.remote == NULL && leg_is_up(&call->leg) && !leg_hangs(&call->leg);
-    if (!answers && resync_home_replaces(v, call)) {
+    if (!answers && resync_home_may_part(v, call)) {
         leg_part(&call->leg);
         return false; /* Suspected until it is back. */
     }
@@ -751,13 +751,9 @@ void members_loss_heard(struct volume *v)
     reactor_post(v->home, &v->members.heard_msg);
 }
 
-/* 11.4: it was done without, and is there.  Not now: members_run() comes by. */
-static void end_without(struct leg_call *call)
+/* 11.4: it was done without, and is there again. */
+static void end_without(struct volume *v, const struct leg_call *call)
 {
-    struct volume *const v = call->volume;
-
-    if (v->sm.now != VOL_READY || v->members.fenced)
-        return;
     log_warning(v->log,
                 "volume '%s': disk '%s' is back, without which it was served: it is opened anew",
                 v->desc.name, call->disk);
@@ -778,7 +774,7 @@ static void members_run(struct volume *v)
     for (uint32_t i = 0; i < v->call_count; i++) {
         struct leg_call *const call = v->calls[i];
         if (members_is_passed_over(&call->leg) && leg_is_up(&call->leg)) {
-            end_without(call);
+            end_without(v, call);
             return;
         }
     }

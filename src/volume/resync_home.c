@@ -34,6 +34,14 @@ static struct resync_delay *delay_of(struct copyset *cs, unsigned slot)
     return slot == copyset_spare(cs) ? &cs->home.spare : &cs->home.slots;
 }
 
+/* It does not answer, or has no session. */
+static bool is_silent(const struct leg_call *call)
+{
+    return status_is(call->members.why, STATUS_UNAVAILABLE) ||
+           status_is(call->members.why, STATUS_TIMED_OUT) ||
+           (call->leg.remote != NULL && !leg_is_up(&call->leg));
+}
+
 /* Whether what is under way is a move, to the spare slot (9.19). */
 static bool is_spare(const struct copyset *cs)
 {
@@ -69,14 +77,6 @@ static bool find_spare(const struct volume *v, const struct copyset *cs, unsigne
     return cs->number < v->members.group->copyset_count && replace_moves(v, cs);
 }
 
-/* It does not answer: whatever waits for that is to go on. */
-static bool is_silent(const struct leg_call *call)
-{
-    return status_is(call->members.why, STATUS_UNAVAILABLE) ||
-           status_is(call->members.why, STATUS_TIMED_OUT) ||
-           (call->leg.remote != NULL && !leg_is_up(&call->leg));
-}
-
 /*
  * 11.4: members that are suspected and could not be excluded are not asked, nor waited for: one
  * may leave by the change that admits the replica.  Nobody else is left, or it is a move: all are.
@@ -103,7 +103,7 @@ static void part_shunned(const struct volume *v, const struct copyset *cs)
     }
 }
 
-bool resync_home_replaces(const struct volume *v, const struct leg_call *call)
+bool resync_home_may_part(const struct volume *v, const struct leg_call *call)
 {
     unsigned slot;
 
@@ -196,9 +196,7 @@ static void put_off(const struct volume *v, struct resync_delay *d, uint64_t fir
 /* Who leaves by the next change was merely not to be reached. */
 static bool is_away(const struct leg_call *leaving)
 {
-    return leaving != NULL && leaving->leg.remote != NULL &&
-           (status_is(leaving->members.why, STATUS_UNAVAILABLE) ||
-            status_is(leaving->members.why, STATUS_TIMED_OUT));
+    return leaving != NULL && leaving->leg.remote != NULL && is_silent(leaving);
 }
 
 void resync_home_excluded(struct volume *v)

@@ -76,10 +76,10 @@ void resync_home_failed(struct volume *v, const struct leg_call *call);
 bool resync_home_needs(const struct volume *v, const struct leg_call *call);
 
 /*
- * Whether a member keeps the place of a replica that is being resynced: if it does not answer, it
- * is not waited for (11.4).
+ * 11.4: whether the disk does not answer, and is a member where a replica is being resynced: then
+ * it is not waited for.
  */
-bool resync_home_replaces(const struct volume *v, const struct leg_call *call);
+bool resync_home_may_part(const struct volume *v, const struct leg_call *call);
 
 /* 9.9: makes the next record of the first admission that is wished for; false: there is none. */
 bool resync_home_admit(struct volume *v, struct group_session *items);

@@ -143,7 +143,7 @@ static bool scratch_go_on(struct piece *p)
 static void piece_start(struct piece *p)
 {
     p->on_fanned = piece_on_fanned;
-    p->may_trail = true;
+    p->own_place = true;
     p->place_given = false;
     if (p->scratch.bytes > 0)
         scratch_start(p);

@@ -159,7 +159,7 @@ struct piece {
     struct order_entry order;
     struct scratch scratch;
     bool placed;      /* A Copy's place: it is in the order.  The owner's. */
-    bool may_trail;   /* order is its own, and is left when it has ended. */
+    bool own_place;   /* order is its own, and is left when it has ended: a trail may get it. */
     bool place_given; /* To a trail. */
 
     /* The owner's: fanout.c. */
@@ -511,10 +511,11 @@ bool fanout_may_be_done(const struct piece *p);
 /* It has been taken back everywhere (undo.h), or its slice is fenced. */
 void fanout_undone(struct piece *p, struct status status);
 
-/* Who has refused it is no member any more: it is sent again to those that are. */
+/* Who has refused it is no member any more, or a member does not answer: it is sent again. */
 void fanout_undone_in_vain(struct piece *p);
 
-/* Of some slots of a copyset, those whose legs have a session. */
+/* Of some slots of a copyset, those whose legs have had a session, and were not parted from, nor
+ * passed over (11.4). */
 unsigned fanout_reachable(const struct copyset *cs, unsigned slots);
 
 /* All that were asked for a lease have answered. */
