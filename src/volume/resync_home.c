@@ -34,12 +34,17 @@ static struct resync_delay *delay_of(struct copyset *cs, unsigned slot)
     return slot == copyset_spare(cs) ? &cs->home.spare : &cs->home.slots;
 }
 
-/* It does not answer, or has no session. */
-static bool is_silent(const struct leg_call *call)
+/* It was reported as it did not answer. */
+static bool was_silent(const struct leg_call *call)
 {
     return status_is(call->members.why, STATUS_UNAVAILABLE) ||
-           status_is(call->members.why, STATUS_TIMED_OUT) ||
-           (call->leg.remote != NULL && !leg_is_up(&call->leg));
+           status_is(call->members.why, STATUS_TIMED_OUT);
+}
+
+/* The same, or it has no session since. */
+static bool is_silent(const struct leg_call *call)
+{
+    return was_silent(call) || (call->leg.remote != NULL && !leg_is_up(&call->leg));
 }
 
 /* Whether what is under way is a move, to the spare slot (9.19). */
@@ -196,7 +201,7 @@ static void put_off(const struct volume *v, struct resync_delay *d, uint64_t fir
 /* Who leaves by the next change was merely not to be reached. */
 static bool is_away(const struct leg_call *leaving)
 {
-    return leaving != NULL && leaving->leg.remote != NULL && is_silent(leaving);
+    return leaving != NULL && leaving->leg.remote != NULL && was_silent(leaving);
 }
 
 void resync_home_excluded(struct volume *v)
