@@ -327,24 +327,6 @@ static void what_the_silent_one_may_have_is_waited_for(void **state)
     world_destroy(c);
 }
 
-/* It was there when the volume was opened, but is gone before what they list is settled. */
-static void who_is_gone_before_it_is_settled(void **state)
-{
-    (void)state;
-    struct world *const c = world_of_new_engine(false);
-
-    peer(c, 1)->hold_opcode = WIRE_HASH;
-    assert_int_equal(world_open(c).code, STATUS_OK);
-    pw_run(c->w, SOON_NS);
-    assert_true(peer(c, 1)->held_count > 0);
-    assert_int_equal(c->meta.fences, 0);
-    pw_block(c->w, 1, true);
-    pw_cut(c->w, 1);
-    pw_run(c->w, 5 * PATIENCE);
-    assert_int_equal(c->meta.fences, 1); /* The next engine begins with one alone. */
-    world_destroy(c);
-}
-
 /* But not if it may have lost something. */
 static void one_that_may_lack_something_is_not(void **state)
 {
@@ -385,7 +367,6 @@ int main(void)
         cmocka_unit_test(who_hangs_is_replaced),
         cmocka_unit_test(who_fails_and_is_gone_is_replaced),
         cmocka_unit_test(who_is_back_in_time_stays),
-        cmocka_unit_test(who_is_gone_before_it_is_settled),
         cmocka_unit_test(room_is_made_without_it),
         cmocka_unit_test(who_was_passed_is_sent_again),
         cmocka_unit_test(one_that_has_everything_is_enough),
