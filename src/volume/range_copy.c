@@ -390,11 +390,6 @@ void range_copy_start(struct range_copy *c, struct copyset *cs, const struct ran
                                       .offset = range->offset,
                                       .bytes = range->bytes,
                                       .granted = on_placed };
-    if (ops->in_place) {
+    if (ops->in_place || MUTATION(COPY_OUTSIDE_ORDER) || order_enter(cs->slice->order, &c->order))
         on_placed(&c->order);
-    } else if (order_enter(cs->slice->order, &c->order)) {
-        if (MUTATION(COPY_OUTSIDE_ORDER))
-            order_leave(cs->slice->order, &c->order);
-        on_placed(&c->order);
-    }
 }

@@ -133,10 +133,28 @@ static bool report(enum mutation m, const struct progress *p, int status)
     return true;
 }
 
+/* Waits for any of the children, and keeps its status: returns false if there is none. */
+static bool hunt_end(const pid_t *pids, int *status, bool *ended)
+{
+    int how = 0;
+    const pid_t pid = waitpid(-1, &how, 0);
+
+    for (unsigned m = 1; m < MUTATION_COUNT && pid > 0; m++) {
+        if (pids[m] != pid)
+            continue;
+        status[m] = how;
+        ended[m] = true;
+        return true;
+    }
+    return false;
+}
+
 int mutants_prove(uint32_t only, uint64_t seeds_max, unsigned jobs)
 {
-    pid_t pids[MUTATION_COUNT];
-    unsigned started = 1;
+    pid_t pids[MUTATION_COUNT] = { 0 };
+    int status[MUTATION_COUNT] = { 0 };
+    bool ended[MUTATION_COUNT] = { false };
+    unsigned started = 1, running = 0;
     bool all = true;
     struct progress *const p = mmap(NULL, sizeof *p * MUTATION_COUNT, PROT_READ | PROT_WRITE,
                                     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -144,13 +162,16 @@ int mutants_prove(uint32_t only, uint64_t seeds_max, unsigned jobs)
     if (p == MAP_FAILED)
         return 1;
     printf("%-24s rule\n", "mutation");
+    /* Told in the order of the table; while one takes long, those behind it go on. */
     for (unsigned m = 1; m < MUTATION_COUNT; m++) {
-        for (; started < MUTATION_COUNT && started < m + jobs; started++)
-            pids[started] = hunt_start(only, (enum mutation)started, seeds_max, &p[started]);
-        int status = 0;
-        if (waitpid(pids[m], &status, 0) != pids[m])
-            return 1;
-        all &= report((enum mutation)m, &p[m], status);
+        while (!ended[m]) {
+            for (; started < MUTATION_COUNT && running < jobs; started++, running++)
+                pids[started] = hunt_start(only, (enum mutation)started, seeds_max, &p[started]);
+            if (!hunt_end(pids, status, ended))
+                return 1;
+            running--;
+        }
+        all &= report((enum mutation)m, &p[m], status[m]);
     }
     return all ? 0 : 1;
 }

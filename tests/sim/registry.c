@@ -352,8 +352,8 @@ void registry_take_epoch(struct registry_client *client, registry_taken_fn *done
     request_try(q);
 }
 
-static void meta_commit_record(void *ctx, const struct group *was, const struct group *now,
-                               void (*done)(void *done_ctx, struct status status), void *done_ctx)
+void registry_change(void *ctx, const struct group *was, const struct group *now,
+                     void (*done)(void *done_ctx, struct status status), void *done_ctx)
 {
     struct registry_request *const q = request_create(ctx, REQUEST_RECORD);
 
@@ -363,8 +363,6 @@ static void meta_commit_record(void *ctx, const struct group *was, const struct 
     q->now = *now;
     request_try(q);
 }
-
-const struct volume_meta_ops registry_meta_ops = { .commit = meta_commit_record };
 
 void registry_get(const struct registry_client *client, struct group_op *op)
 {

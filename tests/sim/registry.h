@@ -73,8 +73,9 @@ typedef void registry_taken_fn(void *ctx, const struct group *record);
  */
 void registry_take_epoch(struct registry_client *client, registry_taken_fn *done, void *ctx);
 
-/* For volume_config.meta; its context is the client. */
-extern const struct volume_meta_ops registry_meta_ops;
+/* volume_meta_ops.commit; its context is the client. */
+void registry_change(void *ctx, const struct group *was, const struct group *now,
+                     void (*done)(void *done_ctx, struct status status), void *done_ctx);
 
 /* As the functions of node/group_client.h; client.known_epoch does not matter. */
 void registry_get(const struct registry_client *client, struct group_op *op);

@@ -39,6 +39,8 @@ struct serving_life {
     struct group record;
     struct audit *audit;
     struct io_timer retry;
+    bool fenced; /* The engine has fenced itself: the volume is to be opened anew (7.8). */
+    struct io_timer reopen_timer;
     uint64_t busy_since_ns; /* 7.4: 0: nobody is waited for. */
     bool waited;
     struct io_msg stop_msg;
@@ -168,6 +170,42 @@ static void life_on_retry(struct io_timer *timer)
     life_take_epoch(CONTAINER_OF(timer, struct serving_life, retry));
 }
 
+static void life_on_fenced_closed(void *ctx)
+{
+    struct serving_life *const l = ctx;
+
+    l->volume = NULL;
+    life_take_epoch(l);
+}
+
+static void life_on_fenced_removed(void *ctx)
+{
+    struct serving_life *const l = ctx;
+
+    volume_close(l->volume, life_on_fenced_closed, l);
+}
+
+static void life_reopen(struct io_timer *timer)
+{
+    struct serving_life *const l = CONTAINER_OF(timer, struct serving_life, reopen_timer);
+
+    nvme_subsys_remove(l->subsys, life_on_fenced_removed, l);
+}
+
+/* What serves no more, or not yet, is not opened anew for it. */
+static void life_on_fenced(void *ctx)
+{
+    struct serving_life *const l = CONTAINER_OF(ctx, struct serving_life, client);
+
+    l->fenced = true;
+    if (!l->serving->serves)
+        return;
+    l->serving->serves = false;
+    io_timer_arm(&l->reopen_timer, l->home, reactor_now_ns(l->home));
+}
+
+static const struct volume_meta_ops meta_ops = { registry_change, life_on_fenced };
+
 /* 7.4: with another epoch, and after a while without those who may have everything. */
 static void life_try_again(struct serving_life *l, struct status why)
 {
@@ -200,6 +238,8 @@ static void life_on_opened(void *ctx, struct status status, struct volume *volum
                                                .ns = volume_ns(volume) };
     must(l, nvme_subsys_add(l->target, &config, &l->subsys), "the subsystem");
     s->serves = true;
+    if (l->fenced)
+        life_on_fenced(&l->client);
 }
 
 static void life_on_epoch(void *ctx, const struct group *record)
@@ -219,7 +259,7 @@ static void life_on_epoch(void *ctx, const struct group *record)
         .volume = s->volume,
         .replica_timeout_ns = s->replica_timeout_ns,
         .group = &l->record,
-        .meta = &registry_meta_ops,
+        .meta = &meta_ops,
         .meta_ctx = &l->client,
         .waited = l->waited,
         .epoch = record->epoch,
@@ -238,6 +278,7 @@ static void life_on_epoch(void *ctx, const struct group *record)
 
 static void life_take_epoch(struct serving_life *l)
 {
+    l->fenced = false;
     registry_take_epoch(&l->client, life_on_epoch, l);
 }
 
@@ -405,7 +446,8 @@ static void return_tell(struct serving_life *l)
     const struct volume_disk known = {
         .name = disk->path, .store = d->store, .reactor = d->reactor, .uuid = disk->uuid
     };
-    const struct status st = volume_leg_returned(l->volume, &known);
+    const struct status st =
+        l->volume == NULL ? STATUS(BUSY) : volume_leg_returned(l->volume, &known);
 
     if (status_is(st, STATUS_BUSY)) {
         io_timer_arm(&l->return_timer, l->home, reactor_now_ns(l->home) + NS_PER_MS);
@@ -465,6 +507,7 @@ static void life_main(struct sim_process *p, void *ctx)
         l->reactors[i] = sim_process_reactor(p, i);
     l->home = l->reactors[0];
     io_timer_init(&l->retry, life_on_retry);
+    io_timer_init(&l->reopen_timer, life_reopen);
     io_timer_init(&l->return_timer, return_on_timer);
     for (unsigned i = 0; i < s->disk_count; i++)
         if (!s->disks[i].absent) {

@@ -5,7 +5,8 @@
  *
  *   disks --> (ballast) --> (audit) --> epoch --> volume_open() --> the hosts may come
  *               ^           ^            |                   |
- *               |           +--(not yet)-+                   v
+ *               |           +- not yet, -+                   |
+ *               |             or fenced (7.8)                v
  *             spawn <------------------------- killed, or an orderly end
  *
  * It stands in for src/node (cluster.h), so that what happens between its steps can be seen.
