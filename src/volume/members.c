@@ -605,6 +605,10 @@ static bool keep(struct volume *v, struct leg_call *call, struct group_session *
         log_warning(v->log, "volume '%s': writes wait for disk '%s' (%s): %s", v->desc.name,
                     call->disk, leg_why(&call->leg, call->members.why), reason->s);
     call->members.told = true;
+    if (takeover_needs_another(v, call)) {
+        fence_and_tell(v);
+        return true;
+    }
     const bool answers =
         call->leg.remote == NULL && leg_is_up(&call->leg) && !leg_hangs(&call->leg);
     if (!answers && resync_home_may_part(v, call)) {

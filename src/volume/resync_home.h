@@ -40,6 +40,7 @@ struct resync_home {
     bool busy;             /* The slice has been told; resync_home_on_end() is to follow. */
     bool given_up;         /* The slice has been told to stop. */
     bool committed;        /* The record has it as a member, but perhaps not the slices. */
+    bool unsettled;        /* Regions that members list are being settled (7.5). */
     unsigned silent;       /* Members without which the group was taken over (11.4). */
     bool cut;              /* A disk has lost what its list rests on: to be recorded (3.7.6). */
     unsigned slot;         /* Or the spare one, ... */

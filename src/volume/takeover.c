@@ -371,10 +371,11 @@ static void all_settled(struct volume *v)
 
 static void settled_deliver(struct io_msg *msg)
 {
-    const struct copyset *const cs = CONTAINER_OF(msg, struct copyset, settled_msg);
+    struct copyset *const cs = CONTAINER_OF(msg, struct copyset, settled_msg);
     struct volume *const v = cs->slice->volume;
 
     assert(v->unsettled > 0);
+    cs->home.unsettled = false;
     v->unsettleable |= cs->settling.failures > 0; /* It does not change any more. */
     if (--v->unsettled == 0)
         all_settled(v);
@@ -387,6 +388,23 @@ void takeover_copyset_settled(struct copyset *cs)
     resync_run(cs);
     cs->settled_msg.deliver = settled_deliver;
     reactor_post(cs->slice->volume->home, &cs->settled_msg);
+}
+
+bool takeover_needs_another(const struct volume *v, const struct leg_call *call)
+{
+    struct group_session items[GROUP_DISKS_MAX];
+    struct group_view view;
+    unsigned slot;
+
+    members_view(v, items, &view);
+    for (uint32_t i = 0; i < v->copyset_count && !leg_is_up(&call->leg); i++) {
+        const struct copyset *const cs = v->copysets[i];
+        if (cs->home.unsettled && group_find(v->members.group, cs->number, call->uuid, &slot) &&
+            (group_silent(v->members.group, cs->number, &view) >> slot & 1) != 0 &&
+            group_reached_out(v->members.group, cs->number, &view.sessions) != 0)
+            return true;
+    }
+    return false;
 }
 
 static void settle_deliver(struct io_msg *msg)
@@ -428,8 +446,9 @@ void takeover_settle(struct volume *v)
     tell_who_is_out(v);
     report_silent(v);
     for (uint32_t i = 0; i < v->copyset_count; i++) {
-        const struct copyset *const cs = v->copysets[i];
-        v->unsettled += cs->settling.left > 0 ? 1 : 0;
+        struct copyset *const cs = v->copysets[i];
+        cs->home.unsettled = cs->settling.left > 0;
+        v->unsettled += cs->home.unsettled ? 1 : 0;
         if (cs->settling.left > 0 && (cs->members & ~cs->sources) != 0)
             members_flushes_wait(v);
     }

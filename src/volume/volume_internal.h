@@ -439,6 +439,12 @@ void takeover_on_told(struct volume *v);
 /* Begins to settle what is to be settled. */
 void takeover_settle(struct volume *v);
 
+/*
+ * 11.4: a member is gone, without which a copyset cannot be settled, but could be taken over: then
+ * the volume is to be opened anew.
+ */
+bool takeover_needs_another(const struct volume *v, const struct leg_call *call);
+
 /* The slice's: all of a copyset is settled. */
 void takeover_copyset_settled(struct copyset *cs);
 
