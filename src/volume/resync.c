@@ -123,6 +123,7 @@ static void forget_work(struct copyset *cs)
     r->left = 0;
     runs_fini(&r->todo);
     runs_fini(&r->others);
+    r->others_cut = false;
     r->at = (struct runs_at) { 0 };
     free(r->items);
     r->items = NULL;
@@ -660,33 +661,27 @@ static unsigned slots_away(struct copyset *cs)
 static bool merge_gather(struct copyset *cs, uint32_t *out_items)
 {
     struct resync *const r = &cs->resync;
-    const unsigned away = r->merged_for;
     uint32_t items = 0, regions = 0;
 
     while (r->merged.item < r->others.count && regions < STORE_REGIONS_MAX) {
         const struct store_region *const from = &r->others.items[r->merged.item];
         const uint32_t rest = from->count - r->merged.skip;
         const uint32_t count = (uint32_t)min_u64(rest, STORE_REGIONS_MAX - regions);
-        if ((from->slots & away) != 0) {
-            r->items[items++] = (struct store_region) { .shard = from->shard,
-                                                        .region = from->region + r->merged.skip,
-                                                        .count = count,
-                                                        .copyset = (uint16_t)cs->number,
-                                                        .slots = (uint8_t)(from->slots & away) };
-            regions += count;
-            r->merged.skip += count;
-        }
-        if ((from->slots & away) == 0 || count == rest)
+        r->items[items++] = (struct store_region) { .shard = from->shard,
+                                                    .region = from->region + r->merged.skip,
+                                                    .count = count,
+                                                    .copyset = (uint16_t)cs->number,
+                                                    .slots = from->slots };
+        regions += count;
+        r->merged.skip += count;
+        if (count == rest)
             r->merged = (struct runs_at) { r->merged.item + 1, 0 };
     }
     *out_items = items;
     return items > 0;
 }
 
-/*
- * In the current tick: what was told to be closed before must not close it.  No round does: these
- * slots are out.
- */
+/* In the current tick: what was told to be closed before must not close it. */
 static void merge_next(struct copyset *cs)
 {
     struct resync *const r = &cs->resync;
@@ -696,8 +691,55 @@ static void merge_next(struct copyset *cs)
         send(cs, r->slot, STORE_OP_MERGE_REGIONS, items);
         return;
     }
+    for (uint32_t i = r->open_at; i < r->others.count; i++)
+        round_note(cs, &r->others.items[i]);
     sm_move(&r->sm, RESYNC_FLUSHING);
     send(cs, r->slot, STORE_OP_FLUSH, 0);
+}
+
+void resync_passed_over(struct copyset *cs, const struct store_region *run)
+{
+    struct resync *const r = &cs->resync;
+
+    if (is_under_way(r) && r->sm.now < RESYNC_MERGING && !status_ok(runs_add(&r->others, run)))
+        r->others_cut = true;
+}
+
+/*
+ * 9.8: what it is to list as the members do (I6).  Of slots that are out, or are about to be; and,
+ * of all, what no round has closed yet: zeros that reached it where it had nothing it does not
+ * list itself.
+ */
+static struct status MUST_CHECK gather_lists(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+    struct runs *const others = &r->others;
+    const uint8_t all = (uint8_t)((1u << cs->slice->replicas) - 1);
+    uint32_t kept = 0;
+
+    r->merged_for = slots_away(cs);
+    for (uint32_t i = 0; i < others->count; i++) {
+        others->items[i].slots &= (uint8_t)r->merged_for;
+        if (others->items[i].slots != 0)
+            others->items[kept++] = others->items[i];
+    }
+    others->count = kept;
+    r->open_at = kept;
+    return r->others_cut ? STATUS(NO_MEMORY) : round_list_open(cs, others, all);
+}
+
+static void begin_merging(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+    const struct status st = gather_lists(cs);
+
+    if (!status_ok(st)) {
+        resync_fail(cs, st);
+        return;
+    }
+    sm_move(&r->sm, RESYNC_MERGING);
+    r->merged = (struct runs_at) { 0 };
+    merge_next(cs);
 }
 
 /* Home looks whether its disk still has the incarnation with which it joined (R6). */
@@ -870,10 +912,7 @@ void resync_run(struct copyset *cs)
     } else if (r->sm.now == RESYNC_DRAINING && cs->undrained == 0) {
         ask_kept(cs);
     } else if (r->sm.now == RESYNC_ANSWERS && cs->trailing == 0) {
-        sm_move(&r->sm, RESYNC_MERGING);
-        r->merged = (struct runs_at) { 0 };
-        r->merged_for = slots_away(cs);
-        merge_next(cs);
+        begin_merging(cs);
     } else if (r->sm.now == RESYNC_LEAVING) {
         leave_or_wait(cs);
     } else if (r->sm.now == RESYNC_IDLE && cs->slice->fenced) {

@@ -33,7 +33,9 @@ struct resync {
     struct runs todo;     /* Regions to be copied ... */
     struct runs_at at;    /* ... from here on. */
     uint64_t left;        /* So many. */
-    struct runs others;   /* What members list for other slots (9.8). */
+    struct runs others;   /* What members list for other slots, and it is to list (9.8) ... */
+    uint32_t open_at;     /* ... and from here on what no round had closed. */
+    bool others_cut;      /* There was no memory for some. */
     unsigned unread;      /* Slots that are still to be asked or told. */
     unsigned bad;         /* Slots that have failed as sources. */
     unsigned shunned;     /* Members that were suspected when it began: nobody is asked (11.4). */
@@ -95,6 +97,9 @@ bool resync_is_admitting(const struct copyset *cs);
 
 /* 3.4: whether the replica that takes part in rounds is equal there. */
 bool resync_has_copied(const struct copyset *cs, uint32_t shard, uint32_t region);
+
+/* From rounds.c: a region was closed, but for these members, who are not there (11.4). */
+void resync_passed_over(struct copyset *cs, const struct store_region *run);
 
 /* ---- From fanout.c and trail.c ---- */
 

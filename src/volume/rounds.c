@@ -39,6 +39,18 @@ void round_copyset_fini(struct round_copyset *r)
     pages_free(r->regions, 1, sizeof *r->regions);
 }
 
+struct status round_list_open(const struct copyset *cs, struct runs *runs, uint8_t slots)
+{
+    LIST_FOR_EACH (n, &cs->round.ticks.order) {
+        const struct ticks_region *const region = CONTAINER_OF(n, const struct ticks_region, link);
+        const struct store_region run = {
+            .shard = region->shard, .region = region->region, .count = 1, .slots = slots
+        };
+        TRY(runs_add(runs, &run));
+    }
+    return STATUS(OK);
+}
+
 static bool has_open_regions(const struct copyset *cs)
 {
     return cs->round.regions != NULL && cs->round.ticks.room < VOLUME_OPEN_REGIONS;
@@ -286,6 +298,17 @@ static uint8_t closed_at(const struct copyset *cs, unsigned slot, unsigned equal
     return (uint8_t)(slot == spare ? equal | 1u << cs->resync.place : equal);
 }
 
+static void note_passed_over(struct copyset *cs, const struct ticks_close *close)
+{
+    const struct store_region run = { .shard = close->shard,
+                                      .region = close->region,
+                                      .count = 1,
+                                      .slots = (uint8_t)(cs->members & ~close->equal) };
+
+    if (run.slots != 0)
+        resync_passed_over(cs, &run);
+}
+
 /* 3.4 (5): fills in the items of the next batch; returns the slots that get some. */
 static unsigned gather(struct rounds *r, uint32_t counts[VOLUME_SLOTS_MAX])
 {
@@ -294,6 +317,7 @@ static unsigned gather(struct rounds *r, uint32_t counts[VOLUME_SLOTS_MAX])
     uint32_t most = 0;
 
     while (most < STORE_REGIONS_MAX && ticks_next_close(&r->current->round.ticks, &close)) {
+        note_passed_over(r->current, &close);
         if (!resync_has_copied(r->current, close.shard, close.region))
             close.equal &= ~(unsigned)r->current->followed;
         const unsigned told = close.equal;
@@ -393,7 +417,7 @@ static unsigned members_to_close(const struct copyset *cs)
     return cs->followed != 0 && !moves && waits && !points_are_due(cs) ? there : 0;
 }
 
-static void note_passed_over(const struct copyset *cs, unsigned slots)
+static void tell_passed_over(const struct copyset *cs, unsigned slots)
 {
     for (unsigned slot = 0; slots >> slot != 0; slot++)
         if ((slots >> slot & 1) != 0)
@@ -412,7 +436,7 @@ static void rounds_next(struct rounds *r)
         ticks_raise(&cs->round.ticks, open_tick(cs, members | cs->followed));
         if (!ticks_round_begin(&cs->round.ticks, members | cs->followed))
             continue;
-        note_passed_over(cs, cs->members & ~members);
+        tell_passed_over(cs, cs->members & ~members);
         keep_open(cs);
         r->current = cs;
         r->closed = false;
@@ -452,13 +476,19 @@ static void rounds_on_timer(struct io_timer *timer)
         io_timer_arm(timer, r->slice->reactor, reactor_now_ns(r->slice->reactor) + VOLUME_ROUND_NS);
 }
 
+static void arm(struct rounds *r)
+{
+    struct reactor *const reactor = r->slice->reactor;
+
+    if (!io_timer_armed(&r->timer))
+        io_timer_arm(&r->timer, reactor, reactor_now_ns(reactor) + VOLUME_ROUND_NS);
+}
+
 void round_renew(struct copyset *cs)
 {
     struct rounds *const r = &cs->slice->rounds;
 
-    if (!io_timer_armed(&r->timer))
-        io_timer_arm(&r->timer, cs->slice->reactor,
-                     reactor_now_ns(cs->slice->reactor) + VOLUME_ROUND_NS);
+    arm(r);
     round_want(cs);
 }
 
@@ -503,14 +533,20 @@ void round_wait(struct piece *p)
 
 bool round_write_try(struct copyset *cs, const struct ticks_range *range, uint32_t *out_tick)
 {
-    struct rounds *const r = &cs->slice->rounds;
-
     if (!ticks_write_begin(&cs->round.ticks, range, out_tick))
         return false;
-    if (!io_timer_armed(&r->timer))
-        io_timer_arm(&r->timer, cs->slice->reactor,
-                     reactor_now_ns(cs->slice->reactor) + VOLUME_ROUND_NS);
+    arm(&cs->slice->rounds);
     return true;
+}
+
+void round_note(struct copyset *cs, const struct store_region *run)
+{
+    const struct ticks_range range = { .shard = run->shard,
+                                       .first = run->region,
+                                       .count = run->count };
+
+    if (ticks_note(&cs->round.ticks, &range))
+        arm(&cs->slice->rounds);
 }
 
 bool round_write_begin(struct copyset *cs, const struct ticks_range *range, uint32_t *out_tick)

@@ -148,7 +148,11 @@ static struct status MUST_CHECK take_regions(struct fake_peer *p, const struct w
     struct wire_items items;
 
     TRY(wire_region_items_decode(c->opcode, span_const(data), &items));
-    p->region = wire_region_get(items, items.count - 1);
+    for (uint32_t i = 0; i < items.count; i++) {
+        p->region = wire_region_get(items, i);
+        for (uint32_t r = 0; r < p->region.count && c->opcode == WIRE_MERGE_REGIONS; r++)
+            p->merged[p->region.shard][p->region.region + r] |= p->region.slots;
+    }
     return STATUS(OK);
 }
 

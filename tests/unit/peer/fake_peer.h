@@ -44,10 +44,11 @@ struct fake_peer {
     struct wire_command last;         /* Executed. */
     struct reactor *last_reactor;     /* Where it came. */
     struct wire_region region;        /* The last one told, or what is listed. */
-    struct wire_set set;              /* The last one told. */
-    struct store_point point;         /* Likewise. */
-    struct uuid disk;                 /* OPEN's. */
-    uint64_t position;                /* Flushes. */
+    uint8_t merged[FAKE_PEER_SHARDS][FAKE_PEER_SHARD_BYTES / STORE_REGION_BYTES];
+    struct wire_set set;      /* The last one told. */
+    struct store_point point; /* Likewise. */
+    struct uuid disk;         /* OPEN's. */
+    uint64_t position;        /* Flushes. */
     struct list held;
     unsigned held_count;
 };

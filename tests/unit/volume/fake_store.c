@@ -242,6 +242,19 @@ static void fake_open_regions(struct store *s, const struct store_io *io)
     }
 }
 
+/* As of the real one: zeros where it has nothing change nothing, and are not listed. */
+static bool is_void(const struct store *s, const struct store_io *io)
+{
+    const uint8_t *const shard = s->shards[io->shard];
+    bool any = false;
+
+    if (io->opcode != STORE_OP_WRITE_ZEROES && io->opcode != STORE_OP_DEALLOCATE)
+        return false;
+    for (uint64_t i = 0; shard != NULL && i < io->bytes; i++)
+        any |= shard[io->offset + i] != 0;
+    return !any;
+}
+
 static void fake_close_regions(struct store *s, const struct store_io *io)
 {
     const size_t count = io->data.bytes / sizeof(struct store_region);
@@ -416,7 +429,7 @@ static struct status fake_execute(struct store *s, struct store_io *io)
         return STATUS(STALE_INCARNATION);
     if (touches_data(io))
         assert(io->shard < FAKE_SHARDS_MAX && io->offset + io->bytes <= s->shard_bytes);
-    if (touches_data(io) && io->opcode != STORE_OP_READ) {
+    if (touches_data(io) && io->opcode != STORE_OP_READ && !is_void(s, io)) {
         fake_open_regions(s, io);
         s->unflushed = true;
     }

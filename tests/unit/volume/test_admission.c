@@ -193,15 +193,42 @@ static void it_takes_over_what_members_list_for_others(void **state)
         }
     }
     assert_true(f->stores[1].merges > 0);
-    assert_int_equal(f->stores[1].listed[5][0], slot_bit(2, 5));
     /* In the current tick, or what was told to be closed before would take it out. */
     assert_true(f->stores[0].closed[5][0] >= 3);
     assert_true(f->stores[1].ticks[5][0] > f->stores[0].closed[5][0]);
+    loop_pass(&f->loop, VOLUME_ROUND_NS);
+    assert_int_equal(f->stores[1].listed[5][0], slot_bit(2, 5));
     bring_back(c, 2);
     loop_run(&f->loop);
     assert_true(is_in_all(c, 2));
     assert_equal_to_first(c, 1);
     assert_equal_to_first(c, 2);
+    case_destroy(c);
+}
+
+/*
+ * I6: zeros where it has nothing it does not list itself.  The members have them unflushed, and a
+ * member that loses them with its power must be listed by whoever is left.
+ */
+static void zeros_where_it_has_nothing_are_listed_there(void **state)
+{
+    (void)state;
+    struct case_ *c = case_without(AWAY, 2);
+    struct fixture *f = c->f;
+    write_ok(f, UNLISTED, 0x22);
+    f->stores[AWAY].hold = true;
+    bring_back(c, AWAY);
+    loop_run(&f->loop);
+    assert_int_equal(run(f, NVME_NS_WRITE_ZEROES, false, UNLISTED, BLOCK).code, STATUS_OK);
+    assert_int_equal(f->stores[0].listed[0][1], 7);
+    hold_all(f, false);
+    assert_true(is_in(c, AWAY, 0));
+    assert_int_equal(f->stores[AWAY].writes, 0);
+    assert_int_equal(f->stores[AWAY].listed[0][1], 7);
+    loop_pass(&f->loop, VOLUME_ROUND_NS);
+    assert_int_equal(f->stores[AWAY].listed[0][1], 0);
+    assert_int_equal(f->stores[0].listed[0][1], 0);
+    assert_equal_to_first(c, AWAY);
     case_destroy(c);
 }
 
@@ -573,6 +600,7 @@ int main(void)
         cmocka_unit_test(it_has_answered_all_before),
         cmocka_unit_test(what_waits_for_room_is_sent_to_the_member),
         cmocka_unit_test(it_takes_over_what_members_list_for_others),
+        cmocka_unit_test(zeros_where_it_has_nothing_are_listed_there),
         cmocka_unit_test(another_incarnation_is_not_admitted),
         cmocka_unit_test(no_flush_waits_for_who_was_not_admitted),
         cmocka_unit_test(an_older_join_is_no_failure_elsewhere),

@@ -4,6 +4,7 @@
  * the member's place (docs/replication.md, 11.4).
  */
 #include "remote_case.h"
+#include "volume/rounds.h"
 
 #define LONG (30 * NS_PER_S)
 
@@ -192,6 +193,60 @@ static void room_is_made_without_it(void **state)
     world_destroy(c);
 }
 
+/* Replica 1 returns, and is about to be compared in the n-th region. */
+static void first_is_compared(struct world *c, unsigned n)
+{
+    peer(c, 0)->hold = true;
+    peer(c, 0)->hold_opcode = WIRE_HASH;
+    for (unsigned i = 0; i < 10000 && peer(c, 0)->count[WIRE_HASH] + 1 < n; i++) {
+        pw_run(c->w, NS_PER_MS);
+        if (peer(c, 0)->held_count > 0 && peer(c, 0)->count[WIRE_HASH] + 1 < n) {
+            fake_peer_release(peer(c, 0));
+            peer(c, 0)->hold = true;
+        }
+    }
+    for (unsigned i = 0; i < 10000 && peer(c, 0)->held_count == 0; i++)
+        pw_run(c->w, NS_PER_MS);
+    assert_int_equal(peer(c, 0)->held_count, 1);
+}
+
+/*
+ * I6: zeros that the member has not flushed, and that the replica had already, so that it lists
+ * nothing.  They were closed without the member: who takes its place lists them for it.
+ */
+static void what_was_closed_without_it_is_listed_for_it(void **state)
+{
+    (void)state;
+    struct world *const c = world_without_first();
+    struct task t[2] = { 0 };
+
+    assert_int_equal(write_one(c, 0, SHARD, 4096, 0x33).code, STATUS_OK);
+    assert_int_equal(write_one(c, 0, 2 * SHARD, 4096, 0x44).code, STATUS_OK);
+    pw_run(c->w, 2 * VOLUME_ROUND_NS);
+    assert_int_equal(c->store.listed[1][0], 2);
+    pw_block(c->w, 0, false);
+    first_is_compared(c, 1);
+    begin(c, &t[0], 0, 0, NVME_NS_WRITE_ZEROES, SHARD, 4096);
+    assert_int_equal(finish(c, &t[0], PATIENCE / 4).code, STATUS_OK);
+    first_is_compared(c, 3);
+    assert_int_equal(c->store.listed[1][0], ALL_SLOTS);
+    lose(c, 1);
+    fake_peer_release(peer(c, 0));
+    peer(c, 0)->fail_opcode = WIRE_WRITE;
+    const unsigned closes = c->store.closes;
+    for (unsigned i = 0; i < 10000 && c->store.closes == closes; i++) {
+        peer(c, 0)->fail_sc = wire_status_encode(STATUS(LIST_FULL));
+        pw_run(c->w, NS_PER_MS);
+    }
+    peer(c, 0)->fail_sc = 0;
+    assert_int_equal(c->store.listed[1][0], 4);
+    begin_two(c, t);
+    assert_done(c, t, LONG);
+    assert_int_equal(peer(c, 0)->merged[1][0], 4);
+    assert_int_equal(peer(c, 0)->merged[2][0], ALL_SLOTS); /* Open yet. */
+    world_destroy(c);
+}
+
 /* Lets all commands of the disk that is here go, but a write that is to fail. */
 static void go_on_here(struct world *c)
 {
@@ -328,6 +383,24 @@ static void what_the_silent_one_may_have_is_waited_for(void **state)
     world_destroy(c);
 }
 
+/* It was there when the volume was opened, but is gone before what they list is settled. */
+static void who_is_gone_before_it_is_settled(void **state)
+{
+    (void)state;
+    struct world *const c = world_of_new_engine(false);
+
+    peer(c, 1)->hold_opcode = WIRE_HASH;
+    assert_int_equal(world_open(c).code, STATUS_OK);
+    pw_run(c->w, SOON_NS);
+    assert_true(peer(c, 1)->held_count > 0);
+    assert_int_equal(c->meta.fences, 0);
+    pw_block(c->w, 1, true);
+    pw_cut(c->w, 1);
+    pw_run(c->w, 5 * PATIENCE);
+    assert_int_equal(c->meta.fences, 1); /* The next engine begins with one alone. */
+    world_destroy(c);
+}
+
 /* But not if it may have lost something. */
 static void one_that_may_lack_something_is_not(void **state)
 {
@@ -368,7 +441,9 @@ int main(void)
         cmocka_unit_test(who_hangs_is_replaced),
         cmocka_unit_test(who_fails_and_is_gone_is_replaced),
         cmocka_unit_test(who_is_back_in_time_stays),
+        cmocka_unit_test(who_is_gone_before_it_is_settled),
         cmocka_unit_test(room_is_made_without_it),
+        cmocka_unit_test(what_was_closed_without_it_is_listed_for_it),
         cmocka_unit_test(who_was_passed_is_sent_again),
         cmocka_unit_test(one_that_has_everything_is_enough),
         cmocka_unit_test(it_is_replaced_where_all_is_quiet),
