@@ -17,6 +17,7 @@
 
 static void ask_again(struct volume *v, struct leg *leg);
 static void members_run(struct volume *v);
+static void on_anew_timer(struct io_timer *timer);
 static void round_return(struct volume *v);
 
 struct status members_init(struct members *m, const struct group *group,
@@ -27,6 +28,7 @@ struct status members_init(struct members *m, const struct group *group,
     list_init(&m->delayed);
     list_init(&m->admissions);
     alive_init(&m->alive);
+    io_timer_init(&m->anew_timer, on_anew_timer);
     if (group == NULL)
         return STATUS(OK);
     m->group = malloc(sizeof *m->group);
@@ -42,6 +44,7 @@ void members_fini(struct members *m)
     assert(m->state == MEMBERS_IDLE);
     assert(list_empty(&m->held));
     assert(list_empty(&m->delayed));
+    io_timer_disarm(&m->anew_timer);
     free(m->group);
     free(m->next);
 }
@@ -440,6 +443,7 @@ void members_fence(struct volume *v)
         return;
     }
     m->fenced = true;
+    io_timer_disarm(&m->anew_timer);
     resync_home_fence(v); /* Now: slices may hear of it with the change that is under way. */
     if (m->state == MEMBERS_IDLE)
         tell_fence(v); /* Else it follows the change that is under way. */
@@ -595,17 +599,42 @@ static struct status MUST_CHECK leave_out(struct volume *v, const struct leg_cal
     return group_exclude(m->group, &view, call->uuid, m->next, reason);
 }
 
+/*
+ * 11.4: a new engine would do without the member.  It is given time first: a process that is
+ * restarted is back before a new engine could have begun.
+ */
+static bool is_given_up(struct volume *v, const struct leg_call *call)
+{
+    struct io_timer *const timer = &v->members.anew_timer;
+    const uint64_t due_ns = call->members.told_ns + VOLUME_ANEW_NS;
+
+    if (!takeover_needs_another(v, call))
+        return false;
+    if (reactor_now_ns(v->home) >= due_ns)
+        return true;
+    if (!io_timer_armed(timer))
+        io_timer_arm(timer, v->home, due_ns);
+    return false;
+}
+
+static void on_anew_timer(struct io_timer *timer)
+{
+    members_run(CONTAINER_OF(timer, struct volume, members.anew_timer));
+}
+
 /* It stays, and writes wait.  True: the next engine sees to it. */
 static bool keep(struct volume *v, struct leg_call *call, struct group_session *items,
                  const struct group_reason *reason)
 {
     if (begin_anew(v, call, items))
         return true;
-    if (!call->members.told)
+    if (!call->members.told) {
         log_warning(v->log, "volume '%s': writes wait for disk '%s' (%s): %s", v->desc.name,
                     call->disk, leg_why(&call->leg, call->members.why), reason->s);
+        call->members.told_ns = reactor_now_ns(v->home);
+    }
     call->members.told = true;
-    if (takeover_needs_another(v, call)) {
+    if (is_given_up(v, call)) {
         fence_and_tell(v);
         return true;
     }

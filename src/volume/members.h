@@ -61,7 +61,8 @@ struct members {
     bool settled;                   /* All that was listed when the group was taken over (7.6). */
     atomic_bool heard_told;         /* heard_msg was sent. */
     struct io_msg heard_msg;
-    bool heard; /* The host has heard of the loss (7.7). */
+    bool heard;                 /* The host has heard of the loss (7.7). */
+    struct io_timer anew_timer; /* The volume is to be opened anew, if somebody is not back then. */
 };
 
 /* A leg's part in it. */
@@ -70,7 +71,8 @@ struct members_leg {
     struct io_msg report_msg;
     struct status why;
     bool suspect;              /* It is to be excluded, when that is possible. */
-    bool told;                 /* Why it cannot be was logged. */
+    bool told;                 /* Why it cannot be was logged ... */
+    uint64_t told_ns;          /* ... at this time. */
     bool leaves;               /* It was excluded, and the slices have not heard of it. */
     atomic_bool spared;        /* It is in sync nowhere: no Flush waits for it. */
     atomic_bool passed_over;   /* members_pass_over() */

@@ -28,7 +28,8 @@ enum resync_state {
     RESYNC_PACING,    /* The rate limit: on_timer(). */
     RESYNC_COPYING,   /* 9.4, 9.5: on_copied(). */
     RESYNC_ANSWERS,   /* 9.8: resync_on_answer(). */
-    RESYNC_MERGING,   /* on_io() */
+    RESYNC_GATHERING, /* The members' lists once more: on_io(). */
+    RESYNC_MERGING,   /* on_io(), or for room: resync_run(). */
     RESYNC_FLUSHING,  /* on_io() */
     RESYNC_POINT,     /* 3.7.7: how far it is durable: on_io(). */
     RESYNC_KEEPING,   /* Everybody keeps that: on_io(). */
@@ -48,7 +49,8 @@ static const struct sm_state resync_states[] = {
     [RESYNC_LISTING] = { "listing", SM_TO(RESYNC_COPYING) | ON_THE_WAY },
     [RESYNC_PACING] = { "pacing", SM_TO(RESYNC_COPYING) | ON_THE_WAY },
     [RESYNC_COPYING] = { "copying", SM_TO(RESYNC_PACING) | SM_TO(RESYNC_ANSWERS) | ON_THE_WAY },
-    [RESYNC_ANSWERS] = { "answers", SM_TO(RESYNC_MERGING) | ON_THE_WAY },
+    [RESYNC_ANSWERS] = { "answers", SM_TO(RESYNC_GATHERING) | ON_THE_WAY },
+    [RESYNC_GATHERING] = { "gathering", SM_TO(RESYNC_MERGING) | ON_THE_WAY },
     [RESYNC_MERGING] = { "merging", SM_TO(RESYNC_FLUSHING) | ON_THE_WAY },
     [RESYNC_FLUSHING] = { "flushing", SM_TO(RESYNC_POINT) | SM_TO(RESYNC_ADMITTING) | ON_THE_WAY },
     [RESYNC_POINT] = { "point", SM_TO(RESYNC_KEEPING) | ON_THE_WAY },
@@ -59,6 +61,7 @@ static const struct sm_state resync_states[] = {
 
 static void next_region(struct copyset *cs);
 static void list_next(struct copyset *cs);
+static void begin_merging(struct copyset *cs);
 static void merge_next(struct copyset *cs);
 
 static void on_timer(struct io_timer *timer);
@@ -123,7 +126,6 @@ static void forget_work(struct copyset *cs)
     r->left = 0;
     runs_fini(&r->todo);
     runs_fini(&r->others);
-    r->others_cut = false;
     r->at = (struct runs_at) { 0 };
     free(r->items);
     r->items = NULL;
@@ -164,6 +166,7 @@ static void resync_fail(struct copyset *cs, struct status why)
     struct resync *const r = &cs->resync;
 
     r->why = why;
+    r->waits = false;
     sm_move(&r->sm, RESYNC_LEAVING);
     io_timer_disarm(&r->timer);
     cs->joining = 0;
@@ -289,6 +292,15 @@ static struct status MUST_CHECK add_everything(const struct copyset *cs, struct 
     return STATUS(OK);
 }
 
+/* 9.8: what a member lists for others than the replica. */
+static struct status MUST_CHECK take_other(struct copyset *cs, const struct store_region *item)
+{
+    struct store_region other = *item;
+
+    other.slots &= (uint8_t) ~(1u << cs->resync.place);
+    return other.slots != 0 ? runs_add(&cs->resync.others, &other) : STATUS(OK);
+}
+
 /* An item of a list; one of a shard that this engine does not know is none of its. */
 static struct status MUST_CHECK take_item(struct copyset *cs, const struct store_region *item)
 {
@@ -301,10 +313,10 @@ static struct status MUST_CHECK take_item(struct copyset *cs, const struct store
     if (item->region >= map_shard_regions(map) ||
         item->count > map_shard_regions(map) - item->region)
         return STATUS(CORRUPT);
+    if (r->sm.now == RESYNC_GATHERING)
+        return take_other(cs, item);
     const bool missed = !own && (item->slots & own_bit(cs)) != 0 && !MUTATION(MISSED_IGNORED);
-    if ((own && !MUTATION(EXCESS_KEPT)) || missed)
-        TRY(runs_add(&r->todo, item));
-    return own ? STATUS(OK) : runs_add(&r->others, item);
+    return (own && !MUTATION(EXCESS_KEPT)) || missed ? runs_add(&r->todo, item) : STATUS(OK);
 }
 
 static struct status MUST_CHECK take_items(struct copyset *cs)
@@ -316,21 +328,25 @@ static struct status MUST_CHECK take_items(struct copyset *cs)
     return STATUS(OK);
 }
 
+/* Of those that are asked, who has a list that is not whole. */
+static unsigned members_cut(struct copyset *cs)
+{
+    const unsigned members = members_to_ask(cs);
+    unsigned cut = 0;
+
+    for (unsigned slot = 0; members >> slot != 0; slot++)
+        cut |= (members >> slot & 1) != 0 && leg_of(cs, slot)->list_cut ? 1u << slot : 0;
+    return cut;
+}
+
 /* What is not listed because a list is not whole. */
 static struct status MUST_CHECK add_unlisted(struct copyset *cs)
 {
     struct resync *const r = &cs->resync;
-    const uint8_t all = (uint8_t)((1u << cs->slice->replicas) - 1);
-    const unsigned members = members_to_ask(cs);
-    bool everything = r->whole || leg_of(cs, r->slot)->list_cut;
 
-    for (unsigned slot = 0; members >> slot != 0; slot++) {
-        if ((members >> slot & 1) == 0 || !leg_of(cs, slot)->list_cut)
-            continue;
-        everything = true;
-        TRY(add_everything(cs, &r->others, all));
-    }
-    return everything ? add_everything(cs, &r->todo, all) : STATUS(OK);
+    if (!r->whole && !leg_of(cs, r->slot)->list_cut && members_cut(cs) == 0)
+        return STATUS(OK);
+    return add_everything(cs, &r->todo, (uint8_t)own_bit(cs));
 }
 
 static void begin_copying(struct copyset *cs)
@@ -355,7 +371,10 @@ static void list_next(struct copyset *cs)
     struct resync *const r = &cs->resync;
 
     if (r->unread == 0) {
-        begin_copying(cs);
+        if (r->sm.now == RESYNC_GATHERING)
+            begin_merging(cs);
+        else
+            begin_copying(cs);
         return;
     }
     const unsigned slot = (unsigned)__builtin_ctz(r->unread);
@@ -657,8 +676,47 @@ static unsigned slots_away(struct copyset *cs)
     return all & ~(members_to_ask(cs) | 1u << cs->resync.place);
 }
 
-/* As many as one command takes; false: that was all. */
-static bool merge_gather(struct copyset *cs, uint32_t *out_items)
+/*
+ * 9.8: what the members list, for whatever slot, it is to list as well (I6).  They are asked once
+ * more: rounds have closed regions for some slots meanwhile, and zeros that reached it where it had
+ * nothing it does not list itself.
+ */
+static void begin_gathering(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+    const struct status st =
+        members_cut(cs) == 0 ? STATUS(OK) : add_everything(cs, &r->others, (uint8_t)slots_away(cs));
+
+    if (!status_ok(st)) {
+        resync_fail(cs, st);
+        return;
+    }
+    sm_move(&r->sm, RESYNC_GATHERING);
+    r->unread = members_to_ask(cs);
+    if (r->unread == 0)
+        resync_fail(cs, STATUS(UNAVAILABLE));
+    else
+        list_next(cs);
+}
+
+/*
+ * What is listed for a member is to be closed by a round, but none that has not the merge behind
+ * it, which is for that as a write.  False: there is no room for so many regions.
+ */
+static bool merge_enter(struct copyset *cs, const struct store_region *from, uint32_t count)
+{
+    struct resync *const r = &cs->resync;
+    const struct ticks_range range = { .shard = from->shard,
+                                       .first = from->region + r->merged.skip,
+                                       .count = count };
+
+    if ((from->slots & cs->members) == 0)
+        return true;
+    return r->tick != 0 ? round_note(cs, &range) : round_write_try(cs, &range, &r->tick);
+}
+
+/* As many as one command takes, and as there is room for; 0: wait for some, or that was all. */
+static uint32_t merge_gather(struct copyset *cs)
 {
     struct resync *const r = &cs->resync;
     uint32_t items = 0, regions = 0;
@@ -666,7 +724,11 @@ static bool merge_gather(struct copyset *cs, uint32_t *out_items)
     while (r->merged.item < r->others.count && regions < STORE_REGIONS_MAX) {
         const struct store_region *const from = &r->others.items[r->merged.item];
         const uint32_t rest = from->count - r->merged.skip;
-        const uint32_t count = (uint32_t)min_u64(rest, STORE_REGIONS_MAX - regions);
+        uint32_t count = (uint32_t)min_u64(rest, STORE_REGIONS_MAX - regions);
+        while (count > 0 && !merge_enter(cs, from, count))
+            count /= 2;
+        if (count == 0)
+            break;
         r->items[items++] = (struct store_region) { .shard = from->shard,
                                                     .region = from->region + r->merged.skip,
                                                     .count = count,
@@ -677,69 +739,43 @@ static bool merge_gather(struct copyset *cs, uint32_t *out_items)
         if (count == rest)
             r->merged = (struct runs_at) { r->merged.item + 1, 0 };
     }
-    *out_items = items;
-    return items > 0;
+    return items;
 }
 
 /* In the current tick: what was told to be closed before must not close it. */
 static void merge_next(struct copyset *cs)
 {
     struct resync *const r = &cs->resync;
-    uint32_t items;
+    const uint32_t items = merge_gather(cs);
 
-    if (merge_gather(cs, &items)) {
+    r->waits = items == 0 && r->merged.item < r->others.count;
+    if (items > 0) {
         send(cs, r->slot, STORE_OP_MERGE_REGIONS, items);
-        return;
+    } else if (r->waits) {
+        round_want(cs);
+    } else {
+        sm_move(&r->sm, RESYNC_FLUSHING);
+        send(cs, r->slot, STORE_OP_FLUSH, 0);
     }
-    for (uint32_t i = r->open_at; i < r->others.count; i++)
-        round_note(cs, &r->others.items[i]);
-    sm_move(&r->sm, RESYNC_FLUSHING);
-    send(cs, r->slot, STORE_OP_FLUSH, 0);
-}
-
-void resync_passed_over(struct copyset *cs, const struct store_region *run)
-{
-    struct resync *const r = &cs->resync;
-
-    if (is_under_way(r) && r->sm.now < RESYNC_MERGING && !status_ok(runs_add(&r->others, run)))
-        r->others_cut = true;
-}
-
-/*
- * 9.8: what it is to list as the members do (I6).  Of slots that are out, or are about to be; and,
- * of all, what no round has closed yet: zeros that reached it where it had nothing it does not
- * list itself.
- */
-static struct status MUST_CHECK gather_lists(struct copyset *cs)
-{
-    struct resync *const r = &cs->resync;
-    struct runs *const others = &r->others;
-    const uint8_t all = (uint8_t)((1u << cs->slice->replicas) - 1);
-    uint32_t kept = 0;
-
-    r->merged_for = slots_away(cs);
-    for (uint32_t i = 0; i < others->count; i++) {
-        others->items[i].slots &= (uint8_t)r->merged_for;
-        if (others->items[i].slots != 0)
-            others->items[kept++] = others->items[i];
-    }
-    others->count = kept;
-    r->open_at = kept;
-    return r->others_cut ? STATUS(NO_MEMORY) : round_list_open(cs, others, all);
 }
 
 static void begin_merging(struct copyset *cs)
 {
     struct resync *const r = &cs->resync;
-    const struct status st = gather_lists(cs);
 
-    if (!status_ok(st)) {
-        resync_fail(cs, st);
-        return;
-    }
     sm_move(&r->sm, RESYNC_MERGING);
     r->merged = (struct runs_at) { 0 };
     merge_next(cs);
+}
+
+static void merge_end(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+    const uint32_t tick = r->tick;
+
+    r->tick = 0;
+    if (tick != 0)
+        round_write_end(cs, tick);
 }
 
 /* Home looks whether its disk still has the incarnation with which it joined (R6). */
@@ -827,6 +863,7 @@ static void go_on(struct copyset *cs)
         check_next(cs);
         return;
     case RESYNC_LISTING:
+    case RESYNC_GATHERING:
         list_on_items(cs);
         return;
     case RESYNC_MERGING:
@@ -851,6 +888,7 @@ static void on_io(struct leg_io *io)
     struct resync *const r = &cs->resync;
 
     r->pending = false;
+    merge_end(cs);
     if (cs->slice->fenced && is_under_way(r)) {
         resync_fail(cs, STATUS(FENCED));
     } else if (r->sm.now == RESYNC_LEAVING) {
@@ -912,7 +950,9 @@ void resync_run(struct copyset *cs)
     } else if (r->sm.now == RESYNC_DRAINING && cs->undrained == 0) {
         ask_kept(cs);
     } else if (r->sm.now == RESYNC_ANSWERS && cs->trailing == 0) {
-        begin_merging(cs);
+        begin_gathering(cs);
+    } else if (r->sm.now == RESYNC_MERGING && r->waits) {
+        merge_next(cs);
     } else if (r->sm.now == RESYNC_LEAVING) {
         leave_or_wait(cs);
     } else if (r->sm.now == RESYNC_IDLE && cs->slice->fenced) {

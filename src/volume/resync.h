@@ -5,7 +5,8 @@
  *
  *   settled --> changes flow to it --> those of before have ended --> lists are read
  *           --> region after region is made equal to a member
- *           --> acknowledgements wait for it --> MERGE_REGIONS, FLUSH --> home: admitted
+ *           --> acknowledgements wait for it --> lists are read again --> MERGE_REGIONS, FLUSH
+ *           --> home: admitted
  *
  * Here is what the slice does.  resync_home.h decides when, and commits.  Nothing of it is kept: a
  * resync that fails begins anew, with what the lists say then.
@@ -33,16 +34,15 @@ struct resync {
     struct runs todo;     /* Regions to be copied ... */
     struct runs_at at;    /* ... from here on. */
     uint64_t left;        /* So many. */
-    struct runs others;   /* What members list for other slots, and it is to list (9.8) ... */
-    uint32_t open_at;     /* ... and from here on what no round had closed. */
-    bool others_cut;      /* There was no memory for some. */
+    struct runs others;   /* What members list for other slots, and it is to list, too (9.8). */
     unsigned unread;      /* Slots that are still to be asked or told. */
     unsigned bad;         /* Slots that have failed as sources. */
     unsigned shunned;     /* Members that were suspected when it began: nobody is asked (11.4). */
-    unsigned merged_for;  /* Slots whose bits of the others' lists it has (9.8): they may leave. */
     unsigned told;        /* Members that keep what its admission rests on (3.7.7). */
     struct range_copy copy;
     struct runs_at merged; /* MERGING: of others, what is on the way or done. */
+    uint32_t tick;         /* Of a merge that is under way, or 0. */
+    bool waits;            /* MERGING: for room in the engine's table of open regions. */
     bool pending;          /* io is under way. */
     struct leg_io io;
     struct leg_remote_io remote_io;
@@ -97,9 +97,6 @@ bool resync_is_admitting(const struct copyset *cs);
 
 /* 3.4: whether the replica that takes part in rounds is equal there. */
 bool resync_has_copied(const struct copyset *cs, uint32_t shard, uint32_t region);
-
-/* From rounds.c: a region was closed, but for these members, who are not there (11.4). */
-void resync_passed_over(struct copyset *cs, const struct store_region *run);
 
 /* ---- From fanout.c and trail.c ---- */
 

@@ -315,7 +315,7 @@ static bool may_leave(const struct volume *v, const struct copyset *cs, unsigned
     const struct leg_call *const call = call_of(v, cs, (unsigned)__builtin_ctz(untold));
     const bool one = (untold & (untold - 1)) == 0;
 
-    if (one && call->members.suspect && !is_spare(cs) && (untold & ~cs->resync.merged_for) == 0)
+    if (one && call->members.suspect && !is_spare(cs))
         return true;
     (void)snprintf(reason->s, sizeof reason->s, "disk '%s' %s", call->disk,
                    call->members.suspect ? "does not answer" : "is back");
@@ -341,8 +341,7 @@ static struct status MUST_CHECK make_record(struct volume *v, const struct copys
         members_view(v, items, &view);
         return group_admit(m->group, &view, &admission, m->next, reason);
     }
-    if (find_leaving(v, cs, &admission.leaving) && !is_spare(cs) &&
-        (cs->resync.merged_for >> admission.leaving & 1) != 0) {
+    if (find_leaving(v, cs, &admission.leaving) && !is_spare(cs)) {
         members_view(v, items, &view);
         admission.replaces = true;
         if (status_ok(group_admit(m->group, &view, &admission, m->next, reason)))

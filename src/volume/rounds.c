@@ -39,18 +39,6 @@ void round_copyset_fini(struct round_copyset *r)
     pages_free(r->regions, 1, sizeof *r->regions);
 }
 
-struct status round_list_open(const struct copyset *cs, struct runs *runs, uint8_t slots)
-{
-    LIST_FOR_EACH (n, &cs->round.ticks.order) {
-        const struct ticks_region *const region = CONTAINER_OF(n, const struct ticks_region, link);
-        const struct store_region run = {
-            .shard = region->shard, .region = region->region, .count = 1, .slots = slots
-        };
-        TRY(runs_add(runs, &run));
-    }
-    return STATUS(OK);
-}
-
 static bool has_open_regions(const struct copyset *cs)
 {
     return cs->round.regions != NULL && cs->round.ticks.room < VOLUME_OPEN_REGIONS;
@@ -259,6 +247,7 @@ void round_waiting_go_on(struct copyset *cs)
     while ((n = list_pop_front(&waiting)) != NULL)
         trail_on_room(CONTAINER_OF(n, struct trail, link));
     settling_run(cs);
+    resync_run(cs);
 }
 
 void rounds_stop(struct rounds *r)
@@ -298,17 +287,6 @@ static uint8_t closed_at(const struct copyset *cs, unsigned slot, unsigned equal
     return (uint8_t)(slot == spare ? equal | 1u << cs->resync.place : equal);
 }
 
-static void note_passed_over(struct copyset *cs, const struct ticks_close *close)
-{
-    const struct store_region run = { .shard = close->shard,
-                                      .region = close->region,
-                                      .count = 1,
-                                      .slots = (uint8_t)(cs->members & ~close->equal) };
-
-    if (run.slots != 0)
-        resync_passed_over(cs, &run);
-}
-
 /* 3.4 (5): fills in the items of the next batch; returns the slots that get some. */
 static unsigned gather(struct rounds *r, uint32_t counts[VOLUME_SLOTS_MAX])
 {
@@ -317,7 +295,6 @@ static unsigned gather(struct rounds *r, uint32_t counts[VOLUME_SLOTS_MAX])
     uint32_t most = 0;
 
     while (most < STORE_REGIONS_MAX && ticks_next_close(&r->current->round.ticks, &close)) {
-        note_passed_over(r->current, &close);
         if (!resync_has_copied(r->current, close.shard, close.region))
             close.equal &= ~(unsigned)r->current->followed;
         const unsigned told = close.equal;
@@ -405,8 +382,8 @@ static unsigned members_to_close(const struct copyset *cs)
     const struct round_copyset *const r = &cs->round;
     const unsigned there = fanout_reachable(cs, cs->members);
     const unsigned parted = cs->members & ~there;
-    const bool waits =
-        !list_empty(&r->copies) || !list_empty(&r->trails) || !list_empty(&r->waiting);
+    const bool waits = cs->resync.waits || !list_empty(&r->copies) || !list_empty(&r->trails) ||
+                       !list_empty(&r->waiting);
 
     if (there == cs->members)
         return there;
@@ -417,7 +394,7 @@ static unsigned members_to_close(const struct copyset *cs)
     return cs->followed != 0 && !moves && waits && !points_are_due(cs) ? there : 0;
 }
 
-static void tell_passed_over(const struct copyset *cs, unsigned slots)
+static void note_passed_over(const struct copyset *cs, unsigned slots)
 {
     for (unsigned slot = 0; slots >> slot != 0; slot++)
         if ((slots >> slot & 1) != 0)
@@ -436,7 +413,7 @@ static void rounds_next(struct rounds *r)
         ticks_raise(&cs->round.ticks, open_tick(cs, members | cs->followed));
         if (!ticks_round_begin(&cs->round.ticks, members | cs->followed))
             continue;
-        tell_passed_over(cs, cs->members & ~members);
+        note_passed_over(cs, cs->members & ~members);
         keep_open(cs);
         r->current = cs;
         r->closed = false;
@@ -539,14 +516,12 @@ bool round_write_try(struct copyset *cs, const struct ticks_range *range, uint32
     return true;
 }
 
-void round_note(struct copyset *cs, const struct store_region *run)
+bool round_note(struct copyset *cs, const struct ticks_range *range)
 {
-    const struct ticks_range range = { .shard = run->shard,
-                                       .first = run->region,
-                                       .count = run->count };
-
-    if (ticks_note(&cs->round.ticks, &range))
-        arm(&cs->slice->rounds);
+    if (!ticks_note(&cs->round.ticks, range))
+        return false;
+    arm(&cs->slice->rounds);
+    return true;
 }
 
 bool round_write_begin(struct copyset *cs, const struct ticks_range *range, uint32_t *out_tick)

@@ -19,7 +19,6 @@
 #include "store/store.h"
 #include "volume/leg.h"
 #include "volume/limits.h"
-#include "volume/runs.h"
 
 struct copyset;
 struct piece;
@@ -125,12 +124,8 @@ void round_write_wait(struct copyset *cs, const struct store_io *io, uint32_t *t
 /* It has not made the regions equal: they stay listed. */
 void round_write_abandon(struct copyset *cs, const struct ticks_range *range, uint32_t tick);
 
-/* Adds the regions that no round has closed yet, listed for these slots.  NO_MEMORY. */
-struct status round_list_open(const struct copyset *cs, struct runs *runs,
-                              uint8_t slots) MUST_CHECK;
-
-/* Another store lists them by now: the next round closes them, if it can know of so many. */
-void round_note(struct copyset *cs, const struct store_region *run);
+/* As if they had been written in the present tick; false: no room. */
+bool round_note(struct copyset *cs, const struct ticks_range *range);
 
 /* A round as soon as there can be one. */
 void round_want(struct copyset *cs);

@@ -392,19 +392,28 @@ void takeover_copyset_settled(struct copyset *cs)
 
 bool takeover_needs_another(const struct volume *v, const struct leg_call *call)
 {
+    const struct group *const g = v->members.group;
+    const int needed = (int)group_members_min(v->desc.min_in_sync);
     struct group_session items[GROUP_DISKS_MAX];
     struct group_view view;
     unsigned slot;
+    bool any = false;
 
+    if (call->leg.remote == NULL || leg_is_up(&call->leg))
+        return false;
     members_view(v, items, &view);
-    for (uint32_t i = 0; i < v->copyset_count && !leg_is_up(&call->leg); i++) {
+    for (uint32_t i = 0; i < v->copyset_count; i++) {
         const struct copyset *const cs = v->copysets[i];
-        if (cs->home.unsettled && group_find(v->members.group, cs->number, call->uuid, &slot) &&
-            (group_silent(v->members.group, cs->number, &view) >> slot & 1) != 0 &&
-            group_reached_out(v->members.group, cs->number, &view.sessions) != 0)
-            return true;
+        const unsigned silent = group_reached_out(g, cs->number, &view.sessions) != 0
+                                    ? group_silent(g, cs->number, &view)
+                                    : 0;
+        if (silent == 0 &&
+            __builtin_popcount(group_reached(g, cs->number, &view.sessions)) < needed)
+            return false;
+        any |= cs->home.unsettled && group_find(g, cs->number, call->uuid, &slot) &&
+               (silent >> slot & 1) != 0;
     }
-    return false;
+    return any;
 }
 
 static void settle_deliver(struct io_msg *msg)

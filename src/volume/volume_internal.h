@@ -440,8 +440,9 @@ void takeover_on_told(struct volume *v);
 void takeover_settle(struct volume *v);
 
 /*
- * 11.4: a member is gone, without which a copyset cannot be settled, but could be taken over: then
- * the volume is to be opened anew.
+ * 11.4: a member on another node is gone, without which a copyset cannot be settled, but could be
+ * taken over; and so could all others: then the volume is to be opened anew.  (A disk that hangs
+ * on this node would keep the next engine from opening.)
  */
 bool takeover_needs_another(const struct volume *v, const struct leg_call *call);
 
