@@ -67,9 +67,7 @@
  * and again is left alone for longer and longer.  One that was merely away comes back sooner: its
  * node may have been started again.  After twenty minutes without a failure that is forgotten.
  */
-#define VOLUME_RESYNC_AWAY_NS (2 * NS_PER_S)
-/* A member that is gone before its copyset is settled is waited for so long (11.4). */
-#define VOLUME_ANEW_NS             (10 * NS_PER_S)
+#define VOLUME_RESYNC_AWAY_NS      (2 * NS_PER_S)
 #define VOLUME_RESYNC_AGAIN_NS     (10 * NS_PER_S)
 #define VOLUME_RESYNC_AGAIN_MAX_NS (600 * NS_PER_S)
 #define VOLUME_RESYNC_FORGET_NS    (1200 * NS_PER_S)

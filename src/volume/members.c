@@ -603,14 +603,19 @@ static struct status MUST_CHECK leave_out(struct volume *v, const struct leg_cal
  * 11.4: a new engine would do without the member.  It is given time first: a process that is
  * restarted is back before a new engine could have begun.
  */
-static bool is_given_up(struct volume *v, const struct leg_call *call)
+static bool is_given_up(struct volume *v, struct leg_call *call)
 {
     struct io_timer *const timer = &v->members.anew_timer;
-    const uint64_t due_ns = call->members.told_ns + VOLUME_ANEW_NS;
+    const uint64_t now_ns = reactor_now_ns(v->home);
 
-    if (!takeover_needs_another(v, call))
+    if (!takeover_needs_another(v, call)) {
+        call->members.gone_ns = 0;
         return false;
-    if (reactor_now_ns(v->home) >= due_ns)
+    }
+    if (call->members.gone_ns == 0)
+        call->members.gone_ns = now_ns;
+    const uint64_t due_ns = call->members.gone_ns + VOLUME_ANEW_NS;
+    if (now_ns >= due_ns)
         return true;
     if (!io_timer_armed(timer))
         io_timer_arm(timer, v->home, due_ns);
@@ -628,11 +633,9 @@ static bool keep(struct volume *v, struct leg_call *call, struct group_session *
 {
     if (begin_anew(v, call, items))
         return true;
-    if (!call->members.told) {
+    if (!call->members.told)
         log_warning(v->log, "volume '%s': writes wait for disk '%s' (%s): %s", v->desc.name,
                     call->disk, leg_why(&call->leg, call->members.why), reason->s);
-        call->members.told_ns = reactor_now_ns(v->home);
-    }
     call->members.told = true;
     if (is_given_up(v, call)) {
         fence_and_tell(v);
@@ -961,6 +964,7 @@ static void leg_on_back(struct leg *leg)
     struct leg_call *const call = call_of(leg);
     struct members *const m = &call->volume->members;
 
+    call->members.gone_ns = 0;
     if (m->leaving == call)
         return;
     if (leg_has_changed(leg)) {

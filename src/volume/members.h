@@ -71,8 +71,8 @@ struct members_leg {
     struct io_msg report_msg;
     struct status why;
     bool suspect;              /* It is to be excluded, when that is possible. */
-    bool told;                 /* Why it cannot be was logged ... */
-    uint64_t told_ns;          /* ... at this time. */
+    bool told;                 /* Why it cannot be was logged. */
+    uint64_t gone_ns;          /* takeover_needs_another() since then; 0: no. */
     bool leaves;               /* It was excluded, and the slices have not heard of it. */
     atomic_bool spared;        /* It is in sync nowhere: no Flush waits for it. */
     atomic_bool passed_over;   /* members_pass_over() */

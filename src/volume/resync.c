@@ -684,8 +684,8 @@ static unsigned slots_away(struct copyset *cs)
 static void begin_gathering(struct copyset *cs)
 {
     struct resync *const r = &cs->resync;
-    const struct status st =
-        members_cut(cs) == 0 ? STATUS(OK) : add_everything(cs, &r->others, (uint8_t)slots_away(cs));
+    const unsigned away = members_cut(cs) != 0 ? slots_away(cs) : 0;
+    const struct status st = away != 0 ? add_everything(cs, &r->others, (uint8_t)away) : STATUS(OK);
 
     if (!status_ok(st)) {
         resync_fail(cs, st);
@@ -742,11 +742,15 @@ static uint32_t merge_gather(struct copyset *cs)
     return items;
 }
 
-/* In the current tick: what was told to be closed before must not close it. */
+/*
+ * In the current tick: what was told to be closed before must not close it.  What was merged so far
+ * may be closed by the round that is under way, in an older one: the next merge follows that.
+ */
 static void merge_next(struct copyset *cs)
 {
     struct resync *const r = &cs->resync;
-    const uint32_t items = merge_gather(cs);
+    const bool any = r->merged.item > 0 || r->merged.skip > 0;
+    const uint32_t items = any && cs == cs->slice->rounds.current ? 0 : merge_gather(cs);
 
     r->waits = items == 0 && r->merged.item < r->others.count;
     if (items > 0) {

@@ -294,20 +294,6 @@ void resync_home_on_wish(struct copyset *cs)
     reactor_post(cs->slice->volume->home, &cs->home.wish_msg);
 }
 
-/* 11.4: a member that is not there, and could not be excluded before. */
-static bool find_leaving(const struct volume *v, const struct copyset *cs, unsigned *out_slot)
-{
-    const unsigned members = group_members(v->members.group, cs->number);
-
-    for (unsigned slot = 0; members >> slot != 0; slot++) {
-        if ((members >> slot & 1) == 0 || !call_of(v, cs, slot)->members.suspect)
-            continue;
-        *out_slot = slot;
-        return true;
-    }
-    return false;
-}
-
 /* 11.4: who was not told what the admission rests on leaves by it, and nobody else does. */
 static bool may_leave(const struct volume *v, const struct copyset *cs, unsigned untold,
                       struct group_reason *reason)
@@ -340,13 +326,6 @@ static struct status MUST_CHECK make_record(struct volume *v, const struct copys
         admission.replaces = true;
         members_view(v, items, &view);
         return group_admit(m->group, &view, &admission, m->next, reason);
-    }
-    if (find_leaving(v, cs, &admission.leaving) && !is_spare(cs)) {
-        members_view(v, items, &view);
-        admission.replaces = true;
-        if (status_ok(group_admit(m->group, &view, &admission, m->next, reason)))
-            return STATUS(OK);
-        admission.replaces = false; /* Not yet: but one more is one more. */
     }
     members_view_all(v, items, &view);
     if (is_spare(cs)) {

@@ -404,6 +404,8 @@ bool takeover_needs_another(const struct volume *v, const struct leg_call *call)
     members_view(v, items, &view);
     for (uint32_t i = 0; i < v->copyset_count; i++) {
         const struct copyset *const cs = v->copysets[i];
+        if (cs->number >= g->copyset_count)
+            continue; /* Of a growth that came to nothing. */
         const unsigned silent = group_reached_out(g, cs->number, &view.sessions) != 0
                                     ? group_silent(g, cs->number, &view)
                                     : 0;
