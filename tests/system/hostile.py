@@ -70,8 +70,7 @@ class HalfOpen(Kind):
 
     def open(self):
         for turn in range(self.count):
-            connection = socket.create_connection(self.address, nvme.TIMEOUT_S,
-                                                  (ATTACKERS, 0))
+            connection = nvme.dial(self.address, ATTACKERS)
             if turn % 2:
                 connection.send(nvme.ic_req()[:100])
             self.held.append(connection)

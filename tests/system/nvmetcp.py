@@ -34,6 +34,7 @@ PROPERTY_CAP, PROPERTY_CC, PROPERTY_CSTS = 0x00, 0x14, 0x1C
 SGL_IN_CAPSULE, SGL_TRANSPORT = 0x01, 0x5A
 DISCOVERY_NQN = "nqn.2014-08.org.nvmexpress.discovery"
 TIMEOUT_S = 10
+IP_BIND_ADDRESS_NO_PORT = 24  # ip(7); Python's socket does not have it.
 
 
 def crc32c(data):
@@ -130,11 +131,29 @@ class Closed(Exception):
     """The target closed the connection."""
 
 
+def dial(address, source=None):
+    """A TCP connection; source: an address of this machine that it comes from."""
+    if source is None:
+        return socket.create_connection(address, TIMEOUT_S)
+    connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(TIMEOUT_S)
+        # bind() would take a port for itself, whatever the other end: thousands of connections
+        # of two tests beside each other use them all.
+        connection.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+        connection.bind((source, 0))
+        connection.connect(address)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
 class Connection:
     """One TCP connection; after ic() and connect() one queue pair."""
 
     def __init__(self, address, host_nqn=None, source=None):
-        self.socket = socket.create_connection(address, TIMEOUT_S, source and (source, 0))
+        self.socket = dial(address, source)
         # Where nobody listens, TCP may connect a local port with itself.
         if self.socket.getsockname() == self.socket.getpeername():
             self.socket.close()
