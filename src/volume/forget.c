@@ -4,10 +4,13 @@
  * (docs/replication.md, 9.17).
  *
  *   home                     the leg's reactor
- *   volume_forget ---------> its session is opened --> DELETE_VOLUME --> it is closed
- *   done         <------------------------------------------------------
+ *   volume_forget ---------> its session is opened --> DELETE_VOLUME
+ *   it is retired <-----------------------------------
+ *                 ---------> its session is closed
+ *   done          <---------
  *
- * The leg is none of the map's, or was let go of (replace.h): no slice knows it meanwhile.
+ * The leg is none of the map's, or was let go of (replace.h): no slice knows it meanwhile.  Home
+ * retires it before it is closed: a fence, or a growth, tells it nothing more.
  */
 #include <assert.h>
 
@@ -20,7 +23,6 @@ static void forget_on_home(struct io_msg *msg)
     void (*const done)(void *ctx, struct status status) = call->on_forgotten;
 
     call->opening = false;
-    call->retired = true;
     call->on_forgotten = NULL;
     v->openings--;
     atomic_store(&call->leg.used_bytes, 0);
@@ -37,6 +39,28 @@ static void forget_on_closed(void *ctx)
     reactor_post(call->volume->home, &call->open_msg);
 }
 
+static void forget_close(struct io_msg *msg)
+{
+    struct leg_call *const call = CONTAINER_OF(msg, struct leg_call, open_msg);
+
+    leg_close(&call->leg, forget_on_closed, call);
+}
+
+static void forget_retire(struct io_msg *msg)
+{
+    struct leg_call *const call = CONTAINER_OF(msg, struct leg_call, open_msg);
+
+    call->retired = true;
+    msg->deliver = forget_close;
+    reactor_post(call->leg.reactor, msg);
+}
+
+static void forget_end(struct leg_call *call)
+{
+    call->open_msg.deliver = forget_retire;
+    reactor_post(call->volume->home, &call->open_msg);
+}
+
 /* A disk that does not know the volume has nothing to be deleted. */
 static void forget_on_deleted(struct leg_io *io)
 {
@@ -45,7 +69,7 @@ static void forget_on_deleted(struct leg_io *io)
         status_is(io->status, STATUS_UNKNOWN_SHARD) || status_is(io->status, STATUS_NOT_FOUND);
 
     call->outcome = unknown ? STATUS(OK) : io->status;
-    leg_close(&call->leg, forget_on_closed, call);
+    forget_end(call);
 }
 
 static void forget_on_session(void *ctx)
@@ -54,7 +78,7 @@ static void forget_on_session(void *ctx)
 
     call->outcome = call->leg.problem;
     if (!leg_is_there(&call->leg)) {
-        leg_close(&call->leg, forget_on_closed, call);
+        forget_end(call);
         return;
     }
     leg_forget_loss(&call->leg); /* The members have everything. */

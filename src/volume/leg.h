@@ -235,7 +235,8 @@ void leg_note_loss(struct leg *leg);
  */
 void leg_forget_loss(struct leg *leg);
 
-/* Closes the session, if there is one; done follows, perhaps from in here.  Nothing is in flight.
+/* Closes the session, if there is one; done follows, perhaps from in here.  Nothing is in flight,
+ * and nothing is told after it.
  */
 void leg_close(struct leg *leg, void (*done)(void *ctx), void *ctx);
 

@@ -368,6 +368,8 @@ void remote_open(struct remote *r, const struct store_volume *volume, void (*don
 
 void remote_set_volume(struct remote *r, const struct store_volume *volume)
 {
+    assert(!r->closing);
+
     r->volume = *volume;
     if (r->up && r->told_bytes != volume->bytes)
         go_away(r);
@@ -375,6 +377,8 @@ void remote_set_volume(struct remote *r, const struct store_volume *volume)
 
 void remote_let_go(struct remote *r, struct status why)
 {
+    assert(!r->closing);
+
     atomic_store(&r->leg->parted, false);
     r->view.keeps = false;
     r->view.why = why;
@@ -384,6 +388,8 @@ void remote_let_go(struct remote *r, struct status why)
 
 void remote_keep(struct remote *r, bool keeps)
 {
+    assert(!r->closing);
+
     atomic_store(&r->leg->parted, false);
     r->keeps = keeps;
     r->view.keeps = keeps;
@@ -396,6 +402,8 @@ void remote_keep(struct remote *r, bool keeps)
 
 void remote_part(struct remote *r)
 {
+    assert(!r->closing);
+
     if (!r->view.keeps || atomic_exchange(&r->leg->parted, true))
         return; /* It was let go of already. */
     r->view.keeps = false;
@@ -408,6 +416,8 @@ void remote_part(struct remote *r)
 
 void remote_exclude(struct remote *r)
 {
+    assert(!r->closing);
+
     r->view.abandons = true;
     if (r->up)
         go_away(r);
@@ -416,6 +426,8 @@ void remote_exclude(struct remote *r)
 
 void remote_close(struct remote *r, void (*done)(void *ctx), void *ctx)
 {
+    assert(!r->closing);
+
     r->on_close = done;
     r->close_ctx = ctx;
     r->closing = true;

@@ -625,6 +625,34 @@ static void a_leg_made_anew_goes_on_counting(void **state)
     world_destroy(c);
 }
 
+/* A leg whose session is being closed hears nothing of a fence that comes just then. */
+static void a_fence_while_a_disk_is_forgotten(void **state)
+{
+    (void)state;
+    static const uint8_t held[] = { WIRE_OPEN, WIRE_DELETE, WIRE_RELEASE };
+
+    for (unsigned i = 0; i < sizeof held; i++) {
+        struct world *const c = world_create(true, 1);
+
+        c->config.volume.replicas = 2;
+        c->config.disk_count = 2;
+        c->meta.record = (struct group) { 0 };
+        world_group(c);
+        assert_int_equal(world_open(c).code, STATUS_OK);
+        c->opened = false;
+        peer(c, 1)->hold = true;
+        peer(c, 1)->hold_opcode = held[i];
+        assert_int_equal(volume_forget(c->volume, &c->disks[2], on_grown, c).code, STATUS_OK);
+        while (peer(c, 1)->held_count == 0)
+            pw_run(c->w, SOON_NS);
+        volume_fence(c->volume);
+        pw_run(c->w, SOON_NS);
+        fake_peer_release(peer(c, 1));
+        pw_wait(c->w, &c->opened);
+        world_destroy(c);
+    }
+}
+
 /* 4.3: OPEN's tick may be that of a busier copyset; what is written in another one is closed too.
  */
 static void who_is_opened_anew_closes_its_regions(void **state)
@@ -946,6 +974,7 @@ int main(void)
         cmocka_unit_test(what_waits_ends_with_the_volume),
         cmocka_unit_test(a_round_that_waits_ends_with_the_volume),
         cmocka_unit_test(a_leg_made_anew_goes_on_counting),
+        cmocka_unit_test(a_fence_while_a_disk_is_forgotten),
         cmocka_unit_test(who_is_opened_anew_closes_its_regions),
         cmocka_unit_test(growing_describes_it_there),
         cmocka_unit_test(growing_waits_for_who_is_opened),
