@@ -61,6 +61,7 @@ static const struct cli_column show_columns[] = {
     { "apart", "apart", CLI_KIND_TEXT },
     { "degraded", "degraded", CLI_KIND_LIST },
     { "writes wait", "writes_wait", CLI_KIND_TEXT },
+    { "unreadable", "unreadable", CLI_KIND_LIST },
     { "uuid", "uuid", CLI_KIND_TEXT },
     { "nqn", "nqn", CLI_KIND_TEXT },
     { "shards", "shards", CLI_KIND_COUNT },
@@ -103,9 +104,29 @@ static json_t *volume_json(const Trilith__V1__Volume *v)
     return volume;
 }
 
+/* For people; what else prints them is for programs. */
+static json_t *unreadable_texts(const Trilith__V1__Volume *v)
+{
+    json_t *texts = json_array();
+    char text[64];
+
+    for (size_t i = 0; i < v->n_unreadable; i++) {
+        snprintf(text, sizeof text, "%llu bytes at %llu",
+                 (unsigned long long)v->unreadable[i]->bytes,
+                 (unsigned long long)v->unreadable[i]->offset);
+        json_array_append_new(texts, json_string(text));
+    }
+    if (v->unreadable_more)
+        json_array_append_new(texts, json_string("and more"));
+    return texts;
+}
+
 static void print_volume(enum cli_format format, const Trilith__V1__Volume *v)
 {
     json_t *volume = volume_json(v);
+
+    if (format == CLI_FORMAT_TABLE)
+        json_object_set_new(volume, "unreadable", unreadable_texts(v));
     cli_print_record(format, volume, show_columns, ARRAY_COUNT(show_columns));
     json_decref(volume);
 }

@@ -148,6 +148,11 @@ static struct status add_volumes(struct summary *s)
             add_problem(s, "volume '%s': %s", v->spec->name, v->reason);
         if (v->writes_wait[0] != '\0')
             add_problem(s, "volume '%s': writes wait: %s", v->spec->name, v->writes_wait);
+        if (v->n_unreadable > 0)
+            add_problem(s, "volume '%s': no replica can read all of the %llu bytes at %llu%s",
+                        v->spec->name, (unsigned long long)v->unreadable[0]->bytes,
+                        (unsigned long long)v->unreadable[0]->offset,
+                        v->n_unreadable > 1 || v->unreadable_more ? ", and others" : "");
         for (size_t k = 0; k < v->n_degraded; k++)
             add_problem(s, "volume '%s': degraded: %s", v->spec->name, v->degraded[k]);
     }

@@ -33,6 +33,20 @@ static Trilith__V1__VolumeSpec *spec_view(const Stored__V1__Volume *r, struct ar
     return s;
 }
 
+static void unreadable_view(Trilith__V1__Volume *v, const Trilith__V1__VolumeReport *report,
+                            struct arena *arena)
+{
+    v->n_unreadable = report->n_unreadable;
+    v->unreadable = arena_alloc(arena, v->n_unreadable * sizeof *v->unreadable);
+    for (size_t i = 0; i < v->n_unreadable; i++) {
+        v->unreadable[i] = arena_alloc(arena, sizeof *v->unreadable[i]);
+        trilith__v1__volume_range__init(v->unreadable[i]);
+        v->unreadable[i]->offset = report->unreadable[i]->offset;
+        v->unreadable[i]->bytes = report->unreadable[i]->bytes;
+    }
+    v->unreadable_more = report->unreadable_more;
+}
+
 static void state_view(Trilith__V1__Volume *v, const Trilith__V1__VolumeReport *report,
                        struct arena *arena)
 {
@@ -45,6 +59,7 @@ static void state_view(Trilith__V1__Volume *v, const Trilith__V1__VolumeReport *
     v->served_bytes = report->bytes;
     v->resync_compared_bytes = report->resync_compared_bytes;
     v->resync_copied_bytes = report->resync_copied_bytes;
+    unreadable_view(v, report, arena);
     v->n_connected_hosts = report->n_connected_hosts;
     v->connected_hosts = arena_alloc(arena, v->n_connected_hosts * sizeof *v->connected_hosts);
     for (size_t i = 0; i < report->n_connected_hosts; i++)

@@ -470,6 +470,17 @@ static Trilith__V1__VerificationReport *verification_message(const struct node_v
     return m;
 }
 
+static Trilith__V1__VolumeRangeReport *range_message(const struct volume_range *r,
+                                                     struct arena *arena)
+{
+    Trilith__V1__VolumeRangeReport *m = arena_alloc(arena, sizeof *m);
+
+    trilith__v1__volume_range_report__init(m);
+    m->offset = r->offset;
+    m->bytes = r->bytes;
+    return m;
+}
+
 static Trilith__V1__VolumeReport *volume_message(const struct node_volume_report *v,
                                                  struct arena *arena)
 {
@@ -484,6 +495,11 @@ static Trilith__V1__VolumeReport *volume_message(const struct node_volume_report
     m->bytes = v->bytes;
     m->resync_compared_bytes = v->resync_compared_bytes;
     m->resync_copied_bytes = v->resync_copied_bytes;
+    m->n_unreadable = v->unreadable_count;
+    m->unreadable = arena_alloc(arena, m->n_unreadable * sizeof *m->unreadable);
+    for (size_t i = 0; i < m->n_unreadable; i++)
+        m->unreadable[i] = range_message(&v->unreadable[i], arena);
+    m->unreadable_more = v->unreadable_more;
     m->n_connected_hosts = v->connected_host_count;
     m->connected_hosts = arena_alloc(arena, m->n_connected_hosts * sizeof *m->connected_hosts);
     for (size_t i = 0; i < m->n_connected_hosts; i++)

@@ -16,6 +16,7 @@
 #include "nvme/nqn.h"
 #include "store/store.h"
 #include "volume/verify.h"
+#include "volume/volume.h"
 
 #define NODE_REASON_BYTES 256
 
@@ -167,7 +168,10 @@ struct node_volume_report {
     const struct uuid *forgotten; /* Likewise.  Leftovers that have nothing of it any more. */
     uint32_t forgotten_count;
     const struct node_verification *verification; /* Likewise; NULL: none was begun. */
-    const struct node_mend_result *mends;         /* Likewise. */
+    const struct volume_range *unreadable;        /* Likewise: volume_get_unreadable(). */
+    uint32_t unreadable_count;
+    bool unreadable_more;
+    const struct node_mend_result *mends; /* Likewise. */
     uint32_t mend_count;
 };
 

@@ -77,6 +77,7 @@ struct node_volume {
     char reason[NODE_REASON_BYTES];
     struct nqn_text connected[NODE_VOLUME_HOSTS_MAX];           /* As of the last report. */
     struct node_volume_disk problems[NODE_VOLUME_PROBLEMS_MAX]; /* Likewise. */
+    struct volume_range unreadable[VOLUME_UNREADABLE_MAX];      /* Likewise. */
     struct node_verify verify;
     struct node_mends mends;
     struct io_timer retry;
@@ -135,6 +136,9 @@ bool node_volume_is_served(const struct node_volume *v);
 
 /* What to tell the controller; the hosts are kept in the volume until it is asked again. */
 void node_volume_report(struct node_volume *v, struct node_volume_report *out_report);
+
+/* Its part for a volume that is served: node_volume_report.c. */
+void node_volume_fill_served(struct node_volume *v, struct node_volume_report *out_report);
 
 /* ---- For the parts of node_volume.c that are files of their own ---- */
 

@@ -39,7 +39,7 @@ enum copy_state {
 
 static const struct sm_state copy_states[] = {
     [COPY_IDLE] = { "idle", SM_TO(COPY_PLACING) },
-    [COPY_PLACING] = { "placing", SM_TO(COPY_MEMORY) | SM_TO(COPY_LEAVING) },
+    [COPY_PLACING] = { "placing", SM_TO(COPY_MEMORY) },
     [COPY_MEMORY] = { "memory", SM_TO(COPY_READING) },
     [COPY_READING] = { "reading", SM_TO(COPY_WRITING) | SM_TO(COPY_LEAVING) },
     [COPY_WRITING] = { "writing", SM_TO(COPY_LEAVING) },
@@ -195,9 +195,7 @@ static void place_on_return(struct io_msg *msg)
 
     assert(reactor_is_current(cmd->front->reactor));
     if (c->sm.now == COPY_PLACING) {
-        const struct piece *const p = cmd->pieces[c->placed++];
-        if (!status_ok(p->status))
-            cmd->status = p->status;
+        c->placed++;
     } else {
         c->placed--;
     }
@@ -224,11 +222,8 @@ static void place_on_granted(struct order_entry *entry)
 
 static void place_enter(struct piece *p)
 {
-    bool failed;
-
-    if (!settling_admits(p->copyset, p, &failed))
+    if (!settling_admits(p->copyset, p))
         return;
-    p->status = failed ? STATUS(MEDIA_READ) : STATUS(OK);
     p->order.granted = place_on_granted;
     if (order_enter(p->owner->order, &p->order))
         place_on_granted(&p->order);
@@ -390,7 +385,7 @@ static void copy_step(struct command *cmd)
             copy_place_next(cmd);
             return;
         }
-        sm_move(&c->sm, status_ok(cmd->status) ? COPY_MEMORY : COPY_LEAVING);
+        sm_move(&c->sm, COPY_MEMORY);
         copy_step(cmd);
         return;
     case COPY_MEMORY:

@@ -162,6 +162,8 @@ static void spoil_next(struct copy_part *p)
         return;
     }
     c->unreadable_at = c->unreadable++ == 0 ? at : min_u64(c->unreadable_at, at);
+    if (!c->spares || c->ops->spoils == NULL) /* Or somebody who was not asked may have it. */
+        unreadable_note(&c->copyset->slice->unreadable, c->order.shard, at, STORE_BLOCK_BYTES);
     part_next(p);
 }
 
@@ -216,6 +218,7 @@ static void part_try_another(struct copy_part *p)
         return;
     }
     p->state = PART_SPOILING;
+    p->needs &= (uint8_t) ~(p->tried & -p->tried); /* The first source keeps what it has. */
     if (c->ops->spoils == NULL || !c->ops->spoils(c)) {
         p->needs = 0;
         c->spares = true;

@@ -73,6 +73,18 @@ static void change_end(struct piece *p)
     change_drain(p);
 }
 
+/* With several replicas a repair finds out which blocks it is. */
+static void look_at_unreadable(const struct piece *p, struct status status)
+{
+    const struct store_io *const io = &p->legs[0].store;
+    struct slice *const s = p->copyset->slice;
+
+    if (s->unreadable.count > 0 && status_ok(status))
+        unreadable_forget(&s->unreadable, io->shard, io->offset, io->bytes);
+    else if (is_alone(p) && status_is(status, STATUS_MEDIA_READ))
+        unreadable_note(&s->unreadable, io->shard, io->offset, io->bytes);
+}
+
 static void finish(struct piece *p, struct status status)
 {
     struct copyset *const cs = p->copyset;
@@ -87,13 +99,15 @@ static void finish(struct piece *p, struct status status)
         round_leave(p);
     if (p->unread != 0 && !p->repaired && !is_alone(p))
         repair_note(p);
+    look_at_unreadable(p, status);
     p->status = status;
     p->on_fanned(p);
     if (others != 0 && !status_ok(status))
         resync_on_refused(cs, others, status); /* What the members have not, it may have. */
 }
 
-void fanout_refuse(struct piece *p, struct status status)
+/* Ends a piece without sending it: on_fanned follows, off the caller's stack. */
+static void refuse(struct piece *p, struct status status)
 {
     struct slice *const s = p->copyset->slice;
 
@@ -576,9 +590,9 @@ void fanout_start(struct piece *p)
     if (is_read(p))
         confirm_begin(p);
     if (p->copyset->slice->fenced) {
-        fanout_refuse(p, STATUS(FENCED));
+        refuse(p, STATUS(FENCED));
     } else if (is_alone(p) && !leg_is_there(first)) {
-        fanout_refuse(p, first->problem);
+        refuse(p, first->problem);
     } else if (is_alone(p) || is_read(p)) {
         advance(p);
     } else if (round_enter(p)) {

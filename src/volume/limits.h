@@ -82,6 +82,9 @@
 /* Repairs of one slice that wait for their turn; more are left to the next read that finds them. */
 #define VOLUME_REPAIRS_MAX 16u
 
+/* Ranges that nobody can read, and are told: of one slice, and of a volume. */
+#define VOLUME_UNREADABLE_MAX 16u
+
 /* Blocks of one command: one CRC each. */
 #define VOLUME_BLOCKS_MAX (BUF_BYTES_MAX / STORE_BLOCK_BYTES)
 

@@ -52,7 +52,6 @@ static void on_copied(struct range_copy *c, enum range_copy_end how)
     m->repaired_bytes = c->copied_bytes;
     m->unreadable = c->unreadable;
     atomic_fetch_add(&m->volume->resync.repaired_bytes, c->copied_bytes);
-    atomic_fetch_add(&m->volume->resync.unreadable_blocks, c->unreadable);
     if (how == RANGE_COPY_FAILED && !s->fenced)
         members_report(s->volume, c->leg, c->status);
     leave(m, how == RANGE_COPY_FAILED ? c->status : STATUS(OK));

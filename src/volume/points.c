@@ -54,7 +54,7 @@ bool points_are_old(const struct copyset *cs)
 
 bool points_are_due(const struct copyset *cs)
 {
-    return cs->lost != 0 && cs->settling.left == 0 && cs->settling.failures == 0;
+    return cs->lost != 0 && cs->settling.left == 0;
 }
 
 void points_forget(struct copyset *cs, unsigned slot)

@@ -51,7 +51,6 @@ static void tell(const struct repair *job, const struct range_copy *c)
     struct volume *const v = job->copyset->slice->volume;
 
     if (c->unreadable > 0) {
-        atomic_fetch_add(&v->resync.unreadable_blocks, c->unreadable);
         log_error(v->log, "volume '%s': shard %u: no replica can read %u blocks from %llu on",
                   v->desc.name, job->range.shard, c->unreadable,
                   (unsigned long long)c->unreadable_at);

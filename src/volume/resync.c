@@ -935,11 +935,7 @@ static void leave_or_wait(struct copyset *cs)
 
 static void settled_or_wait(struct copyset *cs)
 {
-    if (cs->settling.left > 0 || points_are_due(cs))
-        return;
-    if (cs->settling.failures > 0)
-        resync_fail(cs, STATUS(MEDIA_READ)); /* What the members have there is not known. */
-    else
+    if (cs->settling.left == 0 && !points_are_due(cs))
         join(cs);
 }
 

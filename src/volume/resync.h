@@ -58,9 +58,8 @@ struct resync_counters {
     _Atomic uint64_t regions_done;
     _Atomic uint64_t compared_bytes;
     _Atomic uint64_t copied_bytes;
-    _Atomic uint64_t repaired_bytes;    /* repair.c */
-    _Atomic uint64_t unreadable_blocks; /* Likewise. */
-    _Atomic uint64_t due_ns;            /* When the rate limit allows the next region. */
+    _Atomic uint64_t repaired_bytes; /* repair.c */
+    _Atomic uint64_t due_ns;         /* When the rate limit allows the next region. */
 };
 
 void resync_init(struct resync *r);

@@ -91,18 +91,16 @@ static uint32_t lower_bound(const struct settling *s, uint64_t key)
     return low;
 }
 
-bool settling_admits(struct copyset *cs, struct piece *p, bool *out_failed)
+bool settling_admits(struct copyset *cs, struct piece *p)
 {
     struct settling *const s = &cs->settling;
     const uint64_t shard = (uint64_t)p->order.shard << 32;
     const uint64_t first = shard | p->order.offset / STORE_REGION_BYTES;
     const uint64_t last = shard | (p->order.offset + p->order.bytes - 1) / STORE_REGION_BYTES;
 
-    *out_failed = false;
-    if ((s->left == 0 && s->failures == 0) || cs->slice->fenced)
+    if (s->left == 0 || cs->slice->fenced)
         return true;
     for (uint32_t i = lower_bound(s, first); i < s->count && s->regions[i].key <= last; i++) {
-        *out_failed |= s->regions[i].failed;
         if (s->regions[i].done)
             continue;
         s->next = i; /* It comes next. */
@@ -134,14 +132,12 @@ bool settling_is_busy(const struct settling *s)
     return range_copy_is_busy(&s->copy);
 }
 
-/* It is settled, or cannot be.  What has waited for it may begin the next one. */
-static void region_end(struct copyset *cs, bool failed)
+/* What has waited for it may begin the next one. */
+static void region_end(struct copyset *cs)
 {
     struct settling *const s = &cs->settling;
 
     s->regions[s->at].done = true;
-    s->regions[s->at].failed = failed;
-    s->failures += failed ? 1 : 0;
     s->scarce = false;
     if (--s->left == 0 && points_are_due(cs))
         round_renew(cs);
@@ -151,16 +147,17 @@ static void region_end(struct copyset *cs, bool failed)
     settling_run(cs);
 }
 
-static void region_fail(struct copyset *cs)
+static void tell_unreadable(const struct copyset *cs)
 {
     const struct range_copy *const c = &cs->settling.copy;
 
+    if (c->unreadable == 0)
+        return;
     log_error(cs->slice->volume->log,
-              "volume '%s': shard %u: no replica can read %u blocks from %llu on, where they may "
-              "differ: commands to this MiB fail",
+              "volume '%s': shard %u: of %u blocks from %llu on, where replicas may differ, none "
+              "that is up to date can be read: reading them fails until they are written",
               cs->slice->volume->desc.name, c->order.shard, c->unreadable,
               (unsigned long long)c->unreadable_at);
-    region_end(cs, true);
 }
 
 /*
@@ -203,17 +200,13 @@ static void on_copied(struct range_copy *c, enum range_copy_end end)
 {
     struct copyset *const cs = c->copyset;
 
-    switch (end) {
-    case RANGE_COPY_EQUAL:
-        region_end(cs, false);
-        return;
-    case RANGE_COPY_UNREADABLE:
-        region_fail(cs);
-        return;
-    case RANGE_COPY_FAILED:
+    assert(end != RANGE_COPY_UNREADABLE); /* spoils() */
+    if (end == RANGE_COPY_FAILED) {
         on_failed(cs);
         return;
     }
+    tell_unreadable(cs);
+    region_end(cs);
 }
 
 /* ---- The beginning of a region ---- */
@@ -229,10 +222,17 @@ static unsigned targets_of(const struct range_copy *c)
     return c->copyset->members;
 }
 
+static bool spoils(const struct range_copy *c)
+{
+    (void)c;
+    return true;
+}
+
 static const struct range_copy_ops settling_ops = {
     .sources = sources_of,
     .targets = targets_of,
     .done = on_copied,
+    .spoils = spoils,
     .until_equal_open = true,
 };
 
@@ -241,6 +241,7 @@ static const struct range_copy_ops settling_scarce_ops = {
     .sources = sources_of,
     .targets = targets_of,
     .done = on_copied,
+    .spoils = spoils,
     .until_equal_open = true,
     .prefers_zeros = true,
 };

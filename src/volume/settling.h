@@ -9,7 +9,8 @@
  *               waiting --(settled)---+      regions that nobody asks for follow in the background
  *
  * A region is settled by a range_copy: what one source has is written to every other member that
- * has something else.
+ * has something else.  A block that no source can read is made unreadable at all but one of them,
+ * and costs nothing but itself.
  *
  * Threading: the slice's; settling_add() before the slices know of the copyset.
  * Memory:    16 bytes for each region, until all are settled.
@@ -25,14 +26,12 @@ struct piece;
 struct settling_region {
     uint64_t key; /* Shard << 32 | region. */
     bool done;
-    bool failed; /* Of some block no source can be read: its commands end with MEDIA_READ. */
 };
 
 struct settling {
     struct settling_region *regions; /* By key. */
     uint32_t count, room;
-    uint32_t left; /* Not done. */
-    uint32_t failures;
+    uint32_t left;       /* Not done. */
     uint32_t next;       /* To look at, for the background. */
     struct list waiting; /* piece.link */
 
@@ -56,11 +55,10 @@ void settling_seal(struct settling *s);
 /* Begins, or goes on. */
 void settling_run(struct copyset *cs);
 
-/*
- * Whether the piece's blocks are settled; *out_failed: they cannot be.  Otherwise the piece waits,
- * p->on_settled is called, and asks again.
+/* Whether the piece's blocks are settled.  If not it waits, p->on_settled is called, and asks
+ * again.
  */
-bool settling_admits(struct copyset *cs, struct piece *p, bool *out_failed);
+bool settling_admits(struct copyset *cs, struct piece *p);
 
 /* Whether a region is under way. */
 bool settling_is_busy(const struct settling *s);

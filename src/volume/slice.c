@@ -156,20 +156,11 @@ static void piece_on_granted(struct order_entry *entry)
     piece_start(CONTAINER_OF(entry, struct piece, order));
 }
 
-static void piece_leave(struct piece *p);
-
 /* What it touches may have to be settled first. */
 static void piece_enter(struct piece *p)
 {
-    bool failed;
-
-    if (!settling_admits(p->copyset, p, &failed))
+    if (!settling_admits(p->copyset, p))
         return;
-    if (failed) {
-        p->on_fanned = piece_leave; /* It is not in the order. */
-        fanout_refuse(p, STATUS(MEDIA_READ));
-        return;
-    }
     p->order.granted = piece_on_granted;
     if (order_enter(p->owner->order, &p->order))
         piece_start(p);
@@ -188,15 +179,10 @@ static void slice_deliver(struct io_msg *msg)
 /* Lets the next one on the piece's blocks, and returns the piece to its command. */
 static void piece_end(struct piece *p)
 {
+    const struct slice *const s = p->owner;
+
     if (!p->place_given)
-        order_leave(p->owner->order, &p->order);
-    piece_leave(p);
-}
-
-static void piece_leave(struct piece *p)
-{
-    struct slice *s = p->owner;
-
+        order_leave(s->order, &p->order);
     if (s->reactor == p->cmd->front->reactor) {
         command_on_piece(p);
         return;

@@ -361,12 +361,11 @@ static void settle_plan(struct volume *v)
 
 /* ---- Settling ---- */
 
-/* 7.6: what nobody can read stays as it is listed; so then no incarnation is recorded. */
+/* 7.6 */
 static void all_settled(struct volume *v)
 {
     members_flushes_go_on(v);
-    if (!v->unsettleable)
-        members_on_settled(v);
+    members_on_settled(v);
 }
 
 static void settled_deliver(struct io_msg *msg)
@@ -376,7 +375,6 @@ static void settled_deliver(struct io_msg *msg)
 
     assert(v->unsettled > 0);
     cs->home.unsettled = false;
-    v->unsettleable |= cs->settling.failures > 0; /* It does not change any more. */
     if (--v->unsettled == 0)
         all_settled(v);
 }

@@ -161,14 +161,12 @@ static void on_placed(struct order_entry *entry)
     pending_end(r);
 }
 
-/* What cannot be settled is read like all else: that is how it is found. */
 static void enter(struct piece *p)
 {
     struct verify_reader *const r = CONTAINER_OF(p, struct verify_reader, piece);
     struct copyset *const cs = r->copyset;
-    bool failed;
 
-    if (!settling_admits(cs, p, &failed))
+    if (!settling_admits(cs, p))
         return;
     if (cs->slice->fenced) {
         leave(r);

@@ -563,10 +563,54 @@ void volume_get_resync(const struct volume *v, struct volume_resync *out_resync)
         .compared_bytes = atomic_load(&v->resync.compared_bytes),
         .copied_bytes = atomic_load(&v->resync.copied_bytes),
         .repaired_bytes = atomic_load(&v->resync.repaired_bytes),
-        .unreadable_blocks = atomic_load(&v->resync.unreadable_blocks),
     };
     for (uint32_t i = 0; i < v->copyset_count; i++)
         out_resync->replicas_busy += v->copysets[i]->home.busy ? 1 : 0;
+}
+
+/* False: it is beyond the volume's end, in its last shards. */
+static bool range_of(const struct volume *v, const struct unreadable_range *r,
+                     struct volume_range *out_range)
+{
+    const struct layout *const l = &v->map->layout;
+    const uint64_t used = layout_shard_used(l, r->shard);
+
+    if (r->offset >= used)
+        return false;
+    *out_range = (struct volume_range) { layout_address(l, r->shard, r->offset),
+                                         min_u64(r->bytes, used - r->offset) };
+    return true;
+}
+
+static int compare_ranges(const void *a, const void *b)
+{
+    const struct volume_range *const ra = a, *const rb = b;
+
+    return ra->offset < rb->offset ? -1 : ra->offset > rb->offset;
+}
+
+unsigned volume_get_unreadable(const struct volume *v, struct volume_range *out_ranges,
+                               bool *out_more)
+{
+    struct unreadable_range r;
+    unsigned count = 0;
+
+    assert(reactor_is_current(v->home));
+    *out_more = false;
+    for (unsigned i = 0; i < v->slice_count; i++) {
+        const struct unreadable *const u = &v->slices[i].unreadable;
+        *out_more |= atomic_load(&u->more);
+        for (unsigned k = 0; k < VOLUME_UNREADABLE_MAX; k++) {
+            if (!unreadable_get(u, k, &r))
+                continue;
+            if (count == VOLUME_UNREADABLE_MAX)
+                *out_more = true;
+            else if (range_of(v, &r, &out_ranges[count]))
+                count++;
+        }
+    }
+    qsort(out_ranges, count, sizeof *out_ranges, compare_ranges);
+    return count;
 }
 
 void volume_get_stats(const struct volume *v, struct volume_stats *out_stats)

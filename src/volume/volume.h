@@ -216,12 +216,24 @@ struct volume_resync {
     uint64_t regions_done;
     uint64_t compared_bytes;
     uint64_t copied_bytes;
-    uint64_t repaired_bytes;    /* Bad at one replica, and written again from another. */
-    uint64_t unreadable_blocks; /* Bad at all of them, as often as somebody read them. */
+    uint64_t repaired_bytes; /* Bad at one replica, and written again from another. */
 };
 
 /* On reactor 0. */
 void volume_get_resync(const struct volume *volume, struct volume_resync *out_resync);
+
+struct volume_range {
+    uint64_t offset; /* In the volume, in bytes; whole blocks, as are the bytes. */
+    uint64_t bytes;
+};
+
+/*
+ * What somebody wanted to read since the volume was opened, and no replica in sync could, until it
+ * is written (11.3): fills in up to VOLUME_UNREADABLE_MAX ranges by address, and returns how many;
+ * more: these are not all.  Of a volume of one replica a range has some bad block.  On reactor 0.
+ */
+unsigned volume_get_unreadable(const struct volume *volume, struct volume_range *out_ranges,
+                               bool *out_more);
 
 /* Sums over the slices.  Call it while the volume is idle, or take it as approximate. */
 void volume_get_stats(const struct volume *volume, struct volume_stats *out_stats);

@@ -52,6 +52,7 @@
 #include "volume/settling.h"
 #include "volume/trail.h"
 #include "volume/undo.h"
+#include "volume/unreadable.h"
 #include "volume/volume.h"
 
 struct command;
@@ -275,6 +276,7 @@ struct slice {
     struct trails trails;
     struct undos undos;
     struct repairs repairs;
+    struct unreadable unreadable;
     struct order *order;
     struct scratch_pool scratch;      /* For commands. */
     struct scratch_pool copy_scratch; /* For range copies, which commands may wait for. */
@@ -325,8 +327,7 @@ struct volume {
     uint64_t loss; /* Of these, what the group's record says of (7.7); 0: nothing. */
     struct members members;
     struct copyset **copysets; /* Of all maps. */
-    uint32_t unsettled;        /* Of these, so many were not settled when last heard of ... */
-    bool unsettleable;         /* ... or cannot be, as nobody can read something. */
+    uint32_t unsettled;        /* Of these, so many were not settled when last heard of. */
     uint32_t copyset_count;
 
     /* Opening, growing, closing, deleting: on home. */
@@ -499,9 +500,6 @@ void copy_start_waiting(struct slice *front);
  * on_fanned is called with its status, never from in here.  On the reactor of the copyset's slice.
  */
 void fanout_start(struct piece *p);
-
-/* Ends a piece without sending it: on_fanned follows, off the caller's stack. */
-void fanout_refuse(struct piece *p, struct status status);
 
 /* A trail of the piece has ended. */
 void fanout_on_trail(struct piece *p, unsigned slot, struct status status);

@@ -135,6 +135,36 @@ def test_what_has_rotted_is_found_and_not_mended(start):
     server.stop(equal=False)
 
 
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_what_nobody_can_read_is_told_until_it_is_written(start, replicas):
+    server, paths = start()
+    server.create("db", "48M", "--replicas", str(replicas), "--allow-degraded")
+    write_blocks(server, range(200))
+    for path in paths:
+        if replicas == 3 or pattern(7) in path.read_bytes():
+            rot(path, 7)
+    nqn = server.volume("db")["nqn"]
+    admin, cntlid = nvme.open_admin(server.address, nqn)
+    queue = nvme.open_io(admin, server.address, nqn, cntlid)
+    assert server.volume("db").get("unreadable", []) == []
+    for number in range(200):
+        status = queue.rw(nvme.OP_READ, number, 1)[0].status
+        assert status == (0x281 if number == 7 else 0), (number, hex(status))
+    server.wait_for("db", lambda volume: volume.get("unreadable"))
+    found = server.volume("db")["unreadable"]
+    assert found == [{"offset": 7 * BLOCK, "bytes": BLOCK}]
+    shown = server.try_cli("volume", "show", "db").stdout
+    assert f"{BLOCK} bytes at {7 * BLOCK}" in shown
+    assert f"bytes at {7 * BLOCK}" in server.try_cli("status").stdout
+    write_blocks(server, [7])
+    server.wait_for("db", lambda volume: not volume.get("unreadable"))
+    answer, data = queue.rw(nvme.OP_READ, 7, 1)
+    assert (answer.status, data) == (0, pattern(7))
+    queue.close()
+    admin.close()
+    server.stop()
+
+
 def test_hosts_write_meanwhile(start, tmp_path):
     """Digests are equal, each time others, and the host notices nothing."""
     server, _ = start()

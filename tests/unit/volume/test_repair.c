@@ -60,6 +60,21 @@ static void bad_blocks_everywhere_are_put_together(void **state)
     }
 }
 
+/* What the volume says that nobody can read: so many blocks, from this one on. */
+static void assert_unreadable(struct case_ *c, uint64_t first, uint64_t blocks)
+{
+    struct volume_range ranges[VOLUME_UNREADABLE_MAX];
+    bool more;
+
+    const unsigned count = volume_get_unreadable(c->f->volume, ranges, &more);
+    assert_false(more);
+    assert_int_equal(count, blocks);
+    for (unsigned i = 0; i < count; i++) {
+        assert_int_equal(ranges[i].offset, (first + i) * BLOCK);
+        assert_int_equal(ranges[i].bytes, BLOCK);
+    }
+}
+
 /* What is bad everywhere is an error to whoever reads it, and to nobody else. */
 static void what_is_bad_everywhere_is_an_error_alone(void **state)
 {
@@ -68,7 +83,7 @@ static void what_is_bad_everywhere_is_an_error_alone(void **state)
     for (unsigned i = 0; i < DISKS; i++)
         make_bad(c, i, BAD);
     assert_int_equal(read_all(c).code, STATUS_MEDIA_READ);
-    assert_int_equal(progress(c).unreadable_blocks, 1);
+    assert_unreadable(c, BAD, 1);
     for (unsigned i = 0; i < DISKS; i++) /* A link may have done it: nothing is given up. */
         assert_int_equal(c->f->stores[i].spoils, 0);
     assert_int_equal(run(c->f, NVME_NS_READ, false, 0, BAD * BLOCK).code, STATUS_OK);
@@ -77,6 +92,7 @@ static void what_is_bad_everywhere_is_an_error_alone(void **state)
     assert_int_equal(c->meta.commits, 0);
     memset(c->f->memory, 0x40 + BAD, BLOCK);
     assert_int_equal(run(c->f, NVME_NS_WRITE, false, BAD * BLOCK, BLOCK).code, STATUS_OK);
+    assert_unreadable(c, BAD, 0);
     assert_int_equal(read_all(c).code, STATUS_OK);
     case_destroy(c);
 }
