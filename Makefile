@@ -13,7 +13,8 @@ build:
 	@tools/install-deps build
 	@tools/build build
 
-# A server, a volume, verified I/O, SIGKILL, and everything still there.
+# Three nodes and a volume of three replicas: one node is killed under load, a disk is destroyed,
+# and everything is verified.
 demo:
 	@tools/install-deps build
 	@tools/build build

@@ -3,8 +3,8 @@
  * Log lines, and the context strings that an error collects on its way outward.
  *
  * Libraries never log above debug, except who stops an error from travelling: it logs it once,
- * with who and what (STYLE.md, 13).  Where a line goes is the sink's choice: the command's sink
- * writes to standard error, the simulator's to the trace.
+ * with who and what.  Where a line goes is the sink's choice: the command's sink writes to
+ * standard error, the simulator's to the trace.
  *
  * Threading: log_write() may be called from any thread; sinks are thread-safe.
  * Memory:    a line longer than LOG_LINE_BYTES is cut.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Deliberate bugs, one for each rule that the simulator must be able to catch.
+ * Deliberate bugs that the simulator must be able to catch; each breaks a rule.
  *
  *     if (all_durable || MUTATION(S1_FLUSH_EARLY))
  *         flush_complete(...);

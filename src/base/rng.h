@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A small deterministic generator (xoshiro256**) for simulation, load patterns and jitter.
- * Not for secrets or identities: those come from reactor_random() or uuid_make_random().
+ * Not for secrets or identities: those come from reactor_random() or uuid_from_random().
  *
  * Threading: the owner's.   Memory: embedded.
  */

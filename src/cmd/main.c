@@ -8,10 +8,11 @@
 #include "cmd/version.h"
 
 static const struct command commands[] = {
-    { "volume", "create, list, show, resize, change, verify and delete volumes", cmd_volume },
-    { "disk", "list, show, add, remove and check disks", cmd_disk },
+    { "volume", "create, list, show, resize, set, delete, verify and wait for volumes",
+      cmd_volume },
+    { "disk", "list, show, add, grow, remove and check disks", cmd_disk },
     { "scrub", "read disks in the background, and repair what is bad", cmd_scrub },
-    { "node", "run, start, stop, list and show nodes", cmd_node },
+    { "node", "run, start, stop, list and show nodes; what losing some would lose", cmd_node },
     { "status", "show the health of the cluster", cmd_status },
     { "perf", "measure and verify a volume over NVMe/TCP", cmd_perf },
     { "up", "run a controller and a node: a whole cluster on this machine", cmd_up },

@@ -10,7 +10,7 @@
  *
  * Threading: as ctl.h.
  * Memory:    the heap, one for each disk; the meta store has them, too, so that they go on after a
- *            restart: their progress every SCRUB_KEEP_MS, and what was found at once.
+ *            restart: their progress every CTL_SCRUB_KEEP_MS, and what was found at once.
  */
 #ifndef CTL_SCRUB_H
 #define CTL_SCRUB_H

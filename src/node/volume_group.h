@@ -3,9 +3,9 @@
  * A replicated volume's group as its node sees it: taken before the volume is opened, and changed
  * for its engine while it is (docs/replication.md, 3.1, 6.3, 7.0, 7.1).
  *
- *   GET --> are enough members here? --> TAKE the epoch after it --> the engine opens with the
- * record ^                 | no                |
- *    +--- later -------+<--(conflict)------+
+ *   GET --> are enough members here? --yes--> TAKE the epoch --> the engine opens with the record
+ *    ^          |              ^                     |
+ *    +- later --+ no           +----- conflict ------+
  *
  * Threading: home.   Memory: from the heap; one record of 30 KiB.
  */

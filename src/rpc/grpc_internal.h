@@ -2,7 +2,7 @@
 /*
  * What the gRPC server and client share: byte buffers, addresses, deadlines, threads.
  *
- * Threading: pure, but for thread_start().   Memory: as each says.
+ * Threading: pure, but for grpc_adapter_thread().   Memory: as each says.
  */
 #ifndef RPC_GRPC_INTERNAL_H
 #define RPC_GRPC_INTERNAL_H

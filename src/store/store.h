@@ -5,8 +5,8 @@
  *
  *     engine slice --(message)--> store_submit() --> journal, grain map --> dev
  *
- * A local engine calls it directly; a remote one will come through the store's NVMe/TCP command
- * set, by the same rules: every command names a session, and so an epoch (S4).
+ * A local engine calls it directly; an engine of another node comes through peer/server.h, by the
+ * same rules: every command names a session, and so an epoch (S4).
  *
  * Threading: a store belongs to the reactor of its device; every call is made there.
  * Memory:    pools are sized at open; a command without resources waits inside the store.

@@ -3,6 +3,7 @@
  * What the files of a store share.
  *
  *     session.c    sessions, epochs, volume descriptors      S4, S5
+ *     describe.c   a new description of a volume             S5, F27
  *     command.c    entry, waiting, completion
  *     read.c       reads                                     S3
  *     hash.c       HASH                                      S3
@@ -18,9 +19,15 @@
  *     settle.c     suspect regions                           S7, F17
  *     sums.c, sums_loader.c  checksums in memory             S3, F32
  *     checkpoint.c the whole state, in the background        F22 to F24
+ *     superblock_writer.c    both superblocks in turn        section 2.1
  *     grow.c       a device that has become larger           F33 to F35
  *     apply.c      records onto the state
+ *     format.c     an empty disk
+ *     load.c       a disk's metadata                         section 5
  *     open.c       superblock to serving                     section 5
+ *     walk.c       all that has data
+ *     scrub.c      reading it while the store serves         R10
+ *     check.c, repair.c      a disk at rest                  F1 to F8, F26
  *
  * A command that cannot go on for now (a region to be opened, no room in the ring, no free
  * segment) stays on a list of stalled commands, which is gone through once per turn when anything
@@ -437,13 +444,13 @@ uint64_t grow_possible_bytes(const struct store *store);
 void sessions_init(struct store *store);
 void sessions_run(struct store *store);
 
-/* ---- describe.c ---- */
-
-void descriptions_run(struct store *store);
-
 /* A session's command has ended. */
 void session_put(struct store_session *session);
 void sessions_forget_volume(struct catalog_volume *volume);
+
+/* ---- describe.c ---- */
+
+void descriptions_run(struct store *store);
 
 /* ---- apply.c ---- */
 

@@ -19,7 +19,7 @@
 /*
  * A table block without data is not read, and yet what is written to it then must be newer than
  * what any earlier life wrote there.  No life writes a table block a million times without writing
- * a superblock: see CHECKPOINT_WRITINGS_MAX.
+ * a superblock: see WRITINGS_MAX in checkpoint.c.
  */
 #define LIFE_SHIFT 20
 

@@ -130,7 +130,6 @@ static_assert(offsetof(struct wire_state_format, epoch) == 32, "STATE");
 static_assert(offsetof(struct wire_state_format, regions) == 48, "STATE");
 static_assert(offsetof(struct wire_state_format, flags) == 58, "STATE");
 
-/* Regions follow. */
 /* REGIONS, POINTS.  Items follow. */
 struct wire_regions_format {
     struct wire_head_format head;

@@ -358,9 +358,9 @@ struct volume {
  *                    |                                                            |
  *                  ENDED                                                          +--> CLOSING
  *
- * Every state but READY waits for a round of messages, after which volume_round_end() leaves the
- * state: one to each leg and back, and in SPREADING one to each slice.  RECORDING waits for a
- * change of the group's record (members.h).
+ * Every state but READY waits for a round of messages: one to each leg and back, and in SPREADING
+ * one to each slice.  When volume_round_return() has counted the last, round_on_end() of volume.c
+ * leaves the state.  RECORDING waits for a change of the group's record (members.h).
  */
 enum volume_state {
     VOL_OPENING,
@@ -455,10 +455,10 @@ void volume_taken_over(struct volume *v);
 
 /* ---- grow.c ---- */
 
-/* Its rounds have ended. */
 /* Tells the slices of v->next_map; grow_on_spread() follows. */
 void grow_spread(struct volume *v);
 
+/* Its rounds have ended. */
 void grow_on_described(struct volume *v);
 void grow_on_spread(struct volume *v);
 
