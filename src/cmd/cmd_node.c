@@ -27,6 +27,7 @@ static const struct cli_column show_columns[] = {
     { "zone", "zone", CLI_KIND_TEXT },           { "rack", "rack", CLI_KIND_TEXT },
     { "disks", "disks", CLI_KIND_COUNT },        { "volumes", "volumes", CLI_KIND_COUNT },
     { "version", "version", CLI_KIND_TEXT },     { "io features", "io_features", CLI_KIND_LIST },
+    { "refused", "refusals", CLI_KIND_LIST },
 };
 
 /* ---- list ---- */
@@ -80,6 +81,20 @@ struct show_request {
     const char *name;
 };
 
+/* For people; what else prints them is for programs. */
+static json_t *refusal_texts(const Trilith__V1__NodeSummary *n)
+{
+    json_t *texts = json_array();
+    char text[96];
+
+    for (size_t i = 0; i < n->n_refusals; i++) {
+        snprintf(text, sizeof text, "%.63s %llu", n->refusals[i]->status,
+                 (unsigned long long)n->refusals[i]->count);
+        json_array_append_new(texts, json_string(text));
+    }
+    return texts;
+}
+
 static int show_report(enum cli_format format, const ProtobufCMessage *request,
                        const ProtobufCMessage *reply)
 {
@@ -91,6 +106,8 @@ static int show_report(enum cli_format format, const ProtobufCMessage *request,
         if (strcmp(r->nodes[i]->name, name) != 0 && strcmp(r->nodes[i]->uuid, name) != 0)
             continue;
         json_t *node = api_json(&r->nodes[i]->base);
+        if (format == CLI_FORMAT_TABLE)
+            json_object_set_new(node, "refusals", refusal_texts(r->nodes[i]));
         cli_print_record(format, node, show_columns, ARRAY_COUNT(show_columns));
         json_decref(node);
         return COMMAND_OK;

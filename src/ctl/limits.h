@@ -28,6 +28,7 @@
 #define CTL_ORDERS_MAX        16u  /* That a node has not reported on; it takes one at a time. */
 #define CTL_HOSTS_MAX         128u /* Allowed hosts of one volume. */
 #define CTL_IO_FEATURES_MAX   64u  /* Of a node: a newer one may know more than we do. */
+#define CTL_REFUSALS_MAX      256u /* Kinds of them: likewise. */
 
 /* Hosts that a node may report as connected to one volume: a target's queues end before. */
 #define CTL_CONNECTED_MAX 1024u

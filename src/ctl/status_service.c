@@ -72,6 +72,8 @@ static struct status add_nodes(struct summary *s)
             n->volumes = (uint32_t)o->report->n_volumes;
             n->io_features = o->report->io_features; /* Lent until the reply is packed. */
             n->n_io_features = o->report->n_io_features;
+            n->refusals = o->report->refusals; /* Likewise. */
+            n->n_refusals = o->report->n_refusals;
         }
         s->reply->nodes[s->reply->n_nodes++] = n;
         node_problems(s, n->name, o);

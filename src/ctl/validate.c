@@ -328,5 +328,9 @@ struct status validate_report(const Trilith__V1__ReportStatusRequest *r, struct 
         return wrong(problem, "more than %u io_features", CTL_IO_FEATURES_MAX);
     for (size_t i = 0; i < r->n_io_features; i++)
         TRY(check_text(r->io_features[i], "io_features", CTL_NAME_BYTES_MAX, problem));
+    if (r->n_refusals > CTL_REFUSALS_MAX)
+        return wrong(problem, "more than %u refusals", CTL_REFUSALS_MAX);
+    for (size_t i = 0; i < r->n_refusals; i++)
+        TRY(check_text(r->refusals[i]->status, "refusals.status", CTL_NAME_BYTES_MAX, problem));
     return STATUS(OK);
 }

@@ -543,6 +543,21 @@ static void add_io_features(Trilith__V1__ReportStatusRequest *m, uint64_t featur
         m->io_features[i] = arena_text(arena, names[i]);
 }
 
+static void add_refusals(Trilith__V1__ReportStatusRequest *m, const uint64_t counts[STATUS_COUNT],
+                         struct arena *arena)
+{
+    m->refusals = arena_alloc(arena, STATUS_COUNT * sizeof *m->refusals);
+    for (unsigned i = 0; i < STATUS_COUNT; i++) {
+        if (counts[i] == 0)
+            continue;
+        Trilith__V1__RefusalCount *const r = arena_alloc(arena, sizeof *r);
+        trilith__v1__refusal_count__init(r);
+        r->status = arena_text(arena, status_name((struct status) { (enum status_code)i }));
+        r->count = counts[i];
+        m->refusals[m->n_refusals++] = r;
+    }
+}
+
 Trilith__V1__ReportStatusRequest *agent_report(const struct node_report *report, struct uuid node,
                                                struct arena *arena)
 {
@@ -568,5 +583,6 @@ Trilith__V1__ReportStatusRequest *agent_report(const struct node_report *report,
     for (size_t i = 0; i < m->n_orders; i++)
         m->orders[i] = result_message(&report->results[i], arena);
     add_io_features(m, report->io_features, arena);
+    add_refusals(m, report->refusals, arena);
     return m;
 }

@@ -68,6 +68,9 @@ void node_fill_report(struct node *n, struct node_report *out_report)
             report_problem(d, &m->problems[out_report->problem_count++]);
         node_disk_refresh(d); /* For the next report: reports come every few seconds. */
     }
+    if (n->server != NULL)
+        server_count(n->server, out_report->refusals);
+    out_report->refusals[STATUS_OK] = 0;
     LIST_FOR_EACH (link, &n->volumes) {
         struct node_volume *v = CONTAINER_OF(link, struct node_volume, link);
         node_volume_report(v, &m->volumes[out_report->volume_count++]);

@@ -314,6 +314,12 @@ static struct status MUST_CHECK release(struct server_session *s)
     return st;
 }
 
+/* 2.4: a lower one may be a late write (S8). */
+static bool generation_is_wrong(const struct wire_command *c, const struct server_session *s)
+{
+    return wire_has_generation(c->opcode) && c->argument > s->generation;
+}
+
 void op_execute(struct server_op *op, struct server_session *s)
 {
     switch (op->command.opcode) {
@@ -327,6 +333,9 @@ void op_execute(struct server_op *op, struct server_session *s)
         op_finish(op, release(s));
         return;
     default:
-        op_store(op, s);
+        if (generation_is_wrong(&op->command, s))
+            op_finish(op, STATUS(WRONG_GENERATION));
+        else
+            op_store(op, s);
     }
 }

@@ -80,6 +80,7 @@ struct server_session {
     uint64_t epoch;
     uint64_t number;
     uint64_t incarnation; /* With which its OPEN was answered. */
+    uint64_t generation;  /* The highest that the volume had here then. */
 };
 
 struct server_disk {

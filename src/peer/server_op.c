@@ -43,16 +43,31 @@ static bool may_log(struct server_shard *shard)
 /* What no order of events explains: one of the two nodes is wrong, or what lies between. */
 static bool is_wrong(struct status st)
 {
-    return status_is(st, STATUS_MALFORMED) || status_is(st, STATUS_BAD_DIGEST) ||
-           status_is(st, STATUS_BAD_VERSION) || status_is(st, STATUS_FOREIGN) ||
-           status_is(st, STATUS_INVALID) || status_is(st, STATUS_OUT_OF_RANGE);
+    return status_is(st, STATUS_WRONG_GENERATION) || status_is(st, STATUS_MALFORMED) ||
+           status_is(st, STATUS_BAD_DIGEST) || status_is(st, STATUS_BAD_VERSION) ||
+           status_is(st, STATUS_FOREIGN) || status_is(st, STATUS_INVALID) ||
+           status_is(st, STATUS_OUT_OF_RANGE);
+}
+
+/* An engine that has been overtaken, or a disk that was away: seldom, and of interest. */
+static bool is_stale(struct status st)
+{
+    return status_is(st, STATUS_STALE_EPOCH) || status_is(st, STATUS_STALE_SESSION) ||
+           status_is(st, STATUS_STALE_INCARNATION);
+}
+
+static enum log_level level_of(struct status st)
+{
+    if (is_wrong(st))
+        return LOG_LEVEL_WARNING;
+    return is_stale(st) ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
 }
 
 static void log_failure(struct server_shard *shard, const struct nvme_vendor_req *req,
                         const struct wire_command *c, struct status st)
 {
     struct log *const log = shard->reactor->log;
-    const enum log_level level = is_wrong(st) ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG;
+    const enum log_level level = level_of(st);
     const struct server_link *const link = req->association;
 
     if (level > log->level || !may_log(shard))

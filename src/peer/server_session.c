@@ -89,6 +89,7 @@ struct status session_make(struct server_open *open, struct server_session **out
         .epoch = open->command.epoch,
         .number = open->wire.session,
         .incarnation = open->opened.incarnation,
+        .generation = open->opened.generation,
     };
     d->sessions[index] = s;
     d->session_next = (index + 1) % d->session_room;

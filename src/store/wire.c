@@ -106,6 +106,11 @@ static bool has(const struct shape *s, enum field field)
     return (s->fields & field) != 0;
 }
 
+bool wire_has_generation(enum wire_opcode opcode)
+{
+    return has(&shapes[opcode], FIELD_FIRST);
+}
+
 /* Blocks of a shard, or how many items there is room for. */
 static bool blocks_are_valid(const struct shape *s, const struct wire_command *c)
 {

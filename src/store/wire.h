@@ -94,6 +94,9 @@ struct wire_command {
 /* Whether there is a command with that opcode. */
 bool wire_opcode_is_known(uint8_t opcode);
 
+/* Whether the argument of such a command, a valid one, is a generation. */
+bool wire_has_generation(enum wire_opcode opcode);
+
 /* "OPEN" and so on; "?" for none of them. */
 const char *wire_opcode_name(uint8_t opcode);
 

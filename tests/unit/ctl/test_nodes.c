@@ -275,6 +275,38 @@ static void io_features(void **state)
     assert_string_equal(text, "io_features is longer than 63 bytes");
 }
 
+/* What a node has refused is told as long as it reports. */
+static void refusals(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__ReportStatusRequest report = TRILITH__V1__REPORT_STATUS_REQUEST__INIT;
+    Trilith__V1__RefusalCount one = TRILITH__V1__REFUSAL_COUNT__INIT;
+    Trilith__V1__RefusalCount *many[257]; /* One too many. */
+    struct fake_node n;
+
+    node_init(&n, 1, 0, 0);
+    (void)node_join(f, &n);
+    for (unsigned i = 0; i < 257; i++)
+        many[i] = &one;
+    one.status = arena_text(&f->arena, "STALE_EPOCH");
+    one.count = 3;
+    report.node_uuid = arena_uuid_bytes(&f->arena, n.uuid);
+    report.refusals = many;
+    report.n_refusals = 1;
+    (void)call_reply(f, CTL_SERVICE_NODE, REPORT, &report.base);
+    const Trilith__V1__GetStatusResponse *s = status(f);
+    assert_int_equal(s->nodes[0]->n_refusals, 1);
+    assert_string_equal(s->nodes[0]->refusals[0]->status, "STALE_EPOCH");
+    assert_int_equal(s->nodes[0]->refusals[0]->count, 3);
+    report.n_refusals = 257;
+    const char *text = call_text(f, CTL_SERVICE_NODE, REPORT, &report.base, RPC_INVALID_ARGUMENT);
+    assert_string_equal(text, "more than 256 refusals");
+    one.status = arena_printf(&f->arena, "%064d", 0);
+    report.n_refusals = 1;
+    text = call_text(f, CTL_SERVICE_NODE, REPORT, &report.base, RPC_INVALID_ARGUMENT);
+    assert_string_equal(text, "refusals.status is longer than 63 bytes");
+}
+
 /* Disks are listed by name with what is planned on them, and found by name or UUID. */
 static void disks(void **state)
 {
@@ -340,7 +372,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(indexes),    TEST(strangers),    TEST(watch),           TEST(members),
         TEST(watch_ends), TEST(unknown_node), TEST(epochs),          TEST(status_in_words),
-        TEST(disks),      TEST(io_features),  TEST(checksum_memory),
+        TEST(disks),      TEST(io_features),  TEST(checksum_memory), TEST(refusals),
     };
     return cmocka_run_group_tests_name("nodes", tests, NULL, NULL);
 }

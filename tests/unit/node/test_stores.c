@@ -182,8 +182,7 @@ static enum status_code write_zeros(struct host *h)
                                     .handle = h->handle,
                                     .blocks = 1,
                                     .tick = 1,
-                                    .flags = WIRE_CREATE,
-                                    .argument = 1 } };
+                                    .flags = WIRE_CREATE } };
     static const uint32_t crc_of_zeros = 0x98f94189;
 
     wire_crcs_encode(&crc_of_zeros, 1, (struct span) { o.data + 4096, 4 });

@@ -371,7 +371,6 @@ struct order *write_order(const struct engine *e, uint32_t block, uint8_t fill, 
     o->command.blocks = 1;
     o->command.tick = 1;
     o->command.flags = flags | WIRE_CREATE;
-    o->command.argument = 1;
     memset(o->data, fill, 4096);
     const uint32_t crc = crc32c(o->data, 4096);
     wire_crcs_encode(&crc, 1, (struct span) { o->data + 4096, 4 });
@@ -389,7 +388,6 @@ enum status_code engine_read(struct engine *e, unsigned queue, uint32_t block, u
 
     o->command.first = block;
     o->command.blocks = 1;
-    o->command.argument = 1;
     order_send(e, queue, o, 0);
     order_wait(e, o);
     const enum status_code code = o->code;

@@ -160,7 +160,6 @@ static enum status_code transfer(unsigned reactor, enum store_opcode opcode, uin
 {
     struct store_io io = { .opcode = opcode,
                            .create = opcode == STORE_OP_WRITE,
-                           .generation = 1,
                            .offset = 7 * 4096,
                            .bytes = blocks * (uint64_t)4096,
                            .data = { t.memory, blocks * (size_t)4096 },
@@ -193,7 +192,7 @@ static void commands_go_there_and_back(void **state)
     struct store_io flush = { .opcode = STORE_OP_FLUSH, .incarnation = t.opened.incarnation };
     assert_int_equal(ask(1, &flush), STATUS_OK);
     struct store_io zero = {
-        .opcode = STORE_OP_DEALLOCATE, .generation = 1, .offset = 7 * 4096, .bytes = 4096, .tick = 1
+        .opcode = STORE_OP_DEALLOCATE, .offset = 7 * 4096, .bytes = 4096, .tick = 1
     };
     assert_int_equal(ask(0, &zero), STATUS_OK);
     assert_int_equal(transfer(0, STORE_OP_READ, 1, back), STATUS_OK);
@@ -297,7 +296,6 @@ static void a_hung_disk_does_not_keep_the_link_down(void **state)
     uint32_t crc = crc32c(t.memory, 4096);
     struct ask hung = { .store = { .opcode = STORE_OP_WRITE,
                                    .create = true,
-                                   .generation = 1,
                                    .bytes = 4096,
                                    .data = { t.memory, 4096 },
                                    .tick = 1,

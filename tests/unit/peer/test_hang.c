@@ -101,7 +101,6 @@ static void what_was_let_through_is_waited_for(void **state)
     struct order *read = order_make(e, WIRE_READ);
 
     read->command.blocks = 1;
-    read->command.argument = 1;
     disk_hold(rig, 0, DEV_FAULT_READS);
     order_send(e, 0, read, 0);
     th_run(&rig->th, SOON);
@@ -333,7 +332,6 @@ static void what_waits_for_a_hung_disk_ends_with_its_link(void **state)
     for (unsigned i = 0; i < ARRAY_COUNT(hashes); i++) {
         hashes[i] = order_make(e, WIRE_HASH);
         hashes[i]->command.blocks = 1;
-        hashes[i]->command.argument = 1;
         order_send(e, 0, hashes[i], 0);
     }
     set_fill(&late, &set, 10);

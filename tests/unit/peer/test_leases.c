@@ -110,7 +110,6 @@ static void commands_that_were_let_through_end_before_open_does(void **state)
     disk_hold(rig, 0, DEV_FAULT_READS);
     read = order_make(a, WIRE_READ);
     read->command.blocks = 1;
-    read->command.argument = 1;
     order_send(a, 1, read, 0);
     th_run(&rig->th, SOON);
     open = open_order(b, 0, &v, 6, 1);

@@ -75,7 +75,6 @@ static void the_most_blocks_there_are(void **state)
     struct order *r = order_make(e, WIRE_READ);
     r->command.first = 100;
     r->command.blocks = WIRE_BLOCKS_MAX;
-    r->command.argument = 1;
     order_send(e, 0, r, 0);
     order_wait(e, r);
     assert_int_equal(r->code, STATUS_OK);
@@ -131,7 +130,6 @@ static void zeros_are_written_and_given_back(void **state)
         o->command.first = 8;
         o->command.blocks = 100;
         o->command.tick = 1;
-        o->command.argument = 1;
         o->command.flags = flags[i];
         assert_int_equal(order_run(e, 1, o, 0), STATUS_OK);
         assert_block(9, 0);
@@ -314,7 +312,6 @@ static void the_state_is_told(void **state)
     for (uint16_t number = 3; number < 9; number++)
         assert_int_equal(order_run(e, 0, set_order(20 + number, number), 1), STATUS_OK);
     s = state_of(4, sets, 4);
-    assert_int_equal(s.generation, 1);
     assert_int_equal(s.regions, 2);
     assert_int_equal(s.flags, WIRE_STATE_BUSY);
     assert_int_equal(s.set_count, 6);
@@ -376,7 +373,6 @@ static void hashes_are_told(void **state)
     assert_int_equal(engine_write(e, 0, 256, 0x44), STATUS_OK);
     o->command.first = 256;
     o->command.blocks = 256;
-    o->command.argument = 1;
     order_send(e, 1, o, 0);
     order_wait(e, o);
     assert_int_equal(o->code, STATUS_OK);
@@ -402,7 +398,6 @@ static void spoiled_blocks_are_errors(void **state)
     o->command.first = 3;
     o->command.blocks = 2;
     o->command.tick = 1;
-    o->command.argument = 1;
     assert_int_equal(order_run(e, 1, o, 0), STATUS_OK);
     assert_int_equal(engine_read(e, 0, 3, &fill), STATUS_MEDIA_READ);
     assert_int_equal(engine_read(e, 0, 4, &fill), STATUS_MEDIA_READ);
@@ -421,7 +416,6 @@ static void more_commands_than_there_is_room_for(void **state)
     for (unsigned i = 0; i < COUNT; i++) {
         orders[i] = order_make(e, WIRE_HASH);
         orders[i]->command.blocks = 2;
-        orders[i]->command.argument = 1;
         order_send(e, 0, orders[i], 0);
     }
     for (unsigned i = 0; i < COUNT; i++) {
@@ -449,6 +443,27 @@ static void foreign_disks_and_clusters_are_refused(void **state)
         wire_open_encode(&open, NULL, (struct span) { o->data, wire_data_bytes(&o->command, 0) });
         assert_int_equal(order_run(e, 0, o, 0), i < 2 ? STATUS_FOREIGN : STATUS_OK);
     }
+}
+
+/* 2.4: one that the volume has nowhere here cannot be; a lower one may be a late write. */
+static void a_generation_that_nobody_has_seen_is_refused(void **state)
+{
+    (void)state;
+    static const enum wire_opcode opcodes[] = { WIRE_READ, WIRE_ZERO, WIRE_HASH, WIRE_SPOIL };
+    uint64_t counts[STATUS_COUNT];
+
+    assert_int_equal(engine_write(e, 0, 7, 0x11), STATUS_OK);
+    for (unsigned i = 0; i < 2 * ARRAY_COUNT(opcodes); i++) {
+        struct order *o = order_make(e, opcodes[i / 2]);
+        o->command.first = 7;
+        o->command.blocks = 1;
+        o->command.tick = opcodes[i / 2] == WIRE_ZERO || opcodes[i / 2] == WIRE_SPOIL ? 1 : 0;
+        o->command.argument = i % 2 == 0 ? 1 : UINT64_MAX;
+        assert_int_equal(order_run(e, 0, o, 0), STATUS_WRONG_GENERATION);
+    }
+    assert_block(7, 0x11);
+    server_count(rig->server, counts);
+    assert_int_equal(counts[STATUS_WRONG_GENERATION], 2 * ARRAY_COUNT(opcodes));
 }
 
 /* F27: a description that does not extend what the disk knows. */
@@ -581,6 +596,7 @@ int main(void)
         T(spoiled_blocks_are_errors),
         T(more_commands_than_there_is_room_for),
         T(foreign_disks_and_clusters_are_refused),
+        T(a_generation_that_nobody_has_seen_is_refused),
         T(a_volume_that_shrank_is_refused),
         T(what_is_malformed_is_refused),
         T(a_handle_that_was_never_given_is_no_session),
