@@ -26,6 +26,7 @@ enum {
     OPT_BLOCK_SIZE,
     OPT_REPLICAS,
     OPT_MIN_IN_SYNC,
+    OPT_NODE,
     OPT_STRIDE,
     OPT_DEGRADED,
     OPT_APART,
@@ -45,6 +46,7 @@ struct volume_options {
     uint64_t wait_s;
     bool force;
     bool with_places;
+    char *node; /* NULL: none was given. */
     Trilith__V1__VolumeSpec spec;
     char *hosts[HOSTS_MAX];
 };
@@ -249,6 +251,9 @@ static bool take_option(struct cli_args *args, int id, struct volume_options *o)
         return true;
     case OPT_APART:
         return take_apart(args, o);
+    case OPT_NODE:
+        o->node = (char *)(uintptr_t)args->value;
+        return true;
     case OPT_SHARDS:
         o->with_places = true;
         return true;
@@ -579,17 +584,20 @@ static int volume_resize(int argc, char **argv)
 
 static const struct cli_option set_options[] = {
     { "min-in-sync", OPT_MIN_IN_SYNC, "N", "replicas without which writes wait" },
+    { "node", OPT_NODE, "NODE", "node that serves it: where hosts connect to" },
     CLI_OPTION_OUTPUT,
     API_OPTION,
 };
 
 static const struct cli_syntax set_syntax = {
     .command = "trilith volume set",
-    .operands = "NAME --min-in-sync N",
+    .operands = "NAME [--min-in-sync N] [--node NODE]",
     .about = "Changes how many replicas of a volume must be in sync for writes to go on.  Fewer\n"
              "bring back a volume whose writes wait for a disk that is gone for good; not more\n"
              "than are in sync now.  Hosts are disconnected for a moment, and connect again by\n"
-             "themselves.",
+             "themselves.\n\n"
+             "--node lets another node serve a volume of several replicas, as when the one\n"
+             "that does is gone: hosts connect to that one then.",
     .options = set_options,
     .option_count = ARRAY_COUNT(set_options),
     .operands_min = 1,
@@ -619,8 +627,10 @@ static int volume_set(int argc, char **argv)
         return args.exit_status;
     request.name = (char *)(uintptr_t)args.operands[0];
     request.min_in_sync = o.spec.min_in_sync;
-    if (request.min_in_sync == 0)
-        return cli_usage(&args, "volume '%s': --min-in-sync is missing, such as --min-in-sync 1",
+    if (o.node != NULL)
+        request.node = o.node;
+    if (request.min_in_sync == 0 && request.node[0] == '\0')
+        return cli_usage(&args, "volume '%s': what is to be changed? such as --min-in-sync 1",
                          request.name);
     return api_run(&o.api, SERVICE, "SetVolume", &request.base, 0, set_report);
 }

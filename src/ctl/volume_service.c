@@ -215,10 +215,13 @@ static struct status MUST_CHECK set_volume(struct ctl *ctl, const Stored__V1__Vo
                                            const Trilith__V1__SetVolumeRequest *request,
                                            struct problem *problem)
 {
-    if (request->min_in_sync == 0)
-        return STATUS(OK);
-    TRY(validate_min_in_sync(record->name, request->min_in_sync, record->replicas, problem));
-    return volume_set_min_in_sync(ctl, record, request->min_in_sync, problem);
+    if (request->min_in_sync != 0) {
+        TRY(validate_min_in_sync(record->name, request->min_in_sync, record->replicas, problem));
+        TRY(volume_set_min_in_sync(ctl, record, request->min_in_sync, problem));
+    }
+    if (request->node[0] != '\0')
+        TRY(volume_set_node(ctl, record, request->node, problem));
+    return STATUS(OK);
 }
 
 static void reply_set(struct ctl *ctl, struct rpc_call *call, const char *name)

@@ -17,4 +17,13 @@
 struct status volume_set_min_in_sync(struct ctl *ctl, const Stored__V1__Volume *record,
                                      uint32_t min_in_sync, struct problem *problem) MUST_CHECK;
 
+/*
+ * Records that the node of this name serves the volume, which has several replicas: it takes the
+ * next epoch, and with it the volume from the one before, whether that one hears of it or not.  OK
+ * if it is so.  On failure problem says why: BUSY if the node does not report or is no target, or
+ * the volume is being deleted; NOT_FOUND: there is no such node.
+ */
+struct status volume_set_node(struct ctl *ctl, const Stored__V1__Volume *record, const char *node,
+                              struct problem *problem) MUST_CHECK;
+
 #endif

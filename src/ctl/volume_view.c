@@ -101,7 +101,10 @@ static void node_view(struct ctl *ctl, const Stored__V1__Volume *r, Trilith__V1_
                                  size_format(v->served_bytes).s);
     if (!observed_connected(ctl, o)) {
         v->state = TRILITH__V1__VOLUME_STATE__VOLUME_STATE_OFFLINE;
-        v->reason = arena_printf(arena, "node '%s' does not report", name);
+        v->reason = arena_printf(arena, "node '%s' does not report%s", name,
+                                 r->replicas > 1 ? "; 'trilith volume set --node' lets another one "
+                                                   "serve it"
+                                                 : "");
     }
     if (r->deleting && !observed_connected(ctl, o))
         v->reason = arena_printf(arena, "waiting for node '%s', which does not report", name);

@@ -444,6 +444,25 @@ static const char *set_refused(struct fixture *f, uint32_t min_in_sync, enum rpc
     return call_text(f, CTL_SERVICE_VOLUME, SET, &request.base, code);
 }
 
+static const Trilith__V1__Volume *move_to(struct fixture *f, const char *node)
+{
+    Trilith__V1__SetVolumeRequest request = TRILITH__V1__SET_VOLUME_REQUEST__INIT;
+
+    request.name = arena_text(&f->arena, "db1");
+    request.node = arena_text(&f->arena, node);
+    const Trilith__V1__SetVolumeResponse *r = call_reply(f, CTL_SERVICE_VOLUME, SET, &request.base);
+    return r->volume;
+}
+
+static const char *move_refused(struct fixture *f, const char *node, enum rpc_code code)
+{
+    Trilith__V1__SetVolumeRequest request = TRILITH__V1__SET_VOLUME_REQUEST__INIT;
+
+    request.name = arena_text(&f->arena, "db1");
+    request.node = arena_text(&f->arena, node);
+    return call_text(f, CTL_SERVICE_VOLUME, SET, &request.base, code);
+}
+
 /* ---- What is shown ---- */
 
 static void exclude(struct fixture *f, struct uuid volume, struct uuid disk)
@@ -682,6 +701,45 @@ static void another_min_in_sync(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
+/* Another node serves it from then on, whether the one before reports or not; nobody else may. */
+static void another_node(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__VolumeSpec spec = spec_of(2);
+    const Trilith__V1__WatchNodeResponse *part;
+
+    join(f, 3, 1);
+    create_held(f, &spec);
+    const Trilith__V1__DesiredVolume *v = part_of(f, 3, &part);
+    struct uuid volume;
+    memcpy(volume.b, v->uuid.data, 16);
+    read_group(f, v->uuid);
+    const uint64_t epoch = group.epoch;
+    unsigned server = 0;
+    while (node_part(f, &nodes[server])->n_volumes == 0)
+        server++;
+    const unsigned other = (server + 1) % 3;
+    const char *was = arena_printf(&f->arena, "node-%u", server + 1);
+    const char *next = arena_printf(&f->arena, "node-%u", other + 1);
+
+    assert_string_equal(move_refused(f, "node-9", RPC_NOT_FOUND),
+                        V_PREFIX "there is no node 'node-9'; 'trilith node list' shows all");
+    assert_string_equal(move_to(f, next)->targets[0]->node, next);
+    assert_int_equal(node_part(f, &nodes[server])->n_volumes, 0);
+    part = node_part(f, &nodes[other]);
+    const uint64_t revision = part->revision;
+    assert_memory_equal(part->volumes[0]->uuid.data, volume.b, 16);
+    read_group(f, part->volumes[0]->uuid);
+    assert_int_equal(group.epoch, epoch); /* It takes the next one itself. */
+    assert_string_equal(move_to(f, next)->targets[0]->node, next); /* It is so. */
+    assert_int_equal(node_part(f, &nodes[other])->revision, revision);
+
+    rpc_sim_advance(&f->sim, 12000 * MS);
+    node_report(f, &nodes[other]);
+    assert_string_equal(move_refused(f, was, RPC_FAILED_PRECONDITION),
+                        arena_printf(&f->arena, V_PREFIX "node '%s' does not report", was));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -701,6 +759,7 @@ int main(void)
         TEST(how_far_a_resync_is),
         TEST(what_differs_is_named),
         TEST(another_min_in_sync),
+        TEST(another_node),
     };
     return cmocka_run_group_tests_name("replicas", tests, NULL, NULL);
 }
