@@ -367,6 +367,7 @@ struct node_disk_config *up_disks_configure(struct up_disks *disks, struct up_di
     *c = (struct node_disk_config) {
         .force = force,
         .checksum_bytes = disks->checksum_bytes,
+        .atomic_bytes = disks->atomic_bytes,
         .known = up_known_has(&disks->known, d->line),
         .open = up_disk_open,
         .ctx = d,
@@ -390,7 +391,8 @@ static struct status check_none(const struct up_dir *dir, const struct up_disks 
 struct status up_disks_prepare(const struct up_options *options, const struct up_dir *dir,
                                struct up_disks *disks)
 {
-    *disks = (struct up_disks) { .checksum_bytes = options->checksum_bytes };
+    *disks = (struct up_disks) { .checksum_bytes = options->checksum_bytes,
+                                 .atomic_bytes = options->atomic_bytes };
     TRY(up_known_read(dir, &disks->known));
     if ((options->roles & 1u << NODE_ROLE_STORE) == 0)
         return check_none(dir, disks);

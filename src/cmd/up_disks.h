@@ -40,6 +40,7 @@ struct up_disks {
     struct node_disk_config config[NODE_DISKS_MAX]; /* For the node; points at disk. */
     unsigned count;
     uint64_t checksum_bytes; /* As struct node_disk_config, of each. */
+    uint32_t atomic_bytes;   /* Likewise. */
     struct up_known known;
 };
 

@@ -38,6 +38,7 @@ enum {
     OPT_REPLICA_TIMEOUT,
     OPT_RESYNC_RATE,
     OPT_REBUILD_AFTER,
+    OPT_ATOMIC_SIZE,
 };
 
 /* Of a node, in whichever process it runs. */
@@ -61,6 +62,9 @@ enum {
         { "checksum-memory", OPT_CHECKSUM_MEMORY, "all|SIZE",                               \
           "memory for the checksums of each disk (all); where\n"                            \
           "it is short, they are read as they are needed" },                                \
+        { "atomic-size", OPT_ATOMIC_SIZE, "SIZE",                                           \
+          "what a disk that is formatted writes whole also when\n"                          \
+          "the power fails, 512 to 1M (what the device reports)" },                         \
         { "roles", OPT_ROLES, "LIST",                                                       \
           "store, target, or both (store,target): its disks take\n"                         \
           "replicas, hosts connect to it" },                                                \
@@ -237,6 +241,20 @@ static bool parse_label(struct up_parse *p, const char *option, const char **out
     return true;
 }
 
+static bool parse_atomic_size(struct up_parse *p)
+{
+    uint64_t bytes;
+
+    if (!cli_size(&p->args, "atomic-size", &bytes))
+        return false;
+    if (bytes < 512 || bytes > (1 << 20) || (bytes & (bytes - 1)) != 0) {
+        (void)cli_usage(&p->args, "--atomic-size is a power of two from 512 to 1M");
+        return false;
+    }
+    p->o->atomic_bytes = (uint32_t)bytes;
+    return true;
+}
+
 static bool parse_replica_timeout(struct up_parse *p)
 {
     uint64_t ms;
@@ -316,6 +334,8 @@ static bool parse_option(struct up_parse *p, int id)
     case OPT_CHECKSUM_MEMORY:
         return parse_size_or(p, "checksum-memory", "all", NODE_CHECKSUM_BYTES_MIN,
                              &o->checksum_bytes);
+    case OPT_ATOMIC_SIZE:
+        return parse_atomic_size(p);
     case OPT_REPLICA_TIMEOUT:
         return parse_replica_timeout(p);
     case OPT_RESYNC_RATE:

@@ -40,6 +40,7 @@ struct node_disk_config {
     char path[256];              /* For messages. */
     bool force;                  /* Format it whatever it holds, if it is no Trilith disk. */
     uint64_t checksum_bytes;     /* Of memory for its checksums; 0: for all of them. */
+    uint32_t atomic_bytes;       /* If it is formatted, as store_format_config. */
     bool known;                  /* Was served before: without a superblock it is refused. */
     node_dev_open_fn *open;
     void *ctx;
