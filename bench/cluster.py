@@ -4,8 +4,8 @@
 
 import contextlib
 import json
-import math
 import os
+import random
 import signal
 import statistics
 import subprocess
@@ -13,16 +13,25 @@ import time
 import typing
 
 import servers
-from servers import LARGE, RANDOM_READ, RANDOM_WRITE
+from servers import LARGE, RANDOM_READ, RANDOM_WRITE, nvmetcp
 
 NODES = 3
-IDLE_S = 20
+IDLE_S = 20  # Of which each 2.5 s begin with a keep-alive.
 RESYNC_S_MAX = 120
 REBUILD_S = 4  # Less than a rebuild takes.
 DESTROYED = 64 << 20
 REPORT_S = 5  # After which what a node has done is known.
 BLOCK = 4096
 MIB = 1 << 20
+KEEP_ALIVE_MS = 5000  # As Linux has it, which sends one every half of it.
+# While a replica is away: random blocks of the whole volume, but so few that most of it stays as it
+# was, in each of its regions.
+AWAY_S = 60
+AWAY_WRITES_PER_S = 500
+REGION = 1 << 20
+DISK_REGIONS_MAX = 8192  # That may be open; for so many 60 s are promised.
+SETTLE_S = 60
+SERVE_S = 10
 
 
 class Cluster(servers.Up):
@@ -38,7 +47,6 @@ class Cluster(servers.Up):
             self.pids = servers.wait_for("each node", self.node_pids)
             servers.wait_for("the volume", lambda: self.create("bench", "1G", "--replicas",
                                                                replicas))
-            self.perf_args = ["--api", self.api, "--volume", "bench"]
             servers.wait_for("its target", lambda: self.volume()["state"] == "ready")
             servers.write_once(self.trilith, self.perf_args, self.log)
         except BaseException:
@@ -47,9 +55,20 @@ class Cluster(servers.Up):
 
     def node_pids(self):
         self.alive()
-        runs = [self.folder / "data" / f"node-{i}" / "run.json" for i in range(1, NODES + 1)]
-        return all(run.exists() for run in runs) and [json.loads(run.read_text())["pid"]
-                                                      for run in runs]
+        runs = [self.run_of(self.folder / "data" / f"node-{i}") for i in range(1, NODES + 1)]
+        return all(run and os.path.exists(f"/proc/{run['pid']}") for run in runs) and \
+            [run["pid"] for run in runs]
+
+    def launch(self):
+        super().launch()
+        self.perf_args = ["--api", self.api, "--volume", "bench"]
+
+    def kill(self):
+        """All processes at once."""
+        for pid in [*self.pids, self.process.pid]:
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        self.started.clear()
 
     def volume(self):
         shown = subprocess.run([self.trilith, "volume", "show", "bench", "--api", self.api,
@@ -60,6 +79,11 @@ class Cluster(servers.Up):
         """Nodes that only store."""
         target = self.volume()["targets"][0]["node"]
         return [i for i in range(NODES) if f"node-{i + 1}" != target]
+
+    def kill_node(self, index):
+        os.kill(self.pids[index], signal.SIGKILL)
+        if self.pids[index] in self.started:
+            self.started.remove(self.pids[index])
 
     def start_node(self, index):
         name = f"node-{index + 1}"
@@ -82,12 +106,30 @@ class Cluster(servers.Up):
     def cpu_us(self):
         return sum(servers.cpu_us(pid) for pid in self.pids)
 
-    def idle_percent(self):
-        """Of a core: nodes and controller, with the volume served and nobody asking."""
+    def attach(self, kato_ms=0):
+        """A host's admin queue and I/O queue.  kato_ms: it says in time that it is alive."""
+        shown = self.volume()
+        address = (shown["targets"][0]["address"], shown["targets"][0]["port"])
+        admin, cntlid = nvmetcp.open_admin(address, shown["nqn"], kato_ms=kato_ms)
+        return admin, nvmetcp.open_io(admin, address, shown["nqn"], cntlid)
+
+    def idle(self):
+        """Of nodes and controller, with the volume attached by a host that asks for nothing but
+        keeps itself alive: % of a core, and wake-ups per second by thread."""
         everybody = {*self.pids, self.process.pid}
-        before = sum(servers.cpu_us(pid) for pid in everybody)
-        time.sleep(IDLE_S)
-        return (sum(servers.cpu_us(pid) for pid in everybody) - before) / IDLE_S / 1e4
+        with contextlib.ExitStack() as stack:
+            admin, queue = self.attach(KEEP_ALIVE_MS)
+            stack.callback(admin.close)
+            stack.callback(queue.close)
+            time.sleep(KEEP_ALIVE_MS / 2000)
+            before = sum(servers.cpu_us(pid) for pid in everybody)
+            woken = servers.wakeups(everybody)
+            for _ in range(round(IDLE_S * 2000 / KEEP_ALIVE_MS)):
+                admin.admin(nvmetcp.OP_KEEP_ALIVE)
+                time.sleep(KEEP_ALIVE_MS / 2000)
+            percent = (sum(servers.cpu_us(pid) for pid in everybody) - before) / IDLE_S / 1e4
+            woken = servers.wakeups(everybody) - woken
+        return percent, servers.wakeups_text(woken, IDLE_S)
 
 
 class Promise(typing.NamedTuple):
@@ -132,7 +174,9 @@ def costs(one, rounds, seconds, scale):
             yield (f"3 replicas, {name}: {promise.text}",
                    min(values) if least else statistics.median(values),
                    promise.floor * factor, promise.goal * factor, is_rate, "")
-    yield "3 replicas, nobody asks: % of a core of all", one.idle_percent(), 0.3, None, False, ""
+    percent, woken = one.idle()
+    yield ("3 replicas, attached and idle: % of a core of all", percent, 0.3, None, False,
+           f"wake-ups per second: {woken}")
 
 
 def writing(one, seconds, after_s, act):
@@ -148,30 +192,110 @@ def writing(one, seconds, after_s, act):
     return json.loads(out)["write"]
 
 
-def failures(one, away_s):
-    """What a host sees of a replica that dies or hangs, and what bringing it up to date takes."""
+def return_of(one, victim):
+    one.start_node(victim)
+    servers.wait_for("resync", one.in_sync, RESYNC_S_MAX)
+
+
+def failures(one):
+    """What a host sees of a replica that dies or hangs."""
     victim = one.others()[0]
     report = writing(one, 6, 2, lambda: os.kill(one.pids[victim], signal.SIGSTOP))
     os.kill(one.pids[victim], signal.SIGCONT)
     yield ("a replica hangs: ms without a write", report["latency_max_us"] / 1000, 1200, None,
            False, "replica timeout of 1 s")
     servers.wait_for("resync", one.in_sync, RESYNC_S_MAX)
-
-    before = one.volume()
-    report = writing(one, away_s, 0, lambda: os.kill(one.pids[victim], signal.SIGKILL))
+    report = writing(one, 5, 1, lambda: one.kill_node(victim))
     yield ("a replica is killed: ms without a write", report["latency_max_us"] / 1000, 200, None,
            False, "")
-    one.start_node(victim)
-    servers.wait_for("resync", one.in_sync, RESYNC_S_MAX)
+    return_of(one, victim)
+
+
+def write_slowly(one, seconds):
+    """Random blocks at a steady rate; which ones."""
+    written = set()
+    admin, queue = one.attach()
+    blocks = one.volume()["bytes"] // BLOCK
+    begin = time.monotonic()
+    count = 0
+    while (now := time.monotonic() - begin) < seconds:
+        if count > now * AWAY_WRITES_PER_S:
+            time.sleep(count / AWAY_WRITES_PER_S - now)
+        block = random.randrange(blocks)
+        answer, _ = queue.rw(nvmetcp.OP_WRITE, block, 1, data=os.urandom(BLOCK))
+        if answer.status != 0:
+            raise servers.BenchError(f"a write ended with status {answer.status:#x}")
+        written.add(block)
+        count += 1
+    queue.close()
+    admin.close()
+    return written
+
+
+def resync(one, away_s):
+    """What bringing a replica up to date takes that has missed few of each region's blocks: whoever
+    copies whole regions, or the volume, copies many times as much."""
+    victim = one.others()[0]
+    time.sleep(REPORT_S)
+    before = one.volume()
+    one.kill_node(victim)
+    distinct = len(write_slowly(one, away_s)) * BLOCK
+    return_of(one, victim)
     time.sleep(REPORT_S)
     after = one.volume()
-    blocks = before["bytes"] // BLOCK
-    distinct = blocks * (1 - math.exp(-report["ios"] / blocks)) * BLOCK
-    copied, compared = (after[key] - before[key]
-                        for key in ("resync_copied_bytes", "resync_compared_bytes"))
+    copied, hashed = (after[key] - before[key]
+                      for key in ("resync_copied_bytes", "resync_compared_bytes"))
     yield (f"resync after {away_s} s of writes: bytes copied / distinct bytes written",
            copied / distinct, 2, None, False,
-           f"{copied / MIB:.0f} / {distinct / MIB:.0f} MiB, {compared / MIB:.0f} compared")
+           f"{copied / MIB:.0f} / {distinct / MIB:.0f} MiB, of a volume of "
+           f"{after['bytes'] / MIB:.0f} MiB; {hashed / MIB:.0f} MiB hashed")
+
+
+def is_written(one):
+    return subprocess.run([one.trilith, "perf", *one.perf_args, "--rw", "write", "--depth", "1",
+                           "--bytes", str(BLOCK)], stdout=one.log, stderr=one.log,
+                          check=False).returncode == 0
+
+
+def verified_s(one):
+    """How long it takes to read each block of each replica, which waits for its region to be
+    settled, and to find them equal."""
+    begin = time.monotonic()
+    done = subprocess.run([one.trilith, "volume", "verify", "bench", "--api", one.api],
+                          stdout=subprocess.PIPE, stderr=one.log, check=False)
+    if done.returncode != 0:
+        raise servers.BenchError("the replicas differ after all were killed")
+    return time.monotonic() - begin
+
+
+def crash_of_all(one):
+    """All processes end at once, under random writes to all regions, and start again.  The machine
+    does not: the disks keep what was not flushed, and their incarnations."""
+    with servers.start([one.trilith, "perf", *one.perf_args, *RANDOM_WRITE, "--depth", "32",
+                        "--time", "60"], stdout=one.log, stderr=one.log) as host:
+        time.sleep(5)
+        one.kill()
+        host.terminate()
+    begin = time.monotonic()
+    one.launch()
+    servers.wait_for("the first write", lambda: is_written(one), RESYNC_S_MAX)
+    yield ("all are killed: s until the first write", time.monotonic() - begin, SERVE_S, None,
+           False, "not a loss of power: disks keep their incarnations")
+    servers.wait_for("all replicas", one.in_sync, RESYNC_S_MAX)
+    in_sync = time.monotonic() - begin
+    settled = verified_s(one)
+    took = time.monotonic() - begin
+    again = verified_s(one)
+    one.pids = servers.wait_for("each node", one.node_pids)
+    time.sleep(REPORT_S)
+    after = one.volume()
+    regions = after["bytes"] // REGION
+    yield ("all are killed: s until all is settled and verified", took,
+           SETTLE_S * regions / DISK_REGIONS_MAX, None, False,
+           f"in sync after {in_sync:.1f} s, verified in {settled:.1f}, again in {again:.1f}; "
+           f"{regions} open regions of {DISK_REGIONS_MAX} on each "
+           f"disk; {after['resync_compared_bytes'] / MIB:.0f} MiB hashed and "
+           f"{after['resync_copied_bytes'] / MIB:.0f} copied by resyncs")
 
 
 def is_rebuilding(one):
@@ -197,7 +321,7 @@ def rebuild(build, seconds):
         name = next(replica["disk"] for copyset in one.volume()["copysets"]
                     for replica in copyset["replicas"]
                     if replica["node"] == f"node-{victim + 1}")
-        os.kill(one.pids[victim], signal.SIGKILL)
+        one.kill_node(victim)
         with open(one.folder / "data" / name, "r+b") as disk:
             disk.write(bytes(DESTROYED))
         for other in (one.folder / "data" / f"node-{victim + 1}").glob("disk-*"):
@@ -212,10 +336,12 @@ def rebuild(build, seconds):
                during / statistics.mean(rates), 0.7, None, True, note)
 
 
-def measure(build, rounds, seconds, scale, away_s):
+def measure(build, rounds, seconds, scale):
     """Name, value, limit, goal, whether these are at least, and a note, of each figure.  scale: how
     much slower this machine is than the one of the promises."""
     with servers.closing(Cluster(build)) as (one,):
         yield from costs(one, rounds, seconds, scale)
-        yield from failures(one, away_s)
+        yield from failures(one)
+        yield from resync(one, AWAY_S)
+        yield from crash_of_all(one)
     yield from rebuild(build, min(seconds, REBUILD_S))

@@ -208,9 +208,7 @@ class Bench:
 
     def replicas(self):
         scale = self.echo_us / ECHO_REFERENCE_US
-        away_s = 60 if self.args.long else 5
-        for figure in cluster.measure(self.build, self.args.rounds, self.args.seconds, scale,
-                                      away_s):
+        for figure in cluster.measure(self.build, self.args.rounds, self.args.seconds, scale):
             yield Figure(*figure)
 
     # ---- Steady state ----

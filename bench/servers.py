@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The servers that are measured, and `trilith perf` as their host."""
 
+import collections
 import contextlib
 import json
 import os
@@ -8,8 +9,12 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "system"))
+import nvmetcp  # pylint: disable=wrong-import-position,unused-import
 
 NQN = "nqn.2026-01.io.trilith:volume:bench"
 START_SECONDS_MAX = 20
@@ -49,9 +54,41 @@ def wait_for(what, attempt, seconds=START_SECONDS_MAX):
 
 
 def cpu_us(pid):
-    """User and system time of a process so far."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) * 1_000_000 // os.sysconf("SC_CLK_TCK")
+    """User and system time of a process so far, with that of threads that have ended."""
+    clock = ~pid << 3 | 2  # clock_getcpuclockid(3), which Python has for threads alone.
+    return time.clock_gettime_ns(clock) / 1000
+
+
+# What threads of a name are for: the first of a process, and the others, which have the name of
+# the thread that started them.
+THREADS = [
+    ("reactor", "reactors", "gRPC's clients"),
+    ("grpc_global", "gRPC's timers", "gRPC's timers"),
+    ("timer_manager", "gRPC's timers", "gRPC's timers"),
+    ("trilith", "main threads", "controller"),
+    ("iou-wrk", "the kernel's workers", "the kernel's workers"),
+]
+
+
+def wakeups(pids):
+    """How often threads have ended a sleep so far, by what they are for."""
+    found = collections.Counter()
+    for pid in pids:
+        names = set()
+        tasks = pathlib.Path(f"/proc/{pid}/task").iterdir()
+        for task in sorted(tasks, key=lambda task: int(task.name)):
+            lines = (task / "status").read_text().splitlines()
+            status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+            name = status["Name"]
+            what = next(((first, others) for begin, first, others in THREADS
+                         if name.startswith(begin)), ("gRPC's others", "gRPC's others"))
+            found[what[name in names]] += int(status["voluntary_ctxt_switches"])
+            names.add(name)
+    return found
+
+
+def wakeups_text(counter, seconds):
+    return ", ".join(f"{name} {count / seconds:.1f}" for name, count in counter.most_common())
 
 
 def write_once(trilith, perf_args, output, size=GIB):
@@ -124,20 +161,29 @@ class Up:
         self.trilith = str(build / "trilith")
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="trilith-bench-", dir="/dev/shm"))
         self.log = open(self.folder / "log", "w", encoding="utf-8")
-        self.process = start(
-            [self.trilith, "up", "--data", self.folder / "data", "--disk-size", disk_size,
-             "--listen", "127.0.0.1", "--port", "0", "--api", "127.0.0.1:0", "--spin", spin,
-             *options],
-            stdout=self.log, stderr=self.log)
+        self.command = [self.trilith, "up", "--data", self.folder / "data",
+                        "--disk-size", disk_size, "--listen", "127.0.0.1", "--port", "0",
+                        "--api", "127.0.0.1:0", "--spin", spin, *options]
+        self.launch()
+
+    def launch(self):
+        """Starts it; also again, after it has ended."""
+        self.process = start(self.command, stdout=self.log, stderr=self.log)
         try:
-            run_json = self.folder / "data" / "run.json"
-            wait_for("trilith up", lambda: self.alive() and run_json.exists())
-            run = json.loads(run_json.read_text())
+            run = wait_for("trilith up", lambda: self.alive() and
+                           self.run_of(self.folder / "data", self.process.pid))
             self.api, self.address = run["api"], run["listen"]
             self.perf_args = ["--to", self.address, "--volume", NQN]
         except BaseException:
             self.close()
             raise
+
+    @staticmethod
+    def run_of(folder, pid=None):
+        """What a process says of itself there; None: it does not yet, or another one did."""
+        run_json = folder / "run.json"
+        run = json.loads(run_json.read_text()) if run_json.exists() else None
+        return run if run and (pid or run["pid"]) == run["pid"] else None
 
     def alive(self):
         if self.process.poll() is not None:
