@@ -2,13 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures what Trilith promises, each figure as a ratio within this run, beside limit and goal.
 
-    bench/figures.py [--build DIR] [--seconds S] [--rounds N] [--folder DIR] [--long] [--only TEXT]
+    bench/figures.py [--build DIR] [--seconds S] [--rounds N] [--folder DIR] [--only TEXT]
 
 What is compared is measured in turns, round by round.  Rates and latencies are medians of the
 rounds; CPU per I/O is the least of them, since whatever else runs only adds to it.  Server and host
 have a CPU each where two are compared that way.
-
---long adds the steady state over 64 GiB, each case for a minute, and takes 7 minutes more.
 """
 
 import argparse
@@ -21,6 +19,7 @@ import typing
 
 import attached
 import cluster
+import overwrite
 import servers
 from servers import LARGE, RANDOM_READ, RANDOM_WRITE
 
@@ -30,7 +29,6 @@ SOURCE = pathlib.Path(__file__).resolve().parent.parent
 ECHO_REFERENCE_US = 1.35
 SPIN_US = "1000"  # Longer than any wait at depth 1.
 FILE_BYTES = 683 << 20  # About what each disk of the node over files has.
-
 
 
 class Figure(typing.NamedTuple):
@@ -214,23 +212,9 @@ class Bench:
     # ---- Steady state ----
 
     def steady(self):
-        cases = [("4G", 1, 1.05), ("4G", 32, 1.05)]
-        if self.args.long:
-            cases += [("64G", 1, 3.1), ("64G", 32, 1.05)]
-        for size, depth, limit in cases:
-            yield self.steady_one(size, depth, limit)
-
-    def steady_one(self, size, depth, limit):
-        seconds = 60 if self.args.long else 10
-        bytes_ = int(size[:-1]) * servers.GIB
-        perf = servers.host(self.trilith, [*RANDOM_WRITE, "--depth", str(depth)], seconds)
-        with servers.closing(servers.Small(self.build, "hollow", "bench_node", fill=bytes_,
-                                           options=["--hollow", "--volume-size", size])) as one:
-            perf(one[0].perf_args)  # Until its regions are open.
-            result = one[0].measure(perf)
-        return Figure(f"overwrite over {size}, depth {depth}, {seconds} s: device writes / write",
-                      result["server_device_writes"], limit,
-                      note=f"and {result['server_device_flushes']:.5f} flushes")
+        for case, writes, note in overwrite.measure(self.build, overwrite.CASES):
+            yield Figure(f"overwrite over {case.gib} GiB, depth {case.depth}: device writes each",
+                         writes, case.limit, note=note)
 
     def all(self):
         for part in (self.connection, self.files, self.reactors, self.attached, self.replicas,
@@ -242,7 +226,6 @@ class Bench:
 def add_arguments(parser):
     parser.add_argument("--rounds", type=int, default=3, help="of each comparison")
     parser.add_argument("--folder", default="/var/tmp", help="where disks in files are made")
-    parser.add_argument("--long", action="store_true", help="the steady state in full length")
     parser.add_argument("--only", default="",
                         help="connection, files, reactors, attached, replicas or steady")
 

@@ -46,6 +46,8 @@ static struct status dev_open(void *ctx, struct reactor *r, struct dev **out_dev
     else
         TRY(dev_file_open(r, disk->path, bytes, true, out_dev));
     serve.devices[disk - disks] = &(*out_dev)->stats;
+    if (serve.hollow)
+        serve.hollows[disk - disks] = hollow_stats(*out_dev);
     return STATUS(OK);
 }
 

@@ -56,6 +56,26 @@ static struct reactor_stats add_stats(const struct serve *s)
     return all;
 }
 
+/* Writes by the part of the disk, and how many checkpoints each disk has made. */
+static void print_hollows(const struct serve *s)
+{
+    static const char *const names[HOLLOW_PARTS] = { "superblock", "journal", "checkpoint", "sums",
+                                                     "data" };
+
+    for (unsigned part = 0; part < HOLLOW_PARTS; part++) {
+        uint64_t writes = 0;
+        for (unsigned i = 0; i < SERVE_DEVICES_MAX; i++)
+            writes += s->hollows[i] != NULL ? s->hollows[i]->writes[part] : 0;
+        printf(", \"%s_writes\": %" PRIu64, names[part], writes);
+    }
+    printf(", \"checkpoints\": [");
+    for (unsigned i = 0; i < SERVE_DEVICES_MAX; i++) {
+        if (s->hollows[i] != NULL)
+            printf("%s%" PRIu64, i > 0 ? ", " : "", s->hollows[i]->checkpoints);
+    }
+    printf("]");
+}
+
 static void report(struct io_msg *msg)
 {
     struct serve *const s = CONTAINER_OF(msg, struct serve, report);
@@ -74,8 +94,11 @@ static void report(struct io_msg *msg)
     }
     printf("{\"ops\": %" PRIu64 ", \"turns\": %" PRIu64 ", \"sleeps\": %" PRIu64
            ", \"syscalls\": %" PRIu64 ", \"cpu_us\": %" PRId64 ", \"device_writes\": %" PRIu64
-           ", \"device_flushes\": %" PRIu64 "}\n",
+           ", \"device_flushes\": %" PRIu64,
            stats.ops, stats.turns, stats.sleeps, stats.syscalls, cpu_us, writes, flushes);
+    if (s->hollow)
+        print_hollows(s);
+    printf("}\n");
     fflush(stdout);
 }
 

@@ -6,6 +6,10 @@
  *     {"ops": 12, "turns": 5, "sleeps": 3, "syscalls": 7, "cpu_us": 1234, "device_writes": 4,
  *      "device_flushes": 0}
  *
+ * With --hollow it also has "superblock_writes", "journal_writes", "checkpoint_writes",
+ * "sums_writes" and "data_writes", that is, device_writes by part, and "checkpoints": [1, 2, 2], of
+ * each disk.
+ *
  * Threading: the main thread runs the first reactor; each further one has a thread.  Counters of
  *            other threads are read as they are.
  * Memory:    static; one server per process.
@@ -14,6 +18,7 @@
 #define BENCH_SERVE_H
 
 #include "disk/dev.h"
+#include "hollow.h"
 #include "io/addr.h"
 #include "io/reactor.h"
 
@@ -30,7 +35,8 @@ struct serve {
     uint64_t volume_bytes;
     struct io_msg report;
     _Atomic bool reporting;
-    const struct dev_stats *devices[SERVE_DEVICES_MAX]; /* To add up; NULL: none. */
+    const struct dev_stats *devices[SERVE_DEVICES_MAX];    /* To add up; NULL: none. */
+    const struct hollow_stats *hollows[SERVE_DEVICES_MAX]; /* Likewise. */
 };
 
 /*

@@ -3,11 +3,14 @@
 
 import json
 import subprocess
+import sys
 
 import pytest
 import trilith
 
 BENCH = trilith.ROOT / "bench" / "bench.py"
+sys.path.insert(0, str(BENCH.parent))
+import servers  # pylint: disable=wrong-import-position
 START = trilith.ROOT / "bench" / "start.py"
 WORKLOAD = "randwrite 4K QD32"
 
@@ -15,7 +18,7 @@ WORKLOAD = "randwrite 4K QD32"
 @pytest.fixture(scope="module")
 def figures():
     done = subprocess.run(
-        [BENCH, "--build", trilith.BUILD, "--seconds", "1", "--workload", WORKLOAD,
+        [BENCH, "--build", trilith.BUILD, "--table-seconds", "1", "--workload", WORKLOAD,
          "--server", "echo", "--server", "memory", "--server", "node", "-o", "json"],
         capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
@@ -36,6 +39,20 @@ def test_steady_writes_are_one_device_write(figures):
     """An overwrite in place is not journaled."""
     assert figures["echo"]["server_device_writes"] == 0
     assert 0.99 <= figures["node"]["server_device_writes"] < 1.2
+
+
+def test_device_writes_are_told_by_the_part_of_the_disk():
+    """The node whose disks keep no data counts each write once, and checkpoints of each disk."""
+    node = servers.Small(trilith.BUILD, "hollow", "bench_node", fill=192 << 20,
+                         options=["--hollow", "--volume-size", "192M"])
+    with servers.closing(node):
+        stats = node.stats()
+    parts = ("superblock", "journal", "checkpoint", "sums", "data")
+    assert stats["device_writes"] == sum(stats[part + "_writes"] for part in parts)
+    # Three disks; 1536 writes of 128 KiB go to one disk each, or two; all are first touches.
+    assert stats["data_writes"] >= 1536
+    assert stats["journal_writes"] > 0
+    assert len(stats["checkpoints"]) == 3
 
 
 def test_the_start_of_a_disk_is_measured(tmp_path):
