@@ -196,7 +196,12 @@ class Bench:
         yield Figure("100 idle volumes, 400 connections: % of a core", found["cpu_percent"], 0.1)
         yield Figure("100 idle volumes: wake-ups / those that keep-alive and timers need",
                      found["wakeups"] / found["reasons"], 1.1,
-                     note=f"{found['wakeups']:.1f} / {found['reasons']:.1f} per second")
+                     note=f"{found['wakeups']:.1f} / {found['reasons']:.1f} per second: "
+                          f"{found['causes']}")
+        yield Figure("no host: wake-ups / those that timers need",
+                     found["wakeups_alone"] / found["timers"], 1.1,
+                     note=f"{found['wakeups_alone']:.1f} / {found['timers']:.1f} per second: "
+                          f"{found['causes_alone']}")
         yield Figure("trilith up with nothing attached: MiB resident", found["bare_mib"], 64)
         yield Figure("a connected queue of depth 128: KiB resident, idle", found["idle_kib"], 512)
         yield Figure("a connected queue of depth 128: KiB resident, 128 reads",
