@@ -37,6 +37,7 @@
 #define LIFE            UINT64_C(0x6c6966656c696665)
 #define UNSETTLED       512 /* Blocks at the journal's end: then a store flushes by itself. */
 #define BUFFER_BLOCKS   64
+#define LOOK_NS         (10 * NS_PER_MS)
 #define JOURNALED_PARTS 8 /* Of the shards, one in so many has come since the checkpoint. */
 
 /* A disk in the making. */
@@ -344,6 +345,8 @@ struct run {
     double seconds;
     struct store *store;
     struct io_task serving;
+    struct io_timer look;
+    uint64_t read_before; /* By the device, until it served. */
 };
 
 static uint64_t now_ns(void)
@@ -373,6 +376,24 @@ static void on_closed(void *ctx, struct status status)
     reactor_stop(r->reactor);
 }
 
+/* Until no region is suspect any more. */
+static void on_look(struct io_timer *timer)
+{
+    struct run *const r = CONTAINER_OF(timer, struct run, look);
+    struct store_info info;
+
+    store_get_info(r->store, &info);
+    if (info.suspect_regions > 0) {
+        io_timer_arm(&r->look, r->reactor, reactor_now_ns(r->reactor) + LOOK_NS);
+        return;
+    }
+    printf(", \"settled_seconds\": %.3f, \"settled_bytes\": %" PRIu64 "}\n",
+           (double)(now_ns() - r->begin_ns) / (double)NS_PER_S - r->seconds,
+           r->dev->stats.read_bytes - r->read_before);
+    fflush(stdout);
+    store_close(r->store, on_closed, r);
+}
+
 /* A turn after it was opened: what only the recovery needed is gone. */
 static void on_serving(struct io_task *task)
 {
@@ -386,10 +407,10 @@ static void on_serving(struct io_task *task)
     /* Without the reserve of a hundredth. */
     const uint64_t mapped = info.data_bytes - info.free_bytes - info.data_bytes / 100;
     printf("{\"seconds\": %.3f, \"resident_bytes\": %" PRIu64 ", \"checksum_bytes\": %" PRIu64
-           ", \"mapped_bytes\": %" PRIu64 ", \"suspect_regions\": %" PRIu64 "}\n",
+           ", \"mapped_bytes\": %" PRIu64 ", \"suspect_regions\": %" PRIu64,
            r->seconds, grown, info.checksum_bytes + table, mapped, info.suspect_regions);
-    fflush(stdout);
-    store_close(r->store, on_closed, r);
+    r->read_before = r->dev->stats.read_bytes;
+    on_look(&r->look);
 }
 
 static void on_opened(void *ctx, const struct store_opened *opened)
@@ -401,6 +422,7 @@ static void on_opened(void *ctx, const struct store_opened *opened)
         die("opening", opened->problem);
     r->store = opened->store;
     io_task_init(&r->serving, on_serving);
+    io_timer_init(&r->look, on_look);
     reactor_defer(r->reactor, &r->serving);
 }
 

@@ -19,6 +19,8 @@ SOURCE = pathlib.Path(__file__).resolve().parent.parent
 TIMEOUT_SECONDS = 300
 TIB = 1 << 40
 MEMORY_MIB_PER_TIB = 150
+DISK_MB_PER_S = 200
+SETTLED_SECONDS_MAX = 60
 
 # How the disk was left, heading, most seconds.
 CASES = [
@@ -34,6 +36,8 @@ def measure_one(program, folder, size, how):
                           stdout=subprocess.PIPE, text=True)
     figures = json.loads(done.stdout)
     besides = figures["resident_bytes"] - figures["checksum_bytes"]
+    figures["settled_seconds_on_disk"] = \
+        figures["settled_seconds"] + figures["settled_bytes"] / DISK_MB_PER_S / 1e6
     figures["memory_mib_per_tib"] = besides / (1 << 20) / (figures["mapped_bytes"] / TIB)
     return figures
 
@@ -58,6 +62,12 @@ def print_figures(figures, size="1T"):
               f"{verdict(seconds, seconds_max)}")
         print(f"  {'':24} {memory:7.0f} MiB per TiB limit {MEMORY_MIB_PER_TIB} MiB, "
               f"besides checksums{verdict(memory, MEMORY_MIB_PER_TIB)}")
+    crashed = figures["crashed"]
+    settled = crashed["settled_seconds_on_disk"]
+    print(f"  {'its open regions settled':24} {settled:7.1f} s           limit "
+          f"{SETTLED_SECONDS_MAX} s{verdict(settled, SETTLED_SECONDS_MAX)}: "
+          f"{crashed['suspect_regions']} regions, {crashed['settled_seconds']:.2f} s here and "
+          f"{crashed['settled_bytes'] / 1e6:.0f} MB at {DISK_MB_PER_S} MB/s")
 
 
 def main():

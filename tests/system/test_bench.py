@@ -67,6 +67,9 @@ def test_the_start_of_a_disk_is_measured(tmp_path):
         assert figures[how]["resident_bytes"] > 0
     assert figures["clean"]["suspect_regions"] == 0
     assert figures["crashed"]["suspect_regions"] > 0
+    # All of them were read, each once at least.
+    assert figures["crashed"]["settled_bytes"] > 0
+    assert figures["crashed"]["settled_seconds_on_disk"] > figures["crashed"]["settled_seconds"]
 
 
 def test_the_disk_that_is_started_is_a_good_one(tmp_path):
