@@ -297,6 +297,7 @@ void cluster_record_changed(void *ctx, const struct group *was, const struct gro
 {
     struct cluster_volume *const v = ctx;
 
+    watch_changed(&v->watch, was, now);
     for (uint32_t n = 0; n < now->copyset_count; n++)
         for (unsigned out = group_members(was, n) & ~group_members(now, n); out != 0;
              out &= out - 1)
@@ -538,7 +539,8 @@ static void node_ended(struct sim_process *p, enum sim_exit how, void *ctx)
 {
     struct cluster_node *const n = ctx;
 
-    (void)p;
+    for (unsigned i = 0; i < n->cluster->volume_count; i++)
+        watch_forget(&n->cluster->volumes[i].watch, p);
     life_forget(n);
     if (how == SIM_EXIT_POWER)
         for (unsigned i = 0; i < n->cluster->disks_per_node; i++)

@@ -19,6 +19,7 @@
 #include "ballast.h"
 #include "node/node.h"
 #include "registry.h"
+#include "watch.h"
 
 #define CLUSTER_NODES_MAX    12
 #define CLUSTER_DISKS_MAX    2 /* Of a node. */
@@ -72,6 +73,7 @@ struct cluster_move {
 struct cluster_volume {
     struct cluster *cluster;
     struct registry registry;
+    struct watch watch;
     struct store_volume volume;
     struct nqn_text nqn;
     unsigned owner; /* Index of its node. */

@@ -365,10 +365,6 @@ static void slot_take_answer(struct host_slot *s)
     case INITIATOR_VERIFY:
         return;
     case INITIATOR_WRITE:
-        if (ok && s->host->config.acknowledged != NULL)
-            s->host->config.acknowledged(s->host->config.ctx, &s->op);
-        history_write_done(history, &s->op, ok, s->io.fua);
-        return;
     case INITIATOR_WRITE_ZEROES:
     case INITIATOR_COPY:
         history_write_done(history, &s->op, ok, s->io.fua);

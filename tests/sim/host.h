@@ -44,9 +44,6 @@ struct host_config {
     bool aborts_are_exact;     /* What ends as aborted was not carried out. */
     bool no_space;             /* Writes of new blocks may find the volume full. */
     bool refused_is_undone;    /* What that refuses has no effect. */
-    /* A Write was answered as done.  NULL is allowed. */
-    void (*acknowledged)(void *ctx, const struct history_op *op);
-    void *ctx;
 };
 
 struct host_slot {

@@ -83,9 +83,6 @@ static void look(struct registry *r)
     r->record = now;
     if (now.epoch != was.epoch)
         r->taken = now;
-    for (uint32_t c = 0; c < now.copyset_count; c++)
-        r->been_in[c] =
-            (uint8_t)((now.epoch == was.epoch ? r->been_in[c] : 0) | group_members(&now, c));
     sim_trace(r->run->world, "record", now.epoch, now.sequence, 0);
     if (r->changed != NULL)
         r->changed(r->ctx, &was, &now);

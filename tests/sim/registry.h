@@ -27,13 +27,12 @@ struct registry {
     struct run *run;
     struct meta *meta;
     struct store_volume volume;
-    struct uuid node;                    /* That the volume is assigned to. */
-    struct group record;                 /* As committed. */
-    struct group taken;                  /* As it was when its epoch was taken. */
-    uint8_t been_in[GROUP_COPYSETS_MAX]; /* Slots that have been members since then. */
-    bool away;                           /* Nothing arrives. */
-    unsigned under_way;                  /* Requests that will arrive. */
-    struct registry_request *requests;   /* All there were. */
+    struct uuid node;                  /* That the volume is assigned to. */
+    struct group record;               /* As committed. */
+    struct group taken;                /* As it was when its epoch was taken. */
+    bool away;                         /* Nothing arrives. */
+    unsigned under_way;                /* Requests that will arrive. */
+    struct registry_request *requests; /* All there were. */
     unsigned lost_percent;
     uint64_t late_ns; /* Most that a request or an answer takes. */
     /* The record has changed.  NULL is allowed. */

@@ -346,7 +346,6 @@ static void life_on_filled(void *ctx)
 
     if (--l->pending > 0)
         return;
-    s->watch.ignores = false;
     if (s->audits)
         registry_take_epoch(&l->client, life_on_audit_epoch, l);
     else
@@ -357,7 +356,6 @@ static void life_fill_disks(struct serving_life *l)
 {
     struct serving *const s = l->serving;
 
-    s->watch.ignores = true;
     l->pending = 1;
     for (unsigned i = 0; i < s->disk_count; i++) {
         struct ballast *const b = &s->disks[i].ballast;
@@ -520,12 +518,10 @@ static void life_ended(struct sim_process *p, enum sim_exit how, void *ctx)
 {
     struct serving *const s = ctx;
 
-    (void)p;
     s->life = NULL;
     s->serves = false;
     s->watch.auditing = false;
-    s->watch.ignores = false;
-    watch_forget(&s->watch);
+    watch_forget(&s->watch, p);
     s->ops->ended(s, how);
 }
 

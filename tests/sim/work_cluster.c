@@ -134,6 +134,21 @@ static void volume_place(struct work *work, struct cluster_volume *v)
         }
 }
 
+static void watch_make(struct work *work, struct cluster_volume *v)
+{
+    const struct layout_shape shape = { .bytes = v->volume.bytes,
+                                        .shard_bytes = v->volume.shard_bytes,
+                                        .unit_bytes = v->volume.stripe_unit_bytes,
+                                        .stripe_width = v->volume.stripe_width };
+
+    watch_begin(&v->watch, work->run);
+    v->watch.volume = v->volume.uuid;
+    const struct status st = layout_init(&v->watch.layout, &shape);
+    assert(status_ok(st));
+    for (uint32_t s = 0; s < SHARDS; s++)
+        v->watch.copysets[s] = s % v->copysets;
+}
+
 static void volume_make(struct work *work, unsigned index)
 {
     struct cluster *const c = &work->cluster;
@@ -156,6 +171,7 @@ static void volume_make(struct work *work, unsigned index)
     assert(status_ok(st));
     v->owner = (unsigned)rng_below(&work->run->rng, c->node_count);
     volume_place(work, v);
+    watch_make(work, v);
 }
 
 /* ---- Hosts ---- */
@@ -864,6 +880,7 @@ static void cluster_act(struct run *run)
     check_loss(work);
     liar_falls(work);
     verify(work);
+    watch_end();
     for (unsigned i = 0; i < work->cluster.volume_count; i++) {
         registry_fini(&work->cluster.volumes[i].registry);
         history_destroy(work->tenants[i].history);

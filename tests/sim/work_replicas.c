@@ -157,25 +157,6 @@ static void on_audited(struct serving *s, const struct audit_report *report)
     work->audited = work->last;
 }
 
-/* R1: whoever is a member has it. */
-static void on_acknowledged(void *ctx, const struct history_op *op)
-{
-    struct work *const work = ctx;
-    struct serving *const s = &work->serving;
-
-    for (uint64_t b = op->block; b < op->block + op->count; b++) {
-        const uint32_t shard = s->blocks[b].shard;
-        const unsigned lacking =
-            watch_acknowledged(&s->watch, shard, s->blocks[b].offset, b, op->content);
-        if (lacking != 0)
-            run_fail(work->run,
-                     "the write of %llu to block %llu is acknowledged, and member %d of copyset "
-                     "%u has not executed it (R1)",
-                     (unsigned long long)op->content, (unsigned long long)b, __builtin_ctz(lacking),
-                     s->watch.copysets[shard]);
-    }
-}
-
 /* S1: what was lost must have been told before a Flush of the new life succeeds. */
 static void check_loss(const struct work *work)
 {
@@ -203,7 +184,6 @@ static void on_known(struct serving *s)
     s->registry.lost_percent = run_percent(work->run, 50) ? 0 : 20;
     s->registry.changed = on_changed;
     s->registry.ctx = work;
-    s->watch.registry = &s->registry;
 }
 
 static void place_blocks(struct work *work)
@@ -241,6 +221,8 @@ static void volume_make(struct work *work)
                                         v->stripe_width, 0 };
     const struct status st = layout_init(&work->layout, &shape);
     assert(status_ok(st));
+    s->watch.volume = v->uuid;
+    s->watch.layout = work->layout;
     s->shard_count = SHARDS;
     for (uint32_t i = 0; i < SHARDS; i++) {
         s->watch.copysets[i] = i % work->copysets;
@@ -731,8 +713,6 @@ static void host_make(struct work *work)
         .pace_ns = work->sleepy ? 6 * NS_PER_S : paces[rng_below(&run->rng, ARRAY_COUNT(paces))],
         .no_space = work->full,
         .refused_is_undone = true,
-        .acknowledged = on_acknowledged,
-        .ctx = work,
     };
 
     work->host = host_create(&config);
