@@ -60,7 +60,9 @@
     X(POINTS_IGNORED, "F8", "a disk that has lost what it had confirmed does not say so")       \
     X(ADMIT_WITHOUT_POINT, "F8", "a replica is admitted, and nobody knows how far it reaches")  \
     X(FULL_IS_EXCLUDED, "R1", "who is full is excluded, whoever remains")                       \
-    X(FULL_NOT_UNDONE, "R4", "what a full member refuses is not taken back from the others")
+    X(FULL_NOT_UNDONE, "R4", "what a full member refuses is not taken back from the others")    \
+    X(EPOCH_NOT_TAKEN, "R3", "an engine serves with the epoch that it finds")                   \
+    X(EQUAL_IS_COPIED, "R4", "a resync copies what the replica has as well")
 
 enum mutation {
     MUTATION_NONE,

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/mutation.h"
 #include "node/node_internal.h"
 #include "repl/group_steps.h"
 
@@ -171,6 +172,8 @@ static void take_after(struct volume_group *g)
                  "back its last state");
     } else if (!reaches_enough(g, why)) {
         take_end(g, STATUS(UNAVAILABLE), why);
+    } else if (MUTATION(EPOCH_NOT_TAKEN) && g->record.epoch > 0) {
+        take_end(g, STATUS(OK), "");
     } else {
         g->op.min_in_sync = g->volume->desc.min_in_sync;
         g->op.done = on_taken;

@@ -211,7 +211,8 @@ static uint8_t needs_by_hash(const struct range_copy *c, uint32_t block)
     const struct store_hash *const right = &hashes_of(c, source)[block];
     for (unsigned slot = 0; hashed >> slot != 0; slot++)
         if ((hashed >> slot & 1) != 0 && slot != source &&
-            differ(right, &hashes_of(c, slot)[block]))
+            (differ(right, &hashes_of(c, slot)[block]) ||
+             (MUTATION(EQUAL_IS_COPIED) && c->ops->passes)))
             needs |= 1u << slot;
     if (needs == 0)
         return 0;

@@ -888,5 +888,5 @@ static void cluster_act(struct run *run)
 }
 
 const struct workload work_cluster = {
-    .name = "cluster", .rules = "R6 R7 R10 F8", .text = "several nodes", .act = cluster_act
+    .name = "cluster", .rules = "R3 R6 R7 R10 F8", .text = "several nodes", .act = cluster_act
 };
