@@ -304,6 +304,100 @@ static void checksums_are_read_when_they_are_needed(void **state)
     assert_block(0, 0, 1);
 }
 
+static uint64_t table_reads;
+static uint64_t data_reads;
+
+/* Counts what the device is asked to read, by part; nothing else is read here. */
+static bool count_reads(const struct dev_io *io)
+{
+    const struct disk_extent *const sums = &layout.part[LAYOUT_SUMS];
+    const struct disk_extent *const data = &layout.part[LAYOUT_DATA];
+
+    if (io->kind != DEV_KIND_READ)
+        return false;
+    const bool of_sums = io->offset >= sums->offset && io->offset < sums->offset + sums->bytes;
+    const bool of_data = io->offset >= data->offset && io->offset < data->offset + data->bytes;
+    assert_true(of_sums || of_data);
+    table_reads += of_sums ? 1 : 0;
+    data_reads += of_data ? 1 : 0;
+    return false;
+}
+
+static void assert_reads(uint64_t of_table, uint64_t of_data)
+{
+    assert_int_equal(table_reads, of_table);
+    assert_int_equal(data_reads, of_data);
+    table_reads = data_reads = 0;
+}
+
+/* Each of the shards is read once, four rounds long. */
+static void read_in_turn(uint32_t first, uint32_t shards)
+{
+    for (uint32_t i = 0; i < 4 * shards; i++)
+        assert_block(first + i % shards, 0, (uint8_t)(1 + first + i % shards));
+}
+
+/* A read whose checksums are not in memory takes one read of the device more, and no other does. */
+static void a_miss_costs_one_read(void **state)
+{
+    (void)state;
+    rig_reopen(&rig);
+    rig.fails = count_reads;
+    table_reads = data_reads = 0;
+    assert_block(0, 0, 1);
+    assert_reads(1, 1); /* Both slots at once. */
+    assert_block(0, 0, 1);
+    assert_block(0, 1, 1);
+    assert_reads(0, 2);
+    assert_block(1, 0, 2);
+    assert_reads(1, 1);
+    read_in_turn(0, 2);
+    assert_reads(0, 8); /* There is memory for two. */
+    assert_block(2, 0, 3);
+    assert_reads(1, 1);
+    read_in_turn(0, 3);
+    assert_in_range(table_reads, 4, 12); /* One of three is always missing. */
+    assert_int_equal(data_reads, 12);
+}
+
+/* Those that wait for the same checksums share the read. */
+static void misses_at_once_cost_one_read(void **state)
+{
+    (void)state;
+    struct rig_io r[4];
+
+    rig_reopen(&rig);
+    rig.fails = count_reads;
+    table_reads = data_reads = 0;
+    rig.shard = 0;
+    for (unsigned i = 0; i < ARRAY_COUNT(r); i++)
+        rig_submit(&rig, &r[i], STORE_OP_READ, i % 2 * 4 * K, 4 * K, 0xee);
+    for (unsigned i = 0; i < ARRAY_COUNT(r); i++) {
+        rig_io_wait(&rig, &r[i]);
+        assert_status(r[i].io.status, STATUS_OK);
+        free(r[i].data);
+    }
+    assert_reads(1, ARRAY_COUNT(r));
+}
+
+/* A write brings its own checksums: it reads those of its neighbours, and no data. */
+static void a_miss_of_a_write_costs_one_read(void **state)
+{
+    (void)state;
+    rig_reopen(&rig);
+    rig.fails = count_reads;
+    table_reads = data_reads = 0;
+    rig.shard = 0;
+    assert_status(rig_do(&rig, STORE_OP_WRITE, 0, 4 * K, 0x51), STATUS_OK);
+    rig_run(&rig);
+    assert_reads(1, 0);
+    assert_status(rig_do(&rig, STORE_OP_WRITE, 4 * K, 4 * K, 0x52), STATUS_OK);
+    rig_run(&rig);
+    assert_reads(0, 0);
+    assert_block(0, 1, 0x52);
+    assert_reads(0, 1);
+}
+
 /* A latent error in one slot of a pair costs nothing that the other slot has. */
 static void an_unreadable_slot_is_replaced_by_the_other(void **state)
 {
@@ -362,6 +456,9 @@ int main(void)
         cmocka_unit_test(recovery_may_take_more),
         cmocka_unit_test_setup_teardown(short_memory_is_enough, setup, teardown),
         cmocka_unit_test_setup_teardown(checksums_are_read_when_they_are_needed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_miss_costs_one_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(misses_at_once_cost_one_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_miss_of_a_write_costs_one_read, setup, teardown),
         cmocka_unit_test_setup_teardown(an_unreadable_slot_is_replaced_by_the_other, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_lost_table_block_hides_its_blocks_only, setup, teardown),
