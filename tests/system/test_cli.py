@@ -90,6 +90,19 @@ def test_creating_at_the_same_time(up):
         up.cli("volume", "delete", name)
 
 
+def test_what_a_volume_is_created_with_is_shown(up):
+    volume = up.create("default", "64M")
+    assert (volume["lba_bytes"], volume["on_unflushed_loss"]) == (4096, "error")
+    options = ["--block-size", "512", "--on-unflushed-loss", "continue"]
+    volume = up.create("other", "64M", *options)
+    assert (volume["lba_bytes"], volume["on_unflushed_loss"]) == (512, "continue")
+    assert up.create("other", "64M", *options)["uuid"] == volume["uuid"]
+    fails(up.try_cli("volume", "create", "other", "--size", "64M", "--block-size", "512"), 1,
+          "another unflushed-loss policy")
+    for name in "default", "other":
+        up.cli("volume", "delete", name)
+
+
 def test_overcommitting_warns_and_works(up):
     done = up.try_cli("volume", "create", "large", "--size", "10G", "-o", "json")
     assert done.returncode == 0
@@ -217,6 +230,14 @@ def test_volumes_and_disks_are_the_same_after_a_restart(tmp_path):
     (["not a size", "10G"], ["volume", "create", "x", "--size", "many"]),
     (["not an NQN", "/etc/nvme/hostnqn"],
      ["volume", "create", "x", "--size", "1G", "--allow-host", "me"]),
+    *((["--block-size", f"'{size}'", "neither 512 nor 4096"],
+       ["volume", "create", "x", "--size", "1G", "--block-size", size])
+      for size in ("1", "1K", "8K", "4097")),
+    (["not a size"], ["volume", "create", "x", "--size", "1G", "--block-size", "small"]),
+    (["--on-unflushed-loss 'maybe'", "neither error nor continue"],
+     ["volume", "create", "x", "--size", "1G", "--on-unflushed-loss", "maybe"]),
+    (["--stride", "not a number"], ["volume", "create", "x", "--size", "1G", "--stride", "few"]),
+    (["--stride", "65"], ["volume", "create", "x", "--size", "1G", "--stride", "65"]),
     (["too many"], ["volume", "show", "x", "y"]),
     (["missing"], ["volume", "delete"]),
     (["--output", "table", "json"], ["disk", "list", "-o", "xml"]),
@@ -237,6 +258,10 @@ def test_wrong_values_are_the_controllers_to_refuse(up):
     fails(up.try_cli("volume", "create", "odd", "--size", "1G", "--stripe-unit", "5K"), 2,
           "power of two")
     fails(up.try_cli("volume", "create", "odd", "--size", "2000000G"), 2, "1P")
+    fails(up.try_cli("volume", "create", "odd", "--size", "1G", "--stride", "2"), 2,
+          "one replica lies on one node", "--stride")
+    fails(up.try_cli("volume", "create", "odd", "--size", "1G", "--replicas", "3", "--stride",
+                     "2"), 2, "a stride of 2 nodes has no room for 3 replicas")
 
 
 def test_no_api_there():

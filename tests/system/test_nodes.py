@@ -94,6 +94,23 @@ def test_three_processes(server, tmp_path):
     assert "no node of this name has run" in trilith.cli(*other).stderr
 
 
+def test_a_volume_lies_on_as_many_nodes_as_its_stride(server):
+    """Its shards are spread over all nodes, unless --stride says fewer."""
+    wait_for_nodes(server, names(1, 2, 3))
+
+    def nodes_of(name, *options):
+        volume = server.create(name, "256M", "--replicas", 2, "--shard-size", "64M", *options)
+        assert volume["shards"] == 4
+        return {disk.split("/")[0] for disk in volume["disks"]}
+
+    assert nodes_of("wide") == set(names(1, 2, 3))
+    assert len(nodes_of("narrow", "--stride", 2)) == 2
+    assert nodes_of("whole", "--stride", 3) == set(names(1, 2, 3))
+    done = server.try_cli("volume", "create", "narrow", "--size", "256M", "--replicas", 2,
+                          "--stride", 3)
+    assert (done.returncode, "another stride" in done.stderr) == (1, True), done.stderr
+
+
 def test_they_end_with_the_one_that_started_them(server):
     wait_for_nodes(server, names(1, 2, 3))
     pids = [run_of(server, name)["pid"] for name in names(1, 2, 3)]

@@ -64,6 +64,59 @@ def refused(*args):
 
 # ---- Dying and coming back ----
 
+def can_mount():
+    return os.geteuid() == 0 and subprocess.run(["unshare", "--mount", "true"], check=False,
+                                                capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not can_mount(), reason="needs root, for a mount namespace")
+def test_the_loss_of_unflushed_writes_is_told_as_asked(up, tmp_path):
+    """After power loss, which to the server is another boot of the machine, the first flush of a
+    volume that was written to fails, once; with --on-unflushed-loss continue none does."""
+    server = small(up)
+    boot_id = tmp_path / "boot_id"
+    server.inside = ["unshare", "--mount", "sh", "-c",
+                     'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"', boot_id]
+    boot_id.write_text("11111111-1111-4111-8111-111111111111\n")
+    server.start()
+    policies = {"tells": ["--on-unflushed-loss", "error"], "default": [], "unused": [],
+                "goes-on": ["--on-unflushed-loss", "continue"]}
+    for name, options in policies.items():
+        server.create(name, "64M", *options)
+
+    def on_a_queue(name, action):
+        nqn = server.volume(name)["nqn"]
+        admin, cntlid = nvmetcp.open_admin(server.address, nqn)
+        with admin, nvmetcp.open_io(admin, server.address, nqn, cntlid) as queue:
+            return action(queue)
+
+    def write(queue):
+        assert queue.rw(nvmetcp.OP_WRITE, 0, 1, data=b"x" * BLOCK)[0].status == 0
+
+    def flush(queue):
+        command = nvmetcp.command(nvmetcp.OP_FLUSH, queue.next_cid(), nsid=1)
+        return queue.complete(command)[0].status
+
+    def write_die_and_flush_twice():
+        for name in policies:
+            if name != "unused":
+                on_a_queue(name, write)
+        server.kill()
+        server.start()
+        for name in policies:
+            wait_ready(server, name)
+        return {name: on_a_queue(name, lambda queue: [flush(queue), flush(queue)])
+                for name in policies}
+
+    assert write_die_and_flush_twice() == dict.fromkeys(policies, [0, 0])  # The machine lives.
+    boot_id.write_text("22222222-2222-4222-8222-222222222222\n")
+    write_fault = 0x280
+    assert write_die_and_flush_twice() == {
+        "tells": [write_fault, 0], "default": [write_fault, 0], "goes-on": [0, 0],
+        "unused": [0, 0]}
+    server.stop()
+
+
 # With everything that this kernel has, and with what Linux 5.14 has.
 @pytest.mark.parametrize("features", ["all", "5.14"])
 @pytest.mark.parametrize("block_size", ["4K", "64K"])

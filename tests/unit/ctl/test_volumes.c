@@ -6,6 +6,8 @@
 #define READY         TRILITH__V1__VOLUME_REPORT_STATE__VOLUME_REPORT_STATE_READY
 #define FAILED        TRILITH__V1__VOLUME_REPORT_STATE__VOLUME_REPORT_STATE_FAILED
 #define DELETED       TRILITH__V1__VOLUME_REPORT_STATE__VOLUME_REPORT_STATE_DELETED
+#define CONTINUE      TRILITH__V1__UNFLUSHED_LOSS__UNFLUSHED_LOSS_CONTINUE
+#define ERROR         TRILITH__V1__UNFLUSHED_LOSS__UNFLUSHED_LOSS_ERROR
 #define V_STATE(name) TRILITH__V1__VOLUME_STATE__VOLUME_STATE_##name
 
 static struct fake_node node;
@@ -22,6 +24,17 @@ static const Trilith__V1__CreateVolumeResponse *created(const struct rpc_sim_cal
     assert_true(call->ended);
     assert_string_equal(call->text, "");
     return (const Trilith__V1__CreateVolumeResponse *)(const void *)call->reply;
+}
+
+/* Starts to create "db1" of 1G with what spec says beyond that. */
+static void create_spec(struct fixture *f, Trilith__V1__VolumeSpec *spec, struct rpc_sim_call *call)
+{
+    Trilith__V1__CreateVolumeRequest request = TRILITH__V1__CREATE_VOLUME_REQUEST__INIT;
+
+    spec->name = (char *)(uintptr_t) "db1";
+    spec->bytes = GIB;
+    request.spec = spec;
+    call_start(f, CTL_SERVICE_VOLUME, CREATE, &request.base, call);
 }
 
 /* A volume is created only when its node has said that it is ready, and then has a place. */
@@ -311,6 +324,84 @@ static void bad_specifications(void **state)
     }
 }
 
+/* So is a layout or a policy that there is none of. */
+static void bad_options(void **state)
+{
+    static const struct {
+        uint32_t lba_bytes;
+        uint64_t shard_bytes;
+        uint32_t stripe_unit_bytes, stripe_width, loss;
+        const char *text;
+    } bad[] = {
+        { .lba_bytes = 1, .text = "LBAs of 1 bytes are not supported, but 512 and 4096 are" },
+        { .lba_bytes = 1024, .text = "LBAs of 1024 bytes are not supported" },
+        { .lba_bytes = 8192, .text = "LBAs of 8192 bytes are not supported" },
+        { .lba_bytes = UINT32_MAX, .text = "LBAs of 4294967295 bytes are not supported" },
+        { .shard_bytes = GIB - 4096, .text = "a shard size is a power of two from 64M to 64G" },
+        { .shard_bytes = 32 << 20, .text = "a shard size is a power of two from 64M to 64G" },
+        { .shard_bytes = 128 * GIB, .text = "a shard size is a power of two from 64M to 64G" },
+        { .stripe_unit_bytes = 2048, .text = "a stripe unit is a power of two from 4K to 512K" },
+        { .stripe_unit_bytes = 1 << 20, .text = "a stripe unit is a power of two from 4K to 512K" },
+        { .stripe_width = UINT32_MAX, .text = "a stripe is at most " },
+        { .loss = CONTINUE + 1, .text = "on_unflushed_loss has no such value" },
+    };
+    struct fixture *f = *state;
+    struct rpc_sim_call call;
+
+    join(f);
+    for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
+        Trilith__V1__VolumeSpec spec = TRILITH__V1__VOLUME_SPEC__INIT;
+        spec.lba_bytes = bad[i].lba_bytes;
+        spec.shard_bytes = bad[i].shard_bytes;
+        spec.stripe_unit_bytes = bad[i].stripe_unit_bytes;
+        spec.stripe_width = bad[i].stripe_width;
+        spec.on_unflushed_loss = (Trilith__V1__UnflushedLoss)bad[i].loss;
+        create_spec(f, &spec, &call);
+        assert_int_equal(call.code, RPC_INVALID_ARGUMENT);
+        if (strstr(call.text, bad[i].text) == NULL)
+            fail_msg("'%s' does not say '%s'", call.text, bad[i].text);
+        rpc_sim_call_fini(&call);
+    }
+    assert_int_equal(node_part(f, &node)->n_volumes, 0);
+}
+
+/* What is asked for reaches the node, is shown, and is what makes a volume another one. */
+static void options_reach_the_node(void **state)
+{
+    Trilith__V1__VolumeSpec spec = TRILITH__V1__VOLUME_SPEC__INIT;
+    struct fixture *f = *state;
+    struct rpc_sim_call call;
+
+    join(f);
+    spec.lba_bytes = 512;
+    spec.on_unflushed_loss = CONTINUE;
+    create_spec(f, &spec, &call);
+    const Trilith__V1__DesiredVolume *const d = node_part(f, &node)->volumes[0];
+    assert_int_equal(d->lba_bytes, 512);
+    assert_true(d->continue_on_unflushed_loss);
+    (void)node_says(f, &node, d->uuid, READY);
+    node_report(f, &node);
+    assert_int_equal(created(&call)->volume->spec->lba_bytes, 512);
+    assert_int_equal(created(&call)->volume->spec->on_unflushed_loss, CONTINUE);
+    rpc_sim_call_fini(&call);
+
+    spec.on_unflushed_loss = ERROR;
+    create_spec(f, &spec, &call);
+    assert_int_equal(call.code, RPC_ALREADY_EXISTS);
+    assert_string_equal(call.text,
+                        "volume 'db1': it exists with another unflushed-loss policy (it has 1G)");
+    rpc_sim_call_fini(&call);
+    spec.on_unflushed_loss = CONTINUE;
+    spec.lba_bytes = 4096;
+    create_spec(f, &spec, &call);
+    assert_string_equal(call.text, "volume 'db1': it exists with another LBA size (it has 1G)");
+    rpc_sim_call_fini(&call);
+
+    create_ready(f, &node, "db2", GIB);
+    assert_int_equal(get_volume(f, "db2")->spec->on_unflushed_loss, ERROR);
+    assert_false(node_part(f, &node)->volumes[1]->continue_on_unflushed_loss);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -329,6 +420,8 @@ int main(void)
         TEST(restart),
         TEST(meta_failures),
         TEST(bad_specifications),
+        TEST(bad_options),
+        TEST(options_reach_the_node),
     };
     return cmocka_run_group_tests_name("volumes", tests, NULL, NULL);
 }

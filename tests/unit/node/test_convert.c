@@ -90,10 +90,12 @@ static void tuples_and_places(void **state)
     part_init(&p);
     p.volume.deleting = true;
     p.volume.delete_epoch = 9;
+    p.volume.continue_on_unflushed_loss = true;
     assert_true(status_ok(agent_desired(&p.response, &p.arena, &d, problem)));
     assert_int_equal(d.volumes[0].shard_count, SHARDS);
     assert_memory_equal(d.volumes[0].placement, expected, sizeof expected);
     assert_int_equal(d.volumes[0].delete_epoch, 9);
+    assert_true(d.volumes[0].volume.continue_on_unflushed_loss);
     assert_string_equal(d.places[1].name, "node-2/disk-1");
     assert_int_equal(d.places[1].node.b[1], 1);
     assert_string_equal(d.places[1].node_name, "node-2");
