@@ -59,6 +59,10 @@ static struct le64 data_units(uint64_t bytes)
     return le64_make((bytes + 511999) / 512000);
 }
 
+/*
+ * What is not set here is 0, the critical warning too: the target knows how commands ended, but
+ * not how the disks are.  docs/nvme.md says of each constant why.
+ */
 size_t ctrl_write_smart(const struct nvme_ctrl *ctrl, uint8_t *out)
 {
     const struct nvme_subsys *subsys = ctrl->subsys;
