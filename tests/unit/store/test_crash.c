@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A random workload, then a crash at each event of the device in turn, of the power or of the
- * process, with unflushed writes lost, kept or mixed; every block must then hold a value that S1
- * and S2 allow.
+ * A random workload, then a crash before an event of the device, of the power or of the process,
+ * with unflushed writes lost, kept or mixed; every block must then hold a value that S1 and S2
+ * allow.  Of one workload of each test it is each event in turn, of the others each seventh, from
+ * another one on; more on request:
+ *
+ *     CRASH_SEEDS=100 CRASH_STRIDE=1 store_crash
  */
 #include "store/store.h"
 
@@ -22,7 +25,7 @@
 #define CRASH_SEEDS  6
 #define SHARD_BYTES  ((uint64_t)4 << 20)
 #define VOLUME_BYTES ((uint64_t)256 << 20) /* More grains than the disk has cells. */
-#define CRASH_STRIDE 7
+#define CRASH_STRIDE 7   /* Of all but one workload: each event costs ten milliseconds with ASan. */
 #define SPOILED      256 /* A block that cannot be read (F40). */
 
 /* One command of the workload, and what it does to its blocks. */
@@ -314,25 +317,35 @@ static void crash_everywhere(uint64_t seed, unsigned ops, size_t stride, enum fi
     free(h);
 }
 
+static uint64_t on_request(const char *name, uint64_t usual)
+{
+    const char *const wanted = getenv(name);
+    return wanted != NULL ? strtoull(wanted, NULL, 10) : usual;
+}
+
+/* The workloads of a test: of the one of the seed whole no event is left out. */
+static void crash_all(uint64_t whole, unsigned ops, const uint32_t atomic_bytes[2], bool grow)
+{
+    const uint64_t seeds = on_request("CRASH_SEEDS", CRASH_SEEDS);
+    const uint64_t stride = on_request("CRASH_STRIDE", CRASH_STRIDE);
+
+    for (uint64_t seed = 1; seed <= seeds; seed++)
+        crash_everywhere(seed, ops, seed == whole ? 1 : stride, (enum fill)(seed % 3),
+                         atomic_bytes[seed % 4 == 0 ? 1 : 0], grow);
+}
+
 /* S1, S2, J1 to J3, F9 to F31: after any crash each block holds an allowed value. */
 static void every_crash_leaves_allowed_values(void **state)
 {
     (void)state;
-    /* More seeds on request: CRASH_SEEDS=100 store_crash. */
-    const char *const wanted = getenv("CRASH_SEEDS");
-    const uint64_t seeds = wanted != NULL ? strtoull(wanted, NULL, 10) : CRASH_SEEDS;
-    for (uint64_t seed = 1; seed <= seeds; seed++)
-        crash_everywhere(seed, 60, CRASH_STRIDE, (enum fill)(seed % 3), 4096, false);
+    crash_all(3, 60, (const uint32_t[]) { 4096, 4096 }, false);
 }
 
 /* S7, F21: the same on a disk that tears a block; nothing is ever adopted there. */
 static void every_crash_of_a_512_byte_disk(void **state)
 {
     (void)state;
-    const char *const wanted = getenv("CRASH_SEEDS");
-    const uint64_t seeds = wanted != NULL ? strtoull(wanted, NULL, 10) : CRASH_SEEDS;
-    for (uint64_t seed = 1; seed <= seeds; seed++)
-        crash_everywhere(seed, 60, CRASH_STRIDE, (enum fill)(seed % 3), 512, false);
+    crash_all(1, 60, (const uint32_t[]) { 512, 512 }, false);
 }
 
 /* F33 to F35: the same while the disk, full or not, grows; what is found is the old one or the new.
@@ -340,11 +353,7 @@ static void every_crash_of_a_512_byte_disk(void **state)
 static void every_crash_around_a_growth(void **state)
 {
     (void)state;
-    const char *const wanted = getenv("CRASH_SEEDS");
-    const uint64_t seeds = wanted != NULL ? strtoull(wanted, NULL, 10) : CRASH_SEEDS;
-    for (uint64_t seed = 1; seed <= seeds; seed++)
-        crash_everywhere(seed, 40, CRASH_STRIDE, (enum fill)(seed % 3), seed % 4 == 0 ? 512 : 4096,
-                         true);
+    crash_all(2, 40, (const uint32_t[]) { 4096, 512 }, true);
 }
 
 #ifdef TRILITH_MUTATIONS
