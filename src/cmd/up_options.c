@@ -41,8 +41,8 @@ enum {
     OPT_ATOMIC_SIZE,
 };
 
-/* Of a node, in whichever process it runs. */
-#define OPTIONS_OF_A_NODE                                                                   \
+/* Of a node, in whichever process it runs; other nodes find it at found_at unless it is told. */
+#define OPTIONS_OF_A_NODE(found_at)                                                         \
     { "data", OPT_DATA, "DIR", "where everything is kept; made if it is not there" },       \
         { "disks", OPT_DISKS, "N", "how many files under DIR are disks (3)" },              \
         { "disk-size", OPT_DISK_SIZE, "SIZE",                                               \
@@ -52,9 +52,9 @@ enum {
           "repeated; mem:SIZE is memory, fault:... misbehaves" },                           \
         { "listen", OPT_LISTEN, "ADDR", "address for hosts (0.0.0.0)" },                    \
         { "advertise", OPT_ADVERTISE, "ADDR",                                               \
-          "address that other nodes use (the one from which the\n"                          \
-          "controller is reached) and discovery reports (the one\n"                         \
-          "that the host has used)" },                                                      \
+          "address that other nodes use (that of --listen; of\n"                            \
+          "0.0.0.0, " found_at ")\n"                                                        \
+          "and discovery reports (the one that the host has used)" },                       \
         { "port", OPT_PORT, "PORT", "NVMe/TCP port (4420); 0 takes a free one" },           \
         { "reactors", OPT_REACTORS, "N", "threads for I/O (one per CPU)" },                 \
         CLI_OPTION_SPIN(OPT_SPIN), CLI_OPTION_IO_FEATURES(OPT_IO_FEATURES),                 \
@@ -84,7 +84,7 @@ enum {
     }
 
 static const struct cli_option up_option_table[] = {
-    OPTIONS_OF_A_NODE,
+    OPTIONS_OF_A_NODE("127.0.0.1"),
     { "api", OPT_API, "ADDR:PORT", "address of the API (127.0.0.1:7420)" },
     { "nodes", OPT_NODES, "N",
       "run so many nodes, each in a process of its own,\n"
@@ -101,7 +101,7 @@ static const struct cli_option node_option_table[] = {
     { "name", OPT_NAME, "NAME", "what the cluster calls it, such as node-2" },
     { "controller", OPT_CONTROLLER, "ADDR:PORT", "address of the API that it joins through" },
     { "token", OPT_TOKEN, "FILE", "a copy of the controller's DIR/token (DIR/token)" },
-    OPTIONS_OF_A_NODE,
+    OPTIONS_OF_A_NODE("the one from which the controller is reached"),
 };
 
 static const struct cli_syntax up_syntax = {

@@ -326,3 +326,22 @@ def test_a_crash_while_a_disk_grows_loses_nothing(server, pause):
         server.try_cli("disk", "grow", "node-1/disk-1")  # Or the order has done it meanwhile.
     assert server.cli("disk", "show", "node-1/disk-1")["bytes"] > 900 << 20
     check_blocks(server, volume, 9)
+
+
+def test_the_atomic_size_is_what_the_disk_was_formatted_with(tmp_path):
+    def sizes(server):
+        return {d["name"]: server.cli("disk", "show", d["name"])["atomic_bytes"]
+                for d in server.cli("disk", "list")}
+
+    more = ["--disks", "1", "--disk-size", "256M"]
+    with trilith.Server(tmp_path / "data", *more, "--atomic-size", "16K") as server:
+        server.cli("disk", "add", image(tmp_path / "second"))
+        assert sizes(server) == {"node-1/disk-1": 16384, "node-1/disk-2": 16384}
+        volume = server.create("db", "64M", "--shard-size", "64M")
+        write_and_flush(server, volume, 4)
+    # It is told once: later it only concerns disks that are new.
+    with trilith.Server(tmp_path / "data", *more, "--atomic-size", "512") as server:
+        server.cli("disk", "add", image(tmp_path / "third"))
+        assert sizes(server) == {"node-1/disk-1": 16384, "node-1/disk-2": 16384,
+                                 "node-1/disk-3": 512}
+        check_blocks(server, volume, 4)
