@@ -14,6 +14,7 @@ struct cell {
     char s[CELL_BYTES];
 };
 
+/* Items that do not fit are left out whole: a number without its last digits would be another. */
 static struct cell list_text(const json_t *list)
 {
     struct cell c = { "" };
@@ -23,11 +24,13 @@ static struct cell list_text(const json_t *list)
 
     json_array_foreach(list, index, item)
     {
-        const int n = snprintf(c.s + at, sizeof c.s - at, "%s%s", index == 0 ? "" : ", ",
-                               json_string_value(item));
-        if (n < 0 || (size_t)n >= sizeof c.s - at)
+        const char *const comma = index == 0 ? "" : ", ";
+        const char *const text = json_string_value(item);
+        if (at + strlen(comma) + strlen(text) >= sizeof c.s - sizeof ", ...") {
+            snprintf(c.s + at, sizeof c.s - at, "%s...", comma);
             break;
-        at += (size_t)n;
+        }
+        at += (size_t)snprintf(c.s + at, sizeof c.s - at, "%s%s", comma, text);
     }
     return c;
 }

@@ -132,6 +132,9 @@ def test_as_many_hosts_as_may_be_allowed_connect(up):
     assert volume["allowed_hosts"] == names
     for name in names[0], names[63], names[64], names[127]:
         nvmetcp.open_admin(up.address, volume["nqn"], host_nqn=name)[0].close()
+    line = re.search("^allowed hosts: *(.*)$", up.try_cli("volume", "show", "shared").stdout, re.M)
+    shown = line[1].split(", ")  # Those that fit, none cut in the middle.
+    assert shown[:-1] == names[:len(shown) - 1] and len(shown) > 2 and shown[-1] == "...", shown
     up.cli("volume", "delete", "shared", "--force")
     fails(up.try_cli("volume", "create", "shared", "--size", "64M", *allow(129)[1]), 2,
           "more than 128")
