@@ -21,7 +21,6 @@ struct verification {
     uint64_t id;
     uint64_t bytes_per_s;
     struct uuid volume;
-    struct uuid node;
     char name[CTL_NAME_BYTES_MAX + 1];
     struct rpc_timer timer; /* Nobody has asked for too long. */
 };
@@ -33,6 +32,19 @@ static struct status bump_build(void *ctx, struct meta *m, struct meta_txn *txn)
     const struct uuid *node = ctx;
 
     return desired_bump(m, txn, *node);
+}
+
+/* Who serves the volume now: another node may, since the verification has begun.  NOT_FOUND: the
+ * volume is gone. */
+static struct status MUST_CHECK read_node(const struct verification *w, struct uuid *out_node)
+{
+    ProtobufCMessage *found;
+
+    TRY(record_get(w->ctl->meta, key_volume(w->volume).s, &stored__v1__volume__descriptor, &found,
+                   NULL));
+    *out_node = field_uuid(((const Stored__V1__Volume *)(const void *)found)->node);
+    record_free(found);
+    return STATUS(OK);
 }
 
 /* Its node is told, now that the list has changed. */
@@ -89,13 +101,18 @@ static void forget(struct verification *w)
 static void end(struct verification *w)
 {
     struct ctl *const ctl = w->ctl;
-    const struct uuid node = w->node;
-    const struct uuid_text text = uuid_format(node);
+    char name[sizeof w->name];
+    struct uuid node;
 
+    snprintf(name, sizeof name, "%s", w->name);
+    struct status st = read_node(w, &node);
     forget(w);
-    const struct status st = tell_node(ctl, node);
-    if (!status_ok(st)) /* It reads on, to no purpose, until its part changes. */
-        log_error(ctl->log, "node %s could not be told that a verification is over: %s", text.s,
+    if (status_ok(st))
+        st = tell_node(ctl, node);
+    /* It reads on, to no purpose, until its part changes. */
+    if (!status_ok(st) && !status_is(st, STATUS_NOT_FOUND))
+        log_error(ctl->log,
+                  "volume '%s': its node could not be told that a verification is over: %s", name,
                   status_text(st));
 }
 
@@ -191,15 +208,13 @@ static void take_report(struct ctl *ctl, const Trilith__V1__VerificationReport *
     v->findings_left = r->findings_left;
 }
 
-static Trilith__V1__Verification *view(const struct verification *w, struct arena *arena)
+/* What the node that serves the volume now says of it. */
+static void node_view(const struct verification *w, struct uuid node, Trilith__V1__Verification *v,
+                      struct arena *arena)
 {
-    Trilith__V1__Verification *const v = arena_alloc(arena, sizeof *v);
-    const struct observed *const o = observed_find(w->ctl, w->node);
+    const struct observed *const o = observed_find(w->ctl, node);
     const Trilith__V1__VolumeReport *const report = observed_volume(o, w->volume);
 
-    trilith__v1__verification__init(v);
-    v->id = w->id;
-    v->volume = arena_text(arena, w->name);
     v->state = TRILITH__V1__VERIFICATION_STATE__VERIFICATION_STATE_WAITING;
     v->reason = arena_text(arena, "its node has not begun yet");
     if (report != NULL && report->verification != NULL && report->verification->id == w->id)
@@ -210,6 +225,25 @@ static Trilith__V1__Verification *view(const struct verification *w, struct aren
         v->state != TRILITH__V1__VERIFICATION_STATE__VERIFICATION_STATE_ENDED) {
         v->state = TRILITH__V1__VERIFICATION_STATE__VERIFICATION_STATE_WAITING;
         v->reason = arena_text(arena, "its node does not report");
+    }
+}
+
+static Trilith__V1__Verification *view(const struct verification *w, struct arena *arena)
+{
+    Trilith__V1__Verification *const v = arena_alloc(arena, sizeof *v);
+    struct uuid node;
+
+    trilith__v1__verification__init(v);
+    v->id = w->id;
+    v->volume = arena_text(arena, w->name);
+    const struct status st = read_node(w, &node);
+    if (status_ok(st)) {
+        node_view(w, node, v, arena);
+    } else {
+        const bool is_gone = status_is(st, STATUS_NOT_FOUND);
+        v->state = is_gone ? TRILITH__V1__VERIFICATION_STATE__VERIFICATION_STATE_FAILED
+                           : TRILITH__V1__VERIFICATION_STATE__VERIFICATION_STATE_WAITING;
+        v->reason = arena_text(arena, is_gone ? "it was deleted meanwhile" : status_text(st));
     }
     return v;
 }
@@ -245,7 +279,6 @@ static struct status MUST_CHECK add(struct ctl *ctl, const Stored__V1__Volume *r
     w->ctl = ctl;
     w->bytes_per_s = bytes_per_s != 0 ? bytes_per_s : CTL_VERIFICATION_BYTES_PER_S_DEF;
     w->volume = field_uuid(record->uuid);
-    w->node = field_uuid(record->node);
     snprintf(w->name, sizeof w->name, "%s", record->name);
     while (w->id == 0 || find(ctl, w->id) != NULL) {
         rpc_random(ctl->loop, (struct span) { (uint8_t *)&w->id, sizeof w->id });
@@ -254,7 +287,7 @@ static struct status MUST_CHECK add(struct ctl *ctl, const Stored__V1__Volume *r
     rpc_timer_init(&w->timer, on_timer);
     list_node_init(&w->link);
     list_push_back(&ctl->verifications, &w->link);
-    const struct status st = tell_node(ctl, w->node);
+    const struct status st = tell_node(ctl, field_uuid(record->node));
     if (!status_ok(st)) {
         forget(w);
         return st;

@@ -146,6 +146,70 @@ static void what_the_node_finds_is_told(void **state)
     is_forgotten(f, id);
 }
 
+/* Another node that serves the volume begins it anew, and what it finds is the result. */
+static void another_node_goes_on(void **state)
+{
+    static struct fake_node pair[2];
+    struct fixture *f = *state;
+    Trilith__V1__CreateVolumeRequest create = TRILITH__V1__CREATE_VOLUME_REQUEST__INIT;
+    Trilith__V1__VolumeSpec spec = TRILITH__V1__VOLUME_SPEC__INIT;
+    Trilith__V1__SetVolumeRequest set = TRILITH__V1__SET_VOLUME_REQUEST__INIT;
+    Trilith__V1__DeleteVolumeRequest delete = TRILITH__V1__DELETE_VOLUME_REQUEST__INIT;
+    Trilith__V1__VerificationReport old = TRILITH__V1__VERIFICATION_REPORT__INIT,
+                                    new = TRILITH__V1__VERIFICATION_REPORT__INIT;
+    struct rpc_sim_call call;
+
+    for (unsigned i = 0; i < 2; i++) {
+        node_init(&pair[i], i + 1, 1, 100 * GIB);
+        (void)node_join(f, &pair[i]);
+        node_report(f, &pair[i]);
+    }
+    spec.name = set.name = delete.name = arena_text(&f->arena, "db");
+    spec.bytes = GIB;
+    spec.replicas = 2;
+    create.spec = &spec;
+    call_start(f, CTL_SERVICE_VOLUME, CREATE, &create.base, &call);
+    const bool first = node_part(f, &pair[0])->n_volumes == 1;
+    struct fake_node *const was = &pair[first ? 0 : 1], *const next = &pair[first ? 1 : 0];
+    const ProtobufCBinaryData volume = node_part(f, was)->volumes[0]->uuid;
+    (void)node_says(f, was, volume, READY);
+    node_report(f, was);
+    rpc_sim_call_fini(&call);
+    const uint64_t id = start(f, 0)->id;
+
+    set.node = next->name;
+    call_start(f, CTL_SERVICE_VOLUME, SET, &set.base, &call);
+    assert_true(node_part(f, next)->volumes[0]->verification == id);
+    old.id = new.id = id;
+    old.ended = true;
+    old.failure = arena_text(&f->arena, "another node serves it");
+    node_says(f, was, volume, READY)->verification = &old;
+    node_report(f, was);
+    IS(ask(f, id), WAITING); /* What the one before says counts no more. */
+    new.ended = true;
+    new.good = true;
+    node_says(f, next, volume, READY)->verification = &new;
+    node_report(f, next);
+    rpc_sim_call_fini(&call);
+    const Trilith__V1__Verification *v = ask(f, id);
+    IS(v, ENDED);
+    assert_true(v->good);
+    const uint64_t revision = node_part(f, next)->revision;
+    stop(f, id);
+    assert_int_equal(node_part(f, next)->volumes[0]->verification, 0);
+    assert_true(node_part(f, next)->revision > revision); /* It is told. */
+
+    const uint64_t again = start(f, 0)->id;
+    call_start(f, CTL_SERVICE_VOLUME, DELETE, &delete.base, &call);
+    (void)node_says(f, next, volume, TRILITH__V1__VOLUME_REPORT_STATE__VOLUME_REPORT_STATE_DELETED);
+    node_report(f, next);
+    rpc_sim_call_fini(&call);
+    v = ask(f, again);
+    IS(v, FAILED);
+    assert_string_equal(v->reason, "it was deleted meanwhile");
+    stop(f, again);
+}
+
 /* It ends when nobody asks any more, with the controller, and when its node is silent it waits. */
 static void it_lives_while_somebody_asks(void **state)
 {
@@ -204,6 +268,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_the_node_finds_is_told, fixture_setup,
                                         fixture_teardown),
+        cmocka_unit_test_setup_teardown(another_node_goes_on, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(it_lives_while_somebody_asks, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_verified, fixture_setup, fixture_teardown),
