@@ -80,7 +80,8 @@ static struct status add_nodes(struct summary *s)
         if (n->volumes > 0 && (node_roles(r) & ROLE_TARGET) == 0)
             add_problem(s,
                         "node '%s' serves %u volumes from before it lost the role 'target'; run it "
-                        "with the role until they are deleted",
+                        "with the role until they are deleted, or let another one serve those of "
+                        "several replicas ('trilith volume set --node')",
                         n->name, n->volumes);
     }
     records_free(&nodes);

@@ -335,9 +335,11 @@ static void roles_that_are_lost(void **state)
     set_roles(f, &nodes[0], true, false);
     const Trilith__V1__GetStatusResponse *s = status(f);
     assert_int_equal(s->n_problems, 1);
-    assert_string_equal(s->problems[0],
-                        "node 'node-1' serves 1 volumes from before it lost the role 'target'; run "
-                        "it with the role until they are deleted");
+    assert_string_equal(
+        s->problems[0],
+        "node 'node-1' serves 1 volumes from before it lost the role 'target'; run "
+        "it with the role until they are deleted, or let another one serve those of "
+        "several replicas ('trilith volume set --node')");
     assert_int_equal(node_part(f, &nodes[0])->n_volumes, 1);
     set_roles(f, &nodes[0], false, true);
     add_disk.path = arena_text(&f->arena, "/dev/disk-9");
