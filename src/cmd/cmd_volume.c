@@ -585,6 +585,7 @@ static int volume_resize(int argc, char **argv)
 static const struct cli_option set_options[] = {
     { "min-in-sync", OPT_MIN_IN_SYNC, "N", "replicas without which writes wait" },
     { "node", OPT_NODE, "NODE", "node that serves it: where hosts connect to" },
+    OPTION_WAIT,
     CLI_OPTION_OUTPUT,
     API_OPTION,
 };
@@ -592,17 +593,30 @@ static const struct cli_option set_options[] = {
 static const struct cli_syntax set_syntax = {
     .command = "trilith volume set",
     .operands = "NAME [--min-in-sync N] [--node NODE]",
-    .about = "Changes how many replicas of a volume must be in sync for writes to go on.  Fewer\n"
-             "bring back a volume whose writes wait for a disk that is gone for good; not more\n"
-             "than are in sync now.  Hosts are disconnected for a moment, and connect again by\n"
-             "themselves.\n\n"
+    .about = "--min-in-sync changes how many replicas of a volume must be in sync for writes to\n"
+             "go on.  Fewer bring back a volume whose writes wait for a disk that is gone for\n"
+             "good; not more than are in sync now.  Hosts are disconnected for a moment, and\n"
+             "connect again by themselves.\n\n"
              "--node lets another node serve a volume of several replicas, as when the one\n"
-             "that does is gone: hosts connect to that one then.",
+             "that does is gone, and waits until it does.  It has another address: hosts have\n"
+             "to connect to it as 'trilith volume show' says.",
     .options = set_options,
     .option_count = ARRAY_COUNT(set_options),
     .operands_min = 1,
     .operands_max = 1,
 };
+
+/* The node goes on trying; the operator may know better. */
+static int fail_unserved(const Trilith__V1__SetVolumeRequest *request, const Trilith__V1__Volume *v,
+                         const char *node_before)
+{
+    const bool knows = node_before[0] != '\0';
+
+    return cli_fail("volume '%s': node '%s' is to serve it, but does not yet: %s; 'trilith volume "
+                    "set %s --node %s' lets %s serve it",
+                    request->name, request->node, v->reason, request->name,
+                    knows ? node_before : "NODE", knows ? "the one before" : "another one");
+}
 
 static int set_report(enum cli_format format, const ProtobufCMessage *request,
                       const ProtobufCMessage *reply)
@@ -610,11 +624,17 @@ static int set_report(enum cli_format format, const ProtobufCMessage *request,
     const Trilith__V1__SetVolumeResponse *r =
         (const Trilith__V1__SetVolumeResponse *)(const void *)reply;
 
-    (void)request;
-    if (r->volume == NULL)
+    const Trilith__V1__SetVolumeRequest *asked =
+        (const Trilith__V1__SetVolumeRequest *)(const void *)request;
+    const Trilith__V1__Volume *v = r->volume;
+
+    if (v == NULL)
         return cli_fail("the API answered without a volume");
-    print_volume(format, r->volume);
-    return COMMAND_OK;
+    print_volume(format, v);
+    if (asked->node[0] == '\0' || is_ready(v) ||
+        v->state == TRILITH__V1__VOLUME_STATE__VOLUME_STATE_DELETING)
+        return COMMAND_OK;
+    return fail_unserved(asked, v, r->node_before);
 }
 
 static int volume_set(int argc, char **argv)
@@ -627,12 +647,17 @@ static int volume_set(int argc, char **argv)
         return args.exit_status;
     request.name = (char *)(uintptr_t)args.operands[0];
     request.min_in_sync = o.spec.min_in_sync;
+    if (o.node != NULL && o.node[0] == '\0')
+        return cli_usage(&args, "--node '' is not the name of a node");
     if (o.node != NULL)
         request.node = o.node;
-    if (request.min_in_sync == 0 && request.node[0] == '\0')
-        return cli_usage(&args, "volume '%s': what is to be changed? such as --min-in-sync 1",
+    if (request.min_in_sync == 0 && o.node == NULL)
+        return cli_usage(&args,
+                         "volume '%s': what is to be changed? such as --min-in-sync 1, or --node "
+                         "node-2",
                          request.name);
-    return api_run(&o.api, SERVICE, "SetVolume", &request.base, 0, set_report);
+    request.wait_ms = (uint32_t)(o.wait_s * 1000);
+    return api_run(&o.api, SERVICE, "SetVolume", &request.base, request.wait_ms, set_report);
 }
 
 /* ---- delete ---- */
@@ -694,7 +719,7 @@ static const struct command volume_commands[] = {
     { "list", "list all volumes", volume_list },
     { "show", "show one volume, and how to connect to it", volume_show },
     { "resize", "make a volume larger", volume_resize },
-    { "set", "change how many replicas must be in sync", volume_set },
+    { "set", "change which node serves it, or how many replicas must be in sync", volume_set },
     { "delete", "delete a volume with its data", volume_delete },
     { "verify", "read all of a volume from its disks, and compare", cmd_volume_verify },
     { "wait", "wait until all replicas are in sync", cmd_volume_wait },

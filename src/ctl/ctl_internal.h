@@ -41,9 +41,14 @@ bool observed_connected(struct ctl *ctl, const struct observed *o);
 const Trilith__V1__VolumeReport *observed_volume(const struct observed *o, struct uuid volume);
 const Trilith__V1__DiskReport *observed_disk(const struct observed *o, struct uuid disk);
 
-/* ---- Calls that wait for a volume to be ready, to have grown, or to be gone. ---- */
+/* ---- Calls that wait for a volume to be ready, served, grown, or gone. ---- */
 
-enum volume_wait_for { VOLUME_WAIT_READY, VOLUME_WAIT_GROWN, VOLUME_WAIT_GONE };
+enum volume_wait_for {
+    VOLUME_WAIT_READY,  /* Or that its node cannot open it. */
+    VOLUME_WAIT_SERVED, /* However often its node fails to open it, as long as it reports. */
+    VOLUME_WAIT_GROWN,
+    VOLUME_WAIT_GONE,
+};
 
 struct volume_wait {
     struct rpc_call *call;
@@ -53,7 +58,7 @@ struct volume_wait {
     struct uuid volume;
     enum volume_wait_for what;
     char name[64];
-    char warning[RPC_TEXT_BYTES]; /* Empty: none. */
+    char note[RPC_TEXT_BYTES]; /* A warning, or SERVED: the node before.  Empty: none. */
 };
 
 /* A node's request for its part that is held until there is something new. */
@@ -150,9 +155,10 @@ void volume_fail_find(struct rpc_call *call, struct status st, const char *name)
 Trilith__V1__Volume *volume_view(struct ctl *ctl, const Stored__V1__Volume *record,
                                  struct arena *arena);
 
-/* Keeps the call until the volume is what is waited for, for at most wait_ms. */
+/* Keeps the call until the volume is what is waited for, for at most wait_ms; the note goes into
+ * its reply. */
 void volume_wait_start(struct ctl *ctl, struct rpc_call *call, const Stored__V1__Volume *record,
-                       enum volume_wait_for what, uint32_t wait_ms, const char *warning);
+                       enum volume_wait_for what, uint32_t wait_ms, const char *note);
 /* Looks whether waits are over: after every report. */
 void volume_waits_check(struct ctl *ctl);
 /* Removes the records of a volume whose node has deleted it. */

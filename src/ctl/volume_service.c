@@ -211,54 +211,75 @@ static void on_resize(void *ctx, struct rpc_call *call, const ProtobufCMessage *
 
 /* ---- SetVolume ---- */
 
-static struct status MUST_CHECK set_volume(struct ctl *ctl, const Stored__V1__Volume *record,
-                                           const Trilith__V1__SetVolumeRequest *request,
-                                           struct problem *problem)
+/* The node of this UUID, by its name if that can be read. */
+static const char *node_name(struct ctl *ctl, struct uuid node, struct arena *arena)
 {
-    if (request->min_in_sync != 0) {
-        TRY(validate_min_in_sync(record->name, request->min_in_sync, record->replicas, problem));
-        TRY(volume_set_min_in_sync(ctl, record, request->min_in_sync, problem));
-    }
-    if (request->node[0] != '\0')
-        TRY(volume_set_node(ctl, record, request->node, problem));
-    return STATUS(OK);
+    ProtobufCMessage *found = NULL;
+    const char *name = arena_uuid(arena, node);
+
+    if (status_ok(
+            record_get(ctl->meta, key_node(node).s, &stored__v1__node__descriptor, &found, NULL)))
+        name = arena_text(arena, ((const Stored__V1__Node *)(const void *)found)->name);
+    record_free(found);
+    return name;
 }
 
-static void reply_set(struct ctl *ctl, struct rpc_call *call, const char *name)
+/* It is recorded; another node is waited for. */
+static void set_wait(struct ctl *ctl, struct rpc_call *call,
+                     const Trilith__V1__SetVolumeRequest *request, struct uuid was)
 {
     CLEANUP(arena_free) struct arena arena = { 0 };
     Trilith__V1__SetVolumeResponse reply = TRILITH__V1__SET_VOLUME_RESPONSE__INIT;
     Stored__V1__Volume *record = NULL;
 
-    const struct status st = volume_find(ctl, name, &record, NULL);
+    const struct status st = volume_find(ctl, request->name, &record, NULL);
     if (!status_ok(st)) {
-        volume_fail_find(call, st, name);
+        volume_fail_find(call, st, request->name);
         return;
     }
-    reply.volume = volume_view(ctl, record, &arena);
+    if (request->node[0] != '\0') {
+        const bool moved = !uuid_equal(was, field_uuid(record->node));
+        volume_wait_start(ctl, call, record, VOLUME_WAIT_SERVED, request->wait_ms,
+                          moved ? node_name(ctl, was, &arena) : "");
+    } else {
+        reply.volume = volume_view(ctl, record, &arena);
+        rpc_reply(call, &reply.base);
+    }
     record_free(&record->base);
-    rpc_reply(call, &reply.base);
+}
+
+static void set(struct ctl *ctl, struct rpc_call *call,
+                const Trilith__V1__SetVolumeRequest *request)
+{
+    const struct volume_changes changes = { request->min_in_sync, request->node };
+    Stored__V1__Volume *record = NULL;
+    struct problem problem = { "" };
+    struct uuid was;
+
+    struct status st = volume_find(ctl, request->name, &record, NULL);
+    if (!status_ok(st)) {
+        volume_fail_find(call, st, request->name);
+        return;
+    }
+    st = volume_set(ctl, record, &changes, &was, &problem);
+    record_free(&record->base);
+    if (status_ok(st))
+        set_wait(ctl, call, request, was);
+    else
+        rpc_fail(call, status_is(st, STATUS_BUSY) ? RPC_FAILED_PRECONDITION : rpc_code_of(st), "%s",
+                 problem.s);
 }
 
 static void on_set(void *ctx, struct rpc_call *call, const ProtobufCMessage *message)
 {
     const Trilith__V1__SetVolumeRequest *request =
         (const Trilith__V1__SetVolumeRequest *)(const void *)message;
-    Stored__V1__Volume *record = NULL;
-    struct problem problem = { "" };
+    struct problem problem;
 
-    struct status st = volume_find(ctx, request->name, &record, NULL);
-    if (!status_ok(st)) {
-        volume_fail_find(call, st, request->name);
-        return;
-    }
-    st = set_volume(ctx, record, request, &problem);
-    record_free(&record->base);
-    if (status_ok(st))
-        reply_set(ctx, call, request->name);
+    if (status_ok(validate_wait(request->wait_ms, &problem)))
+        set(ctx, call, request);
     else
-        rpc_fail(call, status_is(st, STATUS_BUSY) ? RPC_FAILED_PRECONDITION : rpc_code_of(st), "%s",
-                 problem.s);
+        rpc_fail(call, RPC_INVALID_ARGUMENT, "%s", problem.s);
 }
 
 /* ---- DeleteVolume ---- */

@@ -9,21 +9,28 @@
 
 #include "ctl/ctl_internal.h"
 
-/*
- * Records that at least so many replicas of the volume, at most all of them, must be in sync for
- * writes to go on (11.10).  A volume that has it so is OK as it is.  On failure problem says why:
- * BUSY if a copyset has fewer now, or the volume is being deleted.
- */
-struct status volume_set_min_in_sync(struct ctl *ctl, const Stored__V1__Volume *record,
-                                     uint32_t min_in_sync, struct problem *problem) MUST_CHECK;
+struct volume_changes {
+    uint32_t min_in_sync; /* 0: as it is. */
+    const char *node;     /* Its name; empty: as it is. */
+};
 
 /*
- * Records that the node of this name serves the volume, which has several replicas: it takes the
- * next epoch, and with it the volume from the one before, whether that one hears of it or not.  OK
- * if it is so.  On failure problem says why: BUSY if the node does not report or is no target, or
- * the volume is being deleted; NOT_FOUND: there is no such node.
+ * Records all of the changes, in one transaction, or none:
+ *
+ *   - that at least so many replicas of the volume, at most all of them, must be in sync for writes
+ *     to go on (11.10);
+ *   - that the node of this name serves the volume, which has several replicas: it takes the next
+ *     epoch, and with it the volume from the one before, whether that one hears of it or not
+ *     (11.11).  If the volume is being deleted, the node deletes it.
+ *
+ * OK if it is so.  On failure problem says why: INVALID: it has fewer replicas; BUSY if a copyset
+ * has fewer in sync now, the volume is being deleted or has one replica, or the node does not
+ * report or is no target; NOT_FOUND: there is no such node.
+ *
+ * out_was: the node that has served it until now.
  */
-struct status volume_set_node(struct ctl *ctl, const Stored__V1__Volume *record, const char *node,
-                              struct problem *problem) MUST_CHECK;
+struct status volume_set(struct ctl *ctl, const Stored__V1__Volume *record,
+                         const struct volume_changes *changes, struct uuid *out_was,
+                         struct problem *problem) MUST_CHECK;
 
 #endif

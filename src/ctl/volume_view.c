@@ -77,6 +77,7 @@ static void node_view(struct ctl *ctl, const Stored__V1__Volume *r, Trilith__V1_
 {
     const struct uuid uuid = field_uuid(r->node);
     const struct observed *o = observed_find(ctl, uuid);
+    const bool connected = observed_connected(ctl, o);
     ProtobufCMessage *found = NULL;
     const char *name = "?";
 
@@ -99,15 +100,18 @@ static void node_view(struct ctl *ctl, const Stored__V1__Volume *r, Trilith__V1_
         v->served_bytes < r->bytes && v->reason[0] == '\0')
         v->reason = arena_printf(arena, "hosts see %s of it until its node has grown it",
                                  size_format(v->served_bytes).s);
-    if (!observed_connected(ctl, o)) {
+    if (!connected) {
         v->state = TRILITH__V1__VOLUME_STATE__VOLUME_STATE_OFFLINE;
         v->reason = arena_printf(arena, "node '%s' does not report%s", name,
                                  r->replicas > 1 ? "; 'trilith volume set --node' lets another one "
                                                    "serve it"
                                                  : "");
     }
-    if (r->deleting && !observed_connected(ctl, o))
-        v->reason = arena_printf(arena, "waiting for node '%s', which does not report", name);
+    if (r->deleting && !connected)
+        v->reason = arena_printf(arena, "waiting for node '%s', which does not report%s", name,
+                                 r->replicas > 1 ? "; 'trilith volume set --node' lets another one "
+                                                   "delete it"
+                                                 : "");
     else if (r->deleting && v->reason[0] == '\0')
         v->reason = arena_printf(arena, "waiting for node '%s' to delete its data", name);
     if (r->deleting)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Calls that end when a volume is ready, has grown, or is gone. */
+/* Calls that end when a volume is ready, is served, has grown, or is gone. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,22 +16,31 @@ static void wait_free(struct volume_wait *w)
 static void reply_created(struct volume_wait *w, Trilith__V1__Volume *view)
 {
     Trilith__V1__CreateVolumeResponse reply = TRILITH__V1__CREATE_VOLUME_RESPONSE__INIT;
-    char *warnings[1] = { w->warning };
+    char *warnings[1] = { w->note };
 
     reply.volume = view;
     reply.warnings = warnings;
-    reply.n_warnings = w->warning[0] != '\0' ? 1 : 0;
+    reply.n_warnings = w->note[0] != '\0' ? 1 : 0;
+    rpc_reply(w->call, &reply.base);
+}
+
+static void reply_served(struct volume_wait *w, Trilith__V1__Volume *view)
+{
+    Trilith__V1__SetVolumeResponse reply = TRILITH__V1__SET_VOLUME_RESPONSE__INIT;
+
+    reply.volume = view;
+    reply.node_before = w->note;
     rpc_reply(w->call, &reply.base);
 }
 
 static void reply_grown(struct volume_wait *w, Trilith__V1__Volume *view)
 {
     Trilith__V1__ResizeVolumeResponse reply = TRILITH__V1__RESIZE_VOLUME_RESPONSE__INIT;
-    char *warnings[1] = { w->warning };
+    char *warnings[1] = { w->note };
 
     reply.volume = view;
     reply.warnings = warnings;
-    reply.n_warnings = w->warning[0] != '\0' ? 1 : 0;
+    reply.n_warnings = w->note[0] != '\0' ? 1 : 0;
     rpc_reply(w->call, &reply.base);
 }
 
@@ -45,11 +54,21 @@ static void reply_deleted(struct volume_wait *w, const Trilith__V1__Volume *view
     rpc_reply(w->call, &reply.base);
 }
 
+/* A node that cannot open it tries again; one that is silent, or deletes, serves nothing. */
+static bool is_served_or_never(const Trilith__V1__Volume *view)
+{
+    return view->state == TRILITH__V1__VOLUME_STATE__VOLUME_STATE_READY ||
+           view->state == TRILITH__V1__VOLUME_STATE__VOLUME_STATE_OFFLINE ||
+           view->state == TRILITH__V1__VOLUME_STATE__VOLUME_STATE_DELETING;
+}
+
 /* Whether it has come to something; view is NULL where there is no volume any more. */
 static bool is_over(const struct volume_wait *w, const Trilith__V1__Volume *view)
 {
     if (view == NULL || w->what == VOLUME_WAIT_GONE)
         return view == NULL;
+    if (w->what == VOLUME_WAIT_SERVED)
+        return is_served_or_never(view);
     if (view->state == TRILITH__V1__VOLUME_STATE__VOLUME_STATE_FAILED)
         return true;
     return view->state == TRILITH__V1__VOLUME_STATE__VOLUME_STATE_READY &&
@@ -81,6 +100,8 @@ static void wait_check(struct volume_wait *w, bool time_is_up)
         reply_deleted(w, view);
     else if (w->what == VOLUME_WAIT_GROWN)
         reply_grown(w, view);
+    else if (w->what == VOLUME_WAIT_SERVED)
+        reply_served(w, view);
     else
         reply_created(w, view);
     wait_free(w);
@@ -99,7 +120,7 @@ static void on_canceled(struct rpc_call *call)
 }
 
 void volume_wait_start(struct ctl *ctl, struct rpc_call *call, const Stored__V1__Volume *record,
-                       enum volume_wait_for what, uint32_t wait_ms, const char *warning)
+                       enum volume_wait_for what, uint32_t wait_ms, const char *note)
 {
     struct volume_wait *w = calloc(1, sizeof *w);
 
@@ -112,7 +133,7 @@ void volume_wait_start(struct ctl *ctl, struct rpc_call *call, const Stored__V1_
     w->volume = field_uuid(record->uuid);
     w->what = what;
     snprintf(w->name, sizeof w->name, "%s", record->name);
-    snprintf(w->warning, sizeof w->warning, "%s", warning);
+    snprintf(w->note, sizeof w->note, "%s", note);
     call->canceled = on_canceled;
     call->ctx = w;
     list_node_init(&w->link);

@@ -4,6 +4,8 @@ before lives, is gone, or is paused and comes back; nothing that was acknowledge
 
 import os
 import signal
+import subprocess
+import time
 
 import trilith
 from test_links import kill, out_of_sync, perf, pid_of, start, verify_writes
@@ -68,6 +70,72 @@ def test_another_node_serves_it(tmp_path):
         server.stop()
 
 
+def test_a_node_that_cannot_serve_it(tmp_path):
+    """It reaches one of three replicas, and two are needed: the command says so, and how to go
+    back."""
+    server = trilith.Server(tmp_path / "data", "--nodes", 3, "--disks", 1, "--disk-size", "256M",
+                            "--reactors", 1, port=trilith.free_ports(3))
+    server.start()
+    try:
+        served = server.create("db", "48M", "--replicas", "3")["targets"][0]["node"]
+        first, second = sorted({"node-1", "node-2", "node-3"} - {served})
+        kill(server, served)
+        kill(server, second)
+        done = server.try_cli("volume", "set", "db", "--node", first, "--wait", "6")
+        assert done.returncode == 1, done.stdout
+        assert f"node '{first}' is to serve it, but does not yet: " in done.stderr
+        assert "of 3 replicas in sync 1 can be reached, and 2 must" in done.stderr
+        assert f"'trilith volume set db --node {served}' lets the one before serve" in done.stderr
+        start(server, second)
+        move(server, first)
+        start(server, served)
+        move(server, served)
+    finally:
+        server.stop()
+
+
+def test_another_node_deletes_it(tmp_path):
+    server = trilith.Server(tmp_path / "data", "--nodes", 3, "--disks", 1, "--disk-size", "256M",
+                            "--reactors", 1, port=trilith.free_ports(3))
+    server.start()
+    try:
+        shown = server.create("db", "48M", "--replicas", "2", "--stride", "2")
+        served = shown["targets"][0]["node"]
+        other = sorted({"node-1", "node-2", "node-3"} - {served})[0]
+        load(server, tmp_path / "state")
+        kill(server, served)
+        server.wait_for("db", lambda v: v["state"] == "offline")
+        done = server.try_cli("volume", "delete", "db", "--wait", "1")
+        assert done.returncode == 1 and "'trilith volume set --node' lets another" in done.stderr
+        shown = server.cli("volume", "set", "db", "--node", other)
+        assert shown["state"] == "deleting" and shown["targets"][0]["node"] == other
+        server.wait_for("db", lambda v: "has a part of it" in v["reason"])
+        start(server, served)  # What it has is deleted by the other one.
+        server.cli("volume", "delete", "db")
+        assert server.cli("volume", "list") == []
+    finally:
+        server.stop()
+
+
+def test_a_verification_goes_on_at_another_node(tmp_path):
+    server = trilith.Server(tmp_path / "data", "--nodes", 3, "--disks", 1, "--disk-size", "256M",
+                            "--reactors", 1, port=trilith.free_ports(3))
+    server.start()
+    try:
+        served = server.create("db", "48M", "--replicas", "3")["targets"][0]["node"]
+        load(server, tmp_path / "state")
+        command = [trilith.PROGRAM, "volume", "verify", "db", "--rate", "8M", "--api", server.api]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              env=trilith.ENVIRONMENT) as verify:
+            time.sleep(1)
+            move(server, sorted({"node-1", "node-2", "node-3"} - {served})[0])
+            assert verify.poll() is None, "it was under way"
+            said, _ = verify.communicate(timeout=60)
+        assert verify.returncode == 0, said
+    finally:
+        server.stop()
+
+
 def test_what_cannot_be(tmp_path):
     server = trilith.Server(tmp_path / "data", "--disks", 1, "--disk-size", "256M")
     server.start()
@@ -77,7 +145,9 @@ def test_what_cannot_be(tmp_path):
                           ("node-9", "its one replica is served by the node that has it")):
             done = server.try_cli("volume", "set", "db", "--node", node)
             assert done.returncode == 1 and why in done.stderr, done.stderr
-        done = server.try_cli("volume", "set", "db")
-        assert done.returncode == 2 and "what is to be changed" in done.stderr
+        for args, why in (((), "what is to be changed? such as --min-in-sync 1, or --node"),
+                          (("--min-in-sync", "1", "--node", ""), "--node '' is not the name")):
+            done = server.try_cli("volume", "set", "db", *args)
+            assert done.returncode == 2 and why in done.stderr, done.stderr
     finally:
         server.stop()

@@ -444,14 +444,29 @@ static const char *set_refused(struct fixture *f, uint32_t min_in_sync, enum rpc
     return call_text(f, CTL_SERVICE_VOLUME, SET, &request.base, code);
 }
 
-static const Trilith__V1__Volume *move_to(struct fixture *f, const char *node)
+/* Another node is to serve it; the call may be held. */
+static void move_start(struct fixture *f, const char *node, struct rpc_sim_call *call)
 {
     Trilith__V1__SetVolumeRequest request = TRILITH__V1__SET_VOLUME_REQUEST__INIT;
 
     request.name = arena_text(&f->arena, "db1");
     request.node = arena_text(&f->arena, node);
-    const Trilith__V1__SetVolumeResponse *r = call_reply(f, CTL_SERVICE_VOLUME, SET, &request.base);
-    return r->volume;
+    request.wait_ms = 3000;
+    call_start(f, CTL_SERVICE_VOLUME, SET, &request.base, call);
+}
+
+/* The move has ended so; rpc_sim_call_fini(). */
+static void moved(struct rpc_sim_call *call, const char *node, const char *before,
+                  Trilith__V1__VolumeState state)
+{
+    assert_true(call->ended);
+    assert_string_equal(call->text, "");
+    const Trilith__V1__SetVolumeResponse *r =
+        (const Trilith__V1__SetVolumeResponse *)(const void *)call->reply;
+    assert_string_equal(r->volume->targets[0]->node, node);
+    assert_string_equal(r->node_before, before);
+    assert_int_equal(r->volume->state, state);
+    rpc_sim_call_fini(call);
 }
 
 static const char *move_refused(struct fixture *f, const char *node, enum rpc_code code)
@@ -701,43 +716,179 @@ static void another_min_in_sync(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
-/* Another node serves it from then on, whether the one before reports or not; nobody else may. */
-static void another_node(void **state)
+#define FAILED     TRILITH__V1__VOLUME_REPORT_STATE__VOLUME_REPORT_STATE_FAILED
+#define DELETED    TRILITH__V1__VOLUME_REPORT_STATE__VOLUME_REPORT_STATE_DELETED
+#define STATE(s)   TRILITH__V1__VOLUME_STATE__VOLUME_STATE_##s
+
+/* A volume of two replicas on three nodes: the node that serves it, and the next one. */
+static const Trilith__V1__DesiredVolume *create_on_three(struct fixture *f,
+                                                         struct fake_node **out_server,
+                                                         struct fake_node **out_next)
 {
-    struct fixture *f = *state;
     Trilith__V1__VolumeSpec spec = spec_of(2);
     const Trilith__V1__WatchNodeResponse *part;
+    unsigned server = 0;
 
     join(f, 3, 1);
     create_held(f, &spec);
     const Trilith__V1__DesiredVolume *v = part_of(f, 3, &part);
+    while (node_part(f, &nodes[server])->n_volumes == 0)
+        server++;
+    *out_server = &nodes[server];
+    *out_next = &nodes[(server + 1) % 3];
+    return v;
+}
+
+/* Another node serves it from then on, whether the one before reports or not; nobody else may. */
+static void another_node(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_node *server, *next;
+    struct rpc_sim_call call;
+
+    const Trilith__V1__DesiredVolume *v = create_on_three(f, &server, &next);
     struct uuid volume;
     memcpy(volume.b, v->uuid.data, 16);
     read_group(f, v->uuid);
     const uint64_t epoch = group.epoch;
-    unsigned server = 0;
-    while (node_part(f, &nodes[server])->n_volumes == 0)
-        server++;
-    const unsigned other = (server + 1) % 3;
-    const char *was = arena_printf(&f->arena, "node-%u", server + 1);
-    const char *next = arena_printf(&f->arena, "node-%u", other + 1);
 
     assert_string_equal(move_refused(f, "node-9", RPC_NOT_FOUND),
                         V_PREFIX "there is no node 'node-9'; 'trilith node list' shows all");
-    assert_string_equal(move_to(f, next)->targets[0]->node, next);
-    assert_int_equal(node_part(f, &nodes[server])->n_volumes, 0);
-    part = node_part(f, &nodes[other]);
+    move_start(f, next->name, &call);
+    assert_false(call.ended);
+    assert_int_equal(node_part(f, server)->n_volumes, 0);
+    const Trilith__V1__WatchNodeResponse *part = node_part(f, next);
     const uint64_t revision = part->revision;
     assert_memory_equal(part->volumes[0]->uuid.data, volume.b, 16);
     read_group(f, part->volumes[0]->uuid);
     assert_int_equal(group.epoch, epoch); /* It takes the next one itself. */
-    assert_string_equal(move_to(f, next)->targets[0]->node, next); /* It is so. */
-    assert_int_equal(node_part(f, &nodes[other])->revision, revision);
+    (void)node_says(f, next, part->volumes[0]->uuid, READY);
+    node_report(f, next);
+    moved(&call, next->name, server->name, STATE(READY));
+    move_start(f, next->name, &call); /* It is so. */
+    moved(&call, next->name, "", STATE(READY));
+    assert_int_equal(node_part(f, next)->revision, revision);
 
     rpc_sim_advance(&f->sim, 12000 * MS);
-    node_report(f, &nodes[other]);
-    assert_string_equal(move_refused(f, was, RPC_FAILED_PRECONDITION),
-                        arena_printf(&f->arena, V_PREFIX "node '%s' does not report", was));
+    move_start(f, next->name, &call); /* Likewise, and that it is silent is no news. */
+    moved(&call, next->name, "", STATE(OFFLINE));
+    node_report(f, next);
+    assert_string_equal(
+        move_refused(f, server->name, RPC_FAILED_PRECONDITION),
+        arena_printf(&f->arena,
+                     V_PREFIX "node '%s' does not report; 'trilith node list' shows which do",
+                     server->name));
+    server->roles[0] = TRILITH__V1__NODE_ROLE__NODE_ROLE_STORE;
+    server->role_count = 1;
+    (void)node_join(f, server);
+    node_report(f, server);
+    assert_string_equal(
+        move_refused(f, server->name, RPC_FAILED_PRECONDITION),
+        arena_printf(&f->arena,
+                     V_PREFIX
+                     "node '%s' has not the role 'target'; run it with --roles store,target",
+                     server->name));
+}
+
+/* A node that cannot open it is waited for, for as long as was asked; why it cannot is said. */
+static void a_node_that_cannot_serve(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_node *server, *next;
+    struct rpc_sim_call call;
+
+    const Trilith__V1__DesiredVolume *v = create_on_three(f, &server, &next);
+    move_start(f, next->name, &call);
+    Trilith__V1__VolumeReport *said = node_says(f, next, v->uuid, FAILED);
+    said->reason = arena_text(&f->arena, "of 2 replicas in sync 0 can be reached");
+    node_report(f, next);
+    assert_false(call.ended);
+    rpc_sim_advance(&f->sim, 2000 * MS);
+    assert_false(call.ended);
+    rpc_sim_advance(&f->sim, 1001 * MS);
+    assert_string_equal(
+        ((const Trilith__V1__SetVolumeResponse *)(const void *)call.reply)->volume->reason,
+        "of 2 replicas in sync 0 can be reached");
+    moved(&call, next->name, server->name, STATE(FAILED));
+
+    Trilith__V1__SetVolumeRequest request = TRILITH__V1__SET_VOLUME_REQUEST__INIT;
+    request.name = arena_text(&f->arena, "db1");
+    request.node = arena_text(&f->arena, server->name);
+    request.wait_ms = CTL_WAIT_MS_MAX + 1;
+    (void)call_text(f, CTL_SERVICE_VOLUME, SET, &request.base, RPC_INVALID_ARGUMENT);
+}
+
+/* Of two changes none is made if one is refused; else both are, with one epoch. */
+static void both_or_nothing(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__SetVolumeRequest request = TRILITH__V1__SET_VOLUME_REQUEST__INIT;
+    const Trilith__V1__WatchNodeResponse *part;
+    struct fake_node *server, *next;
+    struct rpc_sim_call call;
+
+    const Trilith__V1__DesiredVolume *v = create_on_three(f, &server, &next);
+    read_group(f, v->uuid);
+    const uint64_t epoch = group.epoch;
+    request.name = arena_text(&f->arena, "db1");
+    request.min_in_sync = 2;
+    request.node = arena_text(&f->arena, "node-9");
+    (void)call_text(f, CTL_SERVICE_VOLUME, SET, &request.base, RPC_NOT_FOUND);
+    assert_int_equal(part_of(f, 3, &part)->min_in_sync, 1);
+    read_group(f, v->uuid);
+    assert_int_equal(group.epoch, epoch);
+    request.min_in_sync = 3;
+    request.node = arena_text(&f->arena, next->name);
+    (void)call_text(f, CTL_SERVICE_VOLUME, SET, &request.base, RPC_INVALID_ARGUMENT);
+    assert_int_equal(node_part(f, server)->n_volumes, 1);
+
+    request.min_in_sync = 2;
+    call_start(f, CTL_SERVICE_VOLUME, SET, &request.base, &call);
+    assert_false(call.ended);
+    part = node_part(f, next);
+    assert_int_equal(part->volumes[0]->min_in_sync, 2);
+    assert_int_equal(node_part(f, server)->n_volumes, 0);
+    read_group(f, v->uuid);
+    assert_int_equal(group.epoch, epoch + 1);
+    (void)node_says(f, next, v->uuid, READY);
+    node_report(f, next);
+    moved(&call, next->name, server->name, STATE(READY));
+}
+
+/* 11.11: another node deletes it, with an epoch of its own; what the one before says of it counts
+ * no more. */
+static void another_node_deletes(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__DeleteVolumeRequest request = TRILITH__V1__DELETE_VOLUME_REQUEST__INIT;
+    struct fake_node *server, *next;
+    struct rpc_sim_call deletion, call;
+
+    const Trilith__V1__DesiredVolume *v = create_on_three(f, &server, &next);
+    request.name = arena_text(&f->arena, "db1");
+    call_start(f, CTL_SERVICE_VOLUME, DELETE, &request.base, &deletion);
+    const uint64_t epoch = node_part(f, server)->volumes[0]->delete_epoch;
+    assert_string_equal(set_refused(f, 2, RPC_FAILED_PRECONDITION), V_PREFIX "it is being deleted");
+    rpc_sim_advance(&f->sim, 12000 * MS);
+    node_report(f, next);
+    assert_string_equal(get_volume(f, "db1")->reason,
+                        arena_printf(&f->arena,
+                                     "waiting for node '%s', which does not report; 'trilith "
+                                     "volume set --node' lets another one delete it",
+                                     server->name));
+
+    move_start(f, next->name, &call);
+    moved(&call, next->name, server->name, STATE(DELETING));
+    assert_int_equal(node_part(f, server)->n_volumes, 0);
+    assert_true(node_part(f, next)->volumes[0]->deleting);
+    assert_int_equal(node_part(f, next)->volumes[0]->delete_epoch, epoch + 1);
+    (void)node_says(f, server, v->uuid, DELETED);
+    node_report(f, server);
+    assert_false(deletion.ended);
+    (void)node_says(f, next, v->uuid, DELETED);
+    node_report(f, next);
+    assert_true(deletion.ended);
+    rpc_sim_call_fini(&deletion);
 }
 
 int main(void)
@@ -760,6 +911,9 @@ int main(void)
         TEST(what_differs_is_named),
         TEST(another_min_in_sync),
         TEST(another_node),
+        TEST(a_node_that_cannot_serve),
+        TEST(both_or_nothing),
+        TEST(another_node_deletes),
     };
     return cmocka_run_group_tests_name("replicas", tests, NULL, NULL);
 }
