@@ -77,6 +77,9 @@
 #define CTL_SCRUB_BYTES_PER_S_DEF (UINT64_C(16) << 20)
 #define CTL_SCRUB_KEEP_MS         30000u
 
+/* Ranges that a node may report as unreadable of one volume: it tells 16. */
+#define CTL_UNREADABLE_MAX 256u
+
 /* An engine that does not say for so long whether it has repaired what was found does not count. */
 #define CTL_MEND_MS   30000u
 #define CTL_MENDS_MAX 256u /* That a node reports of one volume. */

@@ -272,6 +272,21 @@ static struct status check_verification(const Trilith__V1__VerificationReport *v
     return STATUS(OK);
 }
 
+/* Sizes fit JavaScript's numbers; an end is below 2^54. */
+static struct status check_unreadable(const Trilith__V1__VolumeReport *v, struct problem *problem)
+{
+    if (v->n_unreadable > CTL_UNREADABLE_MAX)
+        return wrong(problem, "more than %u unreadable ranges of a volume", CTL_UNREADABLE_MAX);
+    for (size_t i = 0; i < v->n_unreadable; i++) {
+        const Trilith__V1__VolumeRangeReport *r = v->unreadable[i];
+        if (r->bytes == 0 || r->bytes % CTL_VOLUME_BYTES_UNIT != 0 ||
+            r->offset % CTL_VOLUME_BYTES_UNIT != 0 || r->bytes >> 53 != 0 || r->offset >> 53 != 0)
+            return wrong(problem, "%llu unreadable bytes at %llu of a volume cannot be",
+                         (unsigned long long)r->bytes, (unsigned long long)r->offset);
+    }
+    return STATUS(OK);
+}
+
 static struct status check_volume(const Trilith__V1__VolumeReport *v, struct problem *problem)
 {
     struct uuid uuid;
@@ -297,6 +312,7 @@ static struct status check_volume(const Trilith__V1__VolumeReport *v, struct pro
         return wrong(problem, "more than %u repairs of a volume", CTL_MENDS_MAX);
     for (size_t i = 0; i < v->n_mends; i++)
         TRY(check_text(v->mends[i]->failure, "volumes.mends.failure", CTL_TEXT_BYTES_MAX, problem));
+    TRY(check_unreadable(v, problem));
     return v->verification != NULL ? check_verification(v->verification, problem) : STATUS(OK);
 }
 

@@ -48,7 +48,7 @@ static void unreadable_view(Trilith__V1__Volume *v, const Trilith__V1__VolumeRep
 }
 
 static void state_view(Trilith__V1__Volume *v, const Trilith__V1__VolumeReport *report,
-                       struct arena *arena)
+                       bool connected, struct arena *arena)
 {
     v->state = TRILITH__V1__VOLUME_STATE__VOLUME_STATE_OPENING;
     if (report == NULL) {
@@ -59,7 +59,8 @@ static void state_view(Trilith__V1__Volume *v, const Trilith__V1__VolumeReport *
     v->served_bytes = report->bytes;
     v->resync_compared_bytes = report->resync_compared_bytes;
     v->resync_copied_bytes = report->resync_copied_bytes;
-    unreadable_view(v, report, arena);
+    if (connected) /* It may have been written since. */
+        unreadable_view(v, report, arena);
     v->n_connected_hosts = report->n_connected_hosts;
     v->connected_hosts = arena_alloc(arena, v->n_connected_hosts * sizeof *v->connected_hosts);
     for (size_t i = 0; i < report->n_connected_hosts; i++)
@@ -95,7 +96,7 @@ static void node_view(struct ctl *ctl, const Stored__V1__Volume *r, Trilith__V1_
         name = target->node;
     }
     record_free(found);
-    state_view(v, observed_volume(o, field_uuid(r->uuid)), arena);
+    state_view(v, observed_volume(o, field_uuid(r->uuid)), connected, arena);
     if (v->state == TRILITH__V1__VOLUME_STATE__VOLUME_STATE_READY && v->served_bytes != 0 &&
         v->served_bytes < r->bytes && v->reason[0] == '\0')
         v->reason = arena_printf(arena, "hosts see %s of it until its node has grown it",

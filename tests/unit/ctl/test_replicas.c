@@ -891,6 +891,50 @@ static void another_node_deletes(void **state)
     rpc_sim_call_fini(&deletion);
 }
 
+/* What could not be read is told while its node reports, and what cannot be is refused. */
+static void unreadable_ranges(void **state)
+{
+    static const struct {
+        uint64_t offset, bytes;
+    } wrong[] = { { 0, 0 },
+                  { 512, 4096 },
+                  { 0, 512 },
+                  { UINT64_MAX - 4095, 4096 },
+                  { 4096, UINT64_C(1) << 53 } };
+    struct fixture *f = *state;
+    Trilith__V1__VolumeRangeReport range = TRILITH__V1__VOLUME_RANGE_REPORT__INIT;
+    Trilith__V1__VolumeRangeReport *ranges[CTL_UNREADABLE_MAX + 1];
+    Trilith__V1__ReportStatusRequest request = TRILITH__V1__REPORT_STATUS_REQUEST__INIT;
+    struct fake_node *server, *next;
+
+    const Trilith__V1__DesiredVolume *v = create_on_three(f, &server, &next);
+    Trilith__V1__VolumeReport *said = node_says(f, server, v->uuid, READY);
+    for (unsigned i = 0; i < CTL_UNREADABLE_MAX + 1; i++)
+        ranges[i] = &range;
+    said->unreadable = ranges;
+    said->n_unreadable = CTL_UNREADABLE_MAX;
+    range.offset = CTL_VOLUME_BYTES_MAX - 4096;
+    range.bytes = 4096;
+    node_report(f, server);
+    assert_int_equal(get_volume(f, "db1")->n_unreadable, CTL_UNREADABLE_MAX);
+    assert_int_equal(get_volume(f, "db1")->unreadable[0]->offset, range.offset);
+    rpc_sim_advance(&f->sim, 12000 * MS);
+    assert_int_equal(get_volume(f, "db1")->n_unreadable, 0);
+
+    request.node_uuid = arena_uuid_bytes(&f->arena, server->uuid);
+    request.volumes = &said;
+    request.n_volumes = 1;
+    for (unsigned i = 0; i < ARRAY_COUNT(wrong); i++) {
+        range.offset = wrong[i].offset;
+        range.bytes = wrong[i].bytes;
+        (void)call_text(f, CTL_SERVICE_NODE, REPORT, &request.base, RPC_INVALID_ARGUMENT);
+    }
+    range.offset = 0;
+    range.bytes = 4096;
+    said->n_unreadable = CTL_UNREADABLE_MAX + 1;
+    (void)call_text(f, CTL_SERVICE_NODE, REPORT, &request.base, RPC_INVALID_ARGUMENT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -914,6 +958,7 @@ int main(void)
         TEST(a_node_that_cannot_serve),
         TEST(both_or_nothing),
         TEST(another_node_deletes),
+        TEST(unreadable_ranges),
     };
     return cmocka_run_group_tests_name("replicas", tests, NULL, NULL);
 }
