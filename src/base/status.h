@@ -55,7 +55,8 @@
     X(OVERTAKEN, ECANCELED, 0x006, false, "overtaken by a newer session")                    \
     X(MALFORMED, EPROTO, 0x002, false, "malformed command")                                  \
     X(FENCED, ESTALE, 0x302, true, "another node serves it")                                 \
-    X(POINT_LOST, ESTALE, 0x006, false, "the disk has lost what it had confirmed")
+    X(POINT_LOST, ESTALE, 0x006, false, "the disk has lost what it had confirmed")           \
+    X(UNKNOWN_VOLUME, ENOENT, 0x006, false, "the disk does not know the volume")
 
 enum status_code {
 #define STATUS_ENUM(name, err, nvme, retry, text) STATUS_##name,

@@ -150,6 +150,7 @@ static void open_on_disk(struct io_msg *msg)
         .epoch = o->command.epoch,
         .number = o->wire.session,
         .tick = o->command.tick,
+        .known = o->wire.known,
     };
     const struct status st = store_session_open(d->store, &config, open_on_session, o);
     if (!status_ok(st))

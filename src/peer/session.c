@@ -120,6 +120,7 @@ static void send_open_now(struct peer_session *s)
         .disk = s->config.disk,
         .session = s->number,
         .group = s->config.group,
+        .known = s->known,
         .volume = s->volume,
     };
     wire_open_encode(&data, NULL, (struct span) { s->data, bytes });
@@ -303,7 +304,8 @@ void peer_session_init(struct peer_session *s, const struct peer_session_config 
     link_watch(config->link, &s->user);
 }
 
-void peer_session_open(struct peer_session *s, const struct store_volume *volume, uint32_t tick)
+void peer_session_open(struct peer_session *s, const struct store_volume *volume, uint32_t tick,
+                       bool known)
 {
     assert(reactor_is_current(link_home(s->config.link)));
     assert(!s->closing);
@@ -313,6 +315,7 @@ void peer_session_open(struct peer_session *s, const struct store_volume *volume
     assert(s->sm.now == SESSION_CLOSED);
     s->volume = *volume;
     s->tick = tick;
+    s->known = known;
     if (link_is_up(s->config.link))
         send_open(s);
     else

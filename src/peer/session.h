@@ -75,6 +75,7 @@ struct peer_session {
     uint32_t handle;
     uint32_t tick;
     struct store_volume volume;
+    bool known; /* OPEN's. */
     uint64_t incarnation;
     uint16_t reactor;
     uint32_t seals;   /* OPEN's answer, ... */
@@ -93,9 +94,10 @@ void peer_session_init(struct peer_session *s, const struct peer_session_config 
 /*
  * Opens the session, with the next number, as soon as the link is up; opened() follows, never from
  * in here.  It is not open, or its number is to be given up: commands of that may still be on their
- * way, and end as stale, or lost.  tick: what the store's list has counts as written in it.
+ * way, and end as stale, or lost.  tick, known: as store_session_config has them.
  */
-void peer_session_open(struct peer_session *s, const struct store_volume *volume, uint32_t tick);
+void peer_session_open(struct peer_session *s, const struct store_volume *volume, uint32_t tick,
+                       bool known);
 
 /*
  * Gives back lease and session (8.5), if it is open; done follows, never from in here, and within

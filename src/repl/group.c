@@ -166,6 +166,21 @@ bool group_has_member(const struct group *g, struct uuid disk)
     return false;
 }
 
+bool group_must_know(const struct group *g, struct uuid disk)
+{
+    unsigned slot;
+
+    for (uint32_t i = 0; i < g->copyset_count; i++) {
+        if (!group_find(g, i, disk, &slot))
+            continue;
+        const struct group_slot *const s = slot_of(g, i, slot);
+        if (s->state == GROUP_SLOT_IN && s->incarnation != 0 &&
+            s->incarnation != GROUP_INCARNATION_NONE)
+            return true;
+    }
+    return false;
+}
+
 unsigned group_members(const struct group *g, uint32_t copyset)
 {
     unsigned members = 0;

@@ -70,7 +70,10 @@ struct group_reason {
 /* Recorded of a member that is no source, whatever it has: no disk's. */
 #define GROUP_INCARNATION_NONE UINT64_MAX
 
-/* A session that is up, and what its OPEN has returned. */
+/*
+ * A session that is up, and what its OPEN has returned.  In 7.4 also a disk that has answered that
+ * it does not know the volume: of GROUP_INCARNATION_NONE, and its flush point is lost.
+ */
 struct group_session {
     struct uuid disk;
     uint64_t incarnation;
@@ -119,6 +122,12 @@ bool group_find(const struct group *g, uint32_t copyset, struct uuid disk, unsig
 
 /* Whether the disk is a member of any copyset. */
 bool group_has_member(const struct group *g, struct uuid disk);
+
+/*
+ * 7.2  Whether the disk has a volume of which it has something that was promised: it is a member
+ * somewhere, with an incarnation.
+ */
+bool group_must_know(const struct group *g, struct uuid disk);
 
 /* The members.  Others are never read, never a source, and count for nothing (I7). */
 unsigned group_members(const struct group *g, uint32_t copyset);

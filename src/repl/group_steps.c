@@ -216,7 +216,9 @@ static unsigned choose_base(struct group *g, uint32_t copyset, const struct grou
 /* 3.7.5: it is needed, and no source, whatever its incarnation.  Whether that changes anything. */
 static bool keep_lost(struct group_slot *s, const struct group_sessions *sessions)
 {
-    if (s->incarnation != incarnation_in(sessions, s->disk))
+    const uint64_t now = incarnation_in(sessions, s->disk);
+
+    if (now != GROUP_INCARNATION_NONE && s->incarnation != now)
         return false;
     set_in(s, GROUP_INCARNATION_NONE);
     return true;

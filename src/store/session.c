@@ -110,7 +110,7 @@ static struct status MUST_CHECK open_check(const struct session_open *o,
     if (!store_volume_is_valid(&c->volume) || c->group >= STORE_GROUPS_MAX)
         return STATUS(INVALID);
     if (v == NULL)
-        return STATUS(OK);
+        return c->known ? STATUS(UNKNOWN_VOLUME) : STATUS(OK);
     if (v->deleting)
         return STATUS(NOT_FOUND);
     /* S4. */

@@ -180,6 +180,9 @@ struct store_session_config {
      * since the store was opened.  0: of this process. */
     uint64_t number;
     uint32_t tick; /* What the region list has from before counts as written in this tick. */
+    /* UNKNOWN_VOLUME if the disk does not know the volume: whoever has deleted it there had a newer
+     * epoch, which the disk does not know any more either (docs/replication.md, 7.2). */
+    bool known;
 };
 
 struct store_session_opened {

@@ -188,6 +188,7 @@ struct wire_open {
     uint64_t session;  /* All of its number. */
     uint64_t sequence; /* Of the sets. */
     uint32_t group;
+    bool known; /* store_session_config has it. */
     struct store_volume volume;
     struct wire_items sets; /* Up to STORE_COPYSETS_MAX. */
 };

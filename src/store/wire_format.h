@@ -84,7 +84,7 @@ struct wire_open_format {
     struct le64 session;
     struct le64 sequence;
     struct le32 group;
-    struct le32 zero_68;
+    struct le32 flags;
     struct wire_volume_format volume;
 };
 static_assert(sizeof(struct wire_open_format) == 200, "OPEN");

@@ -4,6 +4,7 @@
 
 #include "store/wire_internal.h"
 
+#define OPEN_KNOWN  1u
 #define STATE_FLAGS (WIRE_STATE_BUSY | WIRE_STATE_LOSS | WIRE_STATE_CUT | WIRE_STATE_FAILED)
 
 /* ---- Sets ---- */
@@ -146,6 +147,7 @@ void wire_open_encode(const struct wire_open *open, const struct wire_set *sets,
         .session = le64_make(open->session),
         .sequence = le64_make(open->sequence),
         .group = le32_make(open->group),
+        .flags = le32_make(open->known ? OPEN_KNOWN : 0),
     };
     memcpy(f.cluster, open->cluster.b, sizeof f.cluster);
     memcpy(f.disk, open->disk.b, sizeof f.disk);
@@ -177,10 +179,11 @@ struct status wire_open_decode(struct const_span data, struct wire_open *out)
     o.session = le64_get(f.session);
     o.sequence = le64_get(f.sequence);
     o.group = le32_get(f.group);
+    o.known = (le32_get(f.flags) & OPEN_KNOWN) != 0;
     TRY(volume_decode(&f.volume, &o.volume));
-    if (!wire_is_full(data, &open_layout, o.sets) || le32_get(f.zero_68) != 0 || o.session == 0 ||
-        o.group >= STORE_GROUPS_MAX || uuid_is_nil(o.disk) || uuid_is_nil(o.volume.uuid) ||
-        !sets_are_valid(o.sets) || !sets_have_disk(o.sets, o.disk))
+    if (!wire_is_full(data, &open_layout, o.sets) || (le32_get(f.flags) & ~OPEN_KNOWN) != 0 ||
+        o.session == 0 || o.group >= STORE_GROUPS_MAX || uuid_is_nil(o.disk) ||
+        uuid_is_nil(o.volume.uuid) || !sets_are_valid(o.sets) || !sets_have_disk(o.sets, o.disk))
         return STATUS(MALFORMED);
     *out = o;
     return STATUS(OK);

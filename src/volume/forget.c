@@ -78,6 +78,8 @@ static void forget_on_session(void *ctx)
 
     call->outcome = call->leg.problem;
     if (!leg_is_there(&call->leg)) {
+        if (status_is(call->outcome, STATUS_UNKNOWN_VOLUME))
+            call->outcome = STATUS(OK);
         forget_end(call);
         return;
     }
@@ -110,7 +112,9 @@ static struct status MUST_CHECK take_leg(struct volume *v, const struct volume_d
         return STATUS(BUSY);
     *out_call = call;
     call->is_new = false; /* No growth is to open it. */
-    return volume_map_renew(call, disk);
+    TRY(volume_map_renew(call, disk));
+    leg_must_know(&call->leg, true); /* Or there is nothing to be deleted. */
+    return STATUS(OK);
 }
 
 struct status volume_forget(struct volume *v, const struct volume_disk *disk,

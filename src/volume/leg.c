@@ -123,10 +123,17 @@ static void leg_on_opened(void *ctx, const struct store_session_opened *opened)
     leg->on_done(leg->done_ctx);
 }
 
+void leg_must_know(struct leg *leg, bool known)
+{
+    leg->known = known;
+}
+
 void leg_open(struct leg *leg, const struct store_volume *volume, uint64_t epoch,
               void (*done)(void *ctx), void *ctx)
 {
-    const struct store_session_config config = { .volume = *volume, .group = 0, .epoch = epoch };
+    const struct store_session_config config = {
+        .volume = *volume, .group = 0, .epoch = epoch, .known = leg->known
+    };
 
     if (leg->remote != NULL) {
         remote_open(leg->remote, volume, done, ctx);
@@ -212,6 +219,8 @@ const char *leg_why(const struct leg *leg, struct status why)
         return "it has lost what it had confirmed as durable";
     if (status_is(why, STATUS_FOREIGN))
         return "its node does not have it";
+    if (status_is(why, STATUS_UNKNOWN_VOLUME))
+        return "it does not know the volume";
     return status_ok(why) ? "" : status_text(why);
 }
 

@@ -61,6 +61,7 @@ struct leg {
     uint64_t set_sequence;      /* Of the newest set that it kept when it was opened first (6.5). */
     bool continue_on_loss;      /* on-unflushed-loss = continue. */
     bool has_peers;             /* It is one of several replicas: what it lost others may have. */
+    bool known;                 /* Home's: leg_must_know(). */
     struct status problem;      /* Why there is no session. */
     bool list_cut;              /* Its region list is not whole (docs/replication.md, 9.3). */
     struct status outcome;      /* Of leg_describe(). */
@@ -168,6 +169,13 @@ static inline bool leg_has_store(const struct leg *leg)
  */
 void leg_open(struct leg *leg, const struct store_volume *volume, uint64_t epoch,
               void (*done)(void *ctx), void *ctx);
+
+/*
+ * 7.2: before leg_open(), on home: whether the disk must know the volume, and else refuses with
+ * UNKNOWN_VOLUME.  Once it has a session it must, if it is a member (leg_keep()); a remote one that
+ * refuses then is reported as STALE_EPOCH.
+ */
+void leg_must_know(struct leg *leg, bool known);
 
 /* Whether commands may be submitted: it has, or had, a session.  On any reactor. */
 bool leg_is_there(const struct leg *leg);

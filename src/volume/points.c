@@ -221,6 +221,14 @@ static struct status MUST_CHECK settle_everything(const struct volume *v, struct
     return STATUS(OK);
 }
 
+/* Its point, or by the record everything: then an engine before this one has found that (7.2). */
+static bool has_lost(const struct volume *v, const struct leg_call *call, const struct copyset *cs,
+                     unsigned slot)
+{
+    return status_is(call->outcome, STATUS_POINT_LOST) ||
+           v->members.group->copysets[cs->number].slots[slot].incarnation == GROUP_INCARNATION_NONE;
+}
+
 struct status points_settle_lost(struct volume *v)
 {
     unsigned slot;
@@ -229,8 +237,7 @@ struct status points_settle_lost(struct volume *v)
         const struct leg_call *const call = v->calls[i];
         for (uint32_t n = 0; n < v->copyset_count; n++) {
             struct copyset *const cs = v->copysets[n];
-            if (!status_is(call->outcome, STATUS_POINT_LOST) ||
-                !is_member(v, cs, call->uuid, &slot))
+            if (!is_member(v, cs, call->uuid, &slot) || !has_lost(v, call, cs, slot))
                 continue;
             log_warning(v->log,
                         "volume '%s': disk '%s' has lost what it had confirmed as durable, but "

@@ -116,6 +116,7 @@ static void on_told(struct remote *r)
 static void take_first(struct remote *r, const struct peer_opened *opened)
 {
     r->first = false;
+    r->leg->known = r->keeps;
     r->view.keeps = r->keeps;
     r->view.why = STATUS(UNAVAILABLE);
     r->view.incarnation = opened->incarnation;
@@ -196,15 +197,22 @@ static void take_session(struct remote *r, const struct peer_opened *opened)
     r->leg->ops->back(r->leg);
 }
 
+/* 7.2: who had a session, and finds the volume gone, was overtaken by whoever has deleted it. */
+static bool is_overtaken(const struct remote *r, struct status why)
+{
+    return status_is(why, STATUS_STALE_EPOCH) ||
+           (status_is(why, STATUS_UNKNOWN_VOLUME) && !r->first);
+}
+
 static void on_refused(struct remote *r, struct status why)
 {
     const bool opens_volume = r->first && r->on_open != NULL; /* Then it hears so. */
 
     r->leg->problem = why;
-    if (status_is(why, STATUS_STALE_EPOCH)) {
+    if (is_overtaken(r, why)) {
         r->refused = true;
         if (!opens_volume)
-            r->leg->ops->report(r->leg, why);
+            r->leg->ops->report(r->leg, STATUS(STALE_EPOCH));
     } else {
         io_timer_arm(&r->retry_timer, home_of(r), reactor_now_ns(home_of(r)) + r->retry_ns);
         r->retry_ns = min_u64(r->retry_ns * 2, RETRY_MAX_NS);
@@ -235,7 +243,7 @@ static void ask(struct remote *r)
     r->asked = true;
     r->told_bytes = r->volume.bytes;
     atomic_store(&r->open_tick, (uint32_t)atomic_load(&r->tick_max));
-    peer_session_open(&r->session, &r->volume, atomic_load(&r->open_tick));
+    peer_session_open(&r->session, &r->volume, atomic_load(&r->open_tick), r->leg->known);
 }
 
 static void on_retry(struct io_timer *timer)
@@ -392,6 +400,7 @@ void remote_keep(struct remote *r, bool keeps)
 
     atomic_store(&r->leg->parted, false);
     r->keeps = keeps;
+    r->leg->known = keeps;
     r->view.keeps = keeps;
     r->view.why = STATUS(UNAVAILABLE);
     if (r->changed)

@@ -500,6 +500,7 @@ void resync_home_open(struct volume *v, struct leg_call *call)
     call->opened = true;
     call->opening = true;
     v->openings++;
+    volume_leg_must_know(v, call);
     call->open_msg.deliver = returned_deliver;
     reactor_post(call->leg.reactor, &call->open_msg);
 }

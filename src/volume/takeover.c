@@ -194,9 +194,16 @@ static const struct leg_call *call_of_disk(const struct volume *v, struct uuid d
     return v->calls[i];
 }
 
+/* 7.2: a member that has answered, but has nothing of what was promised. */
+static bool knows_nothing(const struct volume *v, const struct leg_call *call)
+{
+    return !leg_is_there(&call->leg) && status_is(call->leg.problem, STATUS_UNKNOWN_VOLUME) &&
+           group_has_member(v->members.group, call->uuid);
+}
+
 /*
  * The sessions of disks whose lists were read: one that has come since is none of them.  Which may
- * have lost something, as their stores say.
+ * have lost something, as their stores say; and who has nothing.
  */
 static void view_listed(const struct volume *v, struct group_session *items,
                         struct group_view *out_view)
@@ -212,6 +219,13 @@ static void view_listed(const struct volume *v, struct group_session *items,
         items[count].may_have_lost = call->leg.may_have_lost;
         items[count].point_lost = status_is(call->outcome, STATUS_POINT_LOST);
         count++;
+    }
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        const struct leg_call *const call = v->calls[i];
+        if (knows_nothing(v, call))
+            items[count++] = (struct group_session) { .disk = call->uuid,
+                                                      .incarnation = GROUP_INCARNATION_NONE,
+                                                      .point_lost = true };
     }
     out_view->sessions.count = count;
 }

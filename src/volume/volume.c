@@ -178,6 +178,20 @@ static void volume_free(struct volume *v)
     free(v);
 }
 
+void volume_leg_must_know(const struct volume *v, struct leg_call *call)
+{
+    const struct group *const g = v->members.group;
+
+    leg_must_know(&call->leg, v->deleting || (g != NULL && group_must_know(g, call->uuid)));
+}
+
+/* It is not made anew only to be deleted. */
+static bool has_nothing_to_delete(const struct volume *v, const struct leg_call *call)
+{
+    return v->deleting && !leg_is_there(&call->leg) &&
+           status_is(call->leg.problem, STATUS_UNKNOWN_VOLUME);
+}
+
 static void on_leg_done(void *ctx)
 {
     leg_call_return(ctx);
@@ -220,7 +234,7 @@ static bool knows_later_record(const struct volume *v, const struct leg_call *ca
 
 static struct status open_outcome(struct volume *v)
 {
-    uint32_t sessions = 0;
+    uint32_t answers = 0;
     struct status problem = STATUS(UNAVAILABLE);
 
     for (uint32_t i = 0; i < v->call_count; i++) {
@@ -243,13 +257,17 @@ static struct status open_outcome(struct volume *v)
                       (unsigned long long)v->members.group->sequence);
             return STATUS(STALE_EPOCH);
         }
+        if (has_nothing_to_delete(v, call)) {
+            answers++;
+            continue;
+        }
         open_take_leg(v, call);
         if (leg_is_there(&call->leg))
-            sessions++;
+            answers++;
         else
             problem = call->leg.problem;
     }
-    return sessions > 0 ? STATUS(OK) : problem;
+    return answers > 0 ? STATUS(OK) : problem;
 }
 
 static void close_deliver(struct io_msg *msg)
@@ -346,6 +364,8 @@ static struct status delete_outcome(const struct volume *v)
 
     for (uint32_t i = 0; i < v->call_count; i++) {
         const struct leg_call *call = v->calls[i];
+        if (has_nothing_to_delete(v, call))
+            continue;
         /* OK where no call was made: but what is on another node is waited for (11.7). */
         const bool away = call->leg.remote != NULL && !leg_is_there(&call->leg) &&
                           (v->deleting || replace_needs(v, call));
@@ -490,6 +510,8 @@ struct status volume_open(const struct volume_config *config,
         reactor_post(v->home, &v->round_msg);
         return STATUS(OK);
     }
+    for (uint32_t i = 0; i < v->call_count; i++)
+        volume_leg_must_know(v, v->calls[i]);
     volume_round_legs(v, has_store, open_deliver);
     return STATUS(OK);
 }

@@ -406,6 +406,9 @@ void volume_round_legs(struct volume *v, bool (*takes)(const struct leg_call *ca
 /* From the leg's reactor back home. */
 void leg_call_return(struct leg_call *call);
 
+/* 7.2: before its leg is opened, on home. */
+void volume_leg_must_know(const struct volume *v, struct leg_call *call);
+
 /* ---- map.c ---- */
 
 /*

@@ -60,6 +60,9 @@ static struct status MUST_CHECK open_session(struct fake_peer *p, const struct w
     struct wire_open open;
 
     TRY(wire_open_decode(span_const(data), &open));
+    if (p->forgotten && open.known)
+        return STATUS(UNKNOWN_VOLUME);
+    p->forgotten = false;
     if (c->epoch < p->epoch)
         return STATUS(STALE_EPOCH);
     if (c->epoch == p->epoch && open.session <= p->number)

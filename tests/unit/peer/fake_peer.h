@@ -28,6 +28,7 @@ struct fake_peer {
     uint64_t incarnation;
     uint32_t seals;
     bool loss;
+    bool forgotten; /* It does not know the volume, until that is opened by who may make it. */
 
     /* What it knows. */
     uint64_t epoch;  /* Sealed. */

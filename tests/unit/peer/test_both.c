@@ -77,7 +77,7 @@ static void open_session(void)
     const struct store_volume v = rig_volume(1, 3);
 
     t.told = false;
-    peer_session_open(&t.session, &v, 1);
+    peer_session_open(&t.session, &v, 1, false);
     th_wait(&t.rig->th, &t.told);
     assert_int_equal(t.opened.status.code, STATUS_OK);
     const struct peer_ticket ticket = peer_session_ticket(&t.session);
@@ -309,7 +309,7 @@ static void a_hung_disk_does_not_keep_the_link_down(void **state)
     assert_true(hung.done && hung.io.lost);
     assert_int_equal(t.losses, 1);
     t.told = false;
-    peer_session_open(&t.session, &v, 1);
+    peer_session_open(&t.session, &v, 1, false);
     th_run(&t.rig->th, 120 * NS_PER_S);
     link_get_stats(t.session.config.link, &stats);
     assert_true(link_is_up(t.session.config.link));

@@ -64,7 +64,7 @@ static const struct peer_session_ops ops = { on_opened, on_lost };
 static void open_again(struct engine *e)
 {
     e->told = false;
-    peer_session_open(&e->session, &volume, 17);
+    peer_session_open(&e->session, &volume, 17, false);
     assert_false(e->told); /* Never before it returns. */
 }
 

@@ -215,6 +215,34 @@ static void two_do_not_wait_for_each_other(void **state)
     rig_abandon(&rig);
 }
 
+static struct status open_known(uint64_t epoch)
+{
+    struct store_session_config config = rig_session_config(epoch);
+
+    config.known = true;
+    rig.done = false;
+    assert_status(store_session_open(rig.store, &config, rig_on_session, &rig), STATUS_OK);
+    rig_wait(&rig);
+    return rig.session.status;
+}
+
+/* 7.2 of docs/replication.md: the epoch that has deleted it is gone, too: who opened it before, and
+ * comes once more, is refused, and leaves nothing. */
+static void who_knows_it_of_old_does_not_make_it_anew(void **state)
+{
+    (void)state;
+    open_rig(NULL);
+    store_session_close(rig.session.session);
+    assert_status(open_known(2), STATUS_OK);
+    assert_status(rig_do(&rig, STORE_OP_DELETE_VOLUME, 0, 0, 0), STATUS_OK);
+    store_session_close(rig.session.session);
+    for (uint64_t epoch = 1; epoch < 4; epoch++)
+        assert_status(open_known(epoch), STATUS_UNKNOWN_VOLUME);
+    assert_int_equal(info().volumes, 0);
+    assert_status(rig_session(&rig, 1), STATUS_OK);
+    rig_abandon(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -223,6 +251,7 @@ int main(void)
         cmocka_unit_test(checkpoints_leave_it_out),
         cmocka_unit_test(suspect_regions_go_with_it),
         cmocka_unit_test(two_do_not_wait_for_each_other),
+        cmocka_unit_test(who_knows_it_of_old_does_not_make_it_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

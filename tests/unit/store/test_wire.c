@@ -466,6 +466,7 @@ static void open_and_set_come_out_as_they_went_in(void **state)
     assert_int_equal(open.session, open_command.session);
     assert_int_equal(open.sequence, 9);
     assert_int_equal(open.group, 0);
+    assert_false(open.known);
     assert_string_equal(open.volume.name, "db1");
     assert_int_equal(open.volume.bytes, open_command.volume.bytes);
     assert_int_equal(open.volume.replicas, 3);
@@ -479,6 +480,12 @@ static void open_and_set_come_out_as_they_went_in(void **state)
         assert_memory_equal(s.disk, open_sets[i].disk, sizeof s.disk);
         assert_memory_equal(s.incarnation, open_sets[i].incarnation, sizeof s.incarnation);
     }
+    struct wire_open known = open_command;
+    known.known = true;
+    wire_open_encode(&known, open_sets, out(sizeof open_data));
+    assert_int_equal(wire_open_decode((struct const_span) { data, sizeof open_data }, &open).code,
+                     STATUS_OK);
+    assert_true(open.known);
     assert_int_equal(wire_set_decode(SPAN(set_data), &sequence, &sets).code, STATUS_OK);
     assert_int_equal(sequence, 10);
     assert_int_equal(sets.count, 1);
@@ -659,7 +666,9 @@ static void reserved_bytes_are_zero(void **state)
         assert_int_equal(decode_with((enum kind)kind, 8, 9), STATUS_MALFORMED);
         assert_int_equal(decode_with((enum kind)kind, 11, 0x80), STATUS_MALFORMED);
     }
-    for (size_t at = 68; at < 72; at++)
+    assert_int_equal(decode_with(KIND_OPEN, 68, 1), STATUS_OK);        /* Flags. */
+    assert_int_equal(decode_with(KIND_OPEN, 68, 2), STATUS_MALFORMED); /* Likewise. */
+    for (size_t at = 69; at < 72; at++)
         assert_int_equal(decode_with(KIND_OPEN, at, 1), STATUS_MALFORMED);
     for (size_t at = 72 + 116; at < 200; at++)
         assert_int_equal(decode_with(KIND_OPEN, at, 1), STATUS_MALFORMED);
@@ -870,6 +879,8 @@ static void statuses_have_their_codes(void **state)
         { STATUS_LIST_FULL, 0x709 },
         { STATUS_MALFORMED, 0x70a },
         { STATUS_BAD_VERSION, 0x70b },
+        { STATUS_POINT_LOST, 0x70c },
+        { STATUS_UNKNOWN_VOLUME, 0x70d },
         { STATUS_NO_SPACE, 0x081 },
         { STATUS_MEDIA_READ, 0x281 },
         { STATUS_MEDIA_WRITE, 0x280 },

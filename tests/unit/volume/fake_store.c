@@ -42,6 +42,7 @@ uint64_t store_incarnation(const struct store *s)
 struct fake_open {
     struct io_msg msg;
     struct store *store;
+    bool known;
     void (*done)(void *ctx, const struct store_session_opened *opened);
     void *ctx;
 };
@@ -50,9 +51,11 @@ static void fake_on_open(struct io_msg *msg)
 {
     struct fake_open *open = CONTAINER_OF(msg, struct fake_open, msg);
     struct store *s = open->store;
-    const bool ok = status_ok(s->open_status);
+    const struct status status =
+        open->known && s->forgotten ? STATUS(UNKNOWN_VOLUME) : s->open_status;
+    const bool ok = status_ok(status);
     const struct store_session_opened opened = {
-        .status = s->open_status,
+        .status = status,
         .session = ok ? &s->session : NULL,
         .incarnation = s->incarnation,
         .generation = 1,
@@ -62,6 +65,7 @@ static void fake_on_open(struct io_msg *msg)
 
     s->session.store = s;
     s->session_open = ok;
+    s->forgotten = s->forgotten && !ok;
     open->done(open->ctx, &opened);
     free(open);
 }
@@ -76,8 +80,9 @@ struct status store_session_open(struct store *s, const struct store_session_con
     assert(!s->session_open);
     s->opens++;
     s->described = config->volume;
-    *open =
-        (struct fake_open) { .msg.deliver = fake_on_open, .store = s, .done = done, .ctx = ctx };
+    *open = (struct fake_open) {
+        .msg.deliver = fake_on_open, .store = s, .known = config->known, .done = done, .ctx = ctx
+    };
     reactor_post(s->reactor, &open->msg);
     return STATUS(OK);
 }

@@ -33,6 +33,7 @@ struct store {
     bool unflushed_loss;
     bool list_cut; /* Its region list is not whole. */
     struct status open_status;
+    bool forgotten; /* It does not know the volume, until that is opened by who may make it. */
     struct status describe_status;
     struct status session_status; /* A newer engine has sealed it, perhaps. */
     struct status write_status;   /* Of all writes. */

@@ -339,12 +339,47 @@ static void a_newer_engine_ends_this_one(void **state)
     }
 }
 
+static void delete_on(struct world *c, unsigned disk)
+{
+    struct disk_read r = { .io = { .opcode = STORE_OP_DELETE_VOLUME, .done = on_disk_read } };
+
+    assert_int_equal(local_open(c->rig, disk, &c->config.volume, c->config.epoch + 1), STATUS_OK);
+    store_submit(c->rig->disks[disk].local.session, &r.io);
+    th_wait(&c->rig->th, &r.done);
+    assert_int_equal(r.io.status.code, STATUS_OK);
+}
+
+/* 7.2: and if it has deleted the volume, no disk knows its epoch any more. */
+static void a_newer_engine_that_has_deleted_it_ends_this_one(void **state)
+{
+    (void)state;
+    struct world *const c = world_create(8);
+    struct store_info info;
+    struct task t;
+
+    run_batch(c, false);
+    for (unsigned i = 0; i < RIG_DISKS; i++)
+        delete_on(c, i);
+    begin(c, &t, 0, NVME_NS_READ, 0, 4096);
+    th_run(&c->rig->th, OVER);
+    assert_true(t.done);
+    assert_int_equal(t.status.code, STATUS_FENCED);
+    assert_int_equal(c->meta.commits, 1); /* When it was taken over. */
+    for (unsigned i = 0; i < RIG_DISKS; i++) {
+        store_get_info(c->rig->disks[i].store, &info);
+        assert_int_equal(info.volumes, 0);
+    }
+    world_close(c);
+    world_destroy(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_of_it_works_together),
         cmocka_unit_test(cut_links_cost_nothing_but_time),
         cmocka_unit_test(a_newer_engine_ends_this_one),
+        cmocka_unit_test(a_newer_engine_that_has_deleted_it_ends_this_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

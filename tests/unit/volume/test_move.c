@@ -376,6 +376,27 @@ static void what_is_left_over_is_deleted_with_the_volume(void **state)
     rebuild_destroy(r);
 }
 
+/* Nor is it made anew for that where nobody knows it. */
+static void what_is_not_known_is_deleted(void **state)
+{
+    (void)state;
+    for (unsigned some = 0; some < 2; some++) {
+        struct case_ *c = case_create(2);
+        struct fixture *f = c->f;
+        f->config.deleting = true;
+        for (unsigned i = some; i < DISKS; i++)
+            f->stores[i].forgotten = true;
+        assert_int_equal(fixture_open(f).code, STATUS_OK);
+        volume_delete(f->volume, on_deleted, f);
+        loop_run(&f->loop);
+        assert_null(f->volume);
+        assert_int_equal(f->delete_status.code, STATUS_OK);
+        for (unsigned i = 0; i < DISKS; i++)
+            assert_int_equal(f->stores[i].deletes + (f->stores[i].forgotten ? 1 : 0), 1);
+        case_destroy(c);
+    }
+}
+
 /* R6: what the new disk may have lost while it was copied to keeps it out. */
 static void another_incarnation_gets_no_slot(void **state)
 {
@@ -462,6 +483,7 @@ int main(void)
         cmocka_unit_test(what_is_taken_back_is_given_up),
         cmocka_unit_test(who_is_taken_back_is_told_nothing),
         cmocka_unit_test(what_is_left_over_is_deleted_with_the_volume),
+        cmocka_unit_test(what_is_not_known_is_deleted),
         cmocka_unit_test(another_incarnation_gets_no_slot),
         cmocka_unit_test(hosts_go_on_meanwhile),
     };

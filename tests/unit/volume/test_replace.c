@@ -280,6 +280,9 @@ static void what_the_old_disk_has_is_deleted(void **state)
     assert_int_equal(forget(r, AWAY).code, STATUS_NO_SPACE);
     old->open_status = STATUS(OK);
     assert_int_equal(forget(r, AWAY).code, STATUS_OK);
+    old->forgotten = true;
+    assert_int_equal(forget(r, AWAY).code, STATUS_OK); /* Nor is it made anew for that. */
+    assert_true(old->forgotten);
     assert_int_equal(old->deletes, 1);
     assert_false(old->session_open);
     write_everywhere(r->f, 0xc1);

@@ -96,6 +96,74 @@ static void a_record_of_before_is_not_believed(void **state)
     }
 }
 
+static struct group_slot slot_of(const struct case_ *c, uint32_t copyset, unsigned disk)
+{
+    unsigned slot;
+    assert_true(group_find(&c->meta.record, copyset, disk_uuid(disk), &slot));
+    return c->meta.record.copysets[copyset].slots[slot];
+}
+
+/* 7.2: a member that does not know the volume has nothing of it: all is to be copied. */
+static void who_does_not_know_it_is_out_whole(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    f->stores[1].forgotten = true;
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    for (uint32_t n = 0; n < DISKS; n++) {
+        const struct group_slot slot = slot_of(c, n, 1);
+        assert_int_equal(slot.state, GROUP_SLOT_OUT);
+        assert_true(slot.whole);
+    }
+    assert_true(f->stores[1].forgotten);
+    /* It is there again, as one of which nothing is expected. */
+    assert_int_equal(volume_leg_returned(f->volume, &f->disks[1]).code, STATUS_OK);
+    loop_run(&f->loop);
+    assert_false(f->stores[1].forgotten);
+    case_destroy(c);
+}
+
+/* And if it is needed, that is committed before it may make the volume anew; then it is settled. */
+static void who_does_not_know_it_and_is_needed_is_settled(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(3);
+    struct fixture *f = c->f;
+    struct group *const g = &c->meta.record;
+    struct group_reason reason;
+    put(c, 0, 0, 0, 0x31);
+    put(c, 2, 0, 0, 0x31);
+    f->stores[1].forgotten = true;
+    assert_int_equal(fixture_open(f).code, STATUS_UNAVAILABLE);
+    assert_true(f->stores[1].forgotten);
+    for (uint32_t n = 0; n < DISKS; n++) {
+        const struct group_slot slot = slot_of(c, n, 1);
+        assert_int_equal(slot.state, GROUP_SLOT_IN);
+        assert_true(slot.incarnation == GROUP_INCARNATION_NONE);
+    }
+    assert_int_equal(group_take_epoch(g, (struct uuid) { { 99 } }, g, &reason).code, STATUS_OK);
+    f->config.epoch = g->epoch;
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    loop_run(&f->loop);
+    assert_false(f->stores[1].forgotten);
+    assert_int_equal(got(c, 1, 0, 0), 0x31); /* Though nobody lists it. */
+    case_destroy(c);
+}
+
+/* With nobody who has it, it is not served. */
+static void where_nobody_knows_it_it_is_not_served(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(1);
+    struct fixture *f = c->f;
+    for (unsigned i = 0; i < DISKS; i++)
+        f->stores[i].forgotten = true;
+    assert_int_not_equal(fixture_open(f).code, STATUS_OK);
+    assert_int_equal(c->meta.commits, 0);
+    case_destroy(c);
+}
+
 /* R3: an engine whose record has changed under it does not begin to serve. */
 static void a_conflict_ends_the_opening(void **state)
 {
@@ -699,6 +767,9 @@ int main(void)
         cmocka_unit_test(with_too_few_it_is_not_served),
         cmocka_unit_test(one_that_has_everything_is_enough),
         cmocka_unit_test(a_record_of_before_is_not_believed),
+        cmocka_unit_test(who_does_not_know_it_is_out_whole),
+        cmocka_unit_test(who_does_not_know_it_and_is_needed_is_settled),
+        cmocka_unit_test(where_nobody_knows_it_it_is_not_served),
         cmocka_unit_test(a_conflict_ends_the_opening),
         cmocka_unit_test(it_is_not_served_before_all_know_the_set),
         cmocka_unit_test(listed_regions_are_settled),
