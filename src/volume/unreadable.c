@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "volume/unreadable.h"
 
+#include <assert.h>
+
 #include "base/span.h"
 #include "store/store.h"
 
-/* An item: shard << 32 | first block << 8 | blocks. */
+/* An item: shard << 33 | first block << 8 | blocks. */
 #define BLOCKS_MAX 255u
-#define SHARD_BIT  32
+#define SHARD_BIT  33
 #define FIRST_BIT  8
+#define FIRST_MASK ((UINT64_C(1) << (SHARD_BIT - FIRST_BIT)) - 1)
+
+static_assert(STORE_SHARD_BYTES_MAX / STORE_BLOCK_BYTES - 1 <= FIRST_MASK, "the last block");
+static_assert(STORE_SHARDS_MAX - 1 <= UINT64_MAX >> SHARD_BIT, "the last shard");
 
 static uint64_t pack(uint32_t shard, uint64_t first, uint64_t blocks)
 {
@@ -16,7 +22,7 @@ static uint64_t pack(uint32_t shard, uint64_t first, uint64_t blocks)
 
 static uint64_t first_of(uint64_t item)
 {
-    return (uint32_t)item >> FIRST_BIT;
+    return item >> FIRST_BIT & FIRST_MASK;
 }
 
 static uint64_t blocks_of(uint64_t item)

@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "store/store.h"
+
 #define BLOCK 4096u
 
 static void assert_range(const struct unreadable *u, uint64_t first, uint64_t blocks)
@@ -52,14 +54,15 @@ static void the_largest_fit(void **state)
     (void)state;
     struct unreadable u = { 0 };
     struct unreadable_range r;
-    const uint64_t last = (UINT64_C(64) << 30) - BLOCK;
+    const uint64_t last = STORE_SHARD_BYTES_MAX - BLOCK;
+    const uint32_t shard = STORE_SHARDS_MAX - 1;
 
-    unreadable_note(&u, UINT32_MAX, last + 512, 512);
+    unreadable_note(&u, shard, last + 512, 512);
     assert_true(unreadable_get(&u, 0, &r));
-    assert_int_equal(r.shard, UINT32_MAX);
+    assert_int_equal(r.shard, shard);
     assert_int_equal(r.offset, last);
     assert_int_equal(r.bytes, BLOCK);
-    unreadable_forget(&u, UINT32_MAX, last, BLOCK);
+    unreadable_forget(&u, shard, last, BLOCK);
     assert_int_equal(u.count, 0);
 }
 
