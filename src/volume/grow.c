@@ -32,7 +32,7 @@ static void grow_end(struct volume *v, struct status status)
     v->next_map = NULL;
     v->on_grown = NULL;
     sm_move(&v->sm, VOL_READY);
-    members_go_on(v);
+    replace_go_on(v);
     done(v->grow_ctx, status);
 }
 

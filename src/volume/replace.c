@@ -118,16 +118,26 @@ static void close_deliver(struct io_msg *msg)
     leg_close(&call->leg, closed_on_leg, call);
 }
 
-/* A leg that nobody needs any more.  What is on its way to another node is let go of. */
+/*
+ * A leg that nobody needs any more.  What is on its way to another node is let go of.  A growth
+ * waits for what legs are told, which a close lets go of, too: not before it has ended.
+ */
 static void retire(struct volume *v, struct leg_call *call)
 {
-    if (!call->opened || call->opening || call->retired || replace_needs(v, call))
+    if (v->sm.now != VOL_READY || !call->opened || call->opening || call->retired ||
+        replace_needs(v, call))
         return;
     call->retired = true;
     call->opening = true;
     v->openings++;
     call->open_msg.deliver = close_deliver;
     reactor_post(call->leg.reactor, &call->open_msg);
+}
+
+static void retire_all(struct volume *v)
+{
+    for (uint32_t i = 0; i < v->call_count; i++)
+        retire(v, v->calls[i]);
 }
 
 /* ---- The legs ---- */
@@ -161,6 +171,8 @@ void replace_go_on(struct volume *v)
 {
     if (v->sm.now != VOL_READY || v->members.fenced || v->members.group == NULL)
         return;
+    if (!v->members.behind)
+        retire_all(v); /* That were let go of while it was growing; no slice knows them. */
     for (uint32_t i = 0; i < v->copyset_count; i++) {
         const struct replace *const r = &v->copysets[i]->replace;
         struct leg_call *const call = v->calls[r->leg];
@@ -206,8 +218,7 @@ struct status volume_replace(struct volume *v, const struct volume_config *confi
     for (uint32_t i = 0; i < v->copyset_count; i++)
         if (!still_moves(v->copysets[i]))
             resync_home_unwanted(v, v->copysets[i]);
-    for (uint32_t i = 0; i < v->call_count; i++)
-        retire(v, v->calls[i]); /* That were wanted before. */
+    retire_all(v); /* That were wanted before. */
     const struct status told = tell_slices(v);
     return status_ok(st) ? told : st;
 }
@@ -295,20 +306,17 @@ void replace_on_end(struct volume *v, struct copyset *cs)
 
 void replace_changed(struct volume *v, bool spread)
 {
-    bool any = false;
-
     for (uint32_t i = 0; i < v->copyset_count; i++) {
         struct copyset *const cs = v->copysets[i];
         if (!cs->replace.turning)
             continue;
-        any = true;
         if (cs->home_leg[cs->replace.slot] != cs->replace.leg)
             take_leg_of(v, cs);
         if (spread)
             cs->replace.turning = false;
     }
-    for (uint32_t i = 0; i < v->call_count && any && spread; i++)
-        retire(v, v->calls[i]);
+    if (spread)
+        retire_all(v);
 }
 
 void replace_take_leg(struct copyset *cs, unsigned slot, uint32_t leg)

@@ -13,7 +13,7 @@
  *        --> resync_home.h: all is copied to it, in the copyset's spare slot
  *        --> its admission, committed --> each slice, in its turn, as above
  *
- * The old leg is closed then, if no slot is its any more.
+ * The old leg is closed then, if no slot is its any more; if the volume is growing, after that.
  *
  * Threading: home's, but for what says otherwise.   Memory: embedded in the copysets.
  */

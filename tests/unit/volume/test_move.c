@@ -348,6 +348,111 @@ static void who_is_taken_back_is_told_nothing(void **state)
     }
 }
 
+/* ---- While the volume grows ---- */
+
+static void on_grown(void *ctx, struct status status)
+{
+    *(struct status *)ctx = status;
+}
+
+/* By three shards, up to what a disk is told, which it does not answer. */
+static void grow_held(struct rebuild *r, struct store *store, struct status *outcome)
+{
+    struct volume_config *const config = &r->f->config;
+
+    store->hold_describe = true;
+    config->volume.bytes += 3 * SHARD_BYTES;
+    config->volume.first_run_shards = SHARDS;
+    config->shard_count = (uint32_t)store_volume_shards(&config->volume);
+    for (unsigned i = 0; i < SHARDS_MAX; i++)
+        if (names_new(r, i % DISKS))
+            r->f->placement[i].disk[slot_of(AWAY, i % DISKS)] = NEW;
+    *outcome = STATUS(TIMED_OUT);
+    assert_int_equal(volume_grow(r->f->volume, config, on_grown, outcome).code, STATUS_OK);
+    loop_run(&r->f->loop);
+    assert_int_equal(store->describes, 1);
+    assert_int_equal(outcome->code, STATUS_TIMED_OUT);
+}
+
+/* The disk is let go of when the growth has ended. */
+static void assert_grown(struct rebuild *r, struct store *store, const struct status *outcome)
+{
+    assert_true(store->session_open);
+    fake_store_described(store);
+    loop_run(&r->f->loop);
+    assert_int_equal(outcome->code, STATUS_OK);
+    assert_false(store->session_open);
+    write_ok(r->f, SHARDS * SHARD_BYTES, 0x33);
+}
+
+/* Up to the last commit, which is kept back: the old disk has no other slot any more. */
+static void move_last(struct rebuild *r)
+{
+    r->c->meta.hold = true;
+    replace_all(r);
+    for (unsigned i = 1; i < DISKS; i++) {
+        meta_release(&r->c->meta);
+        loop_run(&r->f->loop);
+        assert_non_null(r->c->meta.done);
+    }
+}
+
+/* A growth that describes the old disk ends, though its last slot is another's by then. */
+static void a_growth_waits_for_the_old_disk(void **state)
+{
+    (void)state;
+    struct rebuild *r = move_create(2);
+    struct status outcome;
+
+    move_last(r);
+    grow_held(r, &r->f->stores[AWAY], &outcome);
+    go_on(r);
+    assert_rebuilt(r);
+    assert_grown(r, &r->f->stores[AWAY], &outcome);
+    rebuild_destroy(r);
+}
+
+/* If the slices have not heard of that by the end of the growth, it is not let go of then. */
+static void an_old_disk_that_slices_know_stays(void **state)
+{
+    (void)state;
+    struct rebuild *r = move_create(3);
+    struct store *const old = &r->f->stores[AWAY];
+    struct status outcome;
+
+    move_last(r);
+    grow_held(r, old, &outcome);
+    r->f->stores[0].set_status = STATUS(MEDIA_WRITE);
+    go_on(r);
+    fake_store_described(old);
+    loop_run(&r->f->loop);
+    assert_int_equal(outcome.code, STATUS_OK);
+    assert_true(old->session_open);
+    rebuild_destroy(r);
+}
+
+/* Nor is the new one let go of too early, whose move was taken back before. */
+static void a_growth_waits_for_what_is_given_up(void **state)
+{
+    (void)state;
+    struct rebuild *r = move_create(2);
+    struct status outcome;
+
+    r->spare.hold = true;
+    replace_all(r);
+    assert_int_equal(volume_replace(r->f->volume, &r->f->config, NULL, 0).code, STATUS_OK);
+    loop_run(&r->f->loop);
+    assert_true(r->spare.in_flight_count > 0);
+    grow_held(r, &r->spare, &outcome);
+    r->spare.hold = false;
+    while (r->spare.in_flight_count > 0) {
+        fake_store_release(&r->spare, 0);
+        loop_run(&r->f->loop);
+    }
+    assert_grown(r, &r->spare, &outcome);
+    rebuild_destroy(r);
+}
+
 /* 11.7: a volume that is deleted is deleted where it was being moved to, or was once. */
 static void on_deleted(void *ctx, struct status status)
 {
@@ -482,6 +587,9 @@ int main(void)
         cmocka_unit_test(one_that_fails_is_alone),
         cmocka_unit_test(what_is_taken_back_is_given_up),
         cmocka_unit_test(who_is_taken_back_is_told_nothing),
+        cmocka_unit_test(a_growth_waits_for_the_old_disk),
+        cmocka_unit_test(an_old_disk_that_slices_know_stays),
+        cmocka_unit_test(a_growth_waits_for_what_is_given_up),
         cmocka_unit_test(what_is_left_over_is_deleted_with_the_volume),
         cmocka_unit_test(what_is_not_known_is_deleted),
         cmocka_unit_test(another_incarnation_gets_no_slot),
