@@ -204,26 +204,50 @@ static void part_read(struct copy_part *p)
     copy_part_send(p, p->source, STORE_OP_READ, p->at, p->count, data, p->crcs);
 }
 
-/* The block is bad at all sources that were tried: the next, or none. */
-static void part_try_another(struct copy_part *p)
+/* The source of a block, by hashes; that of the window, if there is any, where all are bad. */
+static unsigned first_source(const struct copy_part *p)
+{
+    const struct range_copy *const c = p->copy;
+    const unsigned needs = c->needs[p->at];
+
+    if ((needs & NEEDS_ANOTHER) == 0)
+        return 1u << ((needs & NEEDS_SOURCE) >> NEEDS_SOURCE_SHIFT);
+    return c->sourceless ? 0 : 1u << c->source;
+}
+
+/* 7.5: the first source keeps what it has, and so does who has the same, by hashes. */
+static void part_spoil(struct copy_part *p)
 {
     struct range_copy *const c = p->copy;
-    const unsigned left = c->ops->sources(c) & ~(unsigned)p->tried;
+    const unsigned needs = c->needs[p->at];
+    const unsigned others =
+        (needs & NEEDS_ANOTHER) != 0 ? ~first_source(p) : needs & (unsigned)NEEDS_SLOTS;
 
-    p->needs = (uint8_t)c->ops->targets(c);
-    if (left != 0) {
-        p->source = copy_best_source(c, left);
-        p->needs &= (uint8_t) ~(1u << p->source);
-        part_read(p);
-        return;
-    }
     p->state = PART_SPOILING;
-    p->needs &= (uint8_t) ~(p->tried & -p->tried); /* The first source keeps what it has. */
+    p->needs = (uint8_t)(c->ops->targets(c) & others);
     if (c->ops->spoils == NULL || !c->ops->spoils(c)) {
         p->needs = 0;
         c->spares = true;
     }
     spoil_next(p);
+}
+
+/* The block is bad at all sources that were tried: the next, or none. */
+static void part_try_another(struct copy_part *p)
+{
+    struct range_copy *const c = p->copy;
+    const unsigned sources = c->ops->sources(c), left = sources & ~(unsigned)p->tried;
+
+    if (left != 0) {
+        p->source = copy_best_source(c, left);
+        p->needs = (uint8_t)(c->ops->targets(c) & ~(1u << p->source));
+        part_read(p);
+    } else if ((first_source(p) & ~sources) != 0) {
+        stop(c, STOP_AGAIN); /* It has left: hashes tell who is the first of the others. */
+        part_next(p);
+    } else {
+        part_spoil(p);
+    }
 }
 
 /* Its blocks of now; whatever it needed may have left meanwhile. */
@@ -233,7 +257,7 @@ static void part_begin(struct copy_part *p)
     const unsigned needs = c->needs[p->at];
 
     if ((needs & NEEDS_ANOTHER) != 0) {
-        p->tried = (uint8_t)(c->sourceless ? 0 : 1u << c->source);
+        p->tried = (uint8_t)first_source(p);
         part_try_another(p);
         return;
     }

@@ -48,9 +48,9 @@ struct range_copy_ops {
      */
     bool until_equal_open;
     /*
-     * 7.5, 9.6: what no source can read is made unreadable at all targets but the first source:
-     * they may have bytes that are older than what was acknowledged, or others than that source.
-     * It counts as equal then.
+     * 7.5, 9.6: what no source can read is made unreadable at all targets but the first source, and
+     * those that have the same by hash: they may have bytes that are older than what was
+     * acknowledged, or others than that source.  It counts as equal then.
      */
     bool (*spoils)(const struct range_copy *c); /* NULL: never. */
     /* The caller has the range's place in the order, an exclusive one, and keeps it. */

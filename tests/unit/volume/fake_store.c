@@ -333,7 +333,7 @@ static void fake_hash(const struct store *s, const struct store_io *io)
         const uint64_t at = io->offset + i * STORE_BLOCK_BYTES;
         const uint8_t *const block = s->shards[io->shard] + at;
         XXH128_canonical_t canonical;
-        if (at < s->bad_to && at + STORE_BLOCK_BYTES > s->bad_from) {
+        if (!s->damaged && at < s->bad_to && at + STORE_BLOCK_BYTES > s->bad_from) {
             hashes[i].state = STORE_BLOCK_BAD;
         } else if (block[0] == 0 && memcmp(block, block + 1, STORE_BLOCK_BYTES - 1) == 0) {
             hashes[i].state = STORE_BLOCK_ZERO;
@@ -472,6 +472,7 @@ static struct status fake_execute(struct store *s, struct store_io *io)
         s->spoils++;
         if (s->shards[io->shard] == NULL)
             return STATUS(UNKNOWN_SHARD);
+        s->damaged = false;
         s->bad_from = io->offset; /* The fake has one such range. */
         s->bad_to = io->offset + io->bytes;
         return STATUS(OK);

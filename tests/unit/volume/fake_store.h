@@ -40,6 +40,7 @@ struct store {
     struct status set_status;     /* Of all SETs. */
     struct status fail_next;      /* The outcome of the next command that is let go. */
     uint64_t bad_from, bad_to; /* Reads of these bytes of any shard fail until they are written. */
+    bool damaged;              /* They are bad on their way alone: no hash says so. */
     bool suspect;
     bool wrong_crcs;    /* Of what is read. */
     bool hold;          /* Commands wait for fake_store_release(), ... */

@@ -415,6 +415,105 @@ static void what_was_damaged_on_its_way_is_what_the_source_has(void **state)
     case_destroy(c);
 }
 
+/* Block 0 of shard 0 differs: one source has lost it, and links damage what the others have. */
+static struct case_ *case_damaged(unsigned sources)
+{
+    struct case_ *c = case_create(2);
+    for (unsigned i = 0; i < DISKS; i++) {
+        put(c, i, 0, 0, (uint8_t)(0x10 + i));
+        c->f->stores[i].bad_to = i < sources ? BLOCK : 0;
+        c->f->stores[i].damaged = i > 0;
+        c->f->stores[i].incarnation += i < sources ? 0 : 5;
+    }
+    list_at(c, 0, 0, 0, ALL_SLOTS);
+    return c;
+}
+
+/* Whoever is read: it is repaired there, if it must be. */
+static void assert_value(struct case_ *c, uint8_t value)
+{
+    for (unsigned i = 0; i < DISKS; i++) {
+        for (unsigned k = 0; k < DISKS; k++)
+            c->f->stores[k].suspect = k != i;
+        assert_int_equal(run(c->f, NVME_NS_READ, false, 0, BLOCK).code, STATUS_OK);
+        assert_int_equal(c->f->memory[0], value);
+    }
+}
+
+/* What is kept is that of a store that has it, as it says by its hash. */
+static void what_a_store_has_is_kept(void **state)
+{
+    (void)state;
+    struct case_ *c = case_damaged(2);
+    assert_int_equal(fixture_open(c->f).code, STATUS_OK);
+    loop_run(&c->f->loop);
+    for (unsigned i = 0; i < DISKS; i++)
+        assert_int_equal(c->f->stores[i].spoils, i == 1 ? 0 : 1);
+    assert_int_equal(run(c->f, NVME_NS_READ, false, 0, BLOCK).code, STATUS_MEDIA_READ);
+    c->f->stores[1].bad_to = 0;
+    assert_value(c, 0x11);
+    case_destroy(c);
+}
+
+/* So is what equals that, even if it is no source's. */
+static void what_equals_it_is_kept(void **state)
+{
+    (void)state;
+    struct case_ *c = case_damaged(2);
+    put(c, 2, 0, 0, 0x11);
+    assert_int_equal(fixture_open(c->f).code, STATUS_OK);
+    loop_run(&c->f->loop);
+    for (unsigned i = 0; i < DISKS; i++)
+        assert_int_equal(c->f->stores[i].spoils, i == 0 ? 1 : 0);
+    assert_value(c, 0x11);
+    case_destroy(c);
+}
+
+/* A write to shard 1 fails at the disk, which is excluded; nothing else is let go. */
+static void leave(struct case_ *c, unsigned disk)
+{
+    struct fixture *const f = c->f;
+    struct request w = { 0 };
+
+    submit(f, &w, 1, 0, NVME_NS_WRITE, 256 * K + BLOCK, BLOCK);
+    loop_run(&f->loop);
+    f->stores[disk].fail_next = STATUS(MEDIA_WRITE);
+    for (unsigned i = 0; i < DISKS; i++)
+        fake_store_release(&f->stores[i], f->stores[i].in_flight_count - 1);
+    loop_run(&f->loop);
+    for (unsigned i = 0; i < DISKS; i++)
+        if (i != disk)
+            fake_store_release(&f->stores[i], f->stores[i].in_flight_count - 1); /* SET */
+    loop_run(&f->loop);
+    assert_false(w.busy);
+    assert_false(is_member(c, disk));
+}
+
+/* Where the source that was to keep it has left, another one does that has it. */
+static void what_another_store_has_is_kept(void **state)
+{
+    (void)state;
+    struct case_ *c = case_damaged(3);
+    struct fixture *f = c->f;
+    static const unsigned answers[] = { 1, 2, 0, 1, 0 }; /* Hashes, and what cannot be read. */
+    f->hold_after_open = true;
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    loop_run(&f->loop);
+    for (unsigned i = 0; i < ARRAY_COUNT(answers); i++) {
+        fake_store_release(&f->stores[answers[i]], 0);
+        loop_run(&f->loop);
+    }
+    assert_int_equal(f->stores[2].in_flight_count, 1);
+    leave(c, 1);
+    hold_all(f, false);
+    for (unsigned i = 0; i < DISKS; i++)
+        assert_int_equal(f->stores[i].spoils, i == 0 ? 1 : 0);
+    f->stores[2].bad_to = 0;
+    assert_int_equal(run(f, NVME_NS_READ, false, 0, BLOCK).code, STATUS_OK);
+    assert_int_equal(f->memory[0], 0x12);
+    case_destroy(c);
+}
+
 /* What settling wrote is listed until a round has flushed it (7.6). */
 static void what_was_settled_is_closed_by_a_round(void **state)
 {
@@ -780,6 +879,9 @@ int main(void)
         cmocka_unit_test(bad_blocks_cost_only_themselves),
         cmocka_unit_test(what_no_source_can_read_is_an_error),
         cmocka_unit_test(what_was_damaged_on_its_way_is_what_the_source_has),
+        cmocka_unit_test(what_a_store_has_is_kept),
+        cmocka_unit_test(what_equals_it_is_kept),
+        cmocka_unit_test(what_another_store_has_is_kept),
         cmocka_unit_test(what_was_settled_is_closed_by_a_round),
         cmocka_unit_test(settling_goes_on_without_who_fails),
         cmocka_unit_test(settling_goes_on_without_who_has_left),
