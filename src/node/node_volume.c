@@ -449,10 +449,8 @@ static void volume_on_grown(void *ctx, struct status status)
         volume_move(v, VOL_READY);
     } else {
         volume_grow_later(v, status);
-        if (v->wanted && !v->deleting && !v->reopen)
-            return;
     }
-    node_volume_step(v);
+    node_volume_step(v); /* Or there is news that has waited for this. */
 }
 
 static struct status MUST_CHECK volume_try_grow(struct node_volume *v)
@@ -481,18 +479,17 @@ static void volume_on_group_read(struct node_volume *v, struct status status, co
     (void)why;
     if (!v->wanted || v->deleting) {
         volume_move(v, VOL_READY);
-        node_volume_step(v);
     } else if (!status_ok(status)) {
         volume_grow_later(v, status);
     } else if (v->group->record.epoch != v->epoch) {
         v->reopen = true; /* 7.8 */
         volume_move(v, VOL_READY);
-        node_volume_step(v);
     } else if (!volume_group_fits(v->group)) {
         volume_grow_later(v, STATUS(CONFLICT)); /* The controller has told less, or more, so far. */
     } else {
         volume_grow_now(v);
     }
+    node_volume_step(v);
 }
 
 static void volume_start_grow(struct node_volume *v)
@@ -643,7 +640,7 @@ void node_volume_step(struct node_volume *v)
             volume_drain(v);
         else if (v->desc.bytes != v->served_bytes && !io_timer_armed(&v->retry))
             volume_start_grow(v);
-        else if (v->replace_news)
+        if (v->sm.now == VOL_READY && v->replace_news)
             node_replace_run(v);
         if (node_volume_is_served(v)) {
             node_verify_run(v);

@@ -231,7 +231,7 @@ static struct status grow_outcome(const struct volume *v)
 
 void grow_on_described(struct volume *v)
 {
-    const struct status st = grow_outcome(v);
+    const struct status st = v->members.fenced ? STATUS(FENCED) : grow_outcome(v);
 
     if (!status_ok(st))
         grow_fail(v, st);
@@ -247,6 +247,8 @@ struct status volume_grow(struct volume *v, const struct volume_config *config,
     assert(reactor_is_current(v->home));
     assert(v->on_grown == NULL);
 
+    if (v->members.fenced)
+        return STATUS(FENCED);
     if (v->openings > 0)
         return STATUS(BUSY); /* A disk that is there again hears of the old description. */
     if (v->members.behind)

@@ -41,6 +41,8 @@ static struct status MUST_CHECK add_leg(struct volume *v, const struct volume_di
     call->volume = v;
     call->uuid = disk->uuid;
     call->is_new = true;
+    /* Of several replicas no Flush waits for it before it is a member, or needed (members.h). */
+    call->members.spared = v->map != NULL && v->desc.replicas > 1;
     snprintf(call->disk, sizeof call->disk, "%s", disk->name);
     *out_index = v->call_count;
     calls[v->call_count++] = call;
@@ -69,8 +71,8 @@ struct status volume_map_renew(struct leg_call *call, const struct volume_disk *
  */
 static struct status MUST_CHECK renew_leg(struct leg_call *call, const struct volume_disk *disk)
 {
-    if (call->retired && call->opening)
-        return STATUS(BUSY);
+    if (call->opening)
+        return call->retired ? STATUS(BUSY) : STATUS(OK);
     if (call->retired) {
         call->is_new = true;
         return volume_map_renew(call, disk);

@@ -358,7 +358,8 @@ static void let_go_of(struct volume *v, struct leg_call *call)
     const struct members *const m = &v->members;
 
     if (group_has_member(m->group, call->uuid) && !group_has_member(m->next, call->uuid)) {
-        forget_report(call);
+        if (call->members.suspect) /* Otherwise a report may be on its way. */
+            forget_report(call);
         call->members.regions_resynced = 0;
         call->members.leaves = true;
     }

@@ -298,8 +298,10 @@ static void on_task(struct io_task *task)
     struct verify *const vf = CONTAINER_OF(task, struct verify, task);
 
     /* Slices may know it before verify_fence(), and read nothing any more. */
-    if (vf->volume->members.fenced && !vf->stopping)
-        stop(vf, STATUS(FENCED));
+    if (vf->volume->members.fenced && !vf->stopping) {
+        stop(vf, STATUS(FENCED)); /* Which ends in a turn of its own. */
+        return;
+    }
     if (vf->stopping) {
         if (!is_reading(vf))
             verify_end(vf);

@@ -121,9 +121,9 @@ struct nvme_ns *volume_ns(struct volume *volume);
  * durable on all disks that are there, and every reactor knows the new addresses, before done is
  * called, on reactor 0; then nvme_subsys_ns_changed() may tell the hosts.  INVALID if it does not
  * extend the volume, or the group is another engine's; UNAVAILABLE if a disk of new shards is not
- * there, BUSY while members change; after any failure it has the size that it had, and may be asked
- * again.  After a failure that is returned here done is never called. Neither close nor delete
- * before done.
+ * there, BUSY while members change, FENCED; after any failure it has the size that it had, and may
+ * be asked again.  After a failure that is returned here done is never called.  Neither close nor
+ * delete before done.
  */
 struct status volume_grow(struct volume *volume, const struct volume_config *config,
                           void (*done)(void *ctx, struct status status), void *ctx) MUST_CHECK;

@@ -502,6 +502,110 @@ static void growth_follows(void **state)
     rebuild_destroy(r);
 }
 
+/* With one copyset more, of which the new disk is one. */
+static void plan_copyset(struct rebuild *r)
+{
+    const struct uuid tuple[1][GROUP_SLOTS] = { { disk_uuid(0), disk_uuid(2), disk_uuid(NEW) } };
+    struct volume_config *const config = &r->f->config;
+    struct group *const g = &r->c->meta.record;
+    struct group_reason reason;
+
+    assert_int_equal(group_extend(g, tuple, 1, g, &reason).code, STATUS_OK);
+    config->group = g;
+    for (uint32_t i = SHARDS; i < SHARDS_MAX; i++)
+        r->f->placement[i] = (struct volume_placement) { .disk = { 0, 2, NEW } };
+}
+
+static void growth_adds_copysets(void **state)
+{
+    (void)state;
+    struct rebuild *r = rebuild_create(2);
+
+    rebuild_open(r);
+    plan_copyset(r);
+    assert_int_equal(grow(r, SHARDS * SHARD_BYTES + 3 * SHARD_BYTES).code, STATUS_OK);
+    assert_int_equal(r->c->meta.commits, 1);
+    write_ok(r->f, SHARDS * SHARD_BYTES, 0xa5);
+    assert_true(r->spare.writes > 0);
+    rebuild_destroy(r);
+}
+
+/* 7.8: but of an engine that is fenced meanwhile; nothing is committed. */
+static void a_fenced_engine_does_not_grow(void **state)
+{
+    (void)state;
+    for (unsigned late = 0; late < 2; late++) {
+        struct rebuild *r = rebuild_create(2);
+        struct volume_config *const config = &r->f->config;
+        struct status outcome = STATUS(TIMED_OUT);
+
+        rebuild_open(r);
+        plan_copyset(r);
+        if (late == 0)
+            volume_fence(r->f->volume);
+        r->f->stores[1].hold_describe = true;
+        config->volume.bytes += 3 * SHARD_BYTES;
+        config->volume.first_run_shards = SHARDS;
+        config->shard_count = (uint32_t)store_volume_shards(&config->volume);
+        const struct status st = volume_grow(r->f->volume, config, on_grown, &outcome);
+        assert_int_equal(st.code, late == 0 ? STATUS_FENCED : STATUS_OK);
+        loop_run(&r->f->loop);
+        volume_fence(r->f->volume);
+        loop_run(&r->f->loop);
+        fake_store_described(&r->f->stores[1]);
+        loop_run(&r->f->loop);
+        assert_int_equal(outcome.code, late == 0 ? STATUS_TIMED_OUT : STATUS_FENCED);
+        assert_int_equal(r->c->meta.commits, 0);
+        rebuild_destroy(r);
+    }
+}
+
+/* A disk of a growth that came to nothing is opened by whoever has begun with that. */
+static void who_is_being_opened_is_not_made_anew(void **state)
+{
+    (void)state;
+    for (unsigned steps = 0; steps < 4; steps++) {
+        struct rebuild *r = rebuild_without(2);
+        const struct group was = r->c->meta.record;
+
+        r->disks[NEW].store = NULL;
+        plan_copyset(r);
+        assert_int_equal(grow(r, SHARDS * SHARD_BYTES + 3 * SHARD_BYTES).code, STATUS_UNAVAILABLE);
+        r->c->meta.record = was; /* As the engine knows it; it will find that there is another. */
+        r->c->meta.conflict = true;
+        r->disks[NEW].store = &r->spare;
+        assert_int_equal(volume_leg_returned(r->f->volume, &r->disks[NEW]).code, STATUS_OK);
+        for (unsigned i = 0; i < steps; i++)
+            loop_step(&r->f->loop);
+        (void)replace(r);
+        loop_run(&r->f->loop);
+        assert_int_equal(r->spare.opens, 1);
+        rebuild_destroy(r);
+    }
+}
+
+/* And no Flush waits for it: nobody has anything there. */
+static void who_did_not_join_is_not_flushed(void **state)
+{
+    (void)state;
+    struct rebuild *r = rebuild_create(2);
+
+    rebuild_open(r);
+    plan_copyset(r);
+    r->f->stores[0].describe_status = STATUS(NO_SPACE);
+    assert_int_equal(grow(r, SHARDS * SHARD_BYTES + 3 * SHARD_BYTES).code, STATUS_NO_SPACE);
+    assert_true(r->spare.session_open);
+    for (unsigned i = 0; i < 2; i++) {
+        write_ok(r->f, 0, (uint8_t)(0xb1 + i));
+        assert_int_equal(run(r->f, NVME_NS_FLUSH, false, 0, 0).code, STATUS_OK);
+        assert_int_equal(r->spare.flushes, 0);
+        /* Nothing is to be replaced; but slices hear of all legs. */
+        assert_int_equal(volume_replace(r->f->volume, &r->f->config, NULL, 0).code, STATUS_OK);
+        loop_run(&r->f->loop);
+    }
+    rebuild_destroy(r);
+}
+
 /* 9.13: two copysets of the same disks are two: each has its own members. */
 static void shards_name_their_copyset(void **state)
 {
@@ -560,6 +664,10 @@ int main(void)
         cmocka_unit_test(a_conflict_fences),
         cmocka_unit_test(it_may_be_closed_at_any_time),
         cmocka_unit_test(growth_follows),
+        cmocka_unit_test(growth_adds_copysets),
+        cmocka_unit_test(a_fenced_engine_does_not_grow),
+        cmocka_unit_test(who_is_being_opened_is_not_made_anew),
+        cmocka_unit_test(who_did_not_join_is_not_flushed),
         cmocka_unit_test(shards_name_their_copyset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
 /* Verification: every block of every replica, and a digest of each; R4, R8, I7. */
 #include "replicas_case.h"
 #include "volume/verify.h"
+#include "volume/volume_internal.h"
 
 struct outcome {
     bool ended;
@@ -365,6 +366,32 @@ static void it_ends_with_the_volume(void **state)
     }
 }
 
+/* The fence is told after the change of members that is under way; what is read by then ends it. */
+static void it_ends_before_the_fence_is_told(void **state)
+{
+    (void)state;
+    struct case_ *c = case_written();
+    struct fixture *f = c->f;
+    struct outcome o;
+
+    hold_all(f, true);
+    start(f, &o, M);
+    loop_run(&f->loop);
+    c->meta.hold = true;
+    members_report(f->volume, &f->volume->calls[2]->leg, STATUS(MEDIA_WRITE));
+    loop_run(&f->loop);
+    assert_non_null(c->meta.done);
+    volume_fence(f->volume);
+    loop_run(&f->loop);
+    assert_false(o.ended);
+    hold_all(f, false);
+    assert_true(o.ended);
+    assert_int_equal(o.status.code, STATUS_FENCED);
+    meta_release(&c->meta);
+    loop_run(&f->loop);
+    case_destroy(c);
+}
+
 static void a_fenced_volume_is_not_verified(void **state)
 {
     (void)state;
@@ -393,6 +420,7 @@ int main(void)
         cmocka_unit_test(the_rate_is_kept),
         cmocka_unit_test(one_at_a_time_and_it_can_be_stopped),
         cmocka_unit_test(it_ends_with_the_volume),
+        cmocka_unit_test(it_ends_before_the_fence_is_told),
         cmocka_unit_test(a_fenced_volume_is_not_verified),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
