@@ -75,8 +75,12 @@ static void lane_deliver(struct io_msg *msg)
     struct remote_lane *const lane = CONTAINER_OF(msg, struct remote_lane, msg);
 
     remote_lane_take(lane, &lane->remote->telling);
-    msg->deliver = lane_on_return;
-    reactor_post(home_of(lane->remote), msg);
+}
+
+void remote_on_taken(struct remote_lane *lane)
+{
+    lane->msg.deliver = lane_on_return;
+    reactor_post(home_of(lane->remote), &lane->msg);
 }
 
 /* ---- The end ---- */
@@ -444,6 +448,7 @@ void remote_close(struct remote *r, void (*done)(void *ctx), void *ctx)
     io_timer_disarm(&r->retry_timer);
     r->view.go = false;
     r->view.keeps = false;
-    r->view.abandons = true; /* Its answers would come when the lanes are gone. */
+    r->view.abandons = true; /* Its answers would come when the lanes are gone: ... */
+    r->view.closes = true;   /* ... those of the rest are waited for. */
     tell(r);
 }

@@ -36,6 +36,7 @@ struct remote_view {
     bool late;         /* What nothing but this disk waits for is not kept any longer. */
     struct status why; /* OK unless it does not keep. */
     bool abandons;     /* What is on its way ends, too, unless its data are moving. */
+    bool closes;       /* Home waits until nothing is on its way: the leg may be gone then. */
     bool lost_flushes; /* Flush and FUA that are kept end: what they are to promise may be gone. */
     uint64_t incarnation;
     struct peer_ticket ticket;
@@ -52,7 +53,8 @@ struct remote_lane {
     struct io_task task;
     struct io_timer timer; /* While something is flying. */
     uint32_t ticks;
-    struct io_msg msg;                 /* From home and back. */
+    struct io_msg msg;                 /* From home and back, ... */
+    bool owes;                         /* ... and is here. */
     struct io_msg stale_msg, late_msg; /* To home. */
     atomic_bool stale_posted, late_posted;
     _Atomic uint32_t stale_number; /* Of the session, its low bits. */
@@ -136,7 +138,7 @@ void remote_part(struct remote *r);
  */
 void remote_exclude(struct remote *r);
 
-/* Gives back the session.  Nothing is on its way. */
+/* Gives back the session, when what is on its way has ended: at once, unless data are moving. */
 void remote_close(struct remote *r, void (*done)(void *ctx), void *ctx);
 
 /* ---- remote_lane.c ---- */
@@ -146,11 +148,15 @@ void remote_lane_init(struct remote *r, unsigned reactor);
 /* leg_submit() */
 void remote_submit(struct leg_io *io);
 
-/* On the lane's reactor: takes in what home tells. */
+/* On the lane's reactor: takes in what home tells; remote_on_taken() follows, perhaps from here. */
 void remote_lane_take(struct remote_lane *lane, const struct remote_view *view);
 
-/* ---- remote.c, on home: what lanes have to say ---- */
+/* ---- remote.c: what lanes have to say ---- */
 
+/* On the lane's reactor. */
+void remote_on_taken(struct remote_lane *lane);
+
+/* On home. */
 void remote_on_stale(struct remote *r, uint32_t number);
 void remote_on_late(struct remote *r);
 

@@ -39,6 +39,22 @@ static bool is_flush(const struct leg_io *io)
 
 /* ---- The end of commands ---- */
 
+/*
+ * Home hears that all is taken in; of a leg that is closed, when nothing of it is left here.  That
+ * is bounded: a command without an answer ends with its link (2.1).
+ */
+static void return_msg(struct remote_lane *lane)
+{
+    const bool busy = !list_empty(&lane->flying) || !list_empty(&lane->ended);
+
+    if (!lane->owes || (lane->view.closes && busy))
+        return;
+    lane->owes = false;
+    if (lane->view.closes)
+        io_timer_disarm(&lane->timer);
+    remote_on_taken(lane); /* Of one that is closed the lane may be gone. */
+}
+
 static void on_task(struct io_task *task)
 {
     struct remote_lane *const lane = CONTAINER_OF(task, struct remote_lane, task);
@@ -51,6 +67,7 @@ static void on_task(struct io_task *task)
         struct leg_io *const io = io_of(n);
         io->done(io);
     }
+    return_msg(lane);
 }
 
 static void end_later(struct remote_lane *lane, struct leg_io *io, struct status status)
@@ -173,6 +190,7 @@ static void on_peer(struct peer_io *peer)
         io->status = outcome(io);
         io->done(io);
     }
+    return_msg(lane);
 }
 
 /* ---- On their way ---- */
@@ -196,6 +214,8 @@ static void on_timer(struct io_timer *timer)
     if (lane->ticks - CONTAINER_OF(first, const struct leg_remote_io, link)->flew > LATE_TICKS &&
         !atomic_exchange(&lane->late_posted, true))
         reactor_post(lane->remote->leg->reactor, &lane->late_msg);
+    if (lane->view.closes)
+        abandon(lane); /* Its data have moved, perhaps. */
     watch(lane);
 }
 
@@ -265,6 +285,7 @@ void remote_lane_take(struct remote_lane *lane, const struct remote_view *view)
     const bool same = lane->peer.up && lane->peer.number == (uint32_t)view->ticket.number;
 
     lane->view = *view;
+    lane->owes = true;
     if (!view->go)
         peer_lane_detach(&lane->peer);
     else if (!same)
@@ -279,6 +300,7 @@ void remote_lane_take(struct remote_lane *lane, const struct remote_view *view)
         resend(lane);
     else if (!view->keeps || view->late)
         end_kept(lane, !view->keeps);
+    return_msg(lane);
 }
 
 void remote_lane_init(struct remote *r, unsigned reactor)

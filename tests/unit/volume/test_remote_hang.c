@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Replicas on other nodes whose disk hangs, though the node lives: docs/replication.md, 6. */
+#include "base/crc32c.h"
 #include "remote_case.h"
+#include "volume/leg.h"
 
 /* One whose node lives, but which does not answer, is excluded as well. */
 static void who_does_not_answer_is_excluded(void **state)
@@ -137,6 +139,150 @@ static void who_hangs_in_its_resync_is_let_go_of(void **state)
     world_destroy(c);
 }
 
+/* ---- A leg that is closed ---- */
+
+#define LARGE UINT64_C(65536) /* More than a capsule takes: it waits until data are asked for. */
+
+/* A leg without a volume, with a write on its way. */
+struct lone {
+    struct world *c;
+    struct leg_losses losses;
+    struct leg leg;
+    struct leg_io io;
+    struct leg_remote_io remote_io;
+    uint32_t crcs[LARGE / STORE_BLOCK_BYTES];
+    bool opened, closed, ended;
+};
+
+static void ignore_report(struct leg *leg, struct status why)
+{
+    (void)leg;
+    (void)why;
+}
+
+static void ignore_back(struct leg *leg)
+{
+    (void)leg;
+}
+
+static const struct leg_ops lone_ops = { ignore_report, ignore_back };
+
+static void lone_on_opened(void *ctx)
+{
+    ((struct lone *)ctx)->opened = true;
+}
+
+static void lone_on_written(struct leg_io *io)
+{
+    ((struct lone *)io->owner)->ended = true;
+}
+
+/* At once, as if it was made anew. */
+static void lone_on_closed(void *ctx)
+{
+    struct lone *const l = ctx;
+
+    assert_true(l->ended);
+    l->closed = true;
+    leg_fini(&l->leg);
+}
+
+static struct lone *lone_opened(void)
+{
+    struct lone *const l = calloc(1, sizeof *l);
+    struct world *const c = world_create(true, 2);
+
+    l->c = c;
+    leg_init(&l->leg, NULL, c->w->reactors[0], false, &l->losses);
+    l->leg.has_peers = true;
+    assert_int_equal(leg_init_remote(&l->leg, c->links[0], c->disks[1].uuid, c->config.epoch,
+                                     PATIENCE, &lone_ops)
+                         .code,
+                     STATUS_OK);
+    leg_open(&l->leg, &c->config.volume, c->config.epoch, lone_on_opened, l);
+    pw_wait(c->w, &l->opened);
+    assert_int_equal(l->leg.problem.code, STATUS_OK);
+    return l;
+}
+
+/* Its data cannot be asked for, as the link stalls; and then the leg is closed. */
+static void lone_close_under_write(struct lone *l, unsigned reactor)
+{
+    struct world *const c = l->c;
+
+    for (unsigned i = 0; i < ARRAY_COUNT(l->crcs); i++)
+        l->crcs[i] = crc32c(c->memory + i * STORE_BLOCK_BYTES, STORE_BLOCK_BYTES);
+    l->io = (struct leg_io) { .owner = l,
+                              .leg = &l->leg,
+                              .remote = &l->remote_io,
+                              .reactor = c->w->reactors[reactor],
+                              .done = lone_on_written,
+                              .store = { .opcode = STORE_OP_WRITE,
+                                         .create = true,
+                                         .bytes = LARGE,
+                                         .data = { c->memory, LARGE },
+                                         .crcs = l->crcs } };
+    pw_block(c->w, 0, true);
+    leg_submit(&l->io);
+    pw_run(c->w, SOON_NS);
+    leg_close(&l->leg, lone_on_closed, l);
+    pw_run(c->w, SOON_NS);
+    assert_false(l->ended || l->closed);
+}
+
+static void lone_destroy(struct lone *l)
+{
+    pw_run(l->c->w, PATIENCE); /* No tick of it is left. */
+    world_destroy(l->c);
+    free(l);
+}
+
+/* 9.14: a leg that nobody needs is gone when what was on its way has ended. */
+static void a_close_waits_for_moving_data(void **state)
+{
+    (void)state;
+    for (unsigned reactor = 0; reactor < PW_ENGINE_REACTORS; reactor++) {
+        struct lone *const l = lone_opened();
+
+        lone_close_under_write(l, reactor);
+        pw_block(l->c->w, 0, false);
+        pw_wait(l->c->w, &l->closed);
+        assert_int_equal(l->io.status.code, STATUS_OK);
+        assert_int_equal(peer(l->c, 0)->count[WIRE_WRITE], 1);
+        lone_destroy(l);
+    }
+}
+
+/* Or when its link is lost, ... */
+static void a_close_ends_with_the_link(void **state)
+{
+    (void)state;
+    struct lone *const l = lone_opened();
+
+    lone_close_under_write(l, 1);
+    pw_run(l->c->w, 3 * NS_PER_S);
+    assert_true(l->closed);
+    assert_int_equal(l->io.status.code, STATUS_UNAVAILABLE);
+    lone_destroy(l);
+}
+
+/* ... or when the data have moved, and the disk hangs with them. */
+static void a_close_does_not_wait_for_the_disk(void **state)
+{
+    (void)state;
+    struct lone *const l = lone_opened();
+
+    peer(l->c, 0)->hold = true;
+    peer(l->c, 0)->hold_opcode = WIRE_WRITE;
+    lone_close_under_write(l, 1);
+    pw_block(l->c->w, 0, false);
+    pw_run(l->c->w, PATIENCE);
+    assert_int_equal(peer(l->c, 0)->held_count, 1);
+    assert_true(l->closed);
+    assert_int_equal(l->io.status.code, STATUS_UNAVAILABLE);
+    lone_destroy(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -145,6 +291,9 @@ int main(void)
         cmocka_unit_test(who_hangs_in_a_change_is_excluded_as_well),
         cmocka_unit_test(who_hangs_in_a_change_and_is_needed_is_told_again),
         cmocka_unit_test(who_hangs_in_its_resync_is_let_go_of),
+        cmocka_unit_test(a_close_waits_for_moving_data),
+        cmocka_unit_test(a_close_ends_with_the_link),
+        cmocka_unit_test(a_close_does_not_wait_for_the_disk),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
