@@ -314,12 +314,12 @@ void leg_close(struct leg *leg, void (*done)(void *ctx), void *ctx)
         remote_close(leg->remote, done, ctx);
         return;
     }
-    if (leg->session != NULL) {
-        leg_settle_loss(leg);
-        local_close(leg);
-        leg->session = NULL;
+    if (leg->session == NULL) {
+        done(ctx);
+        return;
     }
-    done(ctx);
+    leg_settle_loss(leg);
+    local_close(leg, done, ctx);
 }
 
 void leg_submit(struct leg_io *io)

@@ -243,8 +243,10 @@ void leg_note_loss(struct leg *leg);
  */
 void leg_forget_loss(struct leg *leg);
 
-/* Closes the session, if there is one; done follows, perhaps from in here.  Nothing is in flight,
- * and nothing is told after it.
+/*
+ * Closes the session, if there is one; done follows, perhaps from in here.  Nothing is submitted or
+ * told after it.  What is in flight, if anything is, ends first, and is let go of where it may be:
+ * at a local disk when it is late, at a remote one unless its data are moving.
  */
 void leg_close(struct leg *leg, void (*done)(void *ctx), void *ctx);
 

@@ -35,6 +35,8 @@ struct description {
 };
 
 static void watch(struct leg *leg);
+static void close_go_on(struct leg *leg);
+static void on_close_task(struct io_task *task);
 static void described(struct leg *leg, struct status status);
 
 static struct leg_io *io_of(struct list_node *n)
@@ -82,7 +84,7 @@ static void note(struct leg *leg)
     l->well = !hangs && !away;
     atomic_store(&l->hangs, hangs);
     atomic_store(&l->away, away);
-    if (l->well && !was_well && !atomic_exchange(&l->back_posted, true))
+    if (l->well && !was_well && l->closing == NULL && !atomic_exchange(&l->back_posted, true))
         reactor_post(l->home, &l->back_msg);
 }
 
@@ -253,7 +255,7 @@ static void late_deliver(struct io_msg *msg)
 
 static void report(struct local *l)
 {
-    if (!atomic_exchange(&l->late_posted, true))
+    if (l->closing == NULL && !atomic_exchange(&l->late_posted, true))
         reactor_post(l->home, &l->late_msg);
 }
 
@@ -279,6 +281,7 @@ static void on_timer(struct io_timer *timer)
         described(leg, STATUS(TIMED_OUT));
     note(leg);
     watch(leg);
+    close_go_on(leg);
 }
 
 static void watch(struct leg *leg)
@@ -361,6 +364,7 @@ void local_on_answer(struct leg_io *io)
     list_remove(&io->task.link);
     if (!l->well)
         note(io->leg);
+    close_go_on(io->leg);
 }
 
 /* ---- Descriptions ---- */
@@ -409,15 +413,15 @@ void local_describe(struct leg *leg, const struct store_volume *volume)
 }
 
 /* The last one closes the session; true: there is none. */
-static bool descriptions_close(struct leg *leg)
+static bool descriptions_close(struct local *l)
 {
     struct list_node *n;
     bool none = true;
 
-    while ((n = list_pop_front(&leg->local.descriptions)) != NULL) {
+    while ((n = list_pop_front(&l->descriptions)) != NULL) {
         struct description *const d = CONTAINER_OF(n, struct description, link);
         d->leg = NULL;
-        d->session = list_empty(&leg->local.descriptions) ? leg->session : NULL;
+        d->session = list_empty(&l->descriptions) ? l->closing : NULL;
         none = false;
     }
     return none;
@@ -435,27 +439,59 @@ void local_init(struct leg *leg, struct reactor *home, uint64_t patience_ns)
     list_init(&l->heirs);
     list_init(&l->descriptions);
     io_timer_init(&l->timer, on_timer);
+    io_task_init(&l->close_task, on_close_task);
     l->tell_msg.deliver = tell_deliver;
     l->late_msg.deliver = late_deliver;
     l->back_msg.deliver = back_deliver;
 }
 
-/* What is under way to a disk that no slot has any more ends by itself, unless it hangs. */
-void local_close(struct leg *leg)
+/* What is still under way is nobody's. */
+static void close_end(struct leg *leg)
 {
     struct local *const l = &leg->local;
-    const struct status why = l->lets_go ? l->why : STATUS(UNAVAILABLE);
     struct list_node *n;
 
-    if (is_late(l) || !list_empty(&l->heirs))
-        let_go_of(leg, is_anything, why);
-    end_kept(l, why);
-    while (list_pop_front(&l->flying) != NULL) {
-    }
     while ((n = list_pop_front(&l->heirs)) != NULL)
         CONTAINER_OF(n, struct heir, link)->leg = NULL;
     io_timer_disarm(&l->timer);
-    l->tick_ns = 0; /* What is still under way is nobody's. */
-    if (descriptions_close(leg))
-        store_session_close(leg->session);
+    l->tick_ns = 0;
+    if (descriptions_close(l))
+        store_session_close(l->closing);
+    l->closing = NULL;
+    l->on_closed(l->close_ctx); /* The leg may be gone. */
+}
+
+static void on_close_task(struct io_task *task)
+{
+    close_end(CONTAINER_OF(task, struct leg, local.close_task));
+}
+
+static void close_go_on(struct leg *leg)
+{
+    struct local *const l = &leg->local;
+
+    if (l->closing != NULL && list_empty(&l->flying))
+        reactor_defer(leg->reactor, &l->close_task);
+}
+
+/*
+ * What is under way to a disk that no slot has any more ends by itself, unless it hangs: somebody
+ * waits for it all the same, so it is watched until then.
+ */
+void local_close(struct leg *leg, void (*done)(void *ctx), void *ctx)
+{
+    struct local *const l = &leg->local;
+
+    l->on_closed = done;
+    l->close_ctx = ctx;
+    l->closing = leg->session;
+    leg->session = NULL; /* Nothing more is sent. */
+    l->describing = false;
+    l->why = l->lets_go ? l->why : STATUS(UNAVAILABLE);
+    l->lets_go = true;
+    if (is_late(l) || !list_empty(&l->heirs))
+        let_go_of(leg, is_anything, l->why);
+    end_kept(l, l->why);
+    if (list_empty(&l->flying))
+        close_end(leg);
 }

@@ -27,6 +27,7 @@
 struct leg;
 struct leg_io;
 struct leg_ops;
+struct store_session;
 struct store_volume;
 
 struct local {
@@ -39,12 +40,16 @@ struct local {
     struct list heirs;     /* heir.link */
     struct io_timer timer; /* While something is flying, or kept. */
     uint32_t ticks;
-    bool well;                /* It does not hang, and is not away. */
-    bool lets_go;             /* What has no answer is let go of, ... */
-    struct status why;        /* ... and ends so. */
-    struct list descriptions; /* description.link: without an answer of the store. */
-    bool describing;          /* leg_describe() waits for the last of them, ... */
-    uint32_t described;       /* ... which began then. */
+    bool well;                     /* It does not hang, and is not away. */
+    bool lets_go;                  /* What has no answer is let go of, ... */
+    struct status why;             /* ... and ends so. */
+    struct list descriptions;      /* description.link: without an answer of the store. */
+    bool describing;               /* leg_describe() waits for the last of them, ... */
+    uint32_t described;            /* ... which began then. */
+    struct store_session *closing; /* To be closed when nothing is flying; NULL: it is not. */
+    void (*on_closed)(void *ctx);
+    void *close_ctx;
+    struct io_task close_task;
 
     /* Any reactor. */
     atomic_bool hangs; /* Its oldest command has no answer for half the patience. */
@@ -70,7 +75,10 @@ void local_tell(struct leg *leg, struct status why);
 /* leg_describe(): leg->outcome is TIMED_OUT if there is no answer for too long. */
 void local_describe(struct leg *leg, const struct store_volume *volume);
 
-/* The session is closed, which the heirs outlive. */
-void local_close(struct leg *leg);
+/*
+ * leg_close() of a session: what has no answer is let go of when it is late, and done follows when
+ * nothing is left but heirs, which the session does not wait for; perhaps from in here.
+ */
+void local_close(struct leg *leg, void (*done)(void *ctx), void *ctx);
 
 #endif

@@ -309,8 +309,8 @@ static void what_is_taken_back_is_given_up(void **state)
 }
 
 /*
- * Also by a round that had asked it when it was given up: its session is closed by then, and what
- * it says late is of no account.
+ * Also by a round that had asked it when it was given up: its session is closed by then, or when it
+ * has answered, and what it says late is of no account.
  */
 static void who_is_taken_back_is_told_nothing(void **state)
 {
@@ -332,12 +332,13 @@ static void who_is_taken_back_is_told_nothing(void **state)
         r->spare.may_close_busy = true;
         assert_int_equal(volume_replace(f->volume, &f->config, NULL, 0).code, STATUS_OK);
         loop_run(&f->loop);
-        assert_false(r->spare.session_open);
+        assert_int_equal(r->spare.session_open, spare_is_late);
         assert_int_equal(late->in_flight_count, 1);
         late->hold = false;
         late->fail_next = spare_is_late ? STATUS(MEDIA_READ) : STATUS(OK);
         fake_store_release(late, 0); /* Its point. */
         loop_run(&f->loop);
+        assert_false(r->spare.session_open);
         assert_int_equal(r->spare.flushes, 1);
         assert_int_equal(r->spare.keeps, 0);
         for (unsigned i = 0; i < DISKS; i++) {
@@ -394,6 +395,57 @@ static void move_last(struct rebuild *r)
         meta_release(&r->c->meta);
         loop_run(&r->f->loop);
         assert_non_null(r->c->meta.done);
+    }
+}
+
+/* The copyset whose transaction is kept back. */
+static unsigned committing(const struct rebuild *r)
+{
+    unsigned copyset = 0;
+
+    while (!group_disks_differ(&r->c->meta.record, &r->c->meta.next, copyset))
+        copyset++;
+    return copyset;
+}
+
+/* 6.7: what the old disk has is let go of when it is late, though no slot has it any more. */
+static void an_old_disk_that_hangs_keeps_nothing_back(void **state)
+{
+    (void)state;
+    for (unsigned in_round = 0; in_round < 2; in_round++) {
+        struct rebuild *r = move_create(2);
+        struct fixture *f = r->f;
+        struct store *const old = &f->stores[AWAY];
+        struct request w = { 0 };
+
+        move_last(r);
+        const uint64_t at = committing(r) * 256 * K;
+        write_ok(f, at, 0x22);
+        old->hold = true;
+        if (in_round == 0)
+            submit(f, &w, 0, 0, NVME_NS_WRITE_ZEROES, at, BLOCK);
+        loop_pass(&f->loop, in_round == 0 ? 0 : VOLUME_ROUND_NS);
+        assert_int_equal(old->in_flight_count, 1);
+        go_on(r);
+        assert_rebuilt(r);
+        assert_int_equal(w.busy, in_round == 0);
+        assert_true(old->session_open);
+        const unsigned closes = f->stores[0].closes;
+        for (unsigned tick = 0; tick < 20; tick++)
+            loop_pass(&f->loop, VOLUME_PATIENCE_NS / 10);
+        assert_false(w.busy);
+        assert_int_equal(w.req.status.code, STATUS_OK);
+        assert_false(old->session_open);
+        assert_rebuilt(r);
+        assert_all_in(r);
+        loop_pass(&f->loop, VOLUME_ROUND_NS);
+        loop_pass(&f->loop, VOLUME_ROUND_NS);
+        assert_in_range(f->stores[0].closes, closes + 1, UINT32_MAX);
+        fixture_close(f);
+        assert_int_equal(old->in_flight_count, 1);
+        fake_store_release(old, 0);
+        loop_run(&f->loop);
+        rebuild_destroy(r);
     }
 }
 
@@ -587,6 +639,7 @@ int main(void)
         cmocka_unit_test(one_that_fails_is_alone),
         cmocka_unit_test(what_is_taken_back_is_given_up),
         cmocka_unit_test(who_is_taken_back_is_told_nothing),
+        cmocka_unit_test(an_old_disk_that_hangs_keeps_nothing_back),
         cmocka_unit_test(a_growth_waits_for_the_old_disk),
         cmocka_unit_test(an_old_disk_that_slices_know_stays),
         cmocka_unit_test(a_growth_waits_for_what_is_given_up),
