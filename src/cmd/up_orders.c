@@ -64,6 +64,7 @@ static void orders_next(struct up_orders *o)
     o->queued--;
     memmove(o->queue, o->queue + 1, o->queued * sizeof o->queue[0]);
     o->problem[0] = '\0';
+    o->gone[0] = '\0';
     o->disk = NULL;
     o->is_fresh = false;
     give_to_main(o, UP_ORDERS_LOOK);
@@ -87,10 +88,11 @@ static void home_end(struct io_msg *msg)
     order_end(CONTAINER_OF(msg, struct up_orders, msg));
 }
 
-static void home_on_changed(void *ctx, const char *problem)
+static void home_on_changed(void *ctx, const char *problem, const char *gone)
 {
     struct up_orders *o = ctx;
 
+    snprintf(o->gone, sizeof o->gone, "%s", gone);
     snprintf(o->problem, sizeof o->problem, "%s", problem);
     give_to_main(o, UP_ORDERS_REMEMBER);
 }
@@ -171,9 +173,7 @@ static void look_at_new(struct up_orders *o)
 
 static void look(struct up_orders *o)
 {
-    if (o->now.kind == NODE_ORDER_REMOVE)
-        o->disk = up_disks_find(o->disks, o->now.path);
-    else if (o->now.kind == NODE_ORDER_ADD)
+    if (o->now.kind == NODE_ORDER_ADD)
         look_at_new(o);
     give_to_home(o, o->problem[0] == '\0' ? home_change : home_end);
 }
@@ -186,13 +186,21 @@ static struct status remember_added(struct up_orders *o)
     return up_known_write(o->dir, &o->disks->known);
 }
 
+/* Of the disk that the node has given up: at the path that the order names may be another one. */
+static struct status forget_removed(struct up_orders *o)
+{
+    struct up_disk *d = o->gone[0] != '\0' ? up_disks_find(o->disks, o->gone) : NULL;
+
+    return d != NULL ? up_disks_forget(o->disks, o->dir, d) : STATUS(OK);
+}
+
 static void remember(struct up_orders *o)
 {
     struct status st = STATUS(OK);
     const bool is_done = o->problem[0] == '\0';
 
-    if (is_done && o->now.kind == NODE_ORDER_REMOVE && o->disk != NULL)
-        st = up_disks_forget(o->disks, o->dir, o->disk);
+    if (is_done && o->now.kind == NODE_ORDER_REMOVE)
+        st = forget_removed(o);
     else if (is_done && o->now.kind == NODE_ORDER_ADD)
         st = remember_added(o);
     else if (!is_done && o->now.kind == NODE_ORDER_ADD && o->is_fresh)

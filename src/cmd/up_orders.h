@@ -4,7 +4,7 @@
  *
  *   home                       main thread
  *   up_orders_take
- *     one order -------------> looks at the path, or finds the disk     (files, blkid)
+ *     one order -------------> looks at the path of a new disk          (files, blkid)
  *   node_add_disk,      <----
  *   node_remove_disk,
  *   node_grow_disk
@@ -46,7 +46,8 @@ struct up_orders {
     _Atomic int turn;
     struct node_order now;
     struct up_disk *disk;
-    bool is_fresh; /* The disk had no slot before. */
+    bool is_fresh;              /* The disk had no slot before. */
+    char gone[NODE_PATH_BYTES]; /* As node_disk_done_fn. */
     char problem[UP_DISK_PROBLEM_BYTES];
     struct io_msg msg;
 };

@@ -447,30 +447,58 @@ void on_add_disk(void *ctx, struct rpc_call *call, const ProtobufCMessage *messa
 
 /* ---- RemoveDisk ---- */
 
+struct found_disk {
+    struct records disks;
+    const Stored__V1__Disk *disk; /* The first that matches, and ... */
+    unsigned count;               /* ... how many do. */
+    char uuids[3 * UUID_TEXT_BYTES + 8];
+};
+
+/* By UUID or name.  Two have the same name where one was formatted anew in the other's place. */
 static struct status MUST_CHECK find_disk(struct ctl *ctl, const char *name,
-                                          struct records *out_disks,
-                                          const Stored__V1__Disk **out_disk)
+                                          struct found_disk *out_found)
 {
-    TRY(records_read(ctl, KEY_DISKS, &stored__v1__disk__descriptor, out_disks));
-    for (size_t i = 0; i < out_disks->count; i++) {
-        const Stored__V1__Disk *d = (const Stored__V1__Disk *)(const void *)out_disks->items[i];
-        if (strcmp(d->name, name) != 0 && strcmp(uuid_format(field_uuid(d->uuid)).s, name) != 0)
+    *out_found = (struct found_disk) { 0 };
+    TRY(records_read(ctl, KEY_DISKS, &stored__v1__disk__descriptor, &out_found->disks));
+    for (size_t i = 0; i < out_found->disks.count; i++) {
+        const Stored__V1__Disk *d =
+            (const Stored__V1__Disk *)(const void *)out_found->disks.items[i];
+        const struct uuid_text uuid = uuid_format(field_uuid(d->uuid));
+        if (strcmp(d->name, name) != 0 && strcmp(uuid.s, name) != 0)
             continue;
-        *out_disk = d;
-        return STATUS(OK);
+        const size_t at = strlen(out_found->uuids);
+        if (out_found->count++ == 0)
+            out_found->disk = d;
+        if (out_found->count <= 3)
+            snprintf(out_found->uuids + at, sizeof out_found->uuids - at, "%s%s",
+                     at > 0 ? ", " : "", uuid.s);
     }
-    return STATUS(NOT_FOUND);
+    return out_found->count > 0 ? STATUS(OK) : STATUS(NOT_FOUND);
 }
 
-static void remove_disk(struct ctl *ctl, struct rpc_call *call, const Stored__V1__Disk *disk,
+/* Whether the node has, or had, another disk at the same path: what is there is not this one for
+ * sure. */
+static bool shares_path(const struct found_disk *found)
+{
+    for (size_t i = 0; i < found->disks.count; i++) {
+        const Stored__V1__Disk *d = (const Stored__V1__Disk *)(const void *)found->disks.items[i];
+        if (d != found->disk && strcmp(d->path, found->disk->path) == 0 &&
+            uuid_equal(field_uuid(d->node), field_uuid(found->disk->node)))
+            return true;
+    }
+    return false;
+}
+
+static void remove_disk(struct ctl *ctl, struct rpc_call *call, const struct found_disk *found,
                         uint32_t wait_ms)
 {
+    const Stored__V1__Disk *const disk = found->disk;
     struct ordering o = { .ctl = ctl, .node = field_uuid(disk->node) };
     struct order_wait wait = { .node = o.node, .kind = ORDER_REMOVE };
 
     stored__v1__disk_order__init(&o.order);
     o.order.remove = true;
-    o.order.path = disk->path;
+    o.order.path = shares_path(found) ? "" : disk->path;
     o.order.disk = disk->uuid;
     const struct status st = order_record(&o);
     if (status_is(st, STATUS_BUSY)) {
@@ -491,14 +519,13 @@ static void remove_disk(struct ctl *ctl, struct rpc_call *call, const Stored__V1
 }
 
 /* What is asked of a disk that there is. */
-typedef void disk_order_fn(struct ctl *ctl, struct rpc_call *call, const Stored__V1__Disk *disk,
+typedef void disk_order_fn(struct ctl *ctl, struct rpc_call *call, const struct found_disk *found,
                            uint32_t wait_ms);
 
 static void order_by_name(struct ctl *ctl, struct rpc_call *call, const char *name,
                           uint32_t wait_ms, disk_order_fn *order)
 {
-    struct records disks = { 0 };
-    const Stored__V1__Disk *disk = NULL;
+    struct found_disk found;
     struct problem problem;
 
     struct status st = validate_wait(wait_ms, &problem);
@@ -506,15 +533,19 @@ static void order_by_name(struct ctl *ctl, struct rpc_call *call, const char *na
         rpc_fail(call, rpc_code_of(st), "%s", problem.s);
         return;
     }
-    st = find_disk(ctl, name, &disks, &disk);
+    st = find_disk(ctl, name, &found);
     if (status_is(st, STATUS_NOT_FOUND))
         rpc_fail(call, RPC_NOT_FOUND,
                  "disk '%.100s': there is none of this name; 'trilith disk list' shows all", name);
     else if (!status_ok(st))
         ctl_fail(call, st, "the disks could not be read");
+    else if (found.count > 1)
+        rpc_fail(call, RPC_FAILED_PRECONDITION,
+                 "disk '%.100s': %u disks have this name; say which by its UUID: %s", name,
+                 found.count, found.uuids);
     else
-        order(ctl, call, disk, wait_ms);
-    records_free(&disks);
+        order(ctl, call, &found, wait_ms);
+    records_free(&found.disks);
 }
 
 void on_remove_disk(void *ctx, struct rpc_call *call, const ProtobufCMessage *message)
@@ -527,9 +558,10 @@ void on_remove_disk(void *ctx, struct rpc_call *call, const ProtobufCMessage *me
 
 /* ---- GrowDisk ---- */
 
-static void grow_disk(struct ctl *ctl, struct rpc_call *call, const Stored__V1__Disk *disk,
+static void grow_disk(struct ctl *ctl, struct rpc_call *call, const struct found_disk *found,
                       uint32_t wait_ms)
 {
+    const Stored__V1__Disk *const disk = found->disk;
     struct ordering o = { .ctl = ctl, .node = field_uuid(disk->node) };
     struct order_wait wait = { .node = o.node, .kind = ORDER_GROW };
 

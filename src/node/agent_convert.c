@@ -171,8 +171,10 @@ static bool take_order(const Trilith__V1__DiskOrder *o, struct node_order *out_o
     out_order->id = o->id;
     out_order->kind = o->remove ? NODE_ORDER_REMOVE : o->grow ? NODE_ORDER_GROW : NODE_ORDER_ADD;
     out_order->force = o->force;
-    if (o->id == 0 || (o->remove && o->grow) ||
-        !take_text(o->path, out_order->path, sizeof out_order->path))
+    if (o->id == 0 || (o->remove && o->grow))
+        return false;
+    const bool has_path = o->path[0] != '\0' || out_order->kind != NODE_ORDER_REMOVE;
+    if (has_path && !take_text(o->path, out_order->path, sizeof out_order->path))
         return false;
     return out_order->kind == NODE_ORDER_ADD
                ? take_text(o->name, out_order->name, sizeof out_order->name)

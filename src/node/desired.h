@@ -19,6 +19,7 @@
 #include "volume/volume.h"
 
 #define NODE_REASON_BYTES 256
+#define NODE_PATH_BYTES   256 /* Of a disk, with the terminating zero. */
 
 /* ---- What the cluster is, from the first registration on. ---- */
 
@@ -93,7 +94,7 @@ enum node_order_kind { NODE_ORDER_ADD, NODE_ORDER_REMOVE, NODE_ORDER_GROW };
 struct node_order {
     uint64_t id;
     enum node_order_kind kind;
-    char path[256];
+    char path[NODE_PATH_BYTES];
     char name[STORE_NAME_BYTES]; /* ADD: of a disk that is formatted. */
     bool force;                  /* ADD. */
     struct uuid disk;            /* REMOVE, GROW. */
@@ -192,7 +193,7 @@ struct node_scrub_report {
 struct node_disk_report {
     struct uuid uuid;
     char name[STORE_NAME_BYTES]; /* Such as "node-1/disk-1". */
-    char path[256];
+    char path[NODE_PATH_BYTES];
     char backend[16];
     char model[48];
     char serial[48];
@@ -214,7 +215,7 @@ struct node_disk_report {
 
 /* A disk that could not be used, whose UUID may be unknown. */
 struct node_disk_problem {
-    char path[256];
+    char path[NODE_PATH_BYTES];
     char text[NODE_REASON_BYTES];
 };
 

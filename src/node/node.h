@@ -37,7 +37,7 @@ typedef struct status node_dev_open_fn(void *ctx, struct reactor *r, struct dev 
 
 struct node_disk_config {
     char name[STORE_NAME_BYTES]; /* Such as "node-1/disk-1". */
-    char path[256];              /* For messages. */
+    char path[NODE_PATH_BYTES];  /* For messages, and to name it by. */
     bool force;                  /* Format it whatever it holds, if it is no Trilith disk. */
     uint64_t checksum_bytes;     /* Of memory for its checksums; 0: for all of them. */
     uint32_t atomic_bytes;       /* If it is formatted, as store_format_config. */
@@ -112,8 +112,8 @@ void node_join(struct node *node, const struct node_membership *membership);
  */
 struct status node_apply(struct node *node, const struct node_desired *desired) MUST_CHECK;
 
-/* problem is "" if it was done. */
-typedef void node_disk_done_fn(void *ctx, const char *problem);
+/* problem is "" if it was done; gone is the path of the disk that was given up, "" if none was. */
+typedef void node_disk_done_fn(void *ctx, const char *problem, const char *gone);
 
 /*
  * Takes one more disk, as node_join() takes those of the configuration; only after opened(), and
@@ -125,8 +125,9 @@ void node_add_disk(struct node *node, const struct node_disk_config *config,
                    node_disk_done_fn *done, void *ctx);
 
 /*
- * Gives up the disk with this UUID, or the one at path if that could not be used; likewise.  It is
- * kept if it holds shards, or a volume lies there.  One that the node does not have is gone.
+ * Gives up the disk with this UUID, wherever it is, or what is at path if that could not be used
+ * and is not known to be another disk; likewise.  It is kept if it holds shards, or a volume lies
+ * there.  One that the node does not have is gone: whatever is at its path now is not given up.
  */
 void node_remove_disk(struct node *node, struct uuid disk, const char *path,
                       node_disk_done_fn *done, void *ctx);

@@ -17,7 +17,7 @@ static void change_end(struct node *n)
     n->change.disk = NULL;
     node_changed(n);
     node_on_disk_changed(n);
-    change.done(change.ctx, change.problem);
+    change.done(change.ctx, change.problem, change.gone);
 }
 
 static void change_on_task(struct io_task *task)
@@ -46,6 +46,13 @@ static void slot_free(struct node *n, struct node_disk *d)
 {
     *d = (struct node_disk) { 0 };
     node_init_disk(n, d);
+}
+
+/* The node does not have the disk any more. */
+static void slot_give_up(struct node *n, struct node_disk *d)
+{
+    snprintf(n->change.gone, sizeof n->change.gone, "%s", d->config.path);
+    slot_free(n, d);
 }
 
 static struct node_disk *find_by_path(struct node *n, const char *path)
@@ -149,7 +156,7 @@ static void remove_on_disk(struct node_disk *d)
     snprintf(n->change.problem, sizeof n->change.problem, "%s", d->problem);
     if (d->store == NULL) {
         log_info(n->log, "disk '%s' (%s): removed", d->info.identity.disk_name, d->config.path);
-        slot_free(n, d);
+        slot_give_up(n, d);
     } else {
         node_stores_add(n, d);
     }
@@ -174,6 +181,17 @@ static const struct node_volume *volume_on(const struct node *n, struct uuid dis
     return NULL;
 }
 
+/* What could not be used at this path, and may be this disk; NULL if there is nothing. */
+static struct node_disk *find_broken(struct node *n, struct uuid disk, const char *path)
+{
+    struct node_disk *d = path[0] != '\0' ? find_by_path(n, path) : NULL;
+
+    if (d == NULL || d->store != NULL)
+        return NULL;
+    const struct uuid found = d->info.identity.disk;
+    return uuid_is_nil(found) || uuid_equal(found, disk) ? d : NULL;
+}
+
 void node_remove_disk(struct node *n, struct uuid disk, const char *path, node_disk_done_fn *done,
                       void *ctx)
 {
@@ -191,9 +209,9 @@ void node_remove_disk(struct node *n, struct uuid disk, const char *path, node_d
         return;
     }
     if (d == NULL) {
-        struct node_disk *broken = find_by_path(n, path);
-        if (broken != NULL && broken->store == NULL && path[0] != '\0')
-            slot_free(n, broken);
+        struct node_disk *broken = find_broken(n, disk, path);
+        if (broken != NULL)
+            slot_give_up(n, broken);
         change_end_soon(n, "");
         return;
     }

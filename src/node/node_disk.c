@@ -173,6 +173,7 @@ static void disk_on_store(void *ctx, const struct store_opened *opened)
         return;
     }
     if (!status_is(opened->status, STATUS_NOT_FOUND) || d->formatted) {
+        d->fresh_info.identity.disk = opened->disk;
         const bool detail = opened->problem[0] != '\0';
         disk_refuse(d, "", detail ? opened->problem : status_text(opened->status));
         return;
@@ -252,6 +253,7 @@ void node_disk_open(struct node_disk *d)
     d->checked_bytes = 0;
     d->formatted = false;
     d->only_empty = false;
+    d->fresh_info = (struct store_info) { 0 };
     d->found[0] = '\0';
     d->problem[0] = '\0';
     d->msg.deliver = disk_open_deliver;

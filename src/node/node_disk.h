@@ -45,7 +45,7 @@ struct node_disk {
     /* Home's. */
     struct store *store; /* NULL: it cannot be used; problem says why. */
     char problem[NODE_REASON_BYTES];
-    struct store_info info; /* As of the last refresh. */
+    struct store_info info; /* As of the last refresh; without a store only who it is, or nil. */
     struct dev_info dev_info;
     bool refreshing;
     struct dev_load load; /* Of the last refresh, and ... */

@@ -41,6 +41,7 @@ struct node_change {
     struct node_disk *disk; /* NULL: there is nothing to wait for. */
     bool is_new;            /* It had no slot before. */
     char problem[NODE_REASON_BYTES];
+    char gone[NODE_PATH_BYTES]; /* Path of the disk that was given up; empty: none was. */
     struct io_task task;
 };
 

@@ -390,6 +390,7 @@ static void opening_end(struct opening *o, struct status status)
 {
     sm_move(&o->sm, OPEN_END);
     o->result.status = status;
+    o->result.disk = o->load.sb.disk;
     reactor_defer(o->dev->reactor, &o->task);
 }
 

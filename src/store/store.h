@@ -84,6 +84,7 @@ struct store_opened {
     /* NOT_FOUND if there is no superblock, good or damaged; FOREIGN, BAD_VERSION, CORRUPT, ... */
     struct status status;
     struct store *store; /* NULL on failure. */
+    struct uuid disk;    /* As a superblock says; nil: none is good. */
     char problem[256];   /* On failure: what, and where on the disk. */
 };
 

@@ -199,6 +199,72 @@ def test_a_disk_with_forgotten_shards_is_kept(server, tmp_path):
     assert "node-1/disk-2" in names(server)
 
 
+def format_anew(server, path):
+    """The disk's superblocks are lost, and it is formatted: another disk of the same name."""
+    server.stop()
+    with open(path, "r+b") as file:
+        file.write(bytes(2 * BLOCK))
+    server.options.append("--force")
+    server.start(healthy=False)
+    server.options.remove("--force")
+
+
+def test_removing_a_disk_that_is_gone_spares_the_one_at_its_path(server):
+    path = server.data / "node-1" / "disk-2"
+    lost = server.cli("disk", "show", "node-1/disk-2")["uuid"]
+    format_anew(server, path)
+    uuids = {d["uuid"]: d for d in server.cli("disk", "list") if d["name"] == "node-1/disk-2"}
+    assert len(uuids) == 2 and lost in uuids
+    volume = server.create("db", "128M", "--shard-size", "64M", "--stripe-unit", "4K")
+    assert sorted(volume["disks"]) == ["node-1/disk-1", "node-1/disk-2"]
+    write_and_flush(server, volume, 9)
+    text = refused(server, "remove", "node-1/disk-2")
+    assert "2 disks have this name" in text and all(uuid in text for uuid in uuids)
+    server.try_cli("disk", "remove", lost).check_returncode()
+    assert path.exists()
+    assert known(server) == ["disk-1", "disk-2"]
+    check_blocks(server, volume, 9)
+    server.stop()
+    server.start()
+    assert names(server) == ["node-1/disk-1", "node-1/disk-2"]
+    server.wait_for("db", lambda v: v["state"] == "ready")
+    check_blocks(server, volume, 9)
+
+
+def test_removing_a_disk_that_is_gone_spares_one_at_its_path_that_cannot_be_used(server):
+    path = server.data / "node-1" / "disk-2"
+    lost = server.cli("disk", "show", "node-1/disk-2")["uuid"]
+    format_anew(server, path)
+    volume = server.create("db", "128M", "--shard-size", "64M", "--stripe-unit", "4K")
+    write_and_flush(server, volume, 9)
+    server.stop()
+    os.truncate(path, 128 << 20)  # What lies behind is free yet.
+    server.start(healthy=False)
+    assert "it was cut short" in server.log()
+    server.try_cli("disk", "remove", lost).check_returncode()
+    assert known(server) == ["disk-1", "disk-2"]
+    server.stop()
+    os.truncate(path, 256 << 20)
+    server.start()
+    server.wait_for("db", lambda v: v["state"] == "ready")
+    check_blocks(server, volume, 9)
+
+
+def test_a_disk_that_cannot_be_used_is_removed(server):
+    path = server.data / "node-1" / "disk-2"
+    server.stop()
+    with open(path, "r+b") as file:
+        file.write(bytes(2 * BLOCK))
+    server.start(healthy=False)
+    assert "superblocks are gone" in server.log()
+    server.try_cli("disk", "remove", "node-1/disk-2").check_returncode()
+    assert known(server) == ["disk-1"] and not path.exists()
+    server.stop()
+    server.options = []
+    server.start()
+    assert names(server) == ["node-1/disk-1"]
+
+
 @pytest.mark.parametrize("pause", [0, 0.02, 0.05, 0.1, 0.2])
 def test_a_crash_while_a_disk_is_added_loses_nothing(server, tmp_path, pause):
     """The order outlives the process: the disk is there at the next start, or soon after."""

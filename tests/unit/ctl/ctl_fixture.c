@@ -120,8 +120,10 @@ static Trilith__V1__DiskReport *disk_report(struct fixture *f, const struct fake
     const struct uuid uuid = { { 0xd0, n->uuid.b[1], (uint8_t)i } };
     trilith__v1__disk_report__init(d);
     d->uuid = arena_uuid_bytes(&f->arena, uuid);
-    d->name = arena_printf(&f->arena, "%s/disk-%u", n->name, i + 1);
-    d->path = arena_printf(&f->arena, "/dev/disk-%u", i + 1);
+    d->name = n->disk_names[i] != NULL ? arena_text(&f->arena, n->disk_names[i])
+                                       : arena_printf(&f->arena, "%s/disk-%u", n->name, i + 1);
+    d->path = n->disk_paths[i] != NULL ? arena_text(&f->arena, n->disk_paths[i])
+                                       : arena_printf(&f->arena, "/dev/disk-%u", i + 1);
     d->bytes = n->disk_bytes;
     d->free_bytes = n->disk_bytes;
     d->checksum_bytes = n->checksum_bytes;

@@ -46,7 +46,9 @@ struct fake_node {
     unsigned role_count; /* 0: all, without saying so. */
     unsigned disk_count;
     uint64_t disk_bytes;
-    uint64_t checksum_bytes; /* Of each disk; the budget is the double. */
+    uint64_t checksum_bytes;                /* Of each disk; the budget is the double. */
+    const char *disk_names[NODE_DISKS_MAX]; /* NULL: by their numbers. */
+    const char *disk_paths[NODE_DISKS_MAX]; /* Likewise. */
     bool disk_failed[NODE_DISKS_MAX];
     Trilith__V1__DiskHealth disk_health[NODE_DISKS_MAX];
     Trilith__V1__ScrubReport *scrub; /* Of its first disk; NULL: none. */

@@ -187,6 +187,42 @@ static void a_disk_that_leaves_takes_no_shards(void **state)
     rpc_sim_call_fini(&other);
 }
 
+/* A name that two disks have is nobody's: a disk that was formatted anew has that of before. */
+static void of_two_disks_of_one_name_the_uuid_is_needed(void **state)
+{
+    struct fixture *f = *state;
+    struct rpc_sim_call call;
+
+    join(f);
+    node.disk_names[1] = "node-1/disk-1";
+    node.disk_paths[1] = "/dev/disk-1";
+    node_report(f, &node);
+    const char *first = arena_uuid(&f->arena, (struct uuid) { { 0xd0, 1, 0 } });
+    const char *second = arena_uuid(&f->arena, (struct uuid) { { 0xd0, 1, 1 } });
+    const char *text = arena_printf(&f->arena,
+                                    "disk 'node-1/disk-1': 2 disks have this name; say which by "
+                                    "its UUID: %s, %s",
+                                    first, second);
+    remove_start(f, "node-1/disk-1", &call);
+    assert_failed(&call, RPC_FAILED_PRECONDITION, text);
+    grow_start(f, "node-1/disk-1", &call);
+    assert_failed(&call, RPC_FAILED_PRECONDITION, text);
+    assert_int_equal(order_count(f), 0);
+    remove_start(f, second, &call);
+    const Trilith__V1__DiskOrder *o = only_order(f);
+    assert_int_equal(o->disk_uuid.data[2], 1);
+    assert_string_equal(o->path, ""); /* What is there may be the other one. */
+    node.disk_count = 1;
+    node_answers(f, o->id, "");
+    assert_true(call.ended);
+    assert_string_equal(call.text, "");
+    rpc_sim_call_fini(&call);
+    remove_start(f, "node-1/disk-1", &call); /* It is the only one now. */
+    assert_string_equal(only_order(f)->path, "/dev/disk-1");
+    rpc_sim_cancel(&f->sim, &call);
+    rpc_sim_call_fini(&call);
+}
+
 /* A growth is an order to the disk's node, and the answer has the new size, which is kept. */
 static void a_disk_grows_when_its_node_says_so(void **state)
 {
@@ -410,6 +446,7 @@ int main(void)
         TEST(a_disk_that_cannot_be_used_is_an_answer),
         TEST(only_an_empty_disk_is_removed),
         TEST(a_disk_that_leaves_takes_no_shards),
+        TEST(of_two_disks_of_one_name_the_uuid_is_needed),
         TEST(a_disk_grows_when_its_node_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

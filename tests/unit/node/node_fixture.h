@@ -49,7 +49,8 @@ struct fixture {
     uint16_t port;
     struct node_stores_config stores;
     unsigned later_disks; /* Of DISKS, that it does not begin with. */
-    bool is_changed;      /* node_add_disk() or node_remove_disk() has ended. */
+    bool is_changed;      /* node_add_disk() or node_remove_disk() has ended ... */
+    char gone[16];        /* ... and has given up the disk at this path. */
     struct node_config config;
     struct node_disk_config disk_configs[DISKS];
     char paths[DISKS][16];

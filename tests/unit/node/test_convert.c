@@ -217,6 +217,34 @@ static void scrub_of_no_disk(struct part *p)
     scrub.disk_uuid.len = 15;
 }
 
+/* Only a disk that is to be removed needs no path. */
+static void orders_without_a_path(void **state)
+{
+    char problem[NODE_REASON_BYTES] = "";
+    Trilith__V1__DiskOrder order = TRILITH__V1__DISK_ORDER__INIT;
+    Trilith__V1__DiskOrder *orders[] = { &order };
+    struct node_desired d;
+    struct part p;
+
+    (void)state;
+    part_init(&p);
+    p.response.orders = orders;
+    p.response.n_orders = 1;
+    order.id = 1;
+    order.name = arena_text(&p.arena, "node-1/disk-3");
+    order.disk_uuid = arena_uuid_bytes(&p.arena, (struct uuid) { { 7 } });
+    assert_false(status_ok(agent_desired(&p.response, &p.arena, &d, problem)));
+    order.grow = true;
+    assert_false(status_ok(agent_desired(&p.response, &p.arena, &d, problem)));
+    order.grow = false;
+    order.remove = true;
+    assert_true(status_ok(agent_desired(&p.response, &p.arena, &d, problem)));
+    assert_int_equal(d.order_count, 1);
+    assert_int_equal(d.orders[0].kind, NODE_ORDER_REMOVE);
+    assert_string_equal(d.orders[0].path, "");
+    arena_free(&p.arena);
+}
+
 /* What is to be read, and what is to be repaired. */
 static void scrubs_and_mends(void **state)
 {
@@ -268,6 +296,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tuples_and_places),
         cmocka_unit_test(scrubs_and_mends),
+        cmocka_unit_test(orders_without_a_path),
         cmocka_unit_test(what_cannot_be),
     };
     return cmocka_run_group_tests_name("convert", tests, NULL, NULL);

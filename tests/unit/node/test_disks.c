@@ -2,10 +2,11 @@
 /* Disks that come to a node that serves, and leave it. */
 #include "node_fixture.h"
 
-static void on_changed_disk(void *ctx, const char *problem)
+static void on_changed_disk(void *ctx, const char *problem, const char *gone)
 {
     struct fixture *f = ctx;
     f->is_changed = true;
+    snprintf(f->gone, sizeof f->gone, "%s", gone);
     snprintf(f->problem, sizeof f->problem, "%s", problem);
 }
 
@@ -28,6 +29,18 @@ static void begin_grow_of_none(struct fixture *f)
 static void begin_remove(struct fixture *f)
 {
     node_remove_disk(f->node, f->disk_uuids[DISKS - 1], f->paths[DISKS - 1], on_changed_disk, f);
+}
+
+/* It was another disk that was at the path of the last one. */
+static void begin_remove_of_none(struct fixture *f)
+{
+    node_remove_disk(f->node, (struct uuid) { { 99 } }, f->paths[DISKS - 1], on_changed_disk, f);
+}
+
+/* It has moved to the path of the last one, as device names do. */
+static void begin_remove_of_first(struct fixture *f)
+{
+    node_remove_disk(f->node, f->disk_uuids[0], f->paths[DISKS - 1], on_changed_disk, f);
 }
 
 /* What came of the change: "" or a problem. */
@@ -71,6 +84,66 @@ static void disks_come_and_go(void **state)
     assert_string_equal(change(f, begin_remove), ""); /* It is gone. */
     assert_string_equal(change(f, begin_add), "");    /* The same again. */
     assert_true(uuid_equal(f->report.disks[DISKS - 1].uuid, f->disk_uuids[DISKS - 1]));
+    stop(f);
+    fixture_destroy(f);
+}
+
+static void get_uuids(struct fixture *f)
+{
+    get_report(f);
+    for (uint32_t i = 0; i < f->report.disk_count; i++)
+        f->disk_uuids[i] = f->report.disks[i].uuid;
+}
+
+/* Only a disk's own path is given up with it, whatever the order says of it. */
+static void another_disk_at_the_path_is_kept(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_create();
+    start(f);
+    at_home(f, get_uuids);
+    assert_string_equal(change(f, begin_remove_of_none), "");
+    assert_string_equal(f->gone, "");
+    assert_int_equal(f->report.disk_count, DISKS);
+    assert_string_equal(change(f, begin_remove_of_first), "");
+    assert_string_equal(f->gone, f->paths[0]);
+    assert_int_equal(f->report.disk_count, DISKS - 1);
+    assert_true(uuid_equal(f->report.disks[DISKS - 2].uuid, f->disk_uuids[DISKS - 1]));
+    assert_string_equal(change(f, begin_remove), "");
+    assert_string_equal(f->gone, f->paths[DISKS - 1]);
+    assert_string_equal(change(f, begin_remove), ""); /* It is gone. */
+    assert_string_equal(f->gone, "");
+    stop(f);
+    fixture_destroy(f);
+}
+
+/* One that cannot be used is given up by its path, unless it says that it is another. */
+static void a_disk_that_cannot_be_used_is_removed(void **state)
+{
+    (void)state;
+    static const uint8_t zeros[2 * 4096];
+    struct fixture *f = fixture_create();
+    start(f);
+    at_home(f, get_uuids);
+    stop(f);
+    f->membership.cluster.b[0]++; /* Now they are all another cluster's. */
+    start(f);
+    at_home(f, get_report);
+    assert_int_equal(f->report.problem_count, DISKS);
+    assert_string_equal(change(f, begin_remove_of_none), "");
+    assert_string_equal(f->gone, "");
+    assert_int_equal(f->report.problem_count, DISKS);
+    assert_string_equal(change(f, begin_remove), "");
+    assert_string_equal(f->gone, f->paths[DISKS - 1]);
+    assert_int_equal(f->report.problem_count, DISKS - 1);
+    stop(f);
+    /* Without a superblock it may be any. */
+    sim_disk_poke(f->disks[DISKS - 1], 0, (struct const_span) { zeros, sizeof zeros });
+    f->disk_configs[DISKS - 1].known = true;
+    start(f);
+    assert_string_equal(change(f, begin_remove_of_none), "");
+    assert_string_equal(f->gone, f->paths[DISKS - 1]);
+    assert_int_equal(f->report.problem_count, DISKS - 1);
     stop(f);
     fixture_destroy(f);
 }
@@ -169,6 +242,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(disks_come_and_go),
+        cmocka_unit_test(another_disk_at_the_path_is_kept),
+        cmocka_unit_test(a_disk_that_cannot_be_used_is_removed),
         cmocka_unit_test(a_disk_grows),
         cmocka_unit_test(a_strange_disk_is_not_added),
         cmocka_unit_test(a_disk_that_returns_is_used),

@@ -92,8 +92,9 @@ static void one_disk_may_be_missing(void **state)
     end(f);
 }
 
-static void on_added(void *ctx, const char *problem)
+static void on_added(void *ctx, const char *problem, const char *gone)
 {
+    assert_string_equal(gone, "");
     assert_string_equal(problem, "");
     ((struct fixture *)ctx)->is_changed = true;
 }

@@ -191,10 +191,11 @@ static enum status_code write_zeros(struct host *h)
 
 /* ---- Tests ---- */
 
-static void on_changed_disk(void *ctx, const char *problem)
+static void on_changed_disk(void *ctx, const char *problem, const char *gone)
 {
     struct fixture *f = ctx;
     f->is_changed = true;
+    snprintf(f->gone, sizeof f->gone, "%s", gone);
     snprintf(f->problem, sizeof f->problem, "%s", problem);
 }
 
