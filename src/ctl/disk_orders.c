@@ -383,6 +383,32 @@ static bool node_stores(struct ctl *ctl, struct uuid node)
     return !status_ok(node_roles_read(ctl, node, &roles)) || (roles & ROLE_STORE) != 0;
 }
 
+/* The answer about a disk that its node has already. */
+static void answer_there(struct ctl *ctl, struct rpc_call *call,
+                         const Trilith__V1__DiskReport *there, struct uuid node)
+{
+    struct leaving leaving;
+
+    if (there->failure[0] != '\0') {
+        rpc_fail(call, RPC_FAILED_PRECONDITION,
+                 "disk '%s': its node has it, and it has failed: %s; the node takes what is there "
+                 "now when it is started again",
+                 there->path, there->failure);
+        return;
+    }
+    const struct status st = leaving_read(ctl, node, &leaving);
+    if (!status_ok(st))
+        ctl_fail(call, st, there->path);
+    else if (leaving_has(&leaving, field_uuid(there->uuid)))
+        rpc_fail(call, RPC_FAILED_PRECONDITION,
+                 "disk '%s': it is being removed; add it again when 'trilith disk list' does not "
+                 "show it any more",
+                 there->path);
+    else
+        reply_added(ctl, call, node, there->path);
+    leaving_free(&leaving);
+}
+
 static void add_disk(struct ctl *ctl, struct rpc_call *call,
                      const Trilith__V1__AddDiskRequest *request, struct uuid node)
 {
@@ -390,15 +416,8 @@ static void add_disk(struct ctl *ctl, struct rpc_call *call,
     struct order_wait wait = { .node = node };
     const Trilith__V1__DiskReport *const there = disk_at(observed_find(ctl, node), request->path);
 
-    if (there != NULL && there->failure[0] != '\0') {
-        rpc_fail(call, RPC_FAILED_PRECONDITION,
-                 "disk '%s': its node has it, and it has failed: %s; the node takes what is there "
-                 "now when it is started again",
-                 request->path, there->failure);
-        return;
-    }
     if (there != NULL) {
-        reply_added(ctl, call, node, request->path);
+        answer_there(ctl, call, there, node);
         return;
     }
     stored__v1__disk_order__init(&o.order);

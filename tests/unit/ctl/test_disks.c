@@ -187,6 +187,26 @@ static void a_disk_that_leaves_takes_no_shards(void **state)
     rpc_sim_call_fini(&other);
 }
 
+/* While its node gives it up, nobody is told that it was added. */
+static void a_disk_that_leaves_is_not_added(void **state)
+{
+    struct fixture *f = *state;
+    struct rpc_sim_call call, removal;
+
+    join(f);
+    remove_start(f, "node-1/disk-2", &removal);
+    add_start(f, "/dev/disk-2", &call);
+    assert_failed(&call, RPC_FAILED_PRECONDITION, "'/dev/disk-2': it is being removed; add it");
+    assert_int_equal(order_count(f), 1);
+    /* It is there again when it has gone, or when its node keeps it. */
+    node_answers(f, only_order(f)->id, "it holds 3 shards");
+    assert_failed(&removal, RPC_FAILED_PRECONDITION, "it holds 3 shards");
+    add_start(f, "/dev/disk-2", &call);
+    assert_true(call.ended);
+    assert_string_equal(call.text, "");
+    rpc_sim_call_fini(&call);
+}
+
 /* A name that two disks have is nobody's: a disk that was formatted anew has that of before. */
 static void of_two_disks_of_one_name_the_uuid_is_needed(void **state)
 {
@@ -446,6 +466,7 @@ int main(void)
         TEST(a_disk_that_cannot_be_used_is_an_answer),
         TEST(only_an_empty_disk_is_removed),
         TEST(a_disk_that_leaves_takes_no_shards),
+        TEST(a_disk_that_leaves_is_not_added),
         TEST(of_two_disks_of_one_name_the_uuid_is_needed),
         TEST(a_disk_grows_when_its_node_says_so),
     };
