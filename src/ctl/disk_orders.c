@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "ctl/disk_view.h"
+#include "ctl/scrub.h"
 
 enum order_kind { ORDER_ADD, ORDER_REMOVE, ORDER_GROW };
 
@@ -204,8 +205,10 @@ static struct status ending_build(void *ctx, struct meta *m, struct meta_txn *tx
 
     e->removed = (struct uuid) { { 0 } };
     TRY(desired_change(m, txn, e->node, drop_order, e));
-    if (!uuid_is_nil(e->removed))
-        meta_txn_remove(txn, key_disk(e->removed).s);
+    if (uuid_is_nil(e->removed))
+        return STATUS(OK);
+    meta_txn_remove(txn, key_disk(e->removed).s);
+    meta_txn_remove(txn, key_scrub(e->removed).s);
     return STATUS(OK);
 }
 
@@ -221,6 +224,8 @@ void orders_take_results(struct ctl *ctl, const struct observed *o)
                       (unsigned long long)r->id, status_text(st));
             continue; /* The node reports it again. */
         }
+        if (status_ok(st) && !uuid_is_nil(e.removed))
+            scrub_disk_removed(ctl, e.removed);
         waits_answer(ctl, o->node, r->id, r->problem);
     }
 }

@@ -242,14 +242,29 @@ static bool forget_mend(struct scrub *s)
 
 struct status scrub_stop(struct scrub *s)
 {
+    const uint64_t mend_id = s->mend_id;
+
     assert(!scrub_is_over(s));
-    const bool tells_engine = forget_mend(s);
+    s->mend_id = 0;
     s->ended_unix_ms = wall_ms(s->ctl);
     s->stopped = true;
-    const struct status st = keep(s, true, tells_engine);
-    if (!status_ok(st))
+    const struct status st = keep(s, true, mend_id != 0);
+    if (status_ok(st)) {
+        rpc_timer_disarm(&s->timer);
+    } else {
+        s->mend_id = mend_id;
         s->ended_unix_ms = 0;
+        s->stopped = false;
+    }
     return st;
+}
+
+void scrub_disk_removed(struct ctl *ctl, struct uuid disk)
+{
+    struct scrub *const s = scrub_find(ctl, disk);
+
+    if (s != NULL)
+        forget(s);
 }
 
 /* ---- Findings ---- */

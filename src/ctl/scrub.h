@@ -66,8 +66,11 @@ struct scrub *scrub_find(struct ctl *ctl, struct uuid disk);
 struct status scrub_begin(struct ctl *ctl, struct uuid disk, struct uuid node,
                           uint64_t bytes_per_s) MUST_CHECK;
 
-/* Ends one that is under way. */
+/* Ends one that is under way.  What could not be recorded goes on as it was. */
 struct status scrub_stop(struct scrub *s) MUST_CHECK;
+
+/* The disk is gone, and the record of its scrub with it. */
+void scrub_disk_removed(struct ctl *ctl, struct uuid disk);
 
 /* For the API; built in the arena.  name: of the disk, which lives as long. */
 Trilith__V1__Scrub *scrub_view(const struct scrub *s, const char *name, struct arena *arena);

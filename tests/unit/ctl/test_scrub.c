@@ -4,8 +4,9 @@
 
 #include "ctl/limits.h"
 #include "ctl_fixture.h"
+#include "meta/records.h"
 
-enum { START = 5, SCRUBS, STOP }; /* Of the DiskService. */
+enum { REMOVE = 3, START = 5, SCRUBS, STOP }; /* Of the DiskService. */
 
 #define READY       TRILITH__V1__VOLUME_REPORT_STATE__VOLUME_REPORT_STATE_READY
 #define IS(s, what) assert_int_equal((s)->state, TRILITH__V1__SCRUB_STATE__SCRUB_STATE_##what)
@@ -254,6 +255,61 @@ static void what_no_engine_can_repair_is_told(void **state)
     assert_int_equal(first(f)->repaired_blocks, 0);
 }
 
+/* What could not be recorded has not been stopped: it runs on, and the engine is waited for. */
+static void a_stop_that_is_not_recorded_changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__StopScrubRequest request = TRILITH__V1__STOP_SCRUB_REQUEST__INIT;
+
+    begin(f, 2);
+    (void)start(f, "node-1/disk-1", 0);
+    say_found(f, 1);
+    const uint64_t id = only_mend(f)->id;
+    meta_sim_fault_next(f->meta, META_SIM_FAULT_REFUSE);
+    (void)call_text(f, CTL_SERVICE_DISK, STOP, &request.base, RPC_UNAVAILABLE);
+    IS(first(f), RUNNING);
+    assert_true(first(f)->ended_unix_ms == 0);
+    assert_int_equal(node_part(f, &node)->n_scrubs, 1);
+    assert_true(only_mend(f)->id == id);
+    rpc_sim_advance(&f->sim, (CTL_MEND_MS + 1) * MS); /* Not for ever. */
+    lost_because(f, 1, "did not answer");
+    assert_int_equal(stop(f, ""), 1);
+    IS(first(f), STOPPED);
+}
+
+/* A disk that is removed takes what is kept of its scrub along. */
+static void a_scrub_goes_with_its_disk(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__RemoveDiskRequest request = TRILITH__V1__REMOVE_DISK_REQUEST__INIT;
+    struct rpc_sim_call call;
+    struct meta_value value;
+
+    begin(f, 1);
+    node.disk_count = 3;
+    node_report(f, &node);
+    const struct meta_key key = key_scrub((struct uuid) { { 0xd0, 1, 2 } });
+    assert_int_equal(start(f, "node-1/disk-3", 0), 1);
+    assert_true(status_ok(meta_get(f->meta, key.s, &value)));
+    meta_value_free(&value);
+    request.name = arena_text(&f->arena, "node-1/disk-3");
+    call_start(f, CTL_SERVICE_DISK, REMOVE, &request.base, &call);
+    node.disk_count = 2;
+    node.result_id = node_part(f, &node)->orders[0]->id;
+    node.result = "";
+    node_report(f, &node);
+    node.result_id = 0;
+    assert_true(call.ended);
+    assert_string_equal(call.text, "");
+    rpc_sim_call_fini(&call);
+    assert_true(status_is(meta_get(f->meta, key.s, &value), STATUS_NOT_FOUND));
+    assert_int_equal(node_part(f, &node)->n_scrubs, 0);
+    /* The same disk again has never been scrubbed. */
+    node.disk_count = 3;
+    node_report(f, &node);
+    assert_int_equal(list(f)->n_scrubs, 0);
+}
+
 static void one_replica_has_nobody_to_ask(void **state)
 {
     struct fixture *f = *state;
@@ -314,6 +370,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_found_is_repaired_by_the_engine, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(what_no_engine_can_repair_is_told, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_stop_that_is_not_recorded_changes_nothing, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_scrub_goes_with_its_disk, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(one_replica_has_nobody_to_ask, fixture_setup,
                                         fixture_teardown),
