@@ -7,6 +7,7 @@
 
 #include "base/size.h"
 #include "ctl/limits.h"
+#include "io/addr.h"
 #include "nvme/nqn.h"
 
 static struct status __attribute__((format(printf, 2, 3)))
@@ -194,6 +195,20 @@ static struct status check_roles(const Trilith__V1__JoinClusterRequest *r, struc
     return STATUS(OK);
 }
 
+/* Other nodes parse it: one that cannot be parsed would keep all of their part from them. */
+static struct status check_address(const char *node, const char *address, struct problem *problem)
+{
+    struct io_addr addr;
+
+    if (address[0] == '\0')
+        return wrong(problem, "node '%s': its address is missing", node);
+    TRY(check_text(address, "address", CTL_ADDRESS_BYTES_MAX, problem));
+    if (status_ok(io_addr_parse(address, 0, &addr)) && address[0] != '[' &&
+        (addr.family == IO_FAMILY_IPV6 || strchr(address, ':') == NULL)) /* Without a port. */
+        return STATUS(OK);
+    return wrong(problem, "node '%s': its address '%s' is not an IP address", node, address);
+}
+
 struct status validate_join(const Trilith__V1__JoinClusterRequest *r, struct problem *problem)
 {
     struct uuid uuid;
@@ -203,9 +218,7 @@ struct status validate_join(const Trilith__V1__JoinClusterRequest *r, struct pro
         TRY(validate_uuid(r->cluster_uuid, "cluster_uuid", &uuid, problem));
     if (!volume_name_is_valid(r->name))
         return wrong(problem, "node '%.80s': a name has %s", r->name, VOLUME_NAME_RULE);
-    if (r->address[0] == '\0')
-        return wrong(problem, "node '%s': its address is missing", r->name);
-    TRY(check_text(r->address, "address", CTL_ADDRESS_BYTES_MAX, problem));
+    TRY(check_address(r->name, r->address, problem));
     TRY(check_text(r->version, "version", CTL_NAME_BYTES_MAX, problem));
     if (r->port > UINT16_MAX) /* 0: it does not know yet. */
         return wrong(problem, "node '%s': %u is not a port", r->name, r->port);

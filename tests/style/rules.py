@@ -33,8 +33,9 @@ LAYERS = {
             "node"},
 }
 
-# Single headers that another layer may use beyond that: what names volumes and hosts may have.
-HEADERS = {"ctl": {"nvme/nqn.h"}}
+# Single headers that another layer may use beyond that: what names volumes and hosts may have, and
+# what an address is.
+HEADERS = {"ctl": {"io/addr.h", "nvme/nqn.h"}}
 
 # Functions that are not to be used anywhere, and what to use.
 BANNED = {

@@ -58,6 +58,32 @@ static void strangers(void **state)
     (void)call_text(f, CTL_SERVICE_NODE, JOIN, &request.base, RPC_INVALID_ARGUMENT);
 }
 
+/* Nodes parse each other's address: one that none of them can is refused, not told. */
+static void addresses(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const bad[] = { "storage-1", "192.0.2.1:4420", "192.0.2.1:0", "192.0.2",
+                                       "[::1]",     "[::1]:9",        "::1%" };
+    static const char *const good[] = { "192.0.2.1", "::1", "2001:DB8:0::1", "fe80::1%2" };
+    Trilith__V1__JoinClusterRequest request;
+
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        join_request(f, &request, "node-3", 3);
+        request.address = arena_text(&f->arena, bad[i]);
+        const char *text =
+            call_text(f, CTL_SERVICE_NODE, JOIN, &request.base, RPC_INVALID_ARGUMENT);
+        assert_string_equal(text, arena_printf(&f->arena,
+                                               "node 'node-3': its address '%s' is not an IP "
+                                               "address",
+                                               bad[i]));
+    }
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        join_request(f, &request, "node-3", 3);
+        request.address = arena_text(&f->arena, good[i]);
+        (void)call_reply(f, CTL_SERVICE_NODE, JOIN, &request.base);
+    }
+}
+
 static void watch_start(struct fixture *f, const struct fake_node *n, uint64_t revision,
                         struct rpc_sim_call *call)
 {
@@ -373,6 +399,7 @@ int main(void)
         TEST(indexes),    TEST(strangers),    TEST(watch),           TEST(members),
         TEST(watch_ends), TEST(unknown_node), TEST(epochs),          TEST(status_in_words),
         TEST(disks),      TEST(io_features),  TEST(checksum_memory), TEST(refusals),
+        TEST(addresses),
     };
     return cmocka_run_group_tests_name("nodes", tests, NULL, NULL);
 }
