@@ -101,7 +101,8 @@ static_assert(CTL_SHARDS_MAX * CTL_REPLICAS_MAX * 3u + CTL_HOSTS_MAX * 256u + CT
                       4096u <
                   META_VALUE_BYTES_MAX,
               "the largest volume fits in one value of the meta store");
-static_assert(CTL_VOLUMES_MAX * (CTL_SHARDS_MAX * 3ull + 8192ull) < RPC_REPLY_BYTES_MAX,
+static_assert(CTL_VOLUMES_MAX * (CTL_SHARDS_MAX * 3ull + CTL_HOSTS_MAX * 256ull + 8192ull) <
+                  RPC_REPLY_BYTES_MAX,
               "a node's whole part fits in one reply: of several replicas it names tuples once");
 static_assert(CTL_NODES_MAX + 4u <= META_TXN_COMPARES_MAX,
               "a volume's name, record and group are compared with what all its nodes are to have");

@@ -94,7 +94,8 @@ struct node_agent {
 
     struct agent_call report;
     struct io_timer report_timer;
-    bool report_again; /* Something changed while a report was on its way. */
+    bool report_again;            /* Something changed while a report was on its way. */
+    enum rpc_code report_refused; /* With what it was last, as was logged; OK: it was not. */
 
     struct io_task stop_task;
     void (*stopped)(void *ctx);
@@ -335,6 +336,19 @@ static void on_watch_timer(struct io_timer *timer)
 
 /* ---- Reporting ---- */
 
+/* A report that is refused as it is will be refused again: it is said once, not with each. */
+static void report_log(struct node_agent *a, const struct rpc_error *error)
+{
+    const bool is_final =
+        error->code == RPC_INVALID_ARGUMENT || error->code == RPC_RESOURCE_EXHAUSTED;
+
+    if (is_final && error->code != a->report_refused)
+        log_error(a->config.log, "node '%s': the controller refuses its report: %s", a->name,
+                  error->text);
+    if (is_final || error->code == RPC_OK)
+        a->report_refused = error->code;
+}
+
 static void on_reported(struct agent_call *call)
 {
     struct node_agent *a = call->agent;
@@ -342,9 +356,7 @@ static void on_reported(struct agent_call *call)
     rpc_message_free(call->request.reply);
     if (a->sm.now != AGENT_SERVING || must_rejoin(a, &call->request))
         return;
-    if (call->request.error.code == RPC_INVALID_ARGUMENT)
-        log_error(a->config.log, "node '%s': the controller refuses its report: %s", a->name,
-                  call->request.error.text);
+    report_log(a, &call->request.error);
     timer_in(a, &a->report_timer, a->report_again ? REPORT_SOON_NS : REPORT_NS);
 }
 

@@ -4,8 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "disk/device_log.h"
 #include "io/uring_features.h"
+#include "node/node_volume.h"
 #include "rpc/decode.h"
+#include "rpc/limits.h"
 
 #define REPLICAS_MAX 3u
 /* As ctl/limits.h; only so much as to keep the sums below from overflowing. */
@@ -559,6 +562,34 @@ static void add_refusals(Trilith__V1__ReportStatusRequest *m, const uint64_t cou
         m->refusals[m->n_refusals++] = r;
     }
 }
+
+/*
+ * How large a report becomes.  A number takes up to 10 bytes, a text's or a message's length up to
+ * 3, and a tag up to 2.
+ */
+#define NUMBER_BYTES      12u
+#define UUID_BYTES        (16u + 3u)
+#define TEXT_BYTES(bytes) ((bytes) + 5u)
+#define REASON_BYTES      TEXT_BYTES(NODE_REASON_BYTES)
+#define DISK_BYTES                                                                               \
+    (UUID_BYTES + TEXT_BYTES(STORE_NAME_BYTES) + TEXT_BYTES(NODE_PATH_BYTES) +                   \
+     3u * TEXT_BYTES(48u) + 2u * REASON_BYTES + TEXT_BYTES(DEVICE_LOG_TEXT_BYTES) + UUID_BYTES + \
+     32u * NUMBER_BYTES)
+#define DISK_PROBLEM_BYTES   (TEXT_BYTES(NODE_PATH_BYTES) + REASON_BYTES + 5u)
+#define VOLUME_PROBLEM_BYTES (UUID_BYTES + REASON_BYTES + 5u * NUMBER_BYTES)
+#define VOLUME_BYTES                                                                            \
+    (UUID_BYTES + REASON_BYTES + NODE_VOLUME_HOSTS_MAX * TEXT_BYTES(NQN_BYTES_MAX) +            \
+     NODE_VOLUME_PROBLEMS_MAX * VOLUME_PROBLEM_BYTES + NODE_VOLUME_FORGOTTEN_MAX * UUID_BYTES + \
+     VOLUME_UNREADABLE_MAX * 3u * NUMBER_BYTES + 16u * NUMBER_BYTES)
+/* Verifications and repairs are under way of few volumes at a time: 8, and one of each of the
+ * cluster's 1,024 disks (ctl/limits.h). */
+#define UNDER_WAY_BYTES (1u << 20)
+/* Results of orders, refusals, and what is used of the kernel. */
+#define OTHER_BYTES (64u << 10)
+static_assert(NODE_DISKS_MAX * (DISK_BYTES + DISK_PROBLEM_BYTES) + NODE_VOLUMES_MAX * VOLUME_BYTES +
+                      UNDER_WAY_BYTES + OTHER_BYTES <
+                  RPC_REQUEST_BYTES_MAX,
+              "the largest report fits in one request");
 
 Trilith__V1__ReportStatusRequest *agent_report(const struct node_report *report, struct uuid node,
                                                struct arena *arena)

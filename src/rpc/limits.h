@@ -10,11 +10,13 @@
 /* The text of a failure, for people; longer ones are cut.  gRPC sends it in a header. */
 #define RPC_TEXT_BYTES 512
 
-/* A request that a server takes: the largest is a node's report of all its volumes. */
-#define RPC_REQUEST_BYTES_MAX (4u << 20)
+/* A request that a server takes: the largest is a node's report of all its volumes
+ * (node/agent_convert.c). */
+#define RPC_REQUEST_BYTES_MAX (16u << 20)
 
-/* A reply that a client takes: the largest is a node's whole part, with every placement. */
-#define RPC_REPLY_BYTES_MAX (64u << 20)
+/* A reply that a client takes: the largest is a node's whole part, with every placement and allowed
+ * host (ctl/limits.h). */
+#define RPC_REPLY_BYTES_MAX (96u << 20)
 
 /* What one decoded message may take: an empty submessage of two bytes becomes about a hundred. */
 #define RPC_DECODED_BYTES_MAX (256u << 20)

@@ -325,6 +325,86 @@ static void controller_comes_late(void **state)
     assert_string_equal(story, "start joined stopped ");
 }
 
+/* ---- A report that is too large ---- */
+
+#define RESULTS 70000u /* More than fit into a request. */
+
+static struct node_order_result *results;
+static unsigned reports, errors;
+
+static void count_errors(struct log *log, enum log_level level, const char *line)
+{
+    (void)log;
+    if (level == LOG_LEVEL_ERROR && strstr(line, "refuses its report") != NULL)
+        errors++;
+}
+
+/* Three that are, one that is not, and again some that are. */
+static void fill_large_report(void *ctx, struct node_report *out_report)
+{
+    (void)ctx;
+    reports++;
+    *out_report = (struct node_report) {
+        .results = results,
+        .result_count = reports == 4 ? 0 : RESULTS,
+    };
+    if (reports == 4)
+        assert_int_equal(errors, 1);
+}
+
+static void ask_for_report(struct io_timer *t)
+{
+    if (reports == 8) {
+        node_agent_stop(agent, on_stopped, NULL);
+        return;
+    }
+    node_agent_changed(agent);
+    io_timer_arm(t, reactor, reactor_now_ns(reactor) + 10 * NS_PER_MS);
+}
+
+static void on_joined_large(void *ctx, const struct node_membership *m)
+{
+    (void)ctx;
+    (void)m;
+    node_agent_disks_opened(agent);
+    io_timer_arm(&timer, reactor, reactor_now_ns(reactor) + 10 * NS_PER_MS);
+}
+
+static struct status on_desired_large(void *ctx, const struct node_desired *desired)
+{
+    (void)ctx;
+    (void)desired;
+    return STATUS(OK);
+}
+
+static const struct node_agent_ops large_ops = { on_joined_large, on_desired_large,
+                                                 fill_large_report };
+
+/* It is said in the log, once until one is taken again. */
+static void a_report_that_is_refused_is_logged_once(void **state)
+{
+    (void)state;
+    start_controller("127.0.0.1:0");
+    struct log log = { .level = LOG_LEVEL_ERROR, .sink = count_errors };
+    const struct node_agent_config config = { .reactor = reactor,
+                                              .log = &log,
+                                              .controller = address,
+                                              .node = { { 9 } },
+                                              .name = "node-1",
+                                              .version = "0.1-test",
+                                              .advertise = { .family = IO_FAMILY_IPV4 },
+                                              .ops = &large_ops };
+    results = calloc(RESULTS, sizeof *results);
+    for (unsigned i = 0; i < RESULTS; i++)
+        memset(results[i].problem, 'x', sizeof results[i].problem - 1);
+    io_timer_init(&timer, ask_for_report);
+    assert_true(status_ok(node_agent_start(&config, &agent)));
+    reactor_run(reactor);
+    free(results);
+    assert_string_equal(story, "stopped ");
+    assert_int_equal(errors, 2);
+}
+
 /* Names and addresses that cannot be are refused at once. */
 static void refusals(void **state)
 {
@@ -351,6 +431,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(life_of_a_volume, setup, teardown),
         cmocka_unit_test_setup_teardown(controller_comes_late, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_report_that_is_refused_is_logged_once, setup, teardown),
         cmocka_unit_test_setup_teardown(refusals, setup, teardown),
     };
     return cmocka_run_group_tests_name("agent", tests, NULL, NULL);
