@@ -198,6 +198,28 @@ static bool concerns(struct rebuild *r, const Stored__V1__Volume *v)
     return false;
 }
 
+static bool any_concerns(struct rebuild *r, const struct records *volumes, struct uuid volume)
+{
+    for (size_t i = 0; i < volumes->count; i++) {
+        const Stored__V1__Volume *v = (const Stored__V1__Volume *)(const void *)volumes->items[i];
+        if (uuid_equal(field_uuid(v->uuid), volume))
+            return concerns(r, v);
+    }
+    return false;
+}
+
+/* Of volumes that are gone, and of those that miss nothing any more. */
+static void forget_old_problems(struct rebuild *r, const struct records *volumes)
+{
+    LIST_FOR_EACH (n, &r->problems) {
+        struct rebuild_problem *p = CONTAINER_OF(n, struct rebuild_problem, link);
+        if (any_concerns(r, volumes, p->volume))
+            continue;
+        list_remove(&p->link);
+        free(p);
+    }
+}
+
 static struct status MUST_CHECK plan_all(struct rebuild *r)
 {
     struct rebuild_scope scope = { .view = NULL };
@@ -212,6 +234,7 @@ static struct status MUST_CHECK plan_all(struct rebuild *r)
         r->pending = true;
         rebuild_plan_volume(r, &scope, v);
     }
+    forget_old_problems(r, &volumes);
     arena_free(&scope.arena);
     records_free(&volumes);
     return STATUS(OK);

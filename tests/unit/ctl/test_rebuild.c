@@ -143,15 +143,13 @@ static void set_out(struct fixture *f, struct uuid disk)
     commit(f, &now);
 }
 
-/* A volume that its first engine serves. */
-static void create(struct fixture *f, uint32_t replicas, bool crowded)
+static void create_named(struct fixture *f, const char *name, uint32_t replicas, bool crowded)
 {
     Trilith__V1__CreateVolumeRequest request = TRILITH__V1__CREATE_VOLUME_REQUEST__INIT;
     Trilith__V1__VolumeSpec spec = TRILITH__V1__VOLUME_SPEC__INIT;
-    const Trilith__V1__WatchNodeResponse *part;
     struct rpc_sim_call call;
 
-    spec.name = (char *)(uintptr_t) "db1";
+    spec.name = (char *)(uintptr_t)name;
     spec.bytes = 10 * GIB;
     spec.replicas = replicas;
     spec.allow_degraded = crowded;
@@ -160,6 +158,14 @@ static void create(struct fixture *f, uint32_t replicas, bool crowded)
     assert_string_equal(call.ended ? call.text : "", "");
     rpc_sim_cancel(&f->sim, &call);
     rpc_sim_call_fini(&call);
+}
+
+/* A volume that its first engine serves. */
+static void create(struct fixture *f, uint32_t replicas, bool crowded)
+{
+    const Trilith__V1__WatchNodeResponse *part;
+
+    create_named(f, "db1", replicas, crowded);
     memcpy(volume.b, part_of(f, &part)->uuid.data, 16);
     take(f);
     for (unsigned i = 0; i < node_count; i++)
@@ -450,6 +456,35 @@ static void what_is_missing_is_said(void **state)
     assert_false(says(f, "cannot be rebuilt"));
     record_decisions(f);
     check_placement(f);
+}
+
+/* It is said as long as it is so, also if something else cannot be rebuilt for longer. */
+static void what_is_back_is_not_missing(void **state)
+{
+    struct fixture *f = *state;
+
+    cluster(f, 2, 1, AFTER_NS);
+    create(f, 2, false);
+    const struct uuid gone =
+        disk_in(0, uuid_equal(nodes[node_of(disk_in(0, 0))].uuid, server) ? 1 : 0);
+    set_out(f, gone);
+    for (unsigned i = 2; i < 4; i++) {
+        node_init(&nodes[i], i + 1, 1, DISK_BYTES);
+        (void)node_join(f, &nodes[i]);
+    }
+    node_count = 4;
+    away[0] = away[1] = true;
+    pass(f, 11);
+    create_named(f, "db2", 2, false); /* On the other two. */
+    away[0] = away[1] = false;
+    for (unsigned i = 2; i < 4; i++)
+        nodes[i].disk_failed[0] = true;
+    nodes[node_of(gone)].disk_failed[0] = true;
+    pass(f, 2);
+    assert_true(says(f, "cannot be rebuilt"));
+    nodes[node_of(gone)].disk_failed[0] = false;
+    pass(f, 2);
+    assert_false(says(f, "cannot be rebuilt"));
 }
 
 /* --allow-degraded: on another disk of the same node, where there is no other node. */
@@ -804,6 +839,7 @@ int main(void)
         TEST(a_new_disk_that_dies_is_not_kept),
         TEST(never_is_never),
         TEST(what_is_missing_is_said),
+        TEST(what_is_back_is_not_missing),
         TEST(disks_of_one_node_serve_if_that_was_wanted),
         TEST(alike_copysets_stay_two),
         TEST(the_record_decides),
