@@ -43,10 +43,19 @@ struct observed *observed_take(struct ctl *ctl, struct uuid node)
     return o;
 }
 
+void observed_drop_report(struct observed *o)
+{
+    if (o->report == NULL)
+        return;
+    o->report->n_disks += o->foreign;
+    rpc_message_free(&o->report->base);
+    o->report = NULL;
+    o->foreign = 0;
+}
+
 static void observed_free(struct observed *o)
 {
-    if (o->report != NULL)
-        rpc_message_free(&o->report->base);
+    observed_drop_report(o);
     free(o);
 }
 
@@ -74,6 +83,30 @@ const Trilith__V1__DiskReport *observed_disk(const struct observed *o, struct uu
         if (uuid_equal(field_uuid(o->report->disks[i]->uuid), disk))
             return o->report->disks[i];
     return NULL;
+}
+
+bool observed_has_foreign(const struct observed *o, struct uuid disk)
+{
+    for (size_t i = 0; i < o->foreign; i++)
+        if (uuid_equal(field_uuid(o->report->disks[o->report->n_disks + i]->uuid), disk))
+            return true;
+    return false;
+}
+
+void observed_disown(struct observed *o, struct uuid disk)
+{
+    Trilith__V1__ReportStatusRequest *const r = o->report;
+    size_t i = 0;
+
+    while (i < r->n_disks && !uuid_equal(field_uuid(r->disks[i]->uuid), disk))
+        i++;
+    if (i == r->n_disks)
+        return;
+    Trilith__V1__DiskReport *const d = r->disks[i];
+    for (; i + 1 < r->n_disks; i++)
+        r->disks[i] = r->disks[i + 1];
+    r->disks[--r->n_disks] = d;
+    o->foreign++;
 }
 
 /* ---- The cluster's record ---- */

@@ -30,6 +30,7 @@ struct observed {
     uint64_t seen_ns;
     char version[CTL_NAME_BYTES_MAX + 1];
     Trilith__V1__ReportStatusRequest *report; /* Owned; NULL: joined, but nothing reported. */
+    size_t foreign; /* Disks behind report->n_disks: they count as another node's. */
 };
 
 struct observed *observed_find(struct ctl *ctl, struct uuid node);
@@ -40,6 +41,12 @@ bool observed_connected(struct ctl *ctl, const struct observed *o);
 /* What it says of a volume or disk; NULL if nothing. */
 const Trilith__V1__VolumeReport *observed_volume(const struct observed *o, struct uuid volume);
 const Trilith__V1__DiskReport *observed_disk(const struct observed *o, struct uuid disk);
+/* Whether it reports a disk that counts as another node's. */
+bool observed_has_foreign(const struct observed *o, struct uuid disk);
+/* From now on the disk is one of those. */
+void observed_disown(struct observed *o, struct uuid disk);
+/* Frees the report. */
+void observed_drop_report(struct observed *o);
 
 /* ---- Calls that wait for a volume to be ready, served, grown, or gone. ---- */
 
@@ -166,6 +173,14 @@ void volumes_finish_deleting(struct ctl *ctl, const struct observed *o);
 
 /* Disks that have nothing of a volume any more are none of its leftovers: rebuild_forgotten.c. */
 void rebuild_take_forgotten(struct ctl *ctl, const struct observed *o);
+
+/* ---- Who is where ---- */
+
+/*
+ * Records what a node says of its disks, and which of them are its own: disk_record.c.  before is
+ * what it has said until now.  Returns whether a disk is on another node than it was.
+ */
+bool disks_take_report(struct ctl *ctl, struct observed *o, const struct observed *before);
 
 /* ---- Orders to nodes: disk_orders.c ---- */
 

@@ -178,59 +178,6 @@ static void on_join(void *ctx, struct rpc_call *call, const ProtobufCMessage *me
 
 /* ---- ReportStatus ---- */
 
-struct keeping {
-    const Stored__V1__Disk *now;
-    bool moved; /* Out: it was another node's. */
-};
-
-/* Keeps what a disk is, for when its node is away; free space and health are not kept. */
-static struct status disk_build(void *ctx, struct meta *m, struct meta_txn *txn)
-{
-    struct keeping *k = ctx;
-    const Stored__V1__Disk *now = k->now;
-    const struct meta_key key = key_disk(field_uuid(now->uuid));
-    ProtobufCMessage *found = NULL;
-    uint64_t revision = 0;
-
-    const struct status st = record_get(m, key.s, &stored__v1__disk__descriptor, &found, &revision);
-    if (!status_is(st, STATUS_NOT_FOUND))
-        TRY(st);
-    const Stored__V1__Disk *was = (const Stored__V1__Disk *)(const void *)found;
-    const bool same = was != NULL && strcmp(was->name, now->name) == 0 &&
-                      strcmp(was->path, now->path) == 0 && was->bytes == now->bytes &&
-                      was->atomic_bytes == now->atomic_bytes &&
-                      uuid_equal(field_uuid(was->node), field_uuid(now->node));
-    k->moved = was != NULL && !uuid_equal(field_uuid(was->node), field_uuid(now->node));
-    record_free(found);
-    if (same)
-        return STATUS(EXISTS);
-    meta_txn_expect(txn, key.s, revision);
-    record_put(txn, key.s, &now->base);
-    return STATUS(OK);
-}
-
-static void keep_disk(struct ctl *ctl, const struct observed *o, const Trilith__V1__DiskReport *d)
-{
-    Stored__V1__Disk record = STORED__V1__DISK__INIT;
-
-    record.uuid = d->uuid;
-    record.node = record_bytes(&o->node);
-    record.name = d->name;
-    record.path = d->path;
-    record.backend = d->backend;
-    record.model = d->model;
-    record.serial = d->serial;
-    record.bytes = d->bytes;
-    record.atomic_bytes = d->atomic_bytes;
-    struct keeping k = { .now = &record };
-    const struct status st = meta_transact(ctl->meta, disk_build, &k, NULL);
-    if (status_ok(st) && k.moved)
-        tell_others(ctl, (struct uuid) { { 0 } }); /* All: it may be one's own now. */
-    if (!status_ok(st) && !status_is(st, STATUS_EXISTS))
-        log_error(ctl->log, "disk '%s': its record could not be written: %s", d->name,
-                  status_text(st));
-}
-
 /* NOT_FOUND, upon which a node joins again, only if that is certain. */
 static struct status node_check_known(struct ctl *ctl, struct uuid node)
 {
@@ -254,12 +201,14 @@ static Trilith__V1__ReportStatusRequest *report_copy(const ProtobufCMessage *mes
 static void report_take(struct ctl *ctl, struct observed *o,
                         Trilith__V1__ReportStatusRequest *report)
 {
-    if (o->report != NULL)
-        rpc_message_free(&o->report->base);
+    struct observed before = *o;
+
     o->report = report;
+    o->foreign = 0;
     o->seen_ns = rpc_now_ns(ctl->loop);
-    for (size_t i = 0; i < report->n_disks; i++)
-        keep_disk(ctl, o, report->disks[i]);
+    if (disks_take_report(ctl, o, &before))
+        tell_others(ctl, (struct uuid) { { 0 } }); /* All: it may be one's own now. */
+    observed_drop_report(&before);
     orders_take_results(ctl, o);
     scrubs_take_report(ctl, o);
     volumes_finish_deleting(ctl, o);

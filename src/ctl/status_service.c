@@ -117,6 +117,27 @@ static void disk_problems(struct summary *s, const Trilith__V1__Disk *d)
                     d->name, size_format(d->free_bytes).s, size_format(d->bytes).s);
 }
 
+/* A node that reports a disk which counts as another's: disk_record.c. */
+static void double_problems(struct summary *s, const Trilith__V1__Disk *d)
+{
+    struct uuid disk, node;
+
+    if (d->state == TRILITH__V1__DISK_STATE__DISK_STATE_OFFLINE ||
+        !status_ok(uuid_parse(d->uuid, &disk)))
+        return;
+    for (size_t i = 0; i < s->reply->n_nodes; i++) {
+        const Trilith__V1__NodeSummary *n = s->reply->nodes[i];
+        const struct observed *o =
+            status_ok(uuid_parse(n->uuid, &node)) ? observed_find(s->ctl, node) : NULL;
+        if (observed_connected(s->ctl, o) && observed_has_foreign(o, disk))
+            add_problem(s,
+                        "disk '%s': nodes '%s' and '%s' both report it; it counts as that of '%s': "
+                        "restart the one that it was taken out of; if both have it, one has a "
+                        "copy, which must be taken away",
+                        d->name, d->node, n->name, d->node);
+    }
+}
+
 static struct status add_disks(struct summary *s)
 {
     struct disk_list list;
@@ -130,6 +151,7 @@ static struct status add_disks(struct summary *s)
         s->reply->planned_bytes += d->planned_bytes;
         s->reply->disks_ready += d->state == TRILITH__V1__DISK_STATE__DISK_STATE_READY;
         disk_problems(s, d);
+        double_problems(s, d);
     }
     return STATUS(OK);
 }

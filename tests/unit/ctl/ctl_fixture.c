@@ -117,11 +117,16 @@ static Trilith__V1__DiskReport *disk_report(struct fixture *f, const struct fake
                                             unsigned i)
 {
     Trilith__V1__DiskReport *d = arena_alloc(&f->arena, sizeof *d);
-    const struct uuid uuid = { { 0xd0, n->uuid.b[1], (uint8_t)i } };
+    const uint8_t of = n->disk_of[i] != 0 ? n->disk_of[i] : n->uuid.b[1];
+    const struct uuid uuid = { { 0xd0, of, (uint8_t)i } };
     trilith__v1__disk_report__init(d);
     d->uuid = arena_uuid_bytes(&f->arena, uuid);
-    d->name = n->disk_names[i] != NULL ? arena_text(&f->arena, n->disk_names[i])
-                                       : arena_printf(&f->arena, "%s/disk-%u", n->name, i + 1);
+    if (n->disk_names[i] != NULL)
+        d->name = arena_text(&f->arena, n->disk_names[i]);
+    else if (n->disk_of[i] != 0)
+        d->name = arena_printf(&f->arena, "node-%u/disk-%u", of, i + 1);
+    else
+        d->name = arena_printf(&f->arena, "%s/disk-%u", n->name, i + 1);
     d->path = n->disk_paths[i] != NULL ? arena_text(&f->arena, n->disk_paths[i])
                                        : arena_printf(&f->arena, "/dev/disk-%u", i + 1);
     d->bytes = n->disk_bytes;

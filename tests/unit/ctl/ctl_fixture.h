@@ -51,6 +51,7 @@ struct fake_node {
     const char *disk_paths[NODE_DISKS_MAX]; /* Likewise. */
     bool disk_failed[NODE_DISKS_MAX];
     Trilith__V1__DiskHealth disk_health[NODE_DISKS_MAX];
+    uint8_t disk_of[NODE_DISKS_MAX]; /* The number of the node that had it; 0: its own. */
     Trilith__V1__ScrubReport *scrub; /* Of its first disk; NULL: none. */
     Trilith__V1__VolumeReport volumes[8];
     unsigned volume_count;

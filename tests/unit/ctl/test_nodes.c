@@ -391,15 +391,147 @@ static void checksum_memory(void **state)
     assert_non_null(strstr(text, "of memory for checksums"));
 }
 
+/* ---- A disk that two nodes report ---- */
+
+static bool has_problem(struct fixture *f, const char *part)
+{
+    const Trilith__V1__GetStatusResponse *s = status(f);
+
+    for (size_t i = 0; i < s->n_problems; i++)
+        if (strstr(s->problems[i], part) != NULL)
+            return true;
+    return false;
+}
+
+/* The node that the first disk of node 1 is recorded as that of. */
+static const char *disk_node(struct fixture *f)
+{
+    Trilith__V1__GetDiskRequest get = TRILITH__V1__GET_DISK_REQUEST__INIT;
+
+    get.name = arena_text(&f->arena, "node-1/disk-1");
+    const Trilith__V1__GetDiskResponse *r = call_reply(f, CTL_SERVICE_DISK, 1, &get.base);
+    return r->disk->node;
+}
+
+/* Node 1 with a disk, node 2 that is to get it, and node 3, which uses it. */
+static void three_nodes(struct fixture *f, struct fake_node n[3])
+{
+    for (unsigned i = 0; i < 3; i++) {
+        node_init(&n[i], i + 1, i == 0 ? 1 : 0, 100 * GIB);
+        (void)node_join(f, &n[i]);
+        node_report(f, &n[i]);
+    }
+    n[1].disk_of[0] = 1;
+}
+
+/* A disk was pulled out of node 1, whose process goes on, and put into node 2: it is that of node
+ * 2, and the others hear of it once, however often both report it. */
+static void a_disk_of_two_nodes(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_node n[3];
+
+    three_nodes(f, n);
+    uint64_t revision = node_part(f, &n[2])->revision;
+    n[0].disk_failed[0] = true;
+    node_report(f, &n[0]);
+    n[1].disk_count = 1;
+    node_report(f, &n[1]);
+    assert_string_equal(disk_node(f), "node-2");
+    assert_true(has_problem(f, "both report it"));
+    assert_true(node_part(f, &n[2])->revision > revision);
+    revision = node_part(f, &n[2])->revision;
+    for (unsigned i = 0; i < 10; i++) {
+        node_report(f, &n[0]);
+        assert_string_equal(disk_node(f), "node-2");
+        assert_true(has_problem(f, "disk 'node-1/disk-1': nodes 'node-2' and 'node-1' both report "
+                                   "it; it counts as that of 'node-2': restart the one"));
+        node_report(f, &n[1]);
+        assert_string_equal(disk_node(f), "node-2");
+    }
+    assert_int_equal(node_part(f, &n[2])->revision, revision);
+
+    n[1].disk_failed[0] = true; /* One that fails at both stays where it is. */
+    node_report(f, &n[1]);
+    node_report(f, &n[0]);
+    assert_string_equal(disk_node(f), "node-2");
+    assert_int_equal(node_part(f, &n[2])->revision, revision);
+    n[0].disk_count = 0;
+    node_report(f, &n[0]);
+    assert_false(has_problem(f, "both report it"));
+    n[0].disk_count = 1; /* Back where it was. */
+    n[0].disk_failed[0] = false;
+    node_report(f, &n[0]);
+    assert_string_equal(disk_node(f), "node-1");
+    assert_true(node_part(f, &n[2])->revision > revision);
+}
+
+/* Both have it, and say that it is well: one has a copy, which counts for nothing. */
+static void a_copy_of_a_disk(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_node n[3];
+
+    three_nodes(f, n);
+    const uint64_t revision = node_part(f, &n[2])->revision;
+    n[1].disk_count = 1;
+    for (unsigned i = 0; i < 10; i++) {
+        node_report(f, &n[1]);
+        node_report(f, &n[0]);
+        assert_string_equal(disk_node(f), "node-1");
+    }
+    assert_int_equal(node_part(f, &n[2])->revision, revision);
+    assert_true(has_problem(f, "nodes 'node-1' and 'node-2' both report it"));
+    assert_int_equal(status(f)->disks, 1);
+    rpc_sim_advance(&f->sim, 10001 * MS); /* Node 1 is silent. */
+    node_report(f, &n[1]);
+    assert_string_equal(disk_node(f), "node-2");
+    assert_false(has_problem(f, "both report it"));
+}
+
+/* A disk that its node reports no more, and another one does, is that one's at once. */
+static void a_disk_moves(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_node n[3];
+
+    three_nodes(f, n);
+    for (unsigned i = 0; i < 4; i++) {
+        const uint64_t revision = node_part(f, &n[2])->revision;
+        n[i % 2].disk_count = 0;
+        node_report(f, &n[i % 2]);
+        n[1 - i % 2].disk_count = 1;
+        node_report(f, &n[1 - i % 2]);
+        assert_string_equal(disk_node(f), n[1 - i % 2].name);
+        assert_true(node_part(f, &n[2])->revision > revision);
+    }
+    const uint64_t revision = node_part(f, &n[2])->revision;
+    for (unsigned i = 0; i < 4; i++)
+        node_report(f, &n[0]);
+    assert_int_equal(node_part(f, &n[2])->revision, revision);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(indexes),    TEST(strangers),    TEST(watch),           TEST(members),
-        TEST(watch_ends), TEST(unknown_node), TEST(epochs),          TEST(status_in_words),
-        TEST(disks),      TEST(io_features),  TEST(checksum_memory), TEST(refusals),
+        TEST(indexes),
+        TEST(strangers),
+        TEST(watch),
+        TEST(members),
+        TEST(watch_ends),
+        TEST(unknown_node),
+        TEST(epochs),
+        TEST(status_in_words),
+        TEST(disks),
+        TEST(io_features),
+        TEST(checksum_memory),
+        TEST(refusals),
         TEST(addresses),
+        TEST(a_disk_of_two_nodes),
+        TEST(a_copy_of_a_disk),
+        TEST(a_disk_moves),
     };
     return cmocka_run_group_tests_name("nodes", tests, NULL, NULL);
 }
