@@ -244,6 +244,7 @@ struct status ctl_create(const struct ctl_config *config, struct ctl **out_ctl)
     ctl->desired_watch =
         (struct meta_watch) { .changed = on_desired_changed, .prefix = KEY_DESIRED };
     meta_watch_add(ctl->meta, &ctl->desired_watch);
+    nodes_tell(ctl, (struct uuid) { { 0 } }); /* The controller before may not have come to it. */
     ctl->loop->turn_end = on_turn_end;
     ctl->loop->turn_ctx = ctl;
     rebuild_init(&ctl->rebuild, ctl, config->rebuild_after_ns);

@@ -95,6 +95,7 @@ struct ctl {
     struct meta_watch desired_watch;
     struct rpc_timer lease_timer;
     struct rebuild rebuild;
+    bool untold; /* node_tell.c */
     struct rpc_service services[CTL_SERVICE_COUNT];
 };
 
@@ -175,6 +176,16 @@ void volumes_finish_deleting(struct ctl *ctl, const struct observed *o);
 void rebuild_take_forgotten(struct ctl *ctl, const struct observed *o);
 
 /* ---- Who is where ---- */
+
+/*
+ * Tells all nodes but this one (nil: all) where nodes and disks are now: node_tell.c.  Those that
+ * cannot be told are told later.
+ */
+void nodes_tell(struct ctl *ctl, struct uuid but);
+/* The transaction that may have changed it was not answered: tells all nodes later. */
+void nodes_tell_later(struct ctl *ctl);
+/* Tells those that are to be told later, or could not be told. */
+void nodes_tell_again(struct ctl *ctl);
 
 /*
  * Records what a node says of its disks, and which of them are its own: disk_record.c.  before is

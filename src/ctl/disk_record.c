@@ -18,7 +18,7 @@ struct keeping {
     struct ctl *ctl;
     const Stored__V1__Disk *now;
     bool failed;        /* So the node says. */
-    bool moved;         /* Out: it was another node's. */
+    bool moved;         /* Out: it was not known, or another node's. */
     struct uuid before; /* Out: whose it was. */
 };
 
@@ -58,6 +58,7 @@ static struct status disk_build(void *ctx, struct meta *m, struct meta_txn *txn)
     k->moved = false;
     struct status st = record_get(m, key.s, &stored__v1__disk__descriptor, &found, &revision);
     if (status_is(st, STATUS_NOT_FOUND)) {
+        k->moved = true;
         st = STATUS(OK);
     } else if (status_ok(st)) {
         st = record_check(k, (const Stored__V1__Disk *)(const void *)found);
@@ -108,6 +109,8 @@ static bool take_one(struct ctl *ctl, struct observed *o, const struct observed 
     if (!status_ok(st) && !status_is(st, STATUS_EXISTS)) {
         log_error(ctl->log, "disk '%s': its record could not be written: %s", d->name,
                   status_text(st));
+        if (k.moved)
+            nodes_tell_later(ctl);
         return false;
     }
     struct observed *const other = k.moved ? observed_find(ctl, k.before) : NULL;

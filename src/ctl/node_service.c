@@ -74,12 +74,13 @@ static struct status join_build(void *ctx, struct meta *m, struct meta_txn *txn)
     uint64_t revision = 0;
 
     j->index = 0;
+    j->moved = false;
     const struct status st = record_get(m, key.s, &stored__v1__node__descriptor, &found, &revision);
     if (!status_is(st, STATUS_NOT_FOUND))
         TRY(st);
     const Stored__V1__Node *was = (const Stored__V1__Node *)(const void *)found;
-    j->moved = was == NULL || strcmp(was->address, j->request->address) != 0 ||
-               was->port != j->request->port;
+    const bool moved = was == NULL || strcmp(was->address, j->request->address) != 0 ||
+                       was->port != j->request->port;
     if (was != NULL)
         j->index = was->index;
     record_free(found);
@@ -99,6 +100,7 @@ static struct status join_build(void *ctx, struct meta *m, struct meta_txn *txn)
         record.roles |= 1u << j->request->roles[i];
     meta_txn_expect(txn, key.s, revision);
     record_put(txn, key.s, &record.base);
+    j->moved = moved;
     return STATUS(OK);
 }
 
@@ -116,40 +118,11 @@ static struct status join(struct joining *j)
         return STATUS(FOREIGN);
     }
     const struct status st = meta_transact(j->ctl->meta, join_build, j, NULL);
+    if (!status_ok(st) && j->moved)
+        nodes_tell_later(j->ctl);
     if (!status_ok(st) && j->problem.s[0] == '\0')
         snprintf(j->problem.s, sizeof j->problem.s, "node '%s': %s", r->name, status_text(st));
     return st;
-}
-
-static struct status bump_build(void *ctx, struct meta *m, struct meta_txn *txn)
-{
-    const struct uuid *node = ctx;
-
-    return desired_bump(m, txn, *node);
-}
-
-/* The others are told where the node is now: volumes of theirs may lie on its disks, and its
- * engines may use theirs. */
-static void tell_others(struct ctl *ctl, struct uuid moved)
-{
-    struct records nodes;
-    struct status st = records_read(ctl, KEY_NODES, &stored__v1__node__descriptor, &nodes);
-
-    if (!status_ok(st)) {
-        log_error(ctl->log, "nodes could not be told of a new address: %s", status_text(st));
-        return;
-    }
-    for (size_t i = 0; i < nodes.count; i++) {
-        struct uuid node =
-            field_uuid(((const Stored__V1__Node *)(const void *)nodes.items[i])->uuid);
-        if (uuid_equal(node, moved))
-            continue;
-        st = meta_transact(ctl->meta, bump_build, &node, NULL);
-        if (!status_ok(st))
-            log_error(ctl->log, "node %s could not be told of another's new address: %s",
-                      uuid_format(node).s, status_text(st));
-    }
-    records_free(&nodes);
 }
 
 static void on_join(void *ctx, struct rpc_call *call, const ProtobufCMessage *message)
@@ -166,7 +139,7 @@ static void on_join(void *ctx, struct rpc_call *call, const ProtobufCMessage *me
         return;
     }
     if (j.moved)
-        tell_others(ctl, j.node);
+        nodes_tell(ctl, j.node);
     struct observed *o = observed_take(ctl, j.node);
     if (o != NULL)
         snprintf(o->version, sizeof o->version, "%s", j.request->version);
@@ -207,7 +180,7 @@ static void report_take(struct ctl *ctl, struct observed *o,
     o->foreign = 0;
     o->seen_ns = rpc_now_ns(ctl->loop);
     if (disks_take_report(ctl, o, &before))
-        tell_others(ctl, (struct uuid) { { 0 } }); /* All: it may be one's own now. */
+        nodes_tell(ctl, (struct uuid) { { 0 } }); /* All: it may be one's own now. */
     observed_drop_report(&before);
     orders_take_results(ctl, o);
     scrubs_take_report(ctl, o);

@@ -253,6 +253,7 @@ static void on_timer(struct rpc_timer *timer)
     struct rebuild *r = CONTAINER_OF(timer, struct rebuild, timer);
     struct status st = look(r);
 
+    nodes_tell_again(r->ctl);
     if (status_ok(st) && (r->pending || any_is_gone(r)))
         st = plan_all(r);
     if (status_ok(st) && !r->pending)

@@ -179,5 +179,7 @@ enum meta_sim_fault {
 
 /* What the next commit does. */
 void meta_sim_fault_next(struct meta *m, enum meta_sim_fault fault);
+/* The same of the one that follows so many. */
+void meta_sim_fault_after(struct meta *m, unsigned commits, enum meta_sim_fault fault);
 
 #endif

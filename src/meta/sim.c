@@ -20,6 +20,7 @@ struct meta_sim {
     size_t room;
     uint64_t now_ns;
     enum meta_sim_fault fault;
+    unsigned fault_after; /* So many commits. */
 };
 
 static struct meta_sim *sim_of(struct meta *m)
@@ -160,9 +161,12 @@ static struct status sim_apply(struct meta_sim *sim, const struct meta_txn *txn)
 static struct status sim_commit(struct meta *m, const struct meta_txn *txn)
 {
     struct meta_sim *sim = sim_of(m);
-    const enum meta_sim_fault fault = sim->fault;
+    const enum meta_sim_fault fault = sim->fault_after == 0 ? sim->fault : META_SIM_FAULT_NONE;
 
-    sim->fault = META_SIM_FAULT_NONE;
+    if (sim->fault_after > 0)
+        sim->fault_after--;
+    else
+        sim->fault = META_SIM_FAULT_NONE;
     if (fault == META_SIM_FAULT_REFUSE)
         return STATUS(UNAVAILABLE);
     TRY(sim_compare(sim, txn));
@@ -215,6 +219,12 @@ void meta_sim_advance(struct meta *m, uint64_t ns)
 
 void meta_sim_fault_next(struct meta *m, enum meta_sim_fault fault)
 {
+    meta_sim_fault_after(m, 0, fault);
+}
+
+void meta_sim_fault_after(struct meta *m, unsigned commits, enum meta_sim_fault fault)
+{
     assert(m->ops == &sim_ops);
     sim_of(m)->fault = fault;
+    sim_of(m)->fault_after = commits;
 }

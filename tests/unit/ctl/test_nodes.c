@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "ctl_fixture.h"
+#include "meta/meta.h"
 
 #define READY TRILITH__V1__VOLUME_REPORT_STATE__VOLUME_REPORT_STATE_READY
 
@@ -511,6 +512,91 @@ static void a_disk_moves(void **state)
     assert_int_equal(node_part(f, &n[2])->revision, revision);
 }
 
+/* ---- Nodes that could not be told ---- */
+
+static bool knows(struct fixture *f, const struct fake_node *n, uint64_t *revision,
+                  const struct fake_node *other)
+{
+    struct rpc_sim_call call;
+    bool known = false;
+
+    watch_start(f, n, *revision, &call);
+    for (size_t i = 0; call.ended && i < watched(&call)->n_members; i++)
+        known |= memcmp(watched(&call)->members[i].data, other->uuid.b, 16) == 0;
+    if (call.ended)
+        *revision = watched(&call)->revision;
+    else
+        rpc_sim_cancel(&f->sim, &call);
+    rpc_sim_call_fini(&call);
+    return known;
+}
+
+/* A node joins, and the others cannot be told, or it is not known whether it has joined: they are
+ * told when that can be. */
+static void those_not_told_are_told_later(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_node one, two;
+    uint64_t revision = 0;
+
+    node_init(&one, 1, 0, 0);
+    (void)node_join(f, &one);
+    assert_true(knows(f, &one, &revision, &one));
+    for (unsigned i = 0; i < 2; i++) {
+        node_init(&two, 2 + i, 0, 0);
+        if (i == 0) {
+            meta_sim_fault_after(f->meta, 1, META_SIM_FAULT_REFUSE);
+            (void)node_join(f, &two);
+        } else {
+            Trilith__V1__JoinClusterRequest request;
+            join_request(f, &request, two.name, 3);
+            meta_sim_fault_next(f->meta, META_SIM_FAULT_LOSE);
+            (void)call_text(f, CTL_SERVICE_NODE, JOIN, &request.base, RPC_UNAVAILABLE);
+            (void)call_reply(f, CTL_SERVICE_NODE, JOIN, &request.base);
+        }
+        assert_false(knows(f, &one, &revision, &two));
+        rpc_sim_advance(&f->sim, 1001 * MS);
+        assert_true(knows(f, &one, &revision, &two));
+        rpc_sim_advance(&f->sim, 5000 * MS);
+        assert_false(knows(f, &one, &revision, &two)); /* Once. */
+    }
+}
+
+/* The controller dies before it has told them: the next one does when it starts. */
+static void a_new_controller_tells_all(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_node one, two;
+    uint64_t revision = 0;
+
+    node_init(&one, 1, 0, 0);
+    node_init(&two, 2, 0, 0);
+    (void)node_join(f, &one);
+    assert_true(knows(f, &one, &revision, &one));
+    meta_sim_fault_after(f->meta, 1, META_SIM_FAULT_REFUSE);
+    (void)node_join(f, &two);
+    fixture_restart(f);
+    assert_true(knows(f, &one, &revision, &two));
+}
+
+/* A disk that is recorded anew, as after it was removed, is told of: it may have leftovers. */
+static void a_new_disk_is_told_of(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_node one, two;
+
+    node_init(&one, 1, 0, 0);
+    node_init(&two, 2, 2, 100 * GIB);
+    (void)node_join(f, &one);
+    (void)node_join(f, &two);
+    const uint64_t revision = node_part(f, &one)->revision;
+    node_report(f, &two);
+    const uint64_t told = node_part(f, &one)->revision;
+    assert_true(told > revision);
+    node_report(f, &two);
+    assert_int_equal(node_part(f, &one)->revision, told);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -532,6 +618,9 @@ int main(void)
         TEST(a_disk_of_two_nodes),
         TEST(a_copy_of_a_disk),
         TEST(a_disk_moves),
+        TEST(those_not_told_are_told_later),
+        TEST(a_new_controller_tells_all),
+        TEST(a_new_disk_is_told_of),
     };
     return cmocka_run_group_tests_name("nodes", tests, NULL, NULL);
 }
