@@ -28,6 +28,8 @@ struct observed {
     struct list_node link; /* In ctl.observed. */
     struct uuid node;
     uint64_t seen_ns;
+    uint64_t instance; /* Of its process that was heard last, and of that the last call; 0: none. */
+    uint64_t number;
     char version[CTL_NAME_BYTES_MAX + 1];
     Trilith__V1__ReportStatusRequest *report; /* Owned; NULL: joined, but nothing reported. */
     size_t foreign; /* Disks behind report->n_disks: they count as another node's. */

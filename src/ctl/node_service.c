@@ -7,6 +7,28 @@
 #include "ctl/node_watch.h"
 #include "meta/groups.h"
 
+/* ---- The order of what a node says ---- */
+
+/* A call that has come after a newer one of the same process. */
+static bool is_late(const struct observed *o, uint64_t instance, uint64_t number)
+{
+    return o != NULL && instance != 0 && instance == o->instance && number <= o->number;
+}
+
+/* One of another process than that which has joined last: either may be the older. */
+static bool is_others(const struct observed *o, uint64_t instance)
+{
+    return o != NULL && instance != 0 && o->instance != 0 && instance != o->instance;
+}
+
+static void note_call(struct observed *o, uint64_t instance, uint64_t number)
+{
+    if (instance == 0)
+        return;
+    o->instance = instance;
+    o->number = number;
+}
+
 /* ---- JoinCluster ---- */
 
 struct joining {
@@ -15,6 +37,7 @@ struct joining {
     struct uuid node;
     uint32_t index; /* Out. */
     bool moved;     /* Out: it was not known, or at another address. */
+    bool late;      /* Out: the node has said something newer since; nothing has changed. */
     struct problem problem;
 };
 
@@ -104,6 +127,17 @@ static struct status join_build(void *ctx, struct meta *m, struct meta_txn *txn)
     return STATUS(OK);
 }
 
+/* A late one is answered from what is recorded. */
+static struct status join_late(struct joining *j)
+{
+    ProtobufCMessage *found;
+
+    TRY(record_get(j->ctl->meta, key_node(j->node).s, &stored__v1__node__descriptor, &found, NULL));
+    j->index = ((const Stored__V1__Node *)(const void *)found)->index;
+    record_free(found);
+    return STATUS(OK);
+}
+
 static struct status join(struct joining *j)
 {
     const Trilith__V1__JoinClusterRequest *r = j->request;
@@ -117,7 +151,9 @@ static struct status join(struct joining *j)
                  uuid_format(cluster).s, j->ctl->cluster_name, uuid_format(j->ctl->cluster).s);
         return STATUS(FOREIGN);
     }
-    const struct status st = meta_transact(j->ctl->meta, join_build, j, NULL);
+    j->late = is_late(observed_find(j->ctl, j->node), r->instance, r->number);
+    const struct status st =
+        j->late ? join_late(j) : meta_transact(j->ctl->meta, join_build, j, NULL);
     if (!status_ok(st) && j->moved)
         nodes_tell_later(j->ctl);
     if (!status_ok(st) && j->problem.s[0] == '\0')
@@ -141,8 +177,10 @@ static void on_join(void *ctx, struct rpc_call *call, const ProtobufCMessage *me
     if (j.moved)
         nodes_tell(ctl, j.node);
     struct observed *o = observed_take(ctl, j.node);
-    if (o != NULL)
+    if (o != NULL && !j.late) {
         snprintf(o->version, sizeof o->version, "%s", j.request->version);
+        note_call(o, j.request->instance, j.request->number);
+    }
     reply.cluster_uuid = record_bytes(&ctl->cluster);
     reply.cluster_name = ctl->cluster_name;
     reply.node_index = j.index;
@@ -179,13 +217,14 @@ static void report_take(struct ctl *ctl, struct observed *o,
     o->report = report;
     o->foreign = 0;
     o->seen_ns = rpc_now_ns(ctl->loop);
+    note_call(o, report->instance, report->number);
+    rebuild_take_forgotten(ctl, o); /* First: what follows may change the node's part. */
     if (disks_take_report(ctl, o, &before))
         nodes_tell(ctl, (struct uuid) { { 0 } }); /* All: it may be one's own now. */
     observed_drop_report(&before);
     orders_take_results(ctl, o);
     scrubs_take_report(ctl, o);
     volumes_finish_deleting(ctl, o);
-    rebuild_take_forgotten(ctl, o);
     volume_waits_check(ctl);
 }
 
@@ -209,6 +248,15 @@ static void on_report(void *ctx, struct rpc_call *call, const ProtobufCMessage *
         return;
     }
     struct observed *o = observed_take(ctl, node);
+    if (is_others(o, request->instance)) {
+        rpc_fail(call, RPC_NOT_FOUND, "node %s: another process has joined as it since",
+                 uuid_format(node).s);
+        return;
+    }
+    if (is_late(o, request->instance, request->number)) {
+        rpc_reply(call, &reply.base);
+        return;
+    }
     Trilith__V1__ReportStatusRequest *copy = o != NULL ? report_copy(message) : NULL;
     if (copy == NULL) {
         ctl_fail(call, STATUS(NO_MEMORY), "the report could not be kept");

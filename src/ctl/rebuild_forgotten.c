@@ -50,8 +50,27 @@ static void take_one(struct ctl *ctl, const struct forgetting *forgetting)
                   uuid_format(f.volume).s, uuid_format(f.disk).s, status_text(st));
 }
 
+/*
+ * Whether the report is about what the node is to have now.  Otherwise it may be from before a disk
+ * became a leftover anew, with what was copied to it in between.
+ */
+static bool is_current(struct ctl *ctl, const struct observed *o)
+{
+    struct meta_value value;
+
+    if (o->report->revision == 0) /* It does not say. */
+        return true;
+    if (!status_ok(meta_get(ctl->meta, key_desired(o->node).s, &value)))
+        return false;
+    const bool current = value.revision == o->report->revision;
+    meta_value_free(&value);
+    return current;
+}
+
 void rebuild_take_forgotten(struct ctl *ctl, const struct observed *o)
 {
+    if (!is_current(ctl, o)) /* It will say so again. */
+        return;
     for (size_t i = 0; i < o->report->n_volumes; i++) {
         const Trilith__V1__VolumeReport *v = o->report->volumes[i];
         for (size_t k = 0; k < v->n_forgotten; k++)

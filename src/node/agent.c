@@ -81,6 +81,8 @@ struct node_agent {
     struct node_membership membership;
     bool joined; /* The node has been told. */
     unsigned busy_calls;
+    uint64_t instance; /* By which the controller knows what comes late. */
+    uint64_t number;   /* Of the last join or report. */
 
     struct agent_call join;
     struct io_timer join_timer;
@@ -243,6 +245,8 @@ static void join_start(struct node_agent *a)
     request.version = (char *)(uintptr_t)a->config.version;
     request.address = address.s;
     request.port = a->config.advertise.port;
+    request.instance = a->instance;
+    request.number = ++a->number;
     join_labels(&a->config, &request, &arena);
     if (!uuid_is_nil(cluster))
         request.cluster_uuid = arena_uuid_bytes(&arena, cluster);
@@ -367,7 +371,9 @@ static void report_start(struct node_agent *a)
 
     a->report_again = false;
     a->config.ops->fill_report(a->config.ctx, &report);
-    const Trilith__V1__ReportStatusRequest *request = agent_report(&report, a->config.node, &arena);
+    Trilith__V1__ReportStatusRequest *request = agent_report(&report, a->config.node, &arena);
+    request->instance = a->instance;
+    request->number = ++a->number;
     call_start(a, &a->report, METHOD_REPORT, &request->base, CALL_TIMEOUT_MS, on_reported);
 }
 
@@ -451,6 +457,8 @@ struct status node_agent_start(const struct node_agent_config *config,
     a->config = *config;
     snprintf(a->name, sizeof a->name, "%s", config->name);
     a->config.name = a->name;
+    while (a->instance == 0)
+        reactor_random(config->reactor, (struct span) { (void *)&a->instance, sizeof a->instance });
     a->config.controller = strdup(config->controller);
     const struct status st = a->config.controller != NULL
                                  ? rpc_client_open(config->controller, &a->client)

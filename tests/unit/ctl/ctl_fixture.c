@@ -103,7 +103,9 @@ const Trilith__V1__JoinClusterResponse *node_join(struct fixture *f, const struc
     Trilith__V1__JoinClusterRequest request = TRILITH__V1__JOIN_CLUSTER_REQUEST__INIT;
     request.node_uuid = arena_uuid_bytes(&f->arena, n->uuid);
     request.name = arena_text(&f->arena, n->name);
-    request.address = arena_text(&f->arena, "192.0.2.1");
+    request.address = arena_text(&f->arena, n->address != NULL ? n->address : "192.0.2.1");
+    request.instance = n->instance;
+    request.number = n->number;
     request.port = 4420;
     request.zone = arena_text(&f->arena, n->zone != NULL ? n->zone : "");
     request.rack = arena_text(&f->arena, n->rack != NULL ? n->rack : "");
@@ -152,6 +154,9 @@ void node_report(struct fixture *f, struct fake_node *n)
     for (unsigned i = 0; i < n->volume_count; i++)
         volumes[i] = &n->volumes[i];
     request.node_uuid = arena_uuid_bytes(&f->arena, n->uuid);
+    request.revision = n->revision;
+    request.instance = n->instance;
+    request.number = n->number;
     request.disks = disks;
     request.n_disks = n->disk_count;
     request.volumes = volumes;

@@ -597,6 +597,87 @@ static void a_new_disk_is_told_of(void **state)
     assert_int_equal(node_part(f, &one)->revision, told);
 }
 
+/* ---- The order of what a node says ---- */
+
+static const char *node_address(struct fixture *f)
+{
+    return status(f)->nodes[0]->address;
+}
+
+/* What comes after something newer of the same process changes nothing, and is answered. */
+static void what_comes_late_changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_node now, late;
+
+    node_init(&now, 1, 1, 100 * GIB);
+    now.instance = 77;
+    now.number = 1;
+    late = now; /* Sent first, before the port was known, say. */
+    late.address = "192.0.2.66";
+    late.disk_failed[0] = true;
+    now.number = 2;
+    (void)node_join(f, &now);
+    assert_int_equal(node_join(f, &late)->node_index, 1);
+    assert_string_equal(node_address(f), "192.0.2.1");
+    now.number = 5;
+    node_report(f, &now);
+    for (late.number = 3; late.number <= 5; late.number++) {
+        node_report(f, &late);
+        (void)node_join(f, &late);
+    }
+    assert_int_equal(status(f)->n_problems, 0);
+    assert_string_equal(node_address(f), "192.0.2.1");
+    rpc_sim_advance(&f->sim, 9000 * MS);
+    late.number = 4;
+    node_report(f, &late);
+    rpc_sim_advance(&f->sim, 2000 * MS);
+    assert_true(has_problem(f, "node 'node-1' has not reported for 11 s"));
+    now.number = 6;
+    node_report(f, &now);
+    assert_int_equal(status(f)->n_problems, 0);
+}
+
+/* A process that is not the one that has joined last must join again, whichever is the older. */
+static void another_process_joins_again(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__ReportStatusRequest report = TRILITH__V1__REPORT_STATUS_REQUEST__INIT;
+    struct fake_node old, new;
+
+    node_init(&old, 1, 0, 0);
+    old.instance = 77;
+    old.number = 9;
+    old.address = "192.0.2.66";
+    new = old;
+    new.instance = 5;
+    new.number = 1;
+    new.address = "192.0.2.1";
+    (void)node_join(f, &old);
+    (void)node_join(f, &new);
+    assert_string_equal(node_address(f), "192.0.2.1");
+    report.node_uuid = arena_uuid_bytes(&f->arena, old.uuid);
+    report.instance = 77;
+    report.number = 10;
+    const char *text = call_text(f, CTL_SERVICE_NODE, REPORT, &report.base, RPC_NOT_FOUND);
+    assert_non_null(strstr(text, "another process has joined as it since"));
+    (void)node_join(f, &old); /* It was late: the one that runs puts it right. */
+    report.instance = 5;
+    report.number = 2;
+    (void)call_text(f, CTL_SERVICE_NODE, REPORT, &report.base, RPC_NOT_FOUND);
+    new.number = 3;
+    (void)node_join(f, &new);
+    new.number = 4;
+    node_report(f, &new);
+    assert_string_equal(node_address(f), "192.0.2.1");
+    fixture_restart(f); /* It knows no process: the next one that reports is it. */
+    new.number = 5;
+    node_report(f, &new);
+    report.instance = 77;
+    report.number = 11;
+    (void)call_text(f, CTL_SERVICE_NODE, REPORT, &report.base, RPC_NOT_FOUND);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -621,6 +702,8 @@ int main(void)
         TEST(those_not_told_are_told_later),
         TEST(a_new_controller_tells_all),
         TEST(a_new_disk_is_told_of),
+        TEST(what_comes_late_changes_nothing),
+        TEST(another_process_joins_again),
     };
     return cmocka_run_group_tests_name("nodes", tests, NULL, NULL);
 }

@@ -678,6 +678,68 @@ static void a_disk_that_had_it_is_not_chosen(void **state)
     assert_true(check_decisions(f, false) > 0);
 }
 
+/* All that is on a disk goes to another one. */
+static void move_all(struct fixture *f, struct uuid from, struct uuid to)
+{
+    unsigned slot;
+
+    for (uint32_t n = 0; n < group.copyset_count; n++)
+        if (group_find(&group, n, from, &slot))
+            move_slot(f, n, slot, to);
+}
+
+/* The server's next report: what the disk had is deleted. */
+static void forget(struct fixture *f, struct uuid disk, uint64_t number, uint64_t revision)
+{
+    ProtobufCBinaryData uuid = arena_uuid_bytes(&f->arena, disk);
+    unsigned i = 0;
+
+    while (!uuid_equal(nodes[i].uuid, server))
+        i++;
+    nodes[i].instance = 7;
+    nodes[i].number = number;
+    nodes[i].revision = revision;
+    nodes[i].volumes[0].forgotten = &uuid;
+    nodes[i].volumes[0].n_forgotten = 1;
+    node_report(f, &nodes[i]);
+    nodes[i].volumes[0].n_forgotten = 0;
+}
+
+/* 9.17: what a disk had is deleted, it gets it again, and is given up again: a report from before
+ * that does not speak of what it has now. */
+static void deleted_before_is_not_deleted_now(void **state)
+{
+    struct fixture *f = *state;
+    const Trilith__V1__WatchNodeResponse *part;
+
+    cluster(f, 4, 1, CTL_REBUILD_NEVER);
+    create(f, 3, false);
+    for (unsigned i = 4; i < 6; i++) { /* Nothing lies on their disks. */
+        node_init(&nodes[i], i + 1, 1, DISK_BYTES);
+        (void)node_join(f, &nodes[i]);
+        node_report(f, &nodes[i]);
+    }
+    const struct uuid disk = disk_in(0, 1);
+    move_all(f, disk, (struct uuid) { { 0xd0, 5, 0 } });
+    assert_true(is_left_over(f, disk));
+    (void)part_of(f, &part);
+    const uint64_t revision = part->revision;
+    forget(f, disk, 8, revision);
+    assert_false(is_left_over(f, disk));
+
+    move_all(f, (struct uuid) { { 0xd0, 5, 0 } }, disk);
+    move_all(f, disk, (struct uuid) { { 0xd0, 6, 0 } });
+    assert_true(is_left_over(f, disk));
+    (void)part_of(f, &part);
+    forget(f, disk, 7, part->revision); /* Overtaken on the way. */
+    forget(f, disk, 8, part->revision);
+    assert_true(is_left_over(f, disk));
+    forget(f, disk, 9, revision); /* Not overtaken, but long on the way. */
+    assert_true(is_left_over(f, disk));
+    forget(f, disk, 10, part->revision);
+    assert_false(is_left_over(f, disk));
+}
+
 /* ---- Disks that are failing (9.18 on) ---- */
 
 /* A volume, and a disk of it that is failing from now on. */
@@ -845,6 +907,7 @@ int main(void)
         TEST(the_record_decides),
         TEST(growth_follows),
         TEST(a_disk_that_had_it_is_not_chosen),
+        TEST(deleted_before_is_not_deleted_now),
         TEST(a_failing_disk_is_emptied),
         TEST(a_disk_that_is_well_again_stays),
         TEST(a_failing_disk_may_die),
