@@ -222,7 +222,13 @@ static void on_opened(struct peer_session *s)
 {
     const struct wire_answer answer = wire_answer_decode(s->cmd.result);
 
-    if (answer.incarnation == 0 || answer.incarnation == NVME_NSID_ALL) {
+    const bool is_handle = answer.incarnation != 0 && answer.incarnation != NVME_NSID_ALL;
+
+    if (!is_handle && s->closing) {
+        session_end(s);
+        return;
+    }
+    if (!is_handle) {
         fail(s, STATUS(MALFORMED));
         return;
     }

@@ -231,15 +231,16 @@ bool regions_may_close(const struct regions *r, const struct shard *shard, uint3
 }
 
 void regions_begin_session(struct regions *r, struct catalog_volume *volume, uint32_t group,
-                           uint32_t tick)
+                           bool newer, uint32_t tick)
 {
     for (uint32_t i = 0; i < volume->shards_count; i++) {
-        if (volume->shards[i] != NULL && volume->shards[i]->group == group)
-            volume->shards[i]->listed.tick = tick;
+        struct shard *const s = volume->shards[i];
+        if (s != NULL && s->group == group)
+            s->listed.tick = newer ? tick : (uint32_t)max_u64(s->listed.tick, tick);
     }
     LIST_FOR_EACH (n, &r->open) {
         struct region_entry *const e = CONTAINER_OF(n, struct region_entry, link);
         if (e->shard->volume == volume && e->shard->group == group)
-            e->tick = tick;
+            e->tick = newer ? tick : (uint32_t)max_u64(e->tick, tick);
     }
 }

@@ -109,9 +109,13 @@ void regions_set(struct regions *r, struct shard *shard, const struct region_run
 bool regions_may_close(const struct regions *r, const struct shard *shard, uint32_t region,
                        uint32_t tick);
 
-/* A new session: whatever is listed counts as written in this tick. */
+/*
+ * A new session: whatever is listed counts as written in this tick.  newer: its epoch is; ticks of
+ * the one before are of the same count otherwise, and stay if they are higher: what an older
+ * session has executed may be later than what its engine knew when it asked.
+ */
 void regions_begin_session(struct regions *r, struct catalog_volume *volume, uint32_t group,
-                           uint32_t tick);
+                           bool newer, uint32_t tick);
 
 /* The first run at or after *region, which moves behind it; false at the end. */
 bool regions_next_run(const struct shard *shard, uint32_t *region, struct region_run *out_run);

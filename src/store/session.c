@@ -152,7 +152,7 @@ static void open_on_flushed(struct journal_waiter *waiter, struct status status)
 }
 
 /* From here on commands of older sessions are refused; those let through already may end. */
-static void open_supersede(struct session_open *o, struct catalog_volume *v)
+static void open_supersede(struct session_open *o, struct catalog_volume *v, bool newer)
 {
     LIST_FOR_EACH (n, &v->sessions) {
         struct store_session *const s = CONTAINER_OF(n, struct store_session, link);
@@ -169,7 +169,7 @@ static void open_supersede(struct session_open *o, struct catalog_volume *v)
     };
     list_node_init(&session->link);
     list_push_back(&v->sessions, &session->link);
-    regions_begin_session(&o->store->regions, v, o->config.group, o->config.tick);
+    regions_begin_session(&o->store->regions, v, o->config.group, newer, o->config.tick);
 }
 
 static void open_begin(struct session_open *o)
@@ -196,7 +196,7 @@ static void open_begin(struct session_open *o)
         .u.epoch = { .volume = v->id, .group = o->config.group, .epoch = o->config.epoch }
     };
     record_encode(&rec, journal_append(store->journal, record_bytes(RECORD_EPOCH, 0), &sequence));
-    open_supersede(o, v);
+    open_supersede(o, v, newer);
     if (store->leases != NULL)
         o->free_ns =
             store->leases->sealed(store->leases, &o->config.volume, o->config.group, newer);

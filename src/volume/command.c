@@ -339,7 +339,7 @@ static void command_on_flushed(struct leg_io *io)
 
     p->status = io->status;
     if (p->cmd->front->replicas > 1 && !status_ok(io->status))
-        members_hold_flush(p, io->leg);
+        members_hold_flush(p);
     else
         command_on_piece(p);
 }

@@ -134,9 +134,9 @@ void fanout_end_refused(struct io_task *task)
 /* ---- Waiting ---- */
 
 /*
- * It waits for a change of members, and nothing is on its way.  What it waits for may be the
- * admission of a replica to which its region is to be copied before (9.4), and room for that.  It
- * may go on in here.
+ * It waits for a change of members, or for its trail, and nothing else is on its way.  What it
+ * waits for may be the admission of a replica to which its region is to be copied before (9.4), and
+ * room for that.  It may go on in here.
  */
 static void hold(struct piece *p)
 {
@@ -168,7 +168,7 @@ static void take_answer(struct piece *p, unsigned slot, struct status status)
 
     if (status_ok(status)) {
         p->done |= bit;
-    } else if (status_is(status, STATUS_LIST_FULL)) {
+    } else if (status_is(status, STATUS_LIST_FULL) && p->changes) {
         p->again = true;
     } else {
         p->failed |= bit;
@@ -506,7 +506,7 @@ static void advance_change(struct piece *p)
         change_end(p);
         round_wait(p); /* Then it is sent again, to all: twice is once. */
     } else if (p->again) {
-        return; /* The trail's answer advances it. */
+        hold(p); /* Until the trail is answered, which may wait for a round. */
     } else if (missing == 0) {
         finish(p, STATUS(OK));
     } else if (fresh != 0) {
@@ -514,7 +514,7 @@ static void advance_change(struct piece *p)
         if (p->pending == 0)
             advance(p); /* There was nothing but a trail to be sent. */
     } else if ((missing & ~(unsigned)p->flowing) == 0) {
-        return; /* Likewise. */
+        hold(p); /* Likewise. */
     } else {
         advance_stuck(p, missing);
     }

@@ -448,7 +448,7 @@ static bool leg_on_stale_incarnation(struct leg_io *io)
         if (!leg->has_peers) /* Otherwise it is excluded, and nothing is lost. */
             leg_note_loss(leg);
     }
-    return leg->continue_on_loss && io->store.incarnation != incarnation;
+    return leg->continue_on_loss && !leg->has_peers && io->store.incarnation != incarnation;
 }
 
 bool leg_io_can_wait(const struct leg_io *io)

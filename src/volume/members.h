@@ -189,7 +189,7 @@ void members_note_full(const struct copyset *cs, unsigned slots);
 void members_report(struct volume *v, struct leg *leg, struct status why);
 
 /* The front's reactor: a Flush was not confirmed.  It ends when the leg is no member any more. */
-void members_hold_flush(struct piece *p, struct leg *leg);
+void members_hold_flush(struct piece *p);
 
 /* Home: ends those that are held for legs that are no members any more. */
 void members_flushes_end(struct volume *v);

@@ -99,15 +99,15 @@ static void flush_deliver(struct io_msg *msg)
     resync_home_failed(v, call_of(p->legs[0].leg)); /* Or it might be admitted without the Flush. */
     list_node_init(&p->link);
     list_push_back(&v->members.held, &p->link);
+    members_report(v, p->legs[0].leg, p->status); /* Now: who is back asks for what is held. */
     if (v->members.state == MEMBERS_IDLE)
         members_flushes_end(v);
 }
 
-void members_hold_flush(struct piece *p, struct leg *leg)
+void members_hold_flush(struct piece *p)
 {
     struct volume *const v = p->cmd->front->volume;
 
-    members_report(v, leg, p->status);
     p->msg.deliver = flush_deliver;
     reactor_post(v->home, &p->msg);
 }

@@ -265,6 +265,23 @@ static void closing_does_not_wait_for_who_hangs(void **state)
     }
 }
 
+/* Nor for an answer that is none. */
+static void closing_does_not_mind_a_bad_answer(void **state)
+{
+    (void)state;
+    struct engine *const e = engine_create(2, 5);
+
+    peer_of(e)->hold = true;
+    peer_of(e)->handle = UINT32_MAX - 1; /* The next one is nobody's. */
+    open_again(e);
+    pw_run(e->w, SOON_NS);
+    peer_session_close(&e->session, on_closed);
+    fake_peer_release(peer_of(e));
+    pw_run(e->w, SOON_NS);
+    assert_true(e->closed);
+    engine_destroy(e);
+}
+
 /* ---- Commands ---- */
 
 /* 2.1: from each reactor straight to that of the disk. */
@@ -768,6 +785,7 @@ int main(void)
         cmocka_unit_test(an_older_epoch_is_refused),
         cmocka_unit_test(a_session_may_be_closed_at_any_moment),
         cmocka_unit_test(closing_does_not_wait_for_who_hangs),
+        cmocka_unit_test(closing_does_not_mind_a_bad_answer),
         cmocka_unit_test(commands_go_to_the_disks_reactor),
         cmocka_unit_test(blocks_travel_with_their_crcs),
         cmocka_unit_test(fields_arrive),

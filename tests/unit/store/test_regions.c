@@ -356,6 +356,31 @@ static void a_session_begins_with_its_tick(void **state)
     assert_int_equal(listed(5), 0);
 }
 
+/* 4.3: but another one of the same epoch may name a tick that its engine has passed since. */
+static void another_session_keeps_later_ticks(void **state)
+{
+    (void)state;
+    struct store_session_config config = config_of(2, 4);
+    struct store_region item = { .region = 3, .count = 3, .tick = 4, .slots = ALL };
+    for (config.number = 1; config.number < 3; config.number++) {
+        store_session_close(rig.session.session);
+        rig.done = false;
+        assert_status(store_session_open(rig.store, &config, rig_on_session, &rig), STATUS_OK);
+        rig_wait(&rig);
+        assert_status(rig.session.status, STATUS_OK);
+        if (config.number == 1) {
+            assert_status(write_at(3 * M, 0x11, 3), STATUS_OK);
+            assert_status(write_at(5 * M, 0x11, 5), STATUS_OK);
+        }
+    }
+    assert_status(close_region(item), STATUS_OK);
+    assert_int_equal(listed(3), 0);
+    assert_int_equal(listed(5), ALL);
+    item.tick = 5;
+    assert_status(close_region(item), STATUS_OK);
+    assert_int_equal(listed(5), 0);
+}
+
 /* F38: the same for what was listed before the store was opened, which has no entry. */
 static void so_does_what_an_earlier_life_listed(void **state)
 {
@@ -613,6 +638,7 @@ int main(void)
         CASE(closing_respects_later_ticks),
         CASE(closing_passes_over_what_is_not_there),
         CASE(a_session_begins_with_its_tick),
+        CASE(another_session_keeps_later_ticks),
         CASE(so_does_what_an_earlier_life_listed),
         CASE(what_is_merged_is_durable),
         CASE(merging_counts_as_written_in_its_tick),

@@ -298,6 +298,51 @@ static void what_follows_and_waits_for_room_keeps_its_region_open(void **state)
     case_destroy(c);
 }
 
+/* And if what it follows waits for room as well, neither keeps the round from ending. */
+static void what_follows_and_what_it_follows_wait_for_room(void **state)
+{
+    (void)state;
+    struct case_ *c = case_create(2);
+    struct fixture *f = c->f;
+    struct request r = { 0 };
+    f->disks[AWAY].store = NULL;
+    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    fill(f, 0, BLOCK, 0x11);
+    assert_int_equal(run(f, NVME_NS_WRITE, false, 0, BLOCK).code, STATUS_OK);
+    assert_int_equal(run(f, NVME_NS_WRITE, false, 3 * M, BLOCK).code, STATUS_OK);
+    f->stores[AWAY].hold = true;
+    f->disks[AWAY].store = &f->stores[AWAY];
+    assert_int_equal(volume_leg_returned(f->volume, &f->disks[AWAY]).code, STATUS_OK);
+    loop_run(&f->loop);
+    step_until(f, AWAY, STORE_OP_HASH);
+    for (unsigned i = 0; i < 3; i++) { /* Rounds that began before. */
+        for (unsigned index; is_asked(&f->stores[AWAY], STORE_OP_FLUSH, &index);)
+            release(f, AWAY, STORE_OP_FLUSH);
+        for (unsigned index; is_asked(&f->stores[AWAY], STORE_OP_CLOSE_REGIONS, &index);)
+            release(f, AWAY, STORE_OP_CLOSE_REGIONS);
+    }
+    f->stores[2].hold = true;
+    submit(f, &r, 0, 0, NVME_NS_WRITE, 6 * M, BLOCK);
+    loop_run(&f->loop);
+    f->stores[2].fail_next = STATUS(LIST_FULL);
+    release(f, 2, STORE_OP_WRITE);
+    f->stores[AWAY].write_status = STATUS(LIST_FULL);
+    release(f, AWAY, STORE_OP_WRITE);
+    f->stores[AWAY].write_status = STATUS(OK);
+    c->meta.hold = true; /* No change of members lets them go on. */
+    hold_all(f, false);
+    for (unsigned i = 0; i < 4; i++)
+        loop_pass(&f->loop, VOLUME_ROUND_NS);
+    assert_false(is_member(c, AWAY));
+    assert_false(r.busy);
+    assert_int_equal(r.req.status.code, STATUS_OK);
+    c->meta.hold = false;
+    meta_release(&c->meta);
+    loop_run(&f->loop);
+    assert_true(is_member(c, AWAY));
+    case_destroy(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -311,6 +356,7 @@ int main(void)
         cmocka_unit_test(a_write_that_is_fenced_keeps_its_region_open),
         cmocka_unit_test(a_write_that_waits_for_room_keeps_its_region_open),
         cmocka_unit_test(what_follows_and_waits_for_room_keeps_its_region_open),
+        cmocka_unit_test(what_follows_and_what_it_follows_wait_for_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

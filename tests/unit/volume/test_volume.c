@@ -303,6 +303,18 @@ static void the_namespace_describes_itself(void **state)
     fixture_destroy(f);
 }
 
+/* A store of a volume of one replica keeps no list that could be full; one may say so all the same.
+ */
+static void a_full_list_of_one_replica_is_an_error(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_opened();
+    for (unsigned i = 0; i < DISKS; i++)
+        f->stores[i].write_status = STATUS(LIST_FULL);
+    assert_int_equal(run(f, NVME_NS_WRITE, false, 0, 4096).code, STATUS_LIST_FULL);
+    fixture_destroy(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -319,6 +331,7 @@ int main(void)
         cmocka_unit_test(opening_fails_for_the_whole_or_not),
         cmocka_unit_test(deleting_reaches_every_disk),
         cmocka_unit_test(the_namespace_describes_itself),
+        cmocka_unit_test(a_full_list_of_one_replica_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
