@@ -104,8 +104,10 @@ static void need_overwrite(struct store *store, struct shard *shard, const struc
         need->copy_blocks += (uint32_t)__builtin_popcount(present);
         return;
     }
-    /* F14: its first touch must be durably settled. */
-    if (!grain_is_settled(g, marks.durably_settled) && !MUTATION(S2_OVERWRITE_UNSETTLED)) {
+    /* F14: its first touch must be durably settled.  If the last record is, all are, also where the
+     * grain says one later, which need not come: grain_set_sequence(). */
+    if (marks.durably_settled < store->last_record && !grain_is_settled(g, marks.durably_settled) &&
+        !MUTATION(S2_OVERWRITE_UNSETTLED)) {
         journal_settle(store->journal, store->last_record);
         need->wait = true;
     }

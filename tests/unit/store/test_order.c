@@ -115,6 +115,43 @@ static void overwrite_waits_for_the_settled_mark(void **state)
     assert_true(flushes_between(first.ended, last_write(LAYOUT_DATA)->submitted) >= 2);
 }
 
+/* The disk, which is closed, goes on from that journal block. */
+static void set_journal_start(uint64_t sequence)
+{
+    for (unsigned slot = 0; slot < 2; slot++) {
+        uint8_t *const at = rig.content + superblock_offset(slot);
+        struct superblock sb;
+        assert_status(superblock_decode((struct const_span) { at, SUPERBLOCK_BYTES }, &sb),
+                      STATUS_OK);
+        assert_true(sb.clean);
+        sb.journal_start = sequence;
+        sb.journal_flushed = sequence - 1;
+        superblock_encode(&sb, (struct span) { at, SUPERBLOCK_BYTES });
+    }
+}
+
+/*
+ * F14: and no longer, also where the bits that a grain keeps of its sequence are all zero: the mark
+ * may be at that sequence and stay there.  A first touch and the mark behind it take a block each.
+ */
+static void overwrite_waits_for_nothing_else(void **state)
+{
+    (void)state;
+    for (uint64_t before = 20; before < 22; before++) {
+        store_session_close(rig.session.session);
+        assert_status(rig_close_store(&rig), STATUS_OK);
+        set_journal_start((UINT64_C(1) << 22) * (before - 18) - before);
+        rig_serve(&rig);
+        for (uint64_t block = 0; block < 20; block++) {
+            (void)write_block(32 * before + block, 0x11);
+            rig_pass(&rig, 100 * NS_PER_MS);
+            const uint64_t then = rig.reactor.base.now_ns;
+            (void)write_block(32 * before + block, 0x22);
+            assert_int_equal(rig.reactor.base.now_ns, then);
+        }
+    }
+}
+
 /* S1: a Flush completes after a flush of the device that began after it. */
 static void flush_is_a_flush(void **state)
 {
@@ -279,6 +316,7 @@ int main(void)
         TEST(first_touch_waits_for_both),
         TEST(overwrite_waits_for_its_region),
         TEST(overwrite_waits_for_the_settled_mark),
+        TEST(overwrite_waits_for_nothing_else),
         TEST(flush_is_a_flush),
         TEST(fua_overwrite_is_durable_by_itself),
         TEST(copy_is_durable_before_home),
