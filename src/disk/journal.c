@@ -287,9 +287,11 @@ static void journal_seal(struct journal *j, uint64_t sequence)
 {
     struct journal_slot *const s = slot_of(j, sequence);
 
-    s->settled_mark = j->settled;
-    if (s->is_data)
+    if (s->is_data) { /* Its head carries the mark, and may have been submitted long before. */
+        s->settled_mark = slot_of(j, sequence - 1)->settled_mark;
         return;
+    }
+    s->settled_mark = j->settled;
     metablock_seal((struct span) { staging_of(j, sequence), DISK_BLOCK_BYTES }, METABLOCK_JOURNAL,
                    &(struct metablock) { .tag = j->config.tag,
                                          .owner = j->config.life,
