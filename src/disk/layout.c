@@ -81,12 +81,18 @@ static uint64_t grains_made_for(const struct disk_layout *layout)
     return min_u64(pairs * SUMS_GRAINS_PER_BLOCK, LAYOUT_GRAINS_MAX);
 }
 
+/* Of the smaller area. */
+static uint64_t area_blocks(const struct disk_layout *layout)
+{
+    return min_u64(disk_layout_checkpoint_bytes(layout, 0),
+                   disk_layout_checkpoint_bytes(layout, 1)) /
+           DISK_BLOCK_BYTES;
+}
+
 struct disk_limits disk_layout_limits(const struct disk_layout *layout)
 {
     struct disk_limits limits = limits_for(grains_made_for(layout));
-    const uint64_t area =
-        min_u64(disk_layout_checkpoint_bytes(layout, 0), disk_layout_checkpoint_bytes(layout, 1)) /
-        DISK_BLOCK_BYTES;
+    const uint64_t area = area_blocks(layout);
     const uint64_t blocks = area > SPARE_BLOCKS ? (area - SPARE_BLOCKS) * 8 / 9 : 0;
     const uint64_t payload = blocks * METABLOCK_PAYLOAD_BYTES;
     const uint64_t fixed = fixed_bytes(&limits);
@@ -309,6 +315,15 @@ static bool extensions_are_good(const struct disk_layout *layout)
     return true;
 }
 
+/* Whether the areas hold all but what is said of grains: one that was sized without cells may have
+ * room for little more. */
+static bool areas_suffice(const struct disk_layout *layout)
+{
+    const struct disk_limits limits = limits_for(grains_made_for(layout));
+
+    return area_blocks(layout) * METABLOCK_PAYLOAD_BYTES >= fixed_bytes(&limits);
+}
+
 struct status disk_layout_check(const struct disk_layout *layout, uint64_t device_bytes)
 {
     for (unsigned i = 0; i < LAYOUT_PARTS; i++) {
@@ -326,7 +341,8 @@ struct status disk_layout_check(const struct disk_layout *layout, uint64_t devic
         layout->part[LAYOUT_JOURNAL].bytes > LAYOUT_JOURNAL_BYTES_MAX ||
         !extensions_are_good(layout))
         return STATUS(CORRUPT);
-    if (disk_layout_sums_bytes(layout) < disk_layout_sums_blocks(grains) * SUMS_PAIR_BYTES)
+    if (disk_layout_sums_bytes(layout) < disk_layout_sums_blocks(grains) * SUMS_PAIR_BYTES ||
+        !areas_suffice(layout))
         return STATUS(CORRUPT);
     return STATUS(OK);
 }

@@ -15,6 +15,10 @@ static_assert(SUPERBLOCK_LIVES == SUPERBLOCK_EARLIER, "superblock");
 #define CHECKSUM_CRC32C 1
 #define ATOMIC_MIN      512
 #define ATOMIC_MAX      (1u << 20)
+/* No disk comes so far, and what is computed from these does not overflow (section 2.1). */
+#define SEQUENCE_MAX    (UINT64_C(1) << 43)
+#define JOURNAL_MAX     (UINT64_C(1) << 62)
+#define INCARNATION_MAX (UINT64_C(1) << 63)
 
 static uint32_t superblock_crc(struct superblock_format f)
 {
@@ -135,6 +139,16 @@ static bool earlier_are_valid(const struct superblock_format *f)
                     (SUPERBLOCK_EARLIER - used) * sizeof f->earlier[0]);
 }
 
+static bool counts_are_valid(const struct superblock_format *f)
+{
+    const uint64_t incarnation = le64_get(f->incarnation);
+    const uint64_t start = le64_get(f->journal_start);
+
+    return le64_get(f->sequence) <= SEQUENCE_MAX && incarnation != 0 &&
+           incarnation <= INCARNATION_MAX && start != 0 && start <= JOURNAL_MAX &&
+           le64_get(f->journal_flushed) <= JOURNAL_MAX;
+}
+
 static struct status MUST_CHECK superblock_check_fields(const struct superblock_format *f)
 {
     const uint32_t atomic = le32_get(f->atomic_bytes);
@@ -149,7 +163,7 @@ static struct status MUST_CHECK superblock_check_fields(const struct superblock_
         !earlier_are_valid(f) || !name_is_valid(f->cluster_name) || !name_is_valid(f->disk_name))
         return STATUS(CORRUPT);
     if (atomic < ATOMIC_MIN || atomic > ATOMIC_MAX || (atomic & (atomic - 1)) != 0 ||
-        f->checkpoint_area > 1 || le64_get(f->journal_start) == 0 ||
+        f->checkpoint_area > 1 || !counts_are_valid(f) ||
         (le32_get(f->flags) &
          ~(SUPERBLOCK_FLAG_CLEAN | SUPERBLOCK_FLAG_FAILED | SUPERBLOCK_FLAG_LIED)) != 0)
         return STATUS(CORRUPT);

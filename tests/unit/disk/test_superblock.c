@@ -227,6 +227,63 @@ static void earlier_incarnations_are_checked(void **state)
     }
 }
 
+/* Section 2.1: counts that no disk comes to, and what is never 0, are damage. */
+static void counts_are_checked(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t at;
+        uint64_t value;
+        bool good;
+    } cases[] = {
+        { 16, UINT64_C(1) << 43, true },
+        { 16, (UINT64_C(1) << 43) + 1, false },
+        { 16, UINT64_MAX, false },
+        { 232, 1, true },
+        { 232, 0, false },
+        { 232, UINT64_C(1) << 63, true },
+        { 232, (UINT64_C(1) << 63) + 1, false },
+        { 288, UINT64_C(1) << 62, true },
+        { 288, (UINT64_C(1) << 62) + 1, false },
+        { 288, 0, false },
+        { 296, UINT64_C(1) << 62, true },
+        { 296, (UINT64_C(1) << 62) + 1, false },
+        { 296, 0, true },
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        uint8_t block[SUPERBLOCK_BYTES];
+        const struct superblock sb = example(9);
+        const struct le64 value = le64_make(cases[i].value);
+        struct superblock got;
+        encode(&sb, block, 0);
+        memcpy(block + cases[i].at, &value, sizeof value);
+        fix_crc(block);
+        assert_int_equal(superblock_decode((struct const_span) { block, sizeof block }, &got).code,
+                         cases[i].good ? STATUS_OK : STATUS_CORRUPT);
+    }
+}
+
+/* F2: areas that do not hold as many volumes, shards and regions as the disk may have are damage,
+ * whichever of the two it is. */
+static void checkpoint_areas_are_checked(void **state)
+{
+    (void)state;
+    const uint64_t sizes[] = { (uint64_t)16 << 20, (uint64_t)10 << 30, (uint64_t)1 << 40 };
+    for (size_t i = 0; i < ARRAY_COUNT(sizes); i++) {
+        for (unsigned area = 0; area < 2; area++) {
+            struct disk_layout l;
+            assert_true(status_ok(disk_layout_make(sizes[i], &l)));
+            struct disk_extent *const part = &l.part[LAYOUT_CHECKPOINT_0 + area];
+            while (status_ok(disk_layout_check(&l, sizes[i])))
+                part->bytes -= 4096;
+            assert_int_equal(disk_layout_check(&l, sizes[i]).code, STATUS_CORRUPT);
+            const struct disk_limits limits = disk_layout_limits(&l);
+            assert_true(part->bytes >=
+                        limits.volumes * 224 + limits.shards * 96 + limits.region_bytes);
+        }
+    }
+}
+
 /* F33: a superblock whose extensions cannot be is refused, and so is a bit without them. */
 static void extensions_are_checked(void **state)
 {
@@ -351,6 +408,8 @@ int main(void)
         cmocka_unit_test(growth_has_limits),
         cmocka_unit_test(earlier_incarnations_are_kept),
         cmocka_unit_test(earlier_incarnations_are_checked),
+        cmocka_unit_test(counts_are_checked),
+        cmocka_unit_test(checkpoint_areas_are_checked),
         cmocka_unit_test(extensions_are_checked),
         cmocka_unit_test(round_trip),
         cmocka_unit_test(every_flipped_bit_is_noticed),

@@ -281,6 +281,40 @@ static uint64_t first_superblock_written(struct rig *of)
     return UINT64_MAX;
 }
 
+static void refused_with(size_t field, uint64_t value)
+{
+    const struct le64 new = le64_make(value);
+
+    start_on(4096);
+    must_write(0, 1, 0x11);
+    rig_kill(1);
+    for (unsigned slot = 0; slot < SUPERBLOCK_SLOTS; slot++) {
+        struct superblock_format *const sb = (void *)(image + superblock_offset(slot));
+        memcpy((uint8_t *)sb + field, &new, sizeof new);
+        sb->crc = le32_make(0);
+        sb->crc = le32_make(crc32c(sb, sizeof *sb));
+    }
+    after.boot.b[0] = 2;
+    assert_status(rig_open(&after), STATUS_CORRUPT);
+    rig_abandon(&after);
+    rig_abandon(&rig);
+}
+
+/* Section 2.1: superblocks that are damaged, but for their CRC, are told and refused. */
+static void superblocks_that_cannot_be_are_refused(void **state)
+{
+    (void)state;
+    refused_with(offsetof(struct superblock_format, incarnation), 0);
+    refused_with(offsetof(struct superblock_format, sequence), UINT64_MAX);
+    refused_with(offsetof(struct superblock_format, journal_start), UINT64_MAX);
+    refused_with(offsetof(struct superblock_format, journal_flushed), UINT64_MAX);
+    for (unsigned area = LAYOUT_CHECKPOINT_0; area <= LAYOUT_CHECKPOINT_1; area++)
+        refused_with(offsetof(struct superblock_format, parts) +
+                         area * sizeof(struct superblock_part_format) +
+                         offsetof(struct superblock_part_format, bytes),
+                     4 * K);
+}
+
 /* F1: the slot that is older, or damaged, is written first: the other one is good whatever comes.
  */
 static void the_older_superblock_is_written_first(void **state)
@@ -662,6 +696,7 @@ int main(void)
         cmocka_unit_test(zeros_elsewhere_do_not_hold_up_a_region),
         cmocka_unit_test(regions_of_before_close),
         cmocka_unit_test(what_cannot_be_settled_costs_no_checkpoints),
+        cmocka_unit_test(superblocks_that_cannot_be_are_refused),
         cmocka_unit_test(the_older_superblock_is_written_first),
         cmocka_unit_test(a_superblock_that_failed_is_written_first),
         cmocka_unit_test(a_failure_is_recorded_in_either_slot),
