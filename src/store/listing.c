@@ -82,7 +82,8 @@ void listing_enter(const struct store_io *io, struct shard *shard)
     if (!volume_has_lists(&io->session->volume->desc))
         return;
     const uint8_t all = volume_all_slots(&io->session->volume->desc);
-    if (range_lack(store, io, shard).listed > 0)
+    /* Also where all regions list all: by a coarser list perhaps, of which no record says so. */
+    if (range_lack(store, io, shard).entries > 0)
         append_run(store, shard, &(struct region_run) { range.first, range.count, all });
     for (uint32_t i = range.first; i < range.first + range.count; i++) {
         struct region_entry *e = regions_find(&store->regions, shard, i);
@@ -109,7 +110,7 @@ struct status listing_prepare(const struct store_io *io, struct shard *shard, bo
         return STATUS(LIST_FULL);
     bool wait = !regions_can_change(&store->regions, &store->catalog, lack.listed);
     if (!overwrites) {
-        *bytes += lack.listed > 0 ? record : 0;
+        *bytes += lack.entries > 0 ? record : 0;
         *out_wait |= wait;
         return STATUS(OK);
     }

@@ -35,14 +35,19 @@ static struct store_session_config config_of(uint64_t epoch, uint32_t tick)
     return config;
 }
 
-static void open_session(struct rig *r, uint64_t epoch, uint32_t tick)
+static void open_session_of(struct rig *r, const struct store_session_config *config)
 {
-    const struct store_session_config config = config_of(epoch, tick);
     r->done = false;
-    const struct status st = store_session_open(r->store, &config, rig_on_session, r);
+    const struct status st = store_session_open(r->store, config, rig_on_session, r);
     assert_status(st, STATUS_OK);
     rig_wait(r);
     assert_status(r->session.status, STATUS_OK);
+}
+
+static void open_session(struct rig *r, uint64_t epoch, uint32_t tick)
+{
+    const struct store_session_config config = config_of(epoch, tick);
+    open_session_of(r, &config);
 }
 
 static int setup(void **state)
@@ -534,6 +539,48 @@ static void what_is_merged_into_a_coarse_list(void **state)
     assert_int_equal(listed(1) & 2, 2);
 }
 
+/* A volume of shards that are short enough for one to have all its regions open. */
+static void open_short_session(uint64_t epoch)
+{
+    struct store_session_config config = config_of(epoch, 1);
+    store_session_close(rig.session.session);
+    config.volume.uuid.b[0] = 10;
+    config.volume.shard_bytes = 128 * M;
+    open_session_of(&rig, &config);
+}
+
+/* F36: nor is a change found without its region where a coarser list, of which no record says
+ * anything, has all slots already. */
+static void a_coarse_list_opens_no_region(void **state)
+{
+    (void)state;
+    static uint8_t image[RIG_DEVICE_BYTES];
+    struct store_region items[64];
+    struct status st;
+    open_short_session(1);
+    rig_record(&rig);
+    for (uint32_t shard = 0; shard < 10; shard++) {
+        for (uint32_t i = 0; i < ARRAY_COUNT(items); i++)
+            items[i] = (struct store_region) {
+                .shard = shard, .region = 2 * i, .count = 1, .slots = (uint8_t)(1 << i % 3)
+            };
+        st = with_items(&rig, STORE_OP_MERGE_REGIONS, items, sizeof items, 1, NULL, NULL);
+        assert_status(st, STATUS_OK);
+    }
+    assert_int_equal(listed(1), ALL); /* It was nothing. */
+    assert_status(write_at(1 * M, 0x11, 1), STATUS_OK);
+    assert_status(rig_do(&rig, STORE_OP_FLUSH, 0, 0, 0), STATUS_OK);
+    rig_image(&rig, rig.event_count, true, 0, image);
+    rig_abandon(&rig);
+    rig_init(&rig, image, 2);
+    rig.boot.b[0] = 2;
+    assert_status(rig_open(&rig), STATUS_OK);
+    open_session(&rig, 2, 1);
+    open_short_session(2);
+    assert_int_equal(rig_read_block(&rig, M / K4, &st), 0x11);
+    assert_int_equal(listed(1), ALL);
+}
+
 /* ---- Incarnations ---- */
 
 /* A disk that is put back from an image does not repeat the incarnation that followed it. */
@@ -646,6 +693,7 @@ int main(void)
         CASE(open_regions_are_bounded),
         CASE(a_long_list_becomes_coarser),
         CASE(what_is_merged_into_a_coarse_list),
+        CASE(a_coarse_list_opens_no_region),
         CASE(an_incarnation_is_not_repeated),
         CASE(a_set_does_not_go_back),
         CASE(a_set_is_durable),
