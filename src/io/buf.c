@@ -52,6 +52,8 @@ struct buf_pool {
     bool lent; /* To the reactor, for reads and writes of files; or it is not to be. */
 
     struct list waiters;
+    struct list watchers; /* Those that came before the last put are first. */
+    uint64_t puts;
     struct io_task serve;
     bool serving;      /* A waiter is inside its retry(): it may overtake the others. */
     bool refused;      /* It has queued itself again. */
@@ -187,6 +189,9 @@ void buf_put(struct buf_pool *pool, struct span buf)
     assert(buf.at >= pool->arena);
     assert(buf.at < pool->arena + pool->arena_bytes);
 
+    pool->puts++; /* Also of one that is held: its owner may count it no more. */
+    if (!list_empty(&pool->watchers))
+        reactor_defer(pool->reactor, &pool->serve);
     if (!list_empty(&pool->holds) && put_is_held(pool, buf))
         return;
     const size_t offset = (size_t)(buf.at - pool->arena);
@@ -244,6 +249,31 @@ struct reactor *buf_pool_reactor(const struct buf_pool *pool)
     return pool->reactor;
 }
 
+static struct buf_waiter *first_watcher(const struct buf_pool *pool)
+{
+    struct list_node *const n = list_first(&pool->watchers);
+
+    if (n == NULL || CONTAINER_OF(n, struct buf_waiter, link)->puts == pool->puts)
+        return NULL;
+    return CONTAINER_OF(n, struct buf_waiter, link);
+}
+
+/* Calls the watchers that came before the last put, as many as a turn allows. */
+static void pool_call_watchers(struct buf_pool *pool)
+{
+    struct buf_waiter *watcher;
+
+    for (unsigned i = 0; i < BUF_WATCHERS_PER_TURN; i++) {
+        watcher = first_watcher(pool);
+        if (watcher == NULL)
+            return;
+        list_remove(&watcher->link);
+        watcher->retry(watcher);
+    }
+    if (first_watcher(pool) != NULL)
+        reactor_defer(pool->reactor, &pool->serve);
+}
+
 /* Lets the waiters try in turn until one finds too little: it keeps its place at the front. */
 static void pool_serve(struct io_task *task)
 {
@@ -257,6 +287,7 @@ static void pool_serve(struct io_task *task)
         waiter->retry(waiter);
         pool->serving = false;
     }
+    pool_call_watchers(pool);
 }
 
 void buf_wait(struct buf_pool *pool, struct buf_waiter *waiter)
@@ -286,6 +317,24 @@ void buf_wait_cancel(struct buf_pool *pool, struct buf_waiter *waiter)
         reactor_defer(pool->reactor, &pool->serve);
 }
 
+void buf_watch(struct buf_pool *pool, struct buf_waiter *watcher)
+{
+    assert(reactor_is_current(pool->reactor));
+    assert(watcher->retry != NULL);
+
+    if (list_node_linked(&watcher->link))
+        return;
+    watcher->puts = pool->puts;
+    list_push_back(&pool->watchers, &watcher->link);
+}
+
+void buf_watch_cancel(struct buf_pool *pool, struct buf_waiter *watcher)
+{
+    assert(reactor_is_current(pool->reactor));
+
+    list_remove(&watcher->link);
+}
+
 bool buf_pool_has(const struct buf_pool *pool, struct span buf)
 {
     return buf.at != NULL && buf.at >= pool->arena && buf.at < pool->arena + pool->arena_bytes;
@@ -312,6 +361,7 @@ struct status buf_pool_create(struct reactor *r, size_t arena_bytes, struct buf_
     pool->arena_bytes = bytes;
     list_init(&pool->free_slabs);
     list_init(&pool->waiters);
+    list_init(&pool->watchers);
     list_init(&pool->holds);
     for (unsigned i = 0; i < BUF_CLASSES; i++)
         list_init(&pool->partial[i]);
@@ -348,6 +398,7 @@ void buf_pool_destroy(struct buf_pool *pool)
         return;
     assert(pool->used_bytes == 0);
     assert(list_empty(&pool->waiters));
+    assert(list_empty(&pool->watchers));
     assert(list_empty(&pool->holds));
 
     list_remove(&pool->serve.link);

@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/list.h"
 #include "base/span.h"
@@ -28,6 +29,7 @@ struct reactor;
 
 struct buf_waiter {
     struct list_node link; /* Private. */
+    uint64_t puts;         /* Private. */
     void (*retry)(struct buf_waiter *waiter);
 };
 
@@ -57,6 +59,15 @@ void buf_put(struct buf_pool *pool, struct span buf);
 /* Calls waiter->retry once, in turn, when a buffer may be had.  First come, first served. */
 void buf_wait(struct buf_pool *pool, struct buf_waiter *waiter);
 void buf_wait_cancel(struct buf_pool *pool, struct buf_waiter *waiter);
+
+/*
+ * Calls watcher->retry once, in turn, when a buffer has been put back: for those who could have one
+ * and leave it to others.  Unlike waiters they hold up nobody.  So many are called in one turn of
+ * the loop.  Whoever watches already keeps his place.
+ */
+#define BUF_WATCHERS_PER_TURN 8
+void buf_watch(struct buf_pool *pool, struct buf_waiter *watcher);
+void buf_watch_cancel(struct buf_pool *pool, struct buf_waiter *watcher);
 
 /* Whether a buffer is of this pool; an empty span is of none. */
 bool buf_pool_has(const struct buf_pool *pool, struct span buf);

@@ -47,7 +47,7 @@ struct nvme_target;
 /* What a peer, an address (share.c), holds of one pool, and its connections that want more. */
 struct nvme_pool_share {
     size_t held;
-    struct list waiting; /* The first is asked again when some of it comes back. */
+    struct list waiting; /* Those that hold nothing: the first is asked again (conn_buf.c). */
 };
 
 /* A peer on one reactor. */
@@ -180,6 +180,8 @@ struct nvme_conn {
     struct list_node r2t_share_link;  /* In shard_peer->r2t.waiting. */
     struct buf_waiter data_waiter;    /* Registered while data_waiting. */
     struct buf_waiter r2t_waiter;     /* Likewise. */
+    struct buf_waiter data_watcher;   /* Registered while the share is too small. */
+    struct buf_waiter r2t_watcher;    /* Likewise. */
     size_t data_wanted;               /* While data_waiting. */
     struct span granted; /* What the wait has brought, until the header is asked again. */
     struct list r2t_queue;

@@ -19,8 +19,10 @@
  * leave something to others of their peer; and a peer that holds nothing finds a buffer, however
  * many of them are another's.
  *
- * A connection that holds something is asked again when it gives that back.  One that holds
- * nothing waits in its peer's list, whose first is asked when the peer gives something back.
+ * Those that hold nothing wait in their peer's list, and the first of it stands for all.  It is
+ * asked again when the peer gives something back.  It, and whoever holds something and may not have
+ * more, watch the pool as well: what anybody gives back is also theirs, and what they hold
+ * themselves may be with a disk that hangs.
  */
 #include <assert.h>
 
@@ -109,17 +111,32 @@ static void share_wake_r2t(struct nvme_shard_peer *peer)
     }
 }
 
+/* Somebody gave something back to a pool that the connection watches. */
+static void conn_on_data_put(struct buf_waiter *watcher)
+{
+    pdu_rx_resume(&CONTAINER_OF(watcher, struct nvme_conn, data_watcher)->rx);
+}
+
+static void conn_on_r2t_put(struct buf_waiter *watcher)
+{
+    struct nvme_conn *conn = CONTAINER_OF(watcher, struct nvme_conn, r2t_watcher);
+
+    r2t_pump(conn);
+    share_wake_r2t(conn->shard_peer);
+}
+
 static bool within_quota(const struct nvme_conn *conn, size_t held, size_t free_bytes, size_t bytes)
 {
     return held + bytes <= min_u64(conn->target->quota_bytes, free_bytes / NVME_POOL_SHARE);
 }
 
 /*
- * Whether a connection that holds so much of a pool may have bytes more.  If not, it will be asked
- * again: it gives back, or stands in the list by its link until it has something or closes.
+ * Whether a connection that holds so much of a pool may have bytes more.  If it holds nothing and
+ * may not, it stands in the list by its link until it has something or closes.
  */
-static bool may_have(const struct nvme_conn *conn, struct nvme_pool_share *share,
-                     struct list_node *link, const struct buf_pool *pool, size_t held, size_t bytes)
+static bool share_allows(const struct nvme_conn *conn, struct nvme_pool_share *share,
+                         struct list_node *link, const struct buf_pool *pool, size_t held,
+                         size_t bytes)
 {
     const size_t free_bytes = buf_pool_free(pool);
     const size_t left = free_bytes - min_u64(free_bytes, bytes);
@@ -134,6 +151,36 @@ static bool may_have(const struct nvme_conn *conn, struct nvme_pool_share *share
         return true;
     if (!list_node_linked(link))
         list_push_back(&share->waiting, link);
+    return false;
+}
+
+/* Whether no other connection stands for one that has been refused. */
+static bool stands_for_itself(const struct nvme_pool_share *share, const struct list_node *link)
+{
+    return !list_node_linked(link) || list_first(&share->waiting) == link;
+}
+
+static bool data_allowed(struct nvme_conn *conn, size_t bytes)
+{
+    struct nvme_pool_share *share = &conn->shard_peer->data;
+    struct list_node *link = &conn->data_share_link;
+
+    if (share_allows(conn, share, link, conn->shard->pool, conn->data_bytes, bytes))
+        return true;
+    if (stands_for_itself(share, link))
+        buf_watch(conn->shard->pool, &conn->data_watcher);
+    return false;
+}
+
+static bool r2t_allowed(struct nvme_conn *conn, size_t bytes)
+{
+    struct nvme_pool_share *share = &conn->shard_peer->r2t;
+    struct list_node *link = &conn->r2t_share_link;
+
+    if (share_allows(conn, share, link, conn->shard->r2t_pool, conn->r2t_bytes, bytes))
+        return true;
+    if (stands_for_itself(share, link))
+        buf_watch(conn->shard->r2t_pool, &conn->r2t_watcher);
     return false;
 }
 
@@ -156,8 +203,12 @@ void conn_buf_init(struct nvme_conn *conn)
 {
     conn->data_waiter = (struct buf_waiter) { .retry = conn_on_data_buffer };
     conn->r2t_waiter = (struct buf_waiter) { .retry = conn_on_r2t_buffer };
+    conn->data_watcher = (struct buf_waiter) { .retry = conn_on_data_put };
+    conn->r2t_watcher = (struct buf_waiter) { .retry = conn_on_r2t_put };
     list_node_init(&conn->data_waiter.link);
     list_node_init(&conn->r2t_waiter.link);
+    list_node_init(&conn->data_watcher.link);
+    list_node_init(&conn->r2t_watcher.link);
     list_node_init(&conn->data_share_link);
     list_node_init(&conn->r2t_share_link);
     list_init(&conn->r2t_queue);
@@ -188,8 +239,7 @@ bool cmd_buf_get(struct nvme_cmd *cmd, size_t data_bytes)
 
     if (conn->data_waiting)
         return false;
-    if (conn->granted.at == NULL && !may_have(conn, &conn->shard_peer->data, &conn->data_share_link,
-                                              conn->shard->pool, conn->data_bytes, bytes))
+    if (conn->granted.at == NULL && !data_allowed(conn, bytes))
         return false;
     if (conn->granted.at != NULL) {
         assert(conn->granted.bytes == bytes); /* The same header is asked again. */
@@ -240,8 +290,7 @@ static bool r2t_take(struct nvme_conn *conn, struct nvme_cmd *cmd)
     const size_t pad = io_data_pad(cmd);
     const size_t bytes = pad + cmd->sqe.sgl_bytes;
 
-    if (!may_have(conn, &conn->shard_peer->r2t, &conn->r2t_share_link, conn->shard->r2t_pool,
-                  conn->r2t_bytes, bytes))
+    if (!r2t_allowed(conn, bytes))
         return false;
     const struct span buf = buf_get(conn->shard->r2t_pool, bytes);
     if (buf.at == NULL) {
@@ -290,6 +339,7 @@ void cmd_r2t_start(struct nvme_cmd *cmd)
     cmd->state = CMD_R2T_WAIT;
     list_push_back(&cmd->conn->r2t_queue, &cmd->link);
     r2t_pump(cmd->conn);
+    share_wake_r2t(cmd->conn->shard_peer); /* It may have been the first that waits. */
 }
 
 void cmd_r2t_cancel(struct nvme_cmd *cmd)
@@ -299,9 +349,8 @@ void cmd_r2t_cancel(struct nvme_cmd *cmd)
 
     list_remove(&cmd->link);
     r2t_pump(conn); /* It may have held up others that want less. */
-    if (!list_empty(&conn->r2t_queue) || !list_node_linked(&conn->r2t_share_link))
-        return;
-    list_remove(&conn->r2t_share_link); /* It wants nothing more: other connections are next. */
+    if (list_empty(&conn->r2t_queue))
+        list_remove(&conn->r2t_share_link); /* It wants nothing more: other connections are next. */
     share_wake_r2t(conn->shard_peer);
 }
 
@@ -311,6 +360,8 @@ void conn_buf_close(struct nvme_conn *conn)
         buf_wait_cancel(conn->shard->pool, &conn->data_waiter);
     if (conn->r2t_waiting)
         buf_wait_cancel(conn->shard->r2t_pool, &conn->r2t_waiter);
+    buf_watch_cancel(conn->shard->pool, &conn->data_watcher);
+    buf_watch_cancel(conn->shard->r2t_pool, &conn->r2t_watcher);
     buf_put(conn->shard->pool, conn->granted);
     conn->granted = (struct span) { 0 };
     conn->data_waiting = false;

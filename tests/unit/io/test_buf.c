@@ -44,6 +44,17 @@ static void on_retry(struct buf_waiter *base)
         buf_wait(pool, &w->base);
 }
 
+static void on_put(struct buf_waiter *base)
+{
+    CONTAINER_OF(base, struct waiter, base)->retries++;
+}
+
+static void on_watch_again(struct buf_waiter *base)
+{
+    CONTAINER_OF(base, struct waiter, base)->retries++;
+    buf_watch(pool, base);
+}
+
 static void wait_for(struct waiter *w, size_t bytes)
 {
     *w = (struct waiter) { .base.retry = on_retry, .wants_bytes = bytes };
@@ -231,9 +242,60 @@ static void holds_end_in_any_order(void **state)
     assert_int_equal(buf_pool_used(pool), 0);
 }
 
+/* Watchers are called in turn after a put, once each and so many at a time, and hold up nobody. */
+static void watchers_in_turn(void **state)
+{
+    (void)state;
+    struct span a = buf_get(pool, BUF_BYTES_MAX);
+    struct waiter w[BUF_WATCHERS_PER_TURN + 1];
+
+    for (size_t i = 0; i < ARRAY_COUNT(w); i++) {
+        w[i] = (struct waiter) { .base.retry = on_put };
+        list_node_init(&w[i].base.link);
+        buf_watch(pool, &w[i].base);
+    }
+    buf_put(pool, buf_get(pool, 4096));
+    buf_watch_cancel(pool, &w[1].base);
+    fake_reactor_run_tasks(&fake);
+    while (!list_empty(&fake.tasks))
+        fake_reactor_run_tasks(&fake);
+    for (size_t i = 0; i < ARRAY_COUNT(w); i++)
+        assert_int_equal(w[i].retries, i != 1);
+    buf_put(pool, a);
+    assert_true(list_empty(&fake.tasks));
+}
+
+/* One who watches again from within its call waits for the next put, also for that of a buffer
+ * that somebody holds. */
+static void a_watcher_waits_for_the_next_put(void **state)
+{
+    (void)state;
+    struct span a = buf_get(pool, 8192);
+    struct waiter w = { .base.retry = on_watch_again };
+    struct buf_hold hold;
+
+    list_node_init(&w.base.link);
+    buf_watch(pool, &w.base);
+    assert_true(list_empty(&fake.tasks));
+    buf_put(pool, buf_get(pool, 4096));
+    fake_reactor_run_tasks(&fake);
+    assert_int_equal(w.retries, 1);
+    assert_true(list_empty(&fake.tasks));
+    buf_hold(pool, &hold, a);
+    buf_put(pool, a);
+    fake_reactor_run_tasks(&fake);
+    assert_int_equal(w.retries, 2);
+    buf_release(pool, &hold);
+    fake_reactor_run_tasks(&fake);
+    assert_int_equal(w.retries, 3);
+    buf_watch_cancel(pool, &w.base);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(watchers_in_turn, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_watcher_waits_for_the_next_put, setup, teardown),
         cmocka_unit_test_setup_teardown(whole_arena, setup, teardown),
         cmocka_unit_test_setup_teardown(no_overlap, setup, teardown),
         cmocka_unit_test_setup_teardown(waiters_in_turn, setup, teardown),

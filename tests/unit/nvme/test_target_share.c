@@ -361,6 +361,109 @@ static void test_a_crowd_is_served_in_turn(void **state)
     th_stop(&th);
 }
 
+/* ---- Those who hold something that does not end ---- */
+
+#define BUSY 15 /* Connections that hold much for a while. */
+
+/* A queue with a command of 16 KiB at a disk that hangs, one that has nothing yet, and others, of
+ * the same peer or each of its own, that have as much of the pool as they may. */
+struct stuck {
+    struct th_host *admin;
+    struct th_host *hangs;
+    struct th_host *fresh;
+    struct th_host *busy[BUSY];
+};
+
+static struct stuck open_stuck(bool one_peer, uint8_t opcode)
+{
+    struct stuck s;
+    const struct nvme_sqe small = th_sqe_rw(opcode, 0, 4, 4096);
+    const struct nvme_sqe big = th_sqe_rw(opcode, 0, 128, 4096);
+    uint16_t cntlid;
+
+    th_start(&th, &(struct th_options) { .reactors = 1,
+                                         .pool_bytes = 16 * NVME_DATA_BYTES_MAX,
+                                         .r2t_pool_bytes = 16 * NVME_DATA_BYTES_MAX });
+    s.admin = th_admin(&th, &cntlid);
+    s.hangs = th_io_queue(&th, cntlid, BUSY + 1);
+    s.fresh = th_io_queue(&th, cntlid, BUSY + 2);
+    th.mem.hold = true;
+    th_send_command(s.hangs, &small, NULL, 0);
+    if (opcode == NVME_IO_WRITE) {
+        assert_true(th_recv(s.hangs));
+        const struct pdu_data r2t = s.hangs->pdu.data;
+        send_h2c(s.hangs, &r2t, PDU_FLAG_LAST, block);
+    }
+    th_run(&th, NS_PER_S);
+    assert_int_equal(th.mem.requests, 1);
+    th.mem.hold = false;
+
+    for (uint16_t i = 0; i < BUSY; i++) {
+        if (!one_peer)
+            th_move(&th);
+        s.busy[i] = th_io_queue(&th, cntlid, (uint16_t)(i + 1));
+    }
+    for (unsigned i = 0; i < BUSY; i++)
+        th_send_command(s.busy[i], &big, NULL, 0);
+    th_run(&th, NS_PER_S);
+    th_send_command(s.hangs, &big, NULL, 0);
+    th_send_command(s.fresh, &big, NULL, 0);
+    return s;
+}
+
+static void close_stuck(struct stuck *s)
+{
+    mem_ns_release(&th.mem);
+    for (unsigned i = 0; i < BUSY; i++)
+        th_host_close(s->busy[i]);
+    th_host_close(s->fresh);
+    th_host_close(s->hangs);
+    th_host_close(s->admin);
+    th_stop(&th);
+}
+
+/*
+ * A queue that was refused a buffer while it had a command that hangs, and one that was refused
+ * since its peer had that, have one when others have given theirs back.
+ */
+static void test_what_others_give_back_is_found(void **state)
+{
+    struct stuck s = open_stuck(*(const bool *)*state, NVME_IO_READ);
+    const unsigned requests = th.mem.requests;
+    struct taker takers[BUSY + 2];
+
+    th_run(&th, NS_PER_S);
+    assert_int_equal(th.mem.requests, requests);
+    for (unsigned i = 0; i < BUSY; i++)
+        take_start(&takers[i], s.busy[i], NVME_DATA_BYTES_MAX + 48);
+    take_start(&takers[BUSY], s.hangs, NVME_DATA_BYTES_MAX + 48);
+    take_start(&takers[BUSY + 1], s.fresh, NVME_DATA_BYTES_MAX + 48);
+    for (unsigned i = 0; i < ARRAY_COUNT(takers); i++) {
+        th_wait(&th, &takers[i].done);
+        assert_int_equal(takers[i].missing, 0);
+    }
+    close_stuck(&s);
+}
+
+/* The same with data that come by R2T. */
+static void test_what_others_give_back_is_found_for_r2ts(void **state)
+{
+    struct stuck s = open_stuck(*(const bool *)*state, NVME_IO_WRITE);
+    struct taker takers[2];
+
+    take_start(&takers[0], s.hangs, 24);
+    take_start(&takers[1], s.fresh, 24);
+    th_run(&th, NS_PER_S);
+    assert_false(takers[0].done || takers[1].done);
+    for (unsigned i = 0; i < BUSY; i++)
+        serve_one(s.busy[i]);
+    for (unsigned i = 0; i < ARRAY_COUNT(takers); i++) {
+        th_wait(&th, &takers[i].done);
+        assert_int_equal(takers[i].missing, 0);
+    }
+    close_stuck(&s);
+}
+
 int main(void)
 {
     static bool one_peer = true, four_peers = false;
@@ -376,6 +479,14 @@ int main(void)
         cmocka_unit_test(test_a_deaf_crowd_leaves_some),
         cmocka_unit_test(test_a_crowd_without_data_leaves_some),
         cmocka_unit_test(test_a_crowd_is_served_in_turn),
+        { "test_what_others_give_back_is_found, one peer", test_what_others_give_back_is_found,
+          NULL, NULL, &one_peer },
+        { "test_what_others_give_back_is_found, more peers", test_what_others_give_back_is_found,
+          NULL, NULL, &four_peers },
+        { "test_what_others_give_back_is_found_for_r2ts, one peer",
+          test_what_others_give_back_is_found_for_r2ts, NULL, NULL, &one_peer },
+        { "test_what_others_give_back_is_found_for_r2ts, more peers",
+          test_what_others_give_back_is_found_for_r2ts, NULL, NULL, &four_peers },
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
