@@ -345,6 +345,12 @@ size_t buf_pool_free(const struct buf_pool *pool)
     return pool->arena_bytes - pool->used_bytes;
 }
 
+size_t buf_bytes_taken(size_t bytes)
+{
+    assert(bytes <= BUF_BYTES_MAX);
+    return class_bytes(class_of(bytes));
+}
+
 size_t buf_pool_used(const struct buf_pool *pool)
 {
     return pool->used_bytes;

@@ -91,7 +91,10 @@ struct reactor *buf_pool_reactor(const struct buf_pool *pool);
 /* Bytes that are not in use now, whatever sizes they are cut into. */
 size_t buf_pool_free(const struct buf_pool *pool);
 
-/* Bytes in use now. */
+/* How many bytes of a pool a buffer for so many takes. */
+size_t buf_bytes_taken(size_t bytes);
+
+/* Bytes in use now: of each buffer, what it takes. */
 size_t buf_pool_used(const struct buf_pool *pool);
 
 #endif

@@ -174,7 +174,7 @@ struct nvme_conn {
     bool r2t_waiting;
 
     struct nvme_shard_peer *shard_peer; /* NULL if the connection could not be set up. */
-    size_t data_bytes;                  /* Of the pool, without those of R2Ts. */
+    size_t data_bytes;                  /* What it takes of the pool, without that of R2Ts. */
     size_t r2t_bytes;
     struct list_node data_share_link; /* In shard_peer->data.waiting. */
     struct list_node r2t_share_link;  /* In shard_peer->r2t.waiting. */

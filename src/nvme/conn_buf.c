@@ -15,6 +15,8 @@
  *     three times as much;
  *   - a peer may have one buffer.
  *
+ * Counted is what a buffer takes of the pool.
+ *
  * So the more connections take no responses, or send no data, the less each of them gets; they
  * leave something to others of their peer; and a peer that holds nothing finds a buffer, however
  * many of them are another's.
@@ -165,7 +167,8 @@ static bool data_allowed(struct nvme_conn *conn, size_t bytes)
     struct nvme_pool_share *share = &conn->shard_peer->data;
     struct list_node *link = &conn->data_share_link;
 
-    if (share_allows(conn, share, link, conn->shard->pool, conn->data_bytes, bytes))
+    if (share_allows(conn, share, link, conn->shard->pool, conn->data_bytes,
+                     buf_bytes_taken(bytes)))
         return true;
     if (stands_for_itself(share, link))
         buf_watch(conn->shard->pool, &conn->data_watcher);
@@ -177,7 +180,8 @@ static bool r2t_allowed(struct nvme_conn *conn, size_t bytes)
     struct nvme_pool_share *share = &conn->shard_peer->r2t;
     struct list_node *link = &conn->r2t_share_link;
 
-    if (share_allows(conn, share, link, conn->shard->r2t_pool, conn->r2t_bytes, bytes))
+    if (share_allows(conn, share, link, conn->shard->r2t_pool, conn->r2t_bytes,
+                     buf_bytes_taken(bytes)))
         return true;
     if (stands_for_itself(share, link))
         buf_watch(conn->shard->r2t_pool, &conn->r2t_watcher);
@@ -256,8 +260,9 @@ bool cmd_buf_get(struct nvme_cmd *cmd, size_t data_bytes)
     }
     cmd_buf_use(cmd, buf, pad);
     cmd->from_r2t = false;
-    conn->data_bytes += bytes;
-    share_take_bytes(&conn->shard_peer->data, &conn->data_share_link, bytes);
+    const size_t taken = buf_bytes_taken(bytes);
+    conn->data_bytes += taken;
+    share_take_bytes(&conn->shard_peer->data, &conn->data_share_link, taken);
     share_wake_data(conn->shard_peer);
     return true;
 }
@@ -269,17 +274,18 @@ void cmd_buf_put(struct nvme_cmd *cmd)
     if (cmd->data.at == NULL)
         return;
     const struct span buf = cmd_buf(cmd);
+    const size_t taken = buf_bytes_taken(buf.bytes);
     cmd->data = (struct span) { 0 };
     if (cmd->from_r2t) {
         buf_put(conn->shard->r2t_pool, buf);
-        conn->r2t_bytes -= buf.bytes;
-        conn->shard_peer->r2t.held -= buf.bytes;
+        conn->r2t_bytes -= taken;
+        conn->shard_peer->r2t.held -= taken;
         r2t_pump(conn);
         share_wake_r2t(conn->shard_peer);
     } else {
         buf_put(conn->shard->pool, buf);
-        conn->data_bytes -= buf.bytes;
-        conn->shard_peer->data.held -= buf.bytes;
+        conn->data_bytes -= taken;
+        conn->shard_peer->data.held -= taken;
         share_wake_data(conn->shard_peer);
     }
 }
@@ -300,8 +306,9 @@ static bool r2t_take(struct nvme_conn *conn, struct nvme_cmd *cmd)
     }
     cmd_buf_use(cmd, buf, pad);
     cmd->from_r2t = true;
-    conn->r2t_bytes += bytes;
-    share_take_bytes(&conn->shard_peer->r2t, &conn->r2t_share_link, bytes);
+    const size_t taken = buf_bytes_taken(bytes);
+    conn->r2t_bytes += taken;
+    share_take_bytes(&conn->shard_peer->r2t, &conn->r2t_share_link, taken);
     return true;
 }
 

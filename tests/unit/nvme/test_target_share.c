@@ -193,6 +193,30 @@ static void test_deaf_hosts_leave_some(void **state)
     th_stop(&th);
 }
 
+/* Deaf connections of a peer have at most half of the pool, also by reads that take nearly twice
+ * their size of it. */
+static void test_a_buffer_counts_as_what_it_takes(void **state)
+{
+    (void)state;
+    struct th_host *deaf[3];
+    uint16_t cntlid;
+
+    th_start(&th, &(struct th_options) { .reactors = 1, .pool_bytes = 16 * NVME_DATA_BYTES_MAX });
+    struct th_host *admin = th_admin(&th, &cntlid);
+    const struct nvme_sqe sqe = th_sqe_rw(NVME_IO_READ, 0, 33, 4096);
+    for (uint16_t i = 0; i < ARRAY_COUNT(deaf); i++) {
+        deaf[i] = th_io_queue(&th, cntlid, (uint16_t)(i + 1));
+        for (unsigned n = 0; n < 31; n++)
+            th_send_command(deaf[i], &sqe, NULL, 0);
+    }
+    th_run(&th, NS_PER_S);
+    assert_true(buf_pool_used(th.pools[0]) <= 8 * NVME_DATA_BYTES_MAX);
+    for (unsigned i = 0; i < ARRAY_COUNT(deaf); i++)
+        th_host_close(deaf[i]);
+    th_host_close(admin);
+    th_stop(&th);
+}
+
 /* ---- Peers ---- */
 
 #define CROWD 48 /* Connections; each could hold one buffer of 16 that the pool has. */
@@ -476,6 +500,7 @@ int main(void)
         cmocka_unit_test(test_an_aborted_write_has_no_turn),
         cmocka_unit_test(test_host_reads_nothing),
         cmocka_unit_test(test_deaf_hosts_leave_some),
+        cmocka_unit_test(test_a_buffer_counts_as_what_it_takes),
         cmocka_unit_test(test_a_deaf_crowd_leaves_some),
         cmocka_unit_test(test_a_crowd_without_data_leaves_some),
         cmocka_unit_test(test_a_crowd_is_served_in_turn),
