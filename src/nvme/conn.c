@@ -114,6 +114,15 @@ void conn_watch_stall(struct nvme_conn *conn)
         io_timer_arm(&conn->timer, r, reactor_now_ns(r) + NVME_STALL_NS);
 }
 
+void conn_rx_goes_on(struct nvme_conn *conn)
+{
+    conn->rx_held_up = false;
+    if (list_empty(&conn->r2ts))
+        return;
+    conn->r2t_since_ns = reactor_now_ns(conn->shard->reactor);
+    conn_watch_stall(conn);
+}
+
 static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
 {
     if (a_ns == 0 || b_ns == 0)
@@ -123,12 +132,13 @@ static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
 
 /*
  * Since when the peer owes us something: to take what we send, to send the data that the oldest
- * R2T asks for, or the rest of a PDU that it has begun.  0 if it owes nothing.
+ * R2T asks for, or the rest of a PDU that it has begun.  0 if it owes nothing.  While we do not
+ * receive, data may have come.
  */
 static uint64_t conn_owed_since_ns(const struct nvme_conn *conn)
 {
     const uint64_t tx = pdu_tx_sending_since_ns(&conn->tx);
-    const uint64_t r2t = list_empty(&conn->r2ts) ? 0 : conn->r2t_since_ns;
+    const uint64_t r2t = list_empty(&conn->r2ts) || conn->rx_held_up ? 0 : conn->r2t_since_ns;
 
     return earlier(earlier(tx, r2t), pdu_rx_begun_ns(&conn->rx));
 }

@@ -166,6 +166,7 @@ struct nvme_conn {
     uint16_t sq_entries;
     uint16_t sq_head;
     bool sq_flow_off;
+    bool rx_held_up; /* By us: what the host owes may be in the socket. */
     bool rx_stopped;
     bool tx_stopped;
     bool complained; /* A bad command was logged; one per connection is enough. */
@@ -243,6 +244,9 @@ void conn_check_drained(struct nvme_conn *conn);
 
 /* Watches for a peer that takes or sends nothing. */
 void conn_watch_stall(struct nvme_conn *conn);
+
+/* The receiver was held up, and is not any more. */
+void conn_rx_goes_on(struct nvme_conn *conn);
 
 /* Connect has succeeded. */
 void conn_on_connected(struct nvme_conn *conn);

@@ -187,11 +187,9 @@ static struct status MUST_CHECK on_h2c_data(struct nvme_conn *conn, const struct
     return STATUS(OK);
 }
 
-static struct status MUST_CHECK conn_rx_header(struct pdu_rx *rx, const struct pdu *pdu,
-                                               struct span *out_data)
+static struct status MUST_CHECK on_header(struct nvme_conn *conn, const struct pdu *pdu,
+                                          struct span *out_data)
 {
-    struct nvme_conn *conn = CONTAINER_OF(rx, struct nvme_conn, rx);
-
     switch (pdu->type) {
     case PDU_ICREQ:
         return on_icreq(conn, &pdu->ic);
@@ -210,7 +208,20 @@ static struct status MUST_CHECK conn_rx_header(struct pdu_rx *rx, const struct p
     case PDU_R2T:
         break; /* The codec refuses what hosts do not send. */
     }
-    return pdu_rx_refuse(rx, PDU_FES_HEADER_FIELD, 0);
+    return pdu_rx_refuse(&conn->rx, PDU_FES_HEADER_FIELD, 0);
+}
+
+static struct status MUST_CHECK conn_rx_header(struct pdu_rx *rx, const struct pdu *pdu,
+                                               struct span *out_data)
+{
+    struct nvme_conn *conn = CONTAINER_OF(rx, struct nvme_conn, rx);
+    const struct status st = on_header(conn, pdu, out_data);
+
+    if (status_is(st, STATUS_BUSY))
+        conn->rx_held_up = true;
+    else if (conn->rx_held_up)
+        conn_rx_goes_on(conn);
+    return st;
 }
 
 /* All of the data, of a capsule or by R2T, have arrived. */

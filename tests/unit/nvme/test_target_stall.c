@@ -128,6 +128,73 @@ static void test_a_pdu_begun_behind_connect(void **state)
     assert_cut(p, NULL);
 }
 
+/* A read of a host that has gone, at a disk that hangs: it has the pool's only buffer. */
+static void hold_buffer(void)
+{
+    const struct nvme_sqe read = th_sqe_rw(NVME_IO_READ, 0, 128, 4096);
+    struct th_connect c = { .host_nqn = "nqn.2026-01.io.trilith:host:h3" };
+    struct th_host *admin = th_host_greeted(&th);
+    const struct nvme_cqe cqe = th_connect(admin, &c);
+    struct th_host *io = th_host_greeted(&th);
+
+    assert_int_equal(cqe.status, 0);
+    assert_int_equal(th_property_set_cc(admin, TH_CC_ENABLED).status, 0);
+    c.qid = 1;
+    c.cntlid = (uint16_t)cqe.result;
+    assert_int_equal(th_connect(io, &c).status, 0);
+    th.mem.hold = true;
+    th_send_command(io, &read, NULL, 0);
+    th_run(&th, NS_PER_S);
+    th_host_close(io);
+    th_host_close(admin);
+}
+
+/* A pair with an R2T out, whose receiver waits for a buffer: it takes neither its next capsule nor
+ * what comes behind that. */
+static struct pair open_held_up(struct pdu_data *out_r2t)
+{
+    const struct nvme_sqe read = th_sqe_rw(NVME_IO_READ, 0, 128, 4096);
+    struct pair p =
+        open_pair(&(struct th_options) { .reactors = 1, .pool_bytes = NVME_DATA_BYTES_MAX });
+
+    hold_buffer();
+    *out_r2t = write_and_r2t(p.io, 0, 4);
+    th_send_command(p.io, &read, NULL, 0);
+    th_run(&th, NS_PER_S);
+    assert_int_equal(th.mem.requests, 1);
+    return p;
+}
+
+/* While we do not read, a host is not cut whose data we have not read; */
+static void test_data_that_we_do_not_read_are_not_owed(void **state)
+{
+    (void)state;
+    struct pdu_data r2t;
+    struct pair p = open_held_up(&r2t);
+
+    fill(4, r2t.bytes);
+    send_h2c(p.io, &r2t, PDU_FLAG_LAST, block);
+    th_run(&th, 2 * NVME_STALL_NS);
+    mem_ns_release(&th.mem);
+    assert_int_equal(th_recv_cqe(p.io).status, 0);
+    assert_int_equal(th_recv_cqe(p.io).status, 0);
+    assert_memory_equal(th.mem.memory, block, r2t.bytes);
+    close_pair(p);
+}
+
+/* ... and if it has not sent them, its time begins when we read again. */
+static void test_data_are_owed_when_we_read_again(void **state)
+{
+    (void)state;
+    struct pdu_data r2t;
+    struct pair p = open_held_up(&r2t);
+
+    th_run(&th, NVME_STALL_NS - 10 * NS_PER_S);
+    mem_ns_release(&th.mem);
+    assert_int_equal(th_recv_cqe(p.io).status, 0);
+    assert_cut(p, NULL);
+}
+
 /* A host that is slow but ends each thing in time stays, for ever. */
 static void test_a_slow_host_is_not_cut(void **state)
 {
@@ -157,6 +224,8 @@ int main(void)
         cmocka_unit_test(test_a_capsule_of_one_byte_per_second),
         cmocka_unit_test(test_r2t_data_of_four_bytes_per_second),
         cmocka_unit_test(test_a_pdu_begun_behind_connect),
+        cmocka_unit_test(test_data_that_we_do_not_read_are_not_owed),
+        cmocka_unit_test(test_data_are_owed_when_we_read_again),
         cmocka_unit_test(test_a_slow_host_is_not_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
