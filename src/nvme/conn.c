@@ -159,8 +159,11 @@ static void conn_on_timer(struct io_timer *timer)
         return;
     }
     const uint64_t since = conn_owed_since_ns(conn);
-    if (since == 0)
+    if (since == 0) {
+        if (!pdu_tx_idle(&conn->tx)) /* The next send begins at the end of this turn. */
+            conn_watch_stall(conn);
         return;
+    }
     if (reactor_now_ns(r) - since < NVME_STALL_NS) {
         io_timer_arm(timer, r, since + NVME_STALL_NS);
         return;
