@@ -371,6 +371,12 @@ static void end_active(struct initiator_queue *q, struct initiator_cmd *cmd)
     cmd->done(cmd); /* cmd may be gone. */
 }
 
+bool initiator_cmd_is_lost(const struct initiator_cmd *cmd)
+{
+    return cmd->sc == 0 &&
+           (status_is(cmd->status, STATUS_LOST) || status_is(cmd->status, STATUS_UNAVAILABLE));
+}
+
 void initiator_cmd_end_refused(struct initiator_queue *q)
 {
     struct list_node *node;

@@ -366,7 +366,7 @@ static void on_cmd(struct initiator_cmd *cmd)
     if (c->sm.now >= CTRL_CLOSING)
         return;
     /* A lost connection has its own reason, which on_queue_ended() brings. */
-    if (status_is(cmd->status, STATUS_LOST) || status_is(cmd->status, STATUS_UNAVAILABLE))
+    if (initiator_cmd_is_lost(cmd))
         return;
     struct status st = cmd->status;
     if (status_ok(st))

@@ -238,7 +238,7 @@ static void on_cmd(struct initiator_cmd *cmd)
     struct initiator_discovery *d = CONTAINER_OF(cmd, struct initiator_discovery, cmd);
 
     /* Of a lost connection on_ended() brings the reason. */
-    if (status_is(cmd->status, STATUS_LOST) || status_is(cmd->status, STATUS_UNAVAILABLE))
+    if (initiator_cmd_is_lost(cmd))
         return;
     struct status st = cmd->status;
     if (status_ok(st))

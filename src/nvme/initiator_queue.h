@@ -172,6 +172,9 @@ uint16_t initiator_queue_cntlid(const struct initiator_queue *q);
 bool initiator_queue_header_digest(const struct initiator_queue *q);
 bool initiator_queue_data_digest(const struct initiator_queue *q);
 
+/* In done: whether the command ended with its connection, and not by an answer. */
+bool initiator_cmd_is_lost(const struct initiator_cmd *cmd);
+
 /* What a status of a controller (SCT << 8 | SC, flags ignored) means to us. */
 struct status initiator_status_from_nvme(uint16_t sc);
 

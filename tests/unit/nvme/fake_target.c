@@ -83,6 +83,31 @@ static void start_queue(struct ft *ft, const struct io_addr *addr, bool digests)
     initiator_queue_start(ft->queue);
 }
 
+struct io_addr ft_addr(const struct ft *ft)
+{
+    return sim_machine_addr(sim_process_machine(sim_reactor_process(ft->server)), 4420);
+}
+
+/* Waits for the connection of an accept that was begun. */
+static void take_connection(struct ft *ft)
+{
+    ft_wait(ft, &ft->op_done);
+    assert_true(ft->op.result >= 0);
+    ft->fd = (int)ft->op.result;
+    ft->rules = (struct pdu_rules) { .controller = true };
+    ft->closed = false;
+}
+
+void ft_accept_instead(struct ft *ft)
+{
+    initiator_queue_stop(ft->queue);
+    ft_wait(ft, &ft->ended);
+    io_close(ft->server, ft->fd);
+    ft->op_done = false;
+    io_op_accept(&ft->op, ft->server, ft->listen_fd, on_op);
+    take_connection(ft);
+}
+
 struct ft *ft_create(bool digests)
 {
     struct ft *ft = calloc(1, sizeof *ft);
@@ -99,14 +124,11 @@ struct ft *ft_create(bool digests)
     ft->server = spawn(ft, "server");
     ft->client = spawn(ft, "client");
     sim_world_run(ft->world, NS_PER_MS);
-    addr = sim_machine_addr(sim_process_machine(sim_reactor_process(ft->server)), 4420);
+    addr = ft_addr(ft);
     must(io_listen(ft->server, &addr, &ft->listen_fd, &addr));
     io_op_accept(&ft->op, ft->server, ft->listen_fd, on_op);
     start_queue(ft, &addr, digests);
-    ft_wait(ft, &ft->op_done);
-    assert_true(ft->op.result >= 0);
-    ft->fd = (int)ft->op.result;
-    ft->rules.controller = true;
+    take_connection(ft);
     return ft;
 }
 
@@ -165,6 +187,13 @@ bool ft_recv(struct ft *ft)
     assert_true(fill(ft, head + ft->pdu.data_bytes + digest));
     memcpy(ft->data, ft->in + head, ft->pdu.data_bytes);
     return true;
+}
+
+void ft_recv_cmd(struct ft *ft, uint8_t opcode)
+{
+    assert_true(ft_recv(ft));
+    assert_int_equal(ft->pdu.type, PDU_CAPSULE_CMD);
+    assert_int_equal(ft->pdu.cmd.opcode, opcode);
 }
 
 /* ---- PDUs ---- */

@@ -53,6 +53,13 @@ struct ft {
 struct ft *ft_create(bool digests);
 void ft_destroy(struct ft *ft);
 
+/* Where it listens. */
+struct io_addr ft_addr(const struct ft *ft);
+
+/* Ends the queue, and accepts the connection of something else of the initiator's, which has been
+ * started at ft->client. */
+void ft_accept_instead(struct ft *ft);
+
 /* Lets the world go on until *condition. */
 void ft_wait(struct ft *ft, const bool *condition);
 
@@ -60,6 +67,9 @@ void ft_send(struct ft *ft, const void *data, size_t bytes);
 
 /* The next PDU from the initiator; false if it has closed the connection. */
 bool ft_recv(struct ft *ft);
+
+/* The next PDU is a command with this opcode. */
+void ft_recv_cmd(struct ft *ft, uint8_t opcode);
 
 /* The ICResp that a good controller sends. */
 struct pdu_ic ft_icresp(const struct ft *ft);

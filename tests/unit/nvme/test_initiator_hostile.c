@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nvme/identify_spec.h"
+#include "nvme/initiator_discovery.h"
+
 #define READ_BYTES  8192
 #define WRITE_BYTES 65536
 #define CANARY      0x5a
@@ -519,6 +522,96 @@ static void a_cut_at_any_byte_loses_the_command(void **state)
     }
 }
 
+/* ---- A controller that is not ready ---- */
+
+struct asked {
+    struct initiator_discovery *discovery;
+    bool done;
+    struct status st;
+};
+
+static void on_discovery(struct initiator_discovery *d, struct status st,
+                         const struct initiator_discovery_record *records, unsigned count)
+{
+    struct asked *a = initiator_discovery_ctx(d);
+
+    (void)records;
+    assert_int_equal(count, 0);
+    a->done = true;
+    a->st = st;
+}
+
+/* Asks for a discovery log, up to the command Identify, which is the last PDU received. */
+static struct ft *ask_for_log(struct asked *a)
+{
+    struct ft *ft = ft_connected(false);
+    const struct initiator_discovery_config config = {
+        .ctx = a,
+        .reactor = ft->client,
+        .endpoint = { .addr = ft_addr(ft),
+                      .host_nqn = { "nqn.2026-01.io.trilith:host:h1" },
+                      .connect_timeout_ns = 10 * NS_PER_S,
+                      .command_timeout_ns = 10 * NS_PER_S },
+        .log = &ft->log,
+        .done = on_discovery,
+    };
+    static const uint64_t answers[] = { 127, 0, NVME_CSTS_RDY }; /* CAP, to CC, CSTS. */
+
+    *a = (struct asked) { 0 };
+    assert_true(status_ok(initiator_discovery_create(&config, &a->discovery)));
+    initiator_discovery_start(a->discovery);
+    ft_accept_instead(ft);
+    ft_handshake(ft);
+    for (unsigned i = 0; i < ARRAY_COUNT(answers); i++) {
+        ft_recv_cmd(ft, NVME_OPCODE_FABRICS);
+        ft_send_resp(ft, ft->pdu.cmd.cid, 0, answers[i]);
+    }
+    ft_recv_cmd(ft, NVME_ADMIN_IDENTIFY);
+    return ft;
+}
+
+static void send_identity(struct ft *ft)
+{
+    const struct nvme_id_ctrl_spec id = { .cntlid = le16_make(7),
+                                          .cntrltype = NVME_CTRL_TYPE_DISCOVERY };
+    const struct pdu_data data = { .cccid = ft->pdu.cmd.cid, .bytes = sizeof id };
+    uint8_t raw[PDU_ENCODED_BYTES_MAX + sizeof id];
+    const size_t at =
+        pdu_encode_c2h_data(&ft->format, &data, PDU_FLAG_LAST | PDU_FLAG_SUCCESS, raw);
+
+    memcpy(raw + at, &id, sizeof id);
+    ft_send(ft, raw, at + sizeof id);
+}
+
+/* An answer is no loss of the connection, also if it says the same: who asked is told. */
+static void a_controller_that_is_not_ready_is_told_of(void **state)
+{
+    (void)state;
+    struct asked a;
+    struct ft *ft = ask_for_log(&a);
+
+    ft_send_resp(ft, ft->pdu.cmd.cid, NVME_SC_NS_NOT_READY, 0);
+    ft_wait(ft, &a.done);
+    assert_int_equal(a.st.code, STATUS_UNAVAILABLE);
+    initiator_discovery_destroy(a.discovery);
+    ft_destroy(ft);
+}
+
+static void a_log_that_is_not_ready_is_told_of(void **state)
+{
+    (void)state;
+    struct asked a;
+    struct ft *ft = ask_for_log(&a);
+
+    send_identity(ft);
+    ft_recv_cmd(ft, NVME_ADMIN_GET_LOG_PAGE);
+    ft_send_resp(ft, ft->pdu.cmd.cid, NVME_SC_NS_NOT_READY, 0);
+    ft_wait(ft, &a.done);
+    assert_int_equal(a.st.code, STATUS_UNAVAILABLE);
+    initiator_discovery_destroy(a.discovery);
+    ft_destroy(ft);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -535,6 +628,8 @@ int main(void)
         cmocka_unit_test(a_bad_icresp_is_refused),
         cmocka_unit_test(a_controller_that_says_nothing_is_given_up),
         cmocka_unit_test(a_cut_at_any_byte_loses_the_command),
+        cmocka_unit_test(a_controller_that_is_not_ready_is_told_of),
+        cmocka_unit_test(a_log_that_is_not_ready_is_told_of),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
