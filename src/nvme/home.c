@@ -28,7 +28,8 @@ static void home_conn_add(struct nvme_port *port, struct nvme_shard *shard, int 
     struct nvme_conn *conn = calloc(1, sizeof *conn);
 
     if (conn == NULL) {
-        peer_log(shard, LOG_LEVEL_ERROR, "a connection was refused: out of memory");
+        peer_log(target_home_shard(target), LOG_LEVEL_ERROR,
+                 "a connection was refused: out of memory");
         io_close(target->home, fd);
         return;
     }
