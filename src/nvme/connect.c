@@ -341,7 +341,7 @@ void home_connect(struct nvme_cmd *cmd)
     list_remove(&cmd->conn->open_link);
     const uint16_t status = connect_decode(cmd, &c);
 
-    if (cmd->conn->home_closing || cmd->conn->target->stopping)
+    if (cmd->conn->home_closing || cmd->conn->kill_sent || cmd->conn->target->stopping)
         cmd_post_reply(cmd, NVME_SC_ABORT_SQ_DELETION);
     else if (status != 0)
         refuse(cmd, &c, status);

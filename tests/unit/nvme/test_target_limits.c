@@ -108,6 +108,36 @@ static void test_a_waiting_connect_keeps_its_place(void **state)
     th_stop(&th);
 }
 
+/*
+ * A Connect that meets the order to make room ends nothing: the host's earlier association goes
+ * only if the new one comes.
+ */
+static void test_a_connect_that_comes_too_late_ends_nothing(void **state)
+{
+    (void)state;
+    unsigned too_late = 0;
+
+    for (uint64_t seed = 0; seed < 100; seed++) {
+        uint16_t cntlid;
+
+        th_start(&th, &(struct th_options) { .seed = seed, .connections_max = 2 });
+        struct th_host *earlier = th_admin(&th, &cntlid);
+        struct th_host *again = th_host_greeted(&th);
+        struct th_host *other = th_host_knock(&th);
+        th_send_connect(again, &(struct th_connect) { 0 });
+        th_wait(&th, &other->op_done);
+        other->fd = (int)other->op.result;
+        if (!th_recv(again)) {
+            check_works(earlier);
+            too_late++;
+        }
+        struct th_host *hosts[] = { earlier, again, other };
+        close_all(hosts, ARRAY_COUNT(hosts));
+        th_stop(&th);
+    }
+    assert_in_range(too_late, 1, 99);
+}
+
 /* ---- What a peer, an address, may have: as much as is left free ---- */
 
 /* Says Connect from this host, to its admin queue or to queue qid of controller cntlid. */
@@ -271,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_half_open_connections_make_room),
         cmocka_unit_test(test_a_refused_connect_keeps_no_place),
         cmocka_unit_test(test_a_waiting_connect_keeps_its_place),
+        cmocka_unit_test(test_a_connect_that_comes_too_late_ends_nothing),
         cmocka_unit_test(test_entries_of_all_queues_are_bounded),
         cmocka_unit_test(test_a_peer_leaves_as_many_entries_as_it_takes),
         cmocka_unit_test(test_a_peer_leaves_as_many_queues_as_it_takes),
