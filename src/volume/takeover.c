@@ -453,6 +453,19 @@ static void tell_who_is_out(struct volume *v)
     }
 }
 
+/* 7.2: whose disk is here, and may make the volume anew now; over a link that is asked for as ever.
+ */
+static void open_who_knows_nothing(struct volume *v)
+{
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        struct leg_call *const call = v->calls[i];
+        if (call->leg.store != NULL && call->leg.session == NULL && !call->opening &&
+            status_is(call->leg.problem, STATUS_UNKNOWN_VOLUME) &&
+            !group_has_member(v->members.group, call->uuid))
+            resync_home_open(v, call);
+    }
+}
+
 /* 11.4: they are reported as if they had been there. */
 static void report_silent(struct volume *v)
 {
@@ -467,6 +480,7 @@ static void report_silent(struct volume *v)
 void takeover_settle(struct volume *v)
 {
     tell_who_is_out(v);
+    open_who_knows_nothing(v);
     report_silent(v);
     for (uint32_t i = 0; i < v->copyset_count; i++) {
         struct copyset *const cs = v->copysets[i];

@@ -405,6 +405,28 @@ static void take_over_with_who_has_lost_its_point(void **state)
     assert_int_equal(group_sources(&now, 0, &view.sessions), 1u << 0);
 }
 
+/* 7.2: nor is it ever a source before it was made whole, whatever the others have lost since. */
+static void take_over_with_who_had_nothing(void **state)
+{
+    (void)state;
+    was.copysets[1].slots[0].incarnation = GROUP_INCARNATION_NONE; /* Disk 3; of two, with 4. */
+    view.min_in_sync = 2;
+    sessions[2].incarnation = 902;
+    sessions[3] = (struct group_session) { disk(4), 903, .may_have_lost = true };
+    is_next(group_take_over(&was, &view, false, &now, &reason));
+    is_in(1, 0, GROUP_INCARNATION_NONE);
+    is_in(1, 1, 903);
+    assert_true(now.loss);
+    view.min_in_sync = 1; /* It is not needed then. */
+    is_next(group_take_over(&was, &view, false, &now, &reason));
+    is_out(1, 0, true);
+    is_in(1, 1, 903);
+    view.sessions.count = 3; /* Disk 4 is silent. */
+    now.sequence = 12345;
+    refused(group_take_over(&was, &view, true, &now, &reason), STATUS_UNAVAILABLE,
+            "no other member has answered");
+}
+
 /* Nobody is left who is known to have anything. */
 static void take_over_of_nobody_else(void **state)
 {
@@ -745,6 +767,7 @@ int main(void)
         TEST(take_over_without_who_has_lost_its_point),
         TEST(take_over_from_nobody_who_has),
         TEST(take_over_with_who_has_lost_its_point),
+        TEST(take_over_with_who_had_nothing),
         TEST(take_over_of_nobody_else),
         TEST(take_over_after_a_blackout),
         TEST(take_over_fresh),

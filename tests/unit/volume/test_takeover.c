@@ -109,18 +109,26 @@ static void who_does_not_know_it_is_out_whole(void **state)
     (void)state;
     struct case_ *c = case_create(2);
     struct fixture *f = c->f;
+    unsigned slot;
+    put(c, 0, 0, 0, 0x31);
+    put(c, 2, 0, 0, 0x31);
     f->stores[1].forgotten = true;
-    assert_int_equal(fixture_open(f).code, STATUS_OK);
+    c->meta.hold = true;
+    assert_int_equal(fixture_open(f).code, STATUS_TIMED_OUT); /* It waits for the commit. */
     for (uint32_t n = 0; n < DISKS; n++) {
-        const struct group_slot slot = slot_of(c, n, 1);
-        assert_int_equal(slot.state, GROUP_SLOT_OUT);
-        assert_true(slot.whole);
+        assert_true(group_find(&c->meta.next, n, disk_uuid(1), &slot));
+        assert_int_equal(c->meta.next.copysets[n].slots[slot].state, GROUP_SLOT_OUT);
+        assert_true(c->meta.next.copysets[n].slots[slot].whole);
     }
     assert_true(f->stores[1].forgotten);
-    /* It is there again, as one of which nothing is expected. */
-    assert_int_equal(volume_leg_returned(f->volume, &f->disks[1]).code, STATUS_OK);
+    c->meta.hold = false;
+    meta_release(&c->meta);
     loop_run(&f->loop);
-    assert_false(f->stores[1].forgotten);
+    assert_int_equal(f->open_status.code, STATUS_OK);
+    /* It makes the volume anew, as one of which nothing is expected, and gets all of it. */
+    assert_int_equal(f->stores[1].opens, 2);
+    assert_true(is_member(c, 1));
+    assert_int_equal(got(c, 1, 0, 0), 0x31);
     case_destroy(c);
 }
 
@@ -144,9 +152,14 @@ static void who_does_not_know_it_and_is_needed_is_settled(void **state)
     }
     assert_int_equal(group_take_epoch(g, (struct uuid) { { 99 } }, g, &reason).code, STATUS_OK);
     f->config.epoch = g->epoch;
+    for (unsigned i = 0; i < DISKS; i += 2) { /* All others may have lost something since. */
+        f->stores[i].incarnation = 77 + i;
+        f->stores[i].unflushed_loss = true;
+    }
     assert_int_equal(fixture_open(f).code, STATUS_OK);
     loop_run(&f->loop);
     assert_false(f->stores[1].forgotten);
+    assert_int_equal(got(c, 0, 0, 0), 0x31);
     assert_int_equal(got(c, 1, 0, 0), 0x31); /* Though nobody lists it. */
     case_destroy(c);
 }
