@@ -68,100 +68,16 @@ static struct status MUST_CHECK need_view(struct planning *p)
     return STATUS(OK);
 }
 
-/* ---- What was decided before (9.16) ---- */
+/* ---- A disk for a slot ---- */
 
-/* An engine that has just been told of it has no session with it yet. */
-static bool may_be_used(struct rebuild *r, struct uuid disk)
+/* Whether the slot is in that state, and its disk such a one. */
+static bool is_one(const struct planning *p, uint32_t copyset, unsigned slot,
+                   enum group_slot_state state,
+                   bool (*is_such)(struct rebuild *r, struct uuid disk))
 {
-    const struct rebuild_disk *d = rebuild_find_disk(r, disk);
+    const struct group_slot *s = &p->group->copysets[copyset].slots[slot];
 
-    return d == NULL || (!d->dead && !d->failing &&
-                         rpc_now_ns(r->ctl->loop) < d->since_ns + CTL_REBUILD_TRY_MS * NS_PER_MS);
-}
-
-/* A slot in that state whose disk is such a one. */
-static bool find_in_state(const struct planning *p, uint32_t copyset, enum group_slot_state state,
-                          bool (*is_such)(struct rebuild *r, struct uuid disk), unsigned *out_slot)
-{
-    for (*out_slot = 0; *out_slot < p->record->replicas; (*out_slot)++) {
-        const struct group_slot *s = &p->group->copysets[copyset].slots[*out_slot];
-        if (s->state == state && is_such(p->r, s->disk))
-            return true;
-    }
-    return false;
-}
-
-/*
- * A move goes on while one of the two disks' nodes is silent for a moment, as what was copied would
- * be lost; not when another slot of the copyset is to be rebuilt, which comes first.
- */
-static bool still_moves(struct planning *p, const Stored__V1__Replacement *d)
-{
-    unsigned other;
-
-    return d->moves && rebuild_find_disk(p->r, field_uuid(d->was)) != NULL &&
-           !find_in_state(p, d->copyset, GROUP_SLOT_OUT, rebuild_is_gone, &other);
-}
-
-static bool still_holds(struct planning *p, const Stored__V1__Replacement *d)
-{
-    const struct uuid was = field_uuid(d->was), disk = field_uuid(d->disk);
-    unsigned other;
-
-    if (d->copyset >= p->group->copyset_count || d->slot >= p->record->replicas)
-        return false;
-    const struct group_slot *slot = &p->group->copysets[d->copyset].slots[d->slot];
-    const bool wanted = slot->state == GROUP_SLOT_IN
-                            ? still_moves(p, d)
-                            : rebuild_find_disk(p->r, was) != NULL &&
-                                  view_disk(p->view, disk) < p->view->disk_count;
-    return slot->state != GROUP_SLOT_UNUSED && wanted && uuid_equal(slot->disk, was) &&
-           !group_find(p->group, d->copyset, disk, &other) && may_be_used(p->r, disk);
-}
-
-static struct status MUST_CHECK keep_decisions(struct planning *p)
-{
-    Stored__V1__Volume *v = p->record;
-    Stored__V1__Replacement **kept = arena_alloc(p->arena, v->n_replacements * sizeof *kept);
-    size_t count = 0;
-
-    if (v->n_replacements == 0)
-        return STATUS(OK);
-    TRY(need_view(p));
-    for (size_t i = 0; i < v->n_replacements; i++) {
-        if (still_holds(p, v->replacements[i])) {
-            kept[count++] = v->replacements[i];
-            continue;
-        }
-        p->changed = true;
-        if (v->replacements[i]->moves) /* The engine may have copied to it. */
-            volume_note_leftover(v, field_uuid(v->replacements[i]->disk), p->arena);
-        log_info(p->r->ctl->log, "volume '%s': copyset %u: disk '%s' is not %s disk '%s' any more",
-                 v->name, v->replacements[i]->copyset,
-                 disk_name(p, field_uuid(v->replacements[i]->was)),
-                 v->replacements[i]->moves ? "moved to" : "rebuilt on",
-                 disk_name(p, field_uuid(v->replacements[i]->disk)));
-    }
-    v->replacements = kept;
-    v->n_replacements = count;
-    return STATUS(OK);
-}
-
-/* ---- What is decided ---- */
-
-static bool is_decided(const struct planning *p, uint32_t copyset)
-{
-    for (size_t i = 0; i < p->record->n_replacements; i++)
-        if (p->record->replacements[i]->copyset == copyset)
-            return true;
-    return false;
-}
-
-/* One of a copyset at a time: one that is out and whose disk is gone, else one whose disk fails. */
-static bool find_slot(const struct planning *p, uint32_t copyset, unsigned *out_slot)
-{
-    return find_in_state(p, copyset, GROUP_SLOT_OUT, rebuild_is_gone, out_slot) ||
-           find_in_state(p, copyset, GROUP_SLOT_IN, rebuild_is_failing, out_slot);
+    return s->state == state && is_such(p->r, s->disk);
 }
 
 /* The node of a disk, which may be away. */
@@ -217,6 +133,107 @@ static struct rebuild_need need_of(struct planning *p, uint32_t copyset, unsigne
     return need;
 }
 
+/* The disk of the view for a slot; NO_SPACE: none suffices, which is said. */
+static struct status MUST_CHECK choose(struct planning *p, uint32_t copyset, unsigned slot,
+                                       uint32_t *out_disk)
+{
+    const struct uuid old = p->group->copysets[copyset].slots[slot].disk;
+    const struct rebuild_need need = need_of(p, copyset, slot);
+    struct problem why = { "" };
+    const struct status st = rebuild_choose(p->view, &need, out_disk, &why);
+
+    if (status_is(st, STATUS_NO_SPACE) && p->text[0] == '\0') /* The first comes first. */
+        snprintf(p->text, sizeof p->text, "copyset %u: disk '%s' cannot be %s elsewhere: %.350s",
+                 copyset, disk_name(p, old), rebuild_is_failing(p->r, old) ? "moved" : "rebuilt",
+                 why.s);
+    return st;
+}
+
+/* ---- What was decided before (9.16) ---- */
+
+/* An engine that has just been told of it has no session with it yet. */
+static bool may_be_used(struct rebuild *r, struct uuid disk)
+{
+    const struct rebuild_disk *d = rebuild_find_disk(r, disk);
+
+    return d == NULL || (!d->dead && !d->failing &&
+                         rpc_now_ns(r->ctl->loop) < d->since_ns + CTL_REBUILD_TRY_MS * NS_PER_MS);
+}
+
+/*
+ * A move goes on while one of the two disks' nodes is silent for a moment, as what was copied would
+ * be lost; not when another slot of the copyset is to be rebuilt, and can be: that comes first.
+ */
+static bool still_moves(struct planning *p, const Stored__V1__Replacement *d)
+{
+    uint32_t disk;
+
+    if (rebuild_find_disk(p->r, field_uuid(d->was)) == NULL)
+        return false;
+    for (unsigned other = 0; other < p->record->replicas; other++)
+        if (is_one(p, d->copyset, other, GROUP_SLOT_OUT, rebuild_is_gone) &&
+            status_ok(choose(p, d->copyset, other, &disk)))
+            return false;
+    return true;
+}
+
+static bool still_holds(struct planning *p, const Stored__V1__Replacement *d)
+{
+    const struct uuid was = field_uuid(d->was), disk = field_uuid(d->disk);
+    unsigned other;
+
+    if (d->copyset >= p->group->copyset_count || d->slot >= p->record->replicas)
+        return false;
+    const struct group_slot *slot = &p->group->copysets[d->copyset].slots[d->slot];
+    if (slot->state == GROUP_SLOT_UNUSED || !uuid_equal(slot->disk, was) ||
+        group_find(p->group, d->copyset, disk, &other) || !may_be_used(p->r, disk))
+        return false;
+    if (slot->state == GROUP_SLOT_IN)
+        return d->moves && still_moves(p, d);
+    return rebuild_find_disk(p->r, was) != NULL && view_disk(p->view, disk) < p->view->disk_count;
+}
+
+static struct status MUST_CHECK keep_decisions(struct planning *p)
+{
+    Stored__V1__Volume *v = p->record;
+    Stored__V1__Replacement **kept = arena_alloc(p->arena, v->n_replacements * sizeof *kept);
+    struct uuid *given_up = arena_alloc(p->arena, v->n_replacements * sizeof *given_up);
+    size_t count = 0, given_up_count = 0;
+
+    if (v->n_replacements == 0)
+        return STATUS(OK);
+    TRY(need_view(p));
+    for (size_t i = 0; i < v->n_replacements; i++) {
+        if (still_holds(p, v->replacements[i])) {
+            kept[count++] = v->replacements[i];
+            continue;
+        }
+        p->changed = true;
+        if (v->replacements[i]->moves) /* The engine may have copied to it. */
+            given_up[given_up_count++] = field_uuid(v->replacements[i]->disk);
+        log_info(p->r->ctl->log, "volume '%s': copyset %u: disk '%s' is not %s disk '%s' any more",
+                 v->name, v->replacements[i]->copyset,
+                 disk_name(p, field_uuid(v->replacements[i]->was)),
+                 v->replacements[i]->moves ? "moved to" : "rebuilt on",
+                 disk_name(p, field_uuid(v->replacements[i]->disk)));
+    }
+    v->replacements = kept;
+    v->n_replacements = count;
+    for (size_t i = 0; i < given_up_count; i++) /* Now: what holds is the same for all. */
+        volume_note_leftover(v, given_up[i], p->arena);
+    return STATUS(OK);
+}
+
+/* ---- What is decided ---- */
+
+static bool is_decided(const struct planning *p, uint32_t copyset)
+{
+    for (size_t i = 0; i < p->record->n_replacements; i++)
+        if (p->record->replacements[i]->copyset == copyset)
+            return true;
+    return false;
+}
+
 static void add_decision(struct planning *p, uint32_t copyset, unsigned slot, struct uuid disk)
 {
     Stored__V1__Volume *v = p->record;
@@ -237,37 +254,42 @@ static void add_decision(struct planning *p, uint32_t copyset, unsigned slot, st
     p->changed = true;
 }
 
+/* Nothing, where no disk suffices: then another slot of the copyset has its turn. */
 static struct status MUST_CHECK decide_slot(struct planning *p, uint32_t copyset, unsigned slot)
 {
-    struct problem why = { "" };
     uint32_t disk;
 
     TRY(need_view(p));
-    const struct rebuild_need need = need_of(p, copyset, slot);
-    const struct status st = rebuild_choose(p->view, &need, &disk, &why);
-    const struct uuid old = p->group->copysets[copyset].slots[slot].disk;
-    if (status_is(st, STATUS_NO_SPACE)) {
-        snprintf(p->text, sizeof p->text, "copyset %u: disk '%s' cannot be %s elsewhere: %.350s",
-                 copyset, disk_name(p, old), rebuild_is_failing(p->r, old) ? "moved" : "rebuilt",
-                 why.s);
+    const struct status st = choose(p, copyset, slot, &disk);
+    if (status_is(st, STATUS_NO_SPACE))
         return STATUS(OK);
-    }
     TRY(st);
     add_decision(p, copyset, slot, p->view->disk_uuids[disk]);
-    p->view->disks[disk].planned_bytes += need.bytes;
+    p->view->disks[disk].planned_bytes += volume_copyset_bytes(p->record, p->numbers, copyset);
     p->new_nodes |= node_bit(p->view->disk_nodes[disk]);
     return STATUS(OK);
 }
 
+/* One slot of a copyset at a time. */
+static struct status MUST_CHECK decide_all(struct planning *p, enum group_slot_state state,
+                                           bool (*is_such)(struct rebuild *r, struct uuid disk))
+{
+    for (uint32_t n = 0; n < p->group->copyset_count; n++)
+        for (unsigned slot = 0; slot < p->record->replicas; slot++)
+            if (is_one(p, n, slot, state, is_such) && !is_decided(p, n))
+                TRY(decide_slot(p, n, slot));
+    return STATUS(OK);
+}
+
+/*
+ * What is out, and whose disk is gone, comes before what is on a disk that fails, in all copysets:
+ * a move that was given up for such a slot is not decided again before the slot had its turn.
+ */
 static struct status MUST_CHECK decide(struct planning *p)
 {
-    unsigned slot;
-
     TRY(keep_decisions(p));
-    for (uint32_t n = 0; n < p->group->copyset_count; n++)
-        if (!is_decided(p, n) && find_slot(p, n, &slot))
-            TRY(decide_slot(p, n, slot));
-    return STATUS(OK);
+    TRY(decide_all(p, GROUP_SLOT_OUT, rebuild_is_gone));
+    return decide_all(p, GROUP_SLOT_IN, rebuild_is_failing);
 }
 
 /* ---- The transaction ---- */
