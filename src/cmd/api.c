@@ -107,6 +107,15 @@ static bool is_unreachable(const struct rpc_error *error)
     return false;
 }
 
+/* Whether our own deadline has passed, in gRPC's words; the controller has others. */
+static bool is_overdue(const struct rpc_error *error)
+{
+    static const char words[] = "Deadline Exceeded";
+
+    return error->code == RPC_DEADLINE_EXCEEDED &&
+           (error->text[0] == '\0' || strncmp(error->text, words, strlen(words)) == 0);
+}
+
 /* Says why a call failed; the exit status. */
 static int call_failed(const struct api *api, const struct rpc_error *error, unsigned timeout_ms)
 {
@@ -114,7 +123,7 @@ static int call_failed(const struct api *api, const struct rpc_error *error, uns
         return cli_fail("cannot reach the API at %s; is 'trilith up' running there?  --api or "
                         "TRILITH_API names another address (%s)",
                         api->address, error->text);
-    if (error->code == RPC_DEADLINE_EXCEEDED)
+    if (is_overdue(error))
         return cli_fail("the API at %s did not answer within %u s", api->address,
                         timeout_ms / 1000);
     (void)cli_fail("%s", error->text[0] != '\0' ? error->text : rpc_code_name(error->code));

@@ -44,6 +44,11 @@ void up_orders_take(struct up_orders *o, const struct node_desired *desired)
         if (is_named(desired, o->results[i].id))
             o->results[kept++] = o->results[i];
     o->result_count = kept;
+    kept = 0;
+    for (uint32_t i = 0; i < o->queued; i++) /* Those that were not withdrawn. */
+        if (is_named(desired, o->queue[i].id))
+            o->queue[kept++] = o->queue[i];
+    o->queued = kept;
     for (uint32_t i = 0; i < desired->order_count && o->queued < UP_ORDERS_MAX; i++)
         if (!is_known(o, desired->orders[i].id))
             o->queue[o->queued++] = desired->orders[i];

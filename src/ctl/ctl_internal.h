@@ -205,6 +205,9 @@ void on_grow_disk(void *ctx, struct rpc_call *call, const ProtobufCMessage *mess
 void orders_take_results(struct ctl *ctl, const struct observed *o);
 void order_waits_end(struct ctl *ctl);
 
+/* Whether it is an order to format what a disk holds for which nobody waits any more. */
+bool order_is_void(const struct ctl *ctl, struct uuid node, const Stored__V1__DiskOrder *order);
+
 /* The disks that a node is to give up: they take no shards any more. */
 struct leaving {
     Stored__V1__Desired *desired; /* Owned; NULL: none. */

@@ -9,6 +9,9 @@
  * same record.  If the caller or the controller goes meanwhile, the order is carried out all the
  * same; a node that restarts is told it again, and finds that it is done.  (Of a growth that is
  * done it then reports that there is nothing to gain.)
+ *
+ * Not so an order to format whatever a disk holds: it lasts as long as somebody waits for it, and
+ * no node is told of it later.  A node that has it by then carries it out.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -28,6 +31,7 @@ struct order_wait {
     struct uuid node;
     uint64_t id;
     enum order_kind kind;
+    bool force;
     char path[CTL_PATH_BYTES_MAX + 1];
     char name[CTL_NAME_BYTES_MAX + 1]; /* Of a disk that there is. */
 };
@@ -41,6 +45,33 @@ static void wait_free(struct order_wait *w)
     free(w);
 }
 
+static bool is_awaited(const struct ctl *ctl, struct uuid node, uint64_t id)
+{
+    LIST_FOR_EACH (n, &ctl->order_waits) {
+        const struct order_wait *w = CONTAINER_OF(n, struct order_wait, link);
+        if (w->id == id && uuid_equal(w->node, node))
+            return true;
+    }
+    return false;
+}
+
+bool order_is_void(const struct ctl *ctl, struct uuid node, const Stored__V1__DiskOrder *order)
+{
+    return order->force && !is_awaited(ctl, node, order->id);
+}
+
+static void order_withdraw(struct ctl *ctl, struct uuid node, uint64_t id);
+
+/* Frees a wait that ends without the node's answer. */
+static void wait_give_up(struct order_wait *w)
+{
+    const struct order_wait was = *w;
+
+    wait_free(w);
+    if (was.force && !is_awaited(was.ctl, was.node, was.id))
+        order_withdraw(was.ctl, was.node, was.id);
+}
+
 static void wait_on_timer(struct rpc_timer *timer)
 {
     static const char *const done[] = {
@@ -48,15 +79,21 @@ static void wait_on_timer(struct rpc_timer *timer)
     };
     struct order_wait *w = CONTAINER_OF(timer, struct order_wait, timer);
 
-    rpc_fail(w->call, RPC_DEADLINE_EXCEEDED,
-             "disk '%s': its node has not answered yet; it will %s as soon as that can", w->path,
-             done[w->kind]);
-    wait_free(w);
+    if (w->force)
+        rpc_fail(w->call, RPC_DEADLINE_EXCEEDED,
+                 "disk '%s': its node has not answered yet; the order to format it was withdrawn, "
+                 "and unless the node has begun, nothing happens there: 'trilith disk list'",
+                 w->path);
+    else
+        rpc_fail(w->call, RPC_DEADLINE_EXCEEDED,
+                 "disk '%s': its node has not answered yet; it will %s as soon as that can",
+                 w->path, done[w->kind]);
+    wait_give_up(w);
 }
 
 static void wait_on_canceled(struct rpc_call *call)
 {
-    wait_free(call->ctx);
+    wait_give_up(call->ctx);
     rpc_fail(call, RPC_CANCELLED, "the caller has gone");
 }
 
@@ -86,7 +123,7 @@ void order_waits_end(struct ctl *ctl)
     LIST_FOR_EACH (n, &ctl->order_waits) {
         struct order_wait *w = CONTAINER_OF(n, struct order_wait, link);
         rpc_fail(w->call, RPC_UNAVAILABLE, "disk '%s': the controller is stopping", w->path);
-        wait_free(w);
+        wait_give_up(w);
     }
 }
 
@@ -212,6 +249,17 @@ static struct status ending_build(void *ctx, struct meta *m, struct meta_txn *tx
     return STATUS(OK);
 }
 
+static void order_withdraw(struct ctl *ctl, struct uuid node, uint64_t id)
+{
+    struct ending e = { .node = node, .id = id };
+    const struct status st = meta_transact(ctl->meta, ending_build, &e, NULL);
+
+    arena_free(&e.arena);
+    if (!status_ok(st) && !status_is(st, STATUS_NOT_FOUND))
+        log_warning(ctl->log, "order %llu: it is void, and could not be removed: %s",
+                    (unsigned long long)id, status_text(st));
+}
+
 void orders_take_results(struct ctl *ctl, const struct observed *o)
 {
     for (size_t i = 0; i < o->report->n_orders; i++) {
@@ -251,20 +299,23 @@ static struct status append_order(void *ctx, Stored__V1__Desired *desired)
 {
     struct ordering *o = ctx;
     Stored__V1__DiskOrder **all = arena_alloc(&o->arena, (desired->n_orders + 1) * sizeof *all);
+    size_t count = 0;
 
     for (size_t i = 0; i < desired->n_orders; i++) {
-        all[i] = desired->orders[i];
-        if (!same_order(all[i], &o->order))
+        if (order_is_void(o->ctl, o->node, desired->orders[i]))
+            continue; /* Of a controller that was killed. */
+        all[count++] = desired->orders[i];
+        if (!same_order(desired->orders[i], &o->order))
             continue;
-        o->order.id = all[i]->id;
+        o->order.id = desired->orders[i]->id;
         return STATUS(EXISTS);
     }
-    if (desired->n_orders >= CTL_ORDERS_MAX)
+    if (count >= CTL_ORDERS_MAX)
         return STATUS(LIMIT);
     o->order.id = ++desired->orders_ever;
-    all[desired->n_orders] = &o->order;
+    all[count++] = &o->order;
     desired->orders = all;
-    desired->n_orders++;
+    desired->n_orders = count;
     return STATUS(OK);
 }
 
@@ -435,6 +486,7 @@ static void add_disk(struct ctl *ctl, struct rpc_call *call,
     }
     log_info(ctl->log, "disk '%s': is to be added", request->path);
     wait.id = o.order.id;
+    wait.force = request->force;
     snprintf(wait.path, sizeof wait.path, "%s", request->path);
     wait_start(ctl, call, &wait, request->wait_ms);
 }

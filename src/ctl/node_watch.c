@@ -185,13 +185,16 @@ static void part_fill(const struct records *volumes, struct uuid node,
 }
 
 /* Borrows from the record, which may be NULL. */
-static void part_orders(const Stored__V1__Desired *desired, Trilith__V1__WatchNodeResponse *reply,
-                        struct arena *arena)
+static void part_orders(const struct ctl *ctl, struct uuid node, const Stored__V1__Desired *desired,
+                        Trilith__V1__WatchNodeResponse *reply, struct arena *arena)
 {
-    reply->n_orders = desired != NULL ? desired->n_orders : 0;
-    reply->orders = arena_alloc(arena, reply->n_orders * sizeof *reply->orders);
-    for (size_t i = 0; i < reply->n_orders; i++) {
+    const size_t count = desired != NULL ? desired->n_orders : 0;
+
+    reply->orders = arena_alloc(arena, count * sizeof *reply->orders);
+    for (size_t i = 0; i < count; i++) {
         const Stored__V1__DiskOrder *r = desired->orders[i];
+        if (order_is_void(ctl, node, r))
+            continue;
         Trilith__V1__DiskOrder *o = arena_alloc(arena, sizeof *o);
         trilith__v1__disk_order__init(o);
         o->id = r->id;
@@ -201,7 +204,7 @@ static void part_orders(const Stored__V1__Desired *desired, Trilith__V1__WatchNo
         o->name = r->name;
         o->force = r->force;
         o->disk_uuid = r->disk;
-        reply->orders[i] = o;
+        reply->orders[reply->n_orders++] = o;
     }
 }
 
@@ -224,7 +227,7 @@ static void reply_part(struct ctl *ctl, struct rpc_call *call, struct uuid node,
         verifications_fill(ctl, &reply);
         scrubs_fill(ctl, node, &reply, &arena);
         part_places(ctl, &reply, &arena);
-        part_orders(desired, &reply, &arena);
+        part_orders(ctl, node, desired, &reply, &arena);
         part_members(&nodes, &reply, &arena);
         rpc_reply(call, &reply.base);
     } else {

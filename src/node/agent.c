@@ -24,6 +24,9 @@
 #define WATCH_WAIT_MS    60000u
 #define WATCH_TIMEOUT_MS (WATCH_WAIT_MS + CALL_TIMEOUT_MS)
 
+/* So long after it was asked for, an order to format is taken. */
+#define FORCE_FRESH_NS (1000 * NS_PER_MS)
+
 /* The order of the methods in node.proto. */
 enum node_method { METHOD_JOIN, METHOD_WATCH, METHOD_REPORT, METHOD_TAKE_EPOCH };
 
@@ -92,6 +95,7 @@ struct node_agent {
     struct agent_call watch;
     struct io_timer watch_timer;
     uint64_t watch_pause_ns;
+    uint64_t watched_ns; /* When the watch was sent. */
     uint64_t revision;
 
     struct agent_call report;
@@ -271,6 +275,18 @@ static bool must_rejoin(struct node_agent *a, const struct rpc_request *request)
 
 /* ---- Watching ---- */
 
+/* Whether the answer has an order to format that may have been withdrawn while the answer, or this
+ * process, was held up.  Asked again, the controller answers at once, and says what it wants now.
+ */
+static bool is_stale(const struct node_agent *a, const Trilith__V1__WatchNodeResponse *response)
+{
+    bool has_force = false;
+
+    for (size_t i = 0; i < response->n_orders; i++)
+        has_force |= response->orders[i]->force;
+    return has_force && reactor_now_ns(a->config.reactor) - a->watched_ns > FORCE_FRESH_NS;
+}
+
 static void desired_take(struct node_agent *a, const ProtobufCMessage *reply)
 {
     CLEANUP(arena_free) struct arena arena = { 0 };
@@ -279,7 +295,7 @@ static void desired_take(struct node_agent *a, const ProtobufCMessage *reply)
     const Trilith__V1__WatchNodeResponse *response =
         (const Trilith__V1__WatchNodeResponse *)(const void *)reply;
 
-    if (response->revision == a->revision)
+    if (response->revision == a->revision || is_stale(a, response))
         return;
     struct status st = agent_desired(response, &arena, &desired, problem);
     if (!status_ok(st)) {
@@ -330,6 +346,7 @@ static void watch_start(struct node_agent *a)
     request.node_uuid = arena_uuid_bytes(&arena, a->config.node);
     request.known_revision = a->revision;
     request.wait_ms = WATCH_WAIT_MS;
+    a->watched_ns = reactor_now_ns(a->config.reactor);
     call_start(a, &a->watch, METHOD_WATCH, &request.base, WATCH_TIMEOUT_MS, on_watched);
 }
 

@@ -2,7 +2,9 @@
 """`trilith disk add`, `disk grow` and `disk remove` at a node that serves."""
 
 import contextlib
+import json
 import os
+import signal
 import threading
 import time
 
@@ -23,6 +25,14 @@ def image(path, size=256 << 20):
     path.write_bytes(b"")
     os.truncate(path, size)
     return path
+
+
+def make_swap(path):
+    with open(path, "r+b") as file:
+        file.seek(1024)
+        file.write((1).to_bytes(4, "little") + (16383).to_bytes(4, "little"))
+        file.seek(4086)
+        file.write(b"SWAPSPACE2")
 
 
 def names(server):
@@ -111,11 +121,7 @@ def test_what_cannot_be_a_disk_is_refused_with_what_to_do(server, tmp_path):
     holder = trilith.Server(tmp_path / "other", "--disks", "1", "--disk-size", "64M").start()
     holder.stop()
     swap = image(tmp_path / "swap", 64 << 20)
-    with open(swap, "r+b") as file:
-        file.seek(1024)
-        file.write((1).to_bytes(4, "little") + (16383).to_bytes(4, "little"))
-        file.seek(4086)
-        file.write(b"SWAPSPACE2")
+    make_swap(swap)
     noise = image(tmp_path / "noise", 64 << 20)
     with open(noise, "r+b") as file:
         file.write(os.urandom(1 << 20))
@@ -138,6 +144,35 @@ def test_what_cannot_be_a_disk_is_refused_with_what_to_do(server, tmp_path):
     server.cli("disk", "add", swap, "--force")
     assert len(names(server)) == 3
     assert "all is well" in server.try_cli("status").stdout
+
+
+def test_a_node_that_does_not_answer_formats_nothing_later(tmp_path):
+    """Other orders stand when the wait for them is over; one to format is withdrawn."""
+    server = trilith.Server(tmp_path / "data", "--nodes", 2, "--disks", 2, "--disk-size", "256M",
+                            "--reactors", 1, port=trilith.free_ports(2))
+    swap = image(tmp_path / "swap", 64 << 20)
+    make_swap(swap)
+    before = swap.read_bytes()
+    with server:
+        pid = json.loads((server.data / "node-2" / "run.json").read_text())["pid"]
+        time.sleep(1.5)  # What the node asked for last is older than any order to format may be.
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            text = refused(server, "add", swap, "--node", "node-2", "--force", "--wait", "1")
+            assert "has not answered yet" in text and "was withdrawn" in text, text
+            text = refused(server, "remove", "node-2/disk-2", "--wait", "1")
+            assert "will be removed as soon as that can" in text, text
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        limit = time.monotonic() + 60
+        while "node-2/disk-2" in [d["name"] for d in server.cli("disk", "list")]:
+            assert time.monotonic() < limit, server.log()
+            time.sleep(0.2)
+        assert swap.read_bytes() == before
+        assert len(server.cli("disk", "list")) == 3
+        # It does take one that somebody waits for.
+        added = server.cli("disk", "add", swap, "--node", "node-2", "--force")
+        assert (added["state"], added["path"]) == ("ready", str(swap))
 
 
 def test_a_disk_that_was_away_returns(server, tmp_path):

@@ -25,6 +25,14 @@ static void add_start(struct fixture *f, const char *path, struct rpc_sim_call *
     call_start(f, CTL_SERVICE_DISK, ADD, &request.base, call);
 }
 
+static void force_start(struct fixture *f, const char *path, struct rpc_sim_call *call)
+{
+    Trilith__V1__AddDiskRequest request = TRILITH__V1__ADD_DISK_REQUEST__INIT;
+    request.path = arena_text(&f->arena, path);
+    request.force = true;
+    call_start(f, CTL_SERVICE_DISK, ADD, &request.base, call);
+}
+
 static void remove_start(struct fixture *f, const char *name, struct rpc_sim_call *call)
 {
     Trilith__V1__RemoveDiskRequest request = TRILITH__V1__REMOVE_DISK_REQUEST__INIT;
@@ -124,6 +132,39 @@ static void a_disk_that_cannot_be_used_is_an_answer(void **state)
     assert_int_equal(order_count(f), 1);
     add_start(f, "/dev/more", &call);
     assert_failed(&call, RPC_UNAVAILABLE, "does not report");
+}
+
+/* Whatever ends the wait for it ends the order; another one for the same path is a new order. */
+static void an_order_to_format_ends_with_its_wait(void **state)
+{
+    struct fixture *f = *state;
+    struct rpc_sim_call call, other;
+
+    join(f);
+    force_start(f, "/dev/late", &call);
+    const uint64_t id = only_order(f)->id;
+    assert_true(only_order(f)->force);
+    rpc_sim_advance(&f->sim, 15000 * MS);
+    node_report(f, &node);
+    force_start(f, "/dev/late", &other); /* The same: it lasts as long as one of them waits. */
+    rpc_sim_advance(&f->sim, 16000 * MS);
+    assert_failed(&call, RPC_DEADLINE_EXCEEDED, "was withdrawn");
+    assert_int_equal(only_order(f)->id, id);
+    rpc_sim_advance(&f->sim, 15000 * MS);
+    assert_failed(&other, RPC_DEADLINE_EXCEEDED, "was withdrawn");
+    assert_int_equal(order_count(f), 0);
+    node_report(f, &node);
+    force_start(f, "/dev/late", &call);
+    assert_int_not_equal(only_order(f)->id, id);
+    rpc_sim_cancel(&f->sim, &call);
+    rpc_sim_call_fini(&call);
+    assert_int_equal(order_count(f), 0);
+    force_start(f, "/dev/late", &call);
+    assert_int_equal(order_count(f), 1);
+    fixture_restart(f);
+    assert_failed(&call, RPC_UNAVAILABLE, "stopping");
+    (void)node_join(f, &node);
+    assert_int_equal(order_count(f), 0);
 }
 
 /* A disk with shards stays, and those who lie there are named; an empty one goes with its record.
@@ -464,6 +505,7 @@ int main(void)
         TEST(health_is_checked),
         TEST(a_disk_is_added_when_its_node_has_it),
         TEST(a_disk_that_cannot_be_used_is_an_answer),
+        TEST(an_order_to_format_ends_with_its_wait),
         TEST(only_an_empty_disk_is_removed),
         TEST(a_disk_that_leaves_takes_no_shards),
         TEST(a_disk_that_leaves_is_not_added),
