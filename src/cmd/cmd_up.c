@@ -255,6 +255,7 @@ static struct status start_controller(struct up *up)
     const struct io_addr_text listen = io_addr_format(&up->options.api);
     const struct controller_config config = {
         .meta_path = meta,
+        .has_nodes = up_dir_has_joined(&up->dir),
         .listen = listen.s,
         .cluster_name = "trilith",
         .version = TRILITH_VERSION,

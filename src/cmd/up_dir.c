@@ -296,17 +296,27 @@ struct status up_dir_node_uuid(const struct up_dir *dir, struct uuid *out_uuid)
     return up_dir_replace(dir, up_dir_of_node(dir, "uuid").s, text);
 }
 
+bool up_dir_has_joined(const struct up_dir *dir)
+{
+    char path[PATH_MAX];
+
+    return status_ok(up_dir_path(dir, up_dir_of_node(dir, "uuid").s, path)) &&
+           access(path, F_OK) == 0;
+}
+
+/* SQLite would take an empty file for a new database, and delete the WAL beside it. */
 struct status up_dir_check_meta(const struct up_dir *dir)
 {
-    char meta[PATH_MAX], node[PATH_MAX];
+    char meta[PATH_MAX];
+    struct stat st;
 
     TRY(up_dir_path(dir, "meta.db", meta));
-    TRY(up_dir_path(dir, up_dir_of_node(dir, "uuid").s, node));
-    if (access(meta, F_OK) == 0 || access(node, F_OK) != 0)
+    if (!up_dir_has_joined(dir) || (stat(meta, &st) == 0 && st.st_size > 0))
         return STATUS(OK);
-    (void)cli_fail("'%s' is missing, but '%s' is there: what the cluster knows of its volumes is "
-                   "in the former; put it back, or use another directory for a new cluster",
-                   meta, node);
+    (void)cli_fail("'%s' is missing or empty, but '%s/%s/uuid' is there: what the cluster knows of "
+                   "its volumes is in the former; put it back together with its '-wal', or use "
+                   "another directory for a new cluster",
+                   meta, dir->path, dir->node);
     return STATUS(NOT_FOUND);
 }
 

@@ -58,9 +58,12 @@ struct up_dir_name {
 };
 struct up_dir_name up_dir_of_node(const struct up_dir *dir, const char *name);
 
+/* Whether there is a node, which is part of a cluster. */
+bool up_dir_has_joined(const struct up_dir *dir);
+
 /*
- * Where there is a node, its cluster's meta.db must be there, too: a new one would know nothing of
- * its volumes, and give its disks to others.  NOT_FOUND, with a message.
+ * Where there is a node, its cluster's meta.db must be there, too, and not empty: a new one would
+ * know nothing of its volumes, and give its disks to others.  NOT_FOUND, with a message.
  */
 struct status up_dir_check_meta(const struct up_dir *dir) MUST_CHECK;
 

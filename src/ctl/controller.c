@@ -46,7 +46,9 @@ static struct status open_all(struct controller *c, const struct controller_conf
                               char problem[CONTROLLER_PROBLEM_BYTES])
 {
     char meta_problem[META_PROBLEM_BYTES] = "";
-    struct status st = meta_sqlite_open(config->meta_path, meta_problem, &c->meta);
+    struct status st = config->has_nodes
+                           ? meta_sqlite_reopen(config->meta_path, meta_problem, &c->meta)
+                           : meta_sqlite_open(config->meta_path, meta_problem, &c->meta);
 
     snprintf(problem, CONTROLLER_PROBLEM_BYTES, "%s", meta_problem);
     TRY(st);

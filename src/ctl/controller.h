@@ -25,6 +25,7 @@ struct controller_config {
     struct log *log;
     const char *token;         /* That nodes must name; NULL: none. */
     uint64_t rebuild_after_ns; /* As in ctl.h. */
+    bool has_nodes;            /* They have joined: the database must be there. */
 };
 
 /* On failure problem says what, why and what to do. */

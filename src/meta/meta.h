@@ -165,6 +165,10 @@ void meta_close(struct meta *m);
 struct status meta_sqlite_open(const char *path, char problem[META_PROBLEM_BYTES],
                                struct meta **out_meta) MUST_CHECK;
 
+/* The same of one that was there before: NOT_FOUND, and nothing has changed, if it is empty. */
+struct status meta_sqlite_reopen(const char *path, char problem[META_PROBLEM_BYTES],
+                                 struct meta **out_meta) MUST_CHECK;
+
 /* An empty store in memory, deterministic. */
 struct status meta_sim_open(struct meta **out_meta) MUST_CHECK;
 

@@ -351,12 +351,29 @@ static struct status prepare_all(struct meta_sqlite *sq)
     return STATUS(OK);
 }
 
-static struct status open_database(struct meta_sqlite *sq, const char *path,
+/* One that has lost its WAL is as it was at its last checkpoint: empty, if there was none. */
+static struct status check_not_empty(struct meta_sqlite *sq, char problem[META_PROBLEM_BYTES])
+{
+    uint64_t tables = 0;
+
+    TRY(query_u64(sq, "SELECT count(*) FROM sqlite_schema", &tables));
+    if (tables > 0)
+        return STATUS(OK);
+    snprintf(problem, META_PROBLEM_BYTES, "it is empty, though nodes have joined its cluster");
+    return STATUS(NOT_FOUND);
+}
+
+static struct status open_database(struct meta_sqlite *sq, const char *path, bool may_be_new,
                                    char problem[META_PROBLEM_BYTES])
 {
-    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
+    const int create = may_be_new ? SQLITE_OPEN_CREATE : 0;
 
-    TRY(status_from_sqlite(sqlite3_open_v2(path, &sq->db, flags, NULL)));
+    TRY(status_from_sqlite(sqlite3_open_v2(path, &sq->db, flags | create, NULL)));
+    if (!may_be_new) {
+        TRY(exec(sq, "PRAGMA locking_mode = EXCLUSIVE"));
+        TRY(check_not_empty(sq, problem));
+    }
     TRY(exec(sq, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;"
                  "PRAGMA synchronous = FULL; PRAGMA cell_size_check = ON"));
     TRY(check_integrity(sq, problem));
@@ -378,11 +395,14 @@ static void explain(struct meta_sqlite *sq, struct status st, const char *path,
         advice = "; another process has it open: stop that one";
     else if (status_is(st, STATUS_CORRUPT))
         advice = "; put back a copy of its last state";
+    else if (status_is(st, STATUS_NOT_FOUND) && problem[0] != '\0')
+        advice = "; put it back with its '-wal', or use another directory for a new "
+                 "cluster";
     snprintf(problem, META_PROBLEM_BYTES, "meta store '%.80s': %.80s%s", path, why, advice);
 }
 
-struct status meta_sqlite_open(const char *path, char problem[META_PROBLEM_BYTES],
-                               struct meta **out_meta)
+static struct status open_at(const char *path, bool may_be_new, char problem[META_PROBLEM_BYTES],
+                             struct meta **out_meta)
 {
     struct meta_sqlite *sq = calloc(1, sizeof *sq);
 
@@ -390,7 +410,7 @@ struct status meta_sqlite_open(const char *path, char problem[META_PROBLEM_BYTES
     if (sq == NULL)
         return STATUS(NO_MEMORY);
     meta_init(&sq->meta, &sqlite_ops);
-    const struct status st = open_database(sq, path, problem);
+    const struct status st = open_database(sq, path, may_be_new, problem);
     if (!status_ok(st)) {
         explain(sq, st, path, problem);
         sqlite_close(&sq->meta);
@@ -398,4 +418,16 @@ struct status meta_sqlite_open(const char *path, char problem[META_PROBLEM_BYTES
     }
     *out_meta = &sq->meta;
     return STATUS(OK);
+}
+
+struct status meta_sqlite_open(const char *path, char problem[META_PROBLEM_BYTES],
+                               struct meta **out_meta)
+{
+    return open_at(path, true, problem, out_meta);
+}
+
+struct status meta_sqlite_reopen(const char *path, char problem[META_PROBLEM_BYTES],
+                                 struct meta **out_meta)
+{
+    return open_at(path, false, problem, out_meta);
 }

@@ -210,6 +210,35 @@ def test_run_json_of_a_killed_process_is_replaced(up):
 
 # ---- What it refuses ----
 
+def test_a_meta_store_without_its_wal_is_no_new_cluster(up):
+    """A process that was killed leaves what it wrote in meta.db-wal, at first all of it."""
+    server = small(up).start()
+    server.create("db", "64M")
+    server.kill()
+    meta, wal = server.data / "meta.db", server.data / "meta.db-wal"
+    kept = {path: path.read_bytes() for path in (meta, wal)}
+    disks = [disk(server, number).read_bytes() for number in (1, 2)]
+    options = ["--data", str(server.data), *server.options]
+
+    def is_refused(content):
+        status, message = refused(*options, "--port", "0", "--api", "127.0.0.1:0")
+        assert (status, "empty" in message, "put it back" in message) == (1, True, True), message
+        assert len(message.splitlines()) == 1
+        assert meta.read_bytes() == content
+        assert [disk(server, number).read_bytes() for number in (1, 2)] == disks
+
+    wal.unlink()
+    is_refused(kept[meta])
+    os.truncate(meta, 0)
+    is_refused(b"")
+    wal.write_bytes(kept[wal])
+    is_refused(b"")
+    assert wal.read_bytes() == kept[wal]
+    meta.write_bytes(kept[meta])
+    server.start()
+    wait_ready(server)
+
+
 def test_a_second_start_names_the_holder(up):
     server = small(up).start()
     status, message = refused("--data", str(server.data), "--port", "0", "--api", "127.0.0.1:0")

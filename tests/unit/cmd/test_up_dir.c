@@ -82,7 +82,13 @@ static void a_lost_meta_store_is_not_made_anew(void **state)
     assert_true(status_ok(up_dir_check_meta(&dir)));
     assert_true(status_ok(up_dir_node_uuid(&dir, &uuid)));
     assert_int_equal(up_dir_check_meta(&dir).code, STATUS_NOT_FOUND);
-    fclose(fopen(in_scratch("e/meta.db"), "w"));
+    FILE *f = fopen(in_scratch("e/meta.db"), "w");
+    assert_non_null(f);
+    fclose(f);
+    assert_int_equal(up_dir_check_meta(&dir).code, STATUS_NOT_FOUND);
+    f = fopen(in_scratch("e/meta.db"), "w");
+    fputc('x', f);
+    fclose(f);
     assert_true(status_ok(up_dir_check_meta(&dir)));
     up_dir_close(&dir);
 }

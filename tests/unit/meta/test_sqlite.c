@@ -127,6 +127,28 @@ static void later_version(void **state)
     expect_open(STATUS_BAD_VERSION, "its schema has version 2");
 }
 
+static void expect_reopen(enum status_code code, const char *text)
+{
+    struct meta *m = NULL;
+    const struct status st = meta_sqlite_reopen(path, problem, &m);
+    assert_string_equal(status_name(st), status_name((struct status) { code }));
+    if (strstr(problem, text) == NULL)
+        fail_msg("'%s' does not say '%s'", problem, text);
+    meta_close(m);
+}
+
+/* What a killed process leaves without its WAL is no new database where there must be one. */
+static void lost_wal(void **state)
+{
+    (void)state;
+    expect_reopen(STATUS_NOT_FOUND, "unable to open");
+    run_sql("PRAGMA journal_mode = WAL; PRAGMA user_version = 0");
+    expect_reopen(STATUS_NOT_FOUND, "it is empty, though nodes have joined its cluster; put it "
+                                    "back with its '-wal'");
+    expect_open(STATUS_OK, NULL);
+    expect_reopen(STATUS_OK, "");
+}
+
 /* A path that cannot be is named. */
 static void no_such_folder(void **state)
 {
@@ -146,6 +168,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(no_database, setup, teardown),
         cmocka_unit_test_setup_teardown(foreign_database, setup, teardown),
         cmocka_unit_test_setup_teardown(later_version, setup, teardown),
+        cmocka_unit_test_setup_teardown(lost_wal, setup, teardown),
         cmocka_unit_test_setup_teardown(no_such_folder, setup, teardown),
     };
     return cmocka_run_group_tests_name("sqlite", tests, NULL, NULL);
