@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -46,9 +47,27 @@ int cmd_version(int argc, char **argv)
     return COMMAND_OK;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0))
         return cmd_version(1, argv);
     return command_dispatch("trilith", commands, sizeof commands / sizeof commands[0], argc, argv);
+}
+
+/* A script that reads what was printed must hear that some of it is missing. */
+static int check_output(int status)
+{
+    const char *why = "some of it is missing";
+
+    if (fflush(stdout) != 0)
+        why = strerror(errno);
+    else if (!ferror(stdout))
+        return status;
+    (void)cli_fail("the output could not be written: %s", why);
+    return status == COMMAND_OK ? COMMAND_FAILED : status;
+}
+
+int main(int argc, char **argv)
+{
+    return check_output(run(argc, argv));
 }

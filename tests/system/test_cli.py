@@ -5,6 +5,7 @@ import concurrent.futures
 import json
 import re
 import socket
+import subprocess
 
 import nvmetcp
 import pytest
@@ -167,6 +168,17 @@ def test_a_volume_names_the_disks_it_lies_on_and_no_others(up):
     assert len(disks) == 1
     assert [name for name in planned if planned[name]] == disks
     up.cli("volume", "delete", "narrow")
+
+
+def test_output_that_cannot_be_written_is_a_failure(up):
+    for args in (["volume", "list", "-o", "json"], ["status"], ["--help"], ["version"]):
+        with open("/dev/full", "wb") as full:
+            command = [trilith.PROGRAM, *args]
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=full, check=False,
+                                  stderr=subprocess.PIPE, text=True, timeout=60,
+                                  env={**trilith.ENVIRONMENT, "TRILITH_API": up.api})
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+        assert "the output could not be written: No space left" in done.stderr
 
 
 def test_status(up):
