@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "base/span.h"
+#include "disk/disk_format.h"
+#include "disk/superblock.h"
 
 static void fd_close(const int *fd)
 {
@@ -64,6 +66,22 @@ static void describe(blkid_probe probe, struct disk_probe *out)
         snprintf(out->what, sizeof out->what, "unknown signature");
 }
 
+/* With one superblock alone something else may have been put over our disk. */
+static bool is_ours(int fd)
+{
+    uint8_t block[SUPERBLOCK_BYTES];
+    struct superblock sb;
+    bool ours = true;
+
+    for (unsigned i = 0; i < SUPERBLOCK_SLOTS && ours; i++) {
+        const off_t offset = (off_t)superblock_offset(i);
+        const struct const_span read = { block, sizeof block };
+        ours = pread(fd, block, sizeof block, offset) == (ssize_t)sizeof block &&
+               status_ok(superblock_decode(read, &sb));
+    }
+    return ours;
+}
+
 static struct status MUST_CHECK probe_fd(int fd, struct disk_probe *out)
 {
     CLEANUP(probe_free) blkid_probe probe = blkid_new_probe();
@@ -96,11 +114,11 @@ struct status disk_probe(const char *path, struct disk_probe *out_probe)
 
     if (fd < 0 || fstat(fd, &st) != 0)
         return status_from_errno(errno);
-    if (S_ISREG(st.st_mode) && st.st_size == 0) {
+    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+        return STATUS(INVALID);
+    if ((S_ISREG(st.st_mode) && st.st_size == 0) || is_ours(fd)) {
         *out_probe = (struct disk_probe) { 0 };
         return STATUS(OK);
     }
-    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-        return STATUS(INVALID);
     return probe_fd(fd, out_probe);
 }

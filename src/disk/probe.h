@@ -22,7 +22,8 @@ struct disk_probe {
 
 /*
  * Looks at path, without changing it.  A disk of ours, an empty one and one full of noise are not
- * foreign.  NOT_FOUND, DENIED or IO if it cannot be read.
+ * foreign: where both superblocks are valid, whatever else is there is what hosts have written.
+ * NOT_FOUND, DENIED or IO if it cannot be read.
  */
 struct status disk_probe(const char *path, struct disk_probe *out_probe) MUST_CHECK;
 

@@ -92,7 +92,8 @@ static void disk_on_formatted(void *ctx, struct status status)
 
 static void disk_format(struct node_disk *d)
 {
-    struct store_format_config config = { .atomic_bytes = d->config.atomic_bytes };
+    struct store_format_config config = { .atomic_bytes = d->config.atomic_bytes,
+                                          .wipe = d->config.force };
     uint8_t random[sizeof config.identity.disk.b];
 
     reactor_random(d->reactor, (struct span) { random, sizeof random });

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Makes an empty disk: space for all but the data, one checkpoint block, then both superblocks. */
+/* Makes an empty disk: space for all but the data, one checkpoint block, then both superblocks.
+ * Before them, of a device that holds something else, the marks of that: labels of RAID, ZFS and
+ * partition tables lie at the end, too, and would be taken for valid at the next boot. */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -8,9 +10,13 @@
 /* Everything before the journal. */
 #define FRONT_BYTES ((size_t)64 << 10)
 
+/* Zeroed at either end: the marks that libblkid knows of disks lie within. */
+#define WIPE_BYTES ((uint64_t)4 << 20)
+
 /* What each step waits for. */
 enum {
     FORMAT_ALLOCATE,
+    FORMAT_WIPE,
     FORMAT_CHECKPOINT,
     FORMAT_FLUSH,
     FORMAT_FRONT,
@@ -26,6 +32,7 @@ struct format {
     struct dev_io io;
     struct io_task task;
     unsigned step;
+    uint64_t wipe_bytes; /* What is left to zero, of both ends. */
     struct status outcome;
     uint8_t *buffer;
 };
@@ -54,11 +61,26 @@ static void format_fill_checkpoint(struct format *f)
                                          .payload_bytes = (uint32_t)bytes });
 }
 
+static void format_wipe(struct format *f)
+{
+    const uint64_t done = 2 * WIPE_BYTES - f->wipe_bytes;
+    const uint64_t offset = done < WIPE_BYTES ? done : f->dev->info.bytes - 2 * WIPE_BYTES + done;
+
+    assert(f->dev->info.bytes >= 2 * WIPE_BYTES); /* The layout has seen to it. */
+    f->wipe_bytes -= FRONT_BYTES;
+    memset(f->buffer, 0, FRONT_BYTES);
+    dev_write(f->dev, &f->io, offset, (struct const_span) { f->buffer, FRONT_BYTES }, false,
+              format_on_io);
+}
+
 static void format_step(struct format *f)
 {
     switch (f->step) {
     case FORMAT_ALLOCATE: /* S6: in a file that takes its space as it is written. */
         dev_allocate(f->dev, &f->io, 0, f->sb.layout.part[LAYOUT_DATA].offset, format_on_io);
+        return;
+    case FORMAT_WIPE:
+        format_wipe(f);
         return;
     case FORMAT_CHECKPOINT:
         format_fill_checkpoint(f);
@@ -84,7 +106,10 @@ static void format_on_io(struct dev_io *io)
     struct format *const f = CONTAINER_OF(io, struct format, io);
 
     assert(f->step < FORMAT_END);
-    f->step++;
+    if (f->step != FORMAT_WIPE)
+        f->step++;
+    if (f->step == FORMAT_WIPE && f->wipe_bytes == 0)
+        f->step++;
     if (status_ok(io->status) && f->step < FORMAT_END) {
         format_step(f);
         return;
@@ -146,6 +171,7 @@ struct status store_format(struct dev *dev, const struct store_format_config *co
     f->dev = dev;
     f->done = done;
     f->ctx = ctx;
+    f->wipe_bytes = config->wipe ? 2 * WIPE_BYTES : 0;
     f->buffer = aligned_alloc(DISK_BLOCK_BYTES, FRONT_BYTES);
     io_task_init(&f->task, format_end);
     f->outcome = f->buffer == NULL ? STATUS(NO_MEMORY) : format_make_superblock(f, config);

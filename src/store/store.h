@@ -61,6 +61,7 @@ struct store_identity {
 struct store_format_config {
     struct store_identity identity;
     uint32_t atomic_bytes; /* 0: what the device reports. */
+    bool wipe;             /* The device holds something else, whose marks must go. */
 };
 
 typedef void store_done_fn(void *ctx, struct status status);

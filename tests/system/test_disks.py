@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 
@@ -33,6 +34,17 @@ def make_swap(path):
         file.write((1).to_bytes(4, "little") + (16383).to_bytes(4, "little"))
         file.seek(4086)
         file.write(b"SWAPSPACE2")
+
+
+def make_md(path):
+    """The superblock of an array, version 1.0: it lies near the end, and says where."""
+    size = path.stat().st_size
+    sector = (size // 512 - 16) & ~7
+    with open(path, "r+b") as file:
+        file.seek(sector * 512)
+        file.write(0xa92b4efc.to_bytes(4, "little") + (1).to_bytes(4, "little"))
+        file.seek(sector * 512 + 144)
+        file.write(sector.to_bytes(8, "little"))
 
 
 def names(server):
@@ -144,6 +156,24 @@ def test_what_cannot_be_a_disk_is_refused_with_what_to_do(server, tmp_path):
     server.cli("disk", "add", swap, "--force")
     assert len(names(server)) == 3
     assert "all is well" in server.try_cli("status").stdout
+
+
+def test_formatting_leaves_nothing_that_others_know(server, tmp_path):
+    path = image(tmp_path / "md")
+    make_md(path)
+    text = refused(server, "add", path)
+    assert "linux_raid_member" in text and "--force" in text
+    server.cli("disk", "add", path, "--force")
+    server.try_cli("disk", "remove", "node-1/disk-3").check_returncode()
+    make_swap(image(tmp_path / "swap"))
+    probe = ["/sbin/blkid", "-p"]
+    assert "swap" in subprocess.run([*probe, tmp_path / "swap"], capture_output=True, text=True,
+                                    check=True).stdout
+    assert subprocess.run([*probe, path], capture_output=True, check=False).returncode == 2
+    # What a host writes there is nobody's mark.
+    make_md(path)
+    assert server.cli("disk", "add", path)["name"] == "node-1/disk-3"
+    assert len(names(server)) == 3
 
 
 def test_a_node_that_does_not_answer_formats_nothing_later(tmp_path):

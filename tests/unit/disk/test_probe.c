@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "disk/superblock.h"
+
 static char path[64];
 static int fd;
 
@@ -93,6 +95,39 @@ static void partition_table(void **state)
     assert_string_equal(p.what, "dos partition table");
 }
 
+/* What hosts have written at a place where others look for marks does not make a disk of ours
+ * foreign, unless one of the superblocks is gone as well. */
+static void ours(void **state)
+{
+    (void)state;
+    const uint64_t bytes = 16 << 20;
+    const off_t last = (off_t)bytes - (8 << 10); /* Where md 1.0 has its mark. */
+    struct superblock sb = { .sequence = 1,
+                             .device_bytes = bytes,
+                             .tag = 1,
+                             .atomic_bytes = 4096,
+                             .incarnation = 1,
+                             .checkpoint_sequence = 1,
+                             .checkpoint_blocks = 1,
+                             .journal_start = 1 };
+    uint8_t block[SUPERBLOCK_BYTES];
+    const uint8_t magic_and_version[8] = { 0xfc, 0x4e, 0x2b, 0xa9, 1 };
+    const uint8_t sector[8] = { 0xf0, 0x7f }; /* Of the mark itself. */
+    assert_int_equal(ftruncate(fd, (off_t)bytes), 0);
+    assert_true(status_ok(disk_layout_make(bytes, &sb.layout)));
+    superblock_encode(&sb, (struct span) { block, sizeof block });
+    put(0, block, sizeof block);
+    put(SUPERBLOCK_BYTES, block, sizeof block);
+    put(last, magic_and_version, sizeof magic_and_version);
+    put(last + 144, sector, sizeof sector);
+    assert_false(probed().is_foreign);
+    block[100] ^= 1;
+    put(0, block, sizeof block);
+    const struct disk_probe p = probed();
+    assert_true(p.is_foreign);
+    assert_string_equal(p.what, "linux_raid_member member");
+}
+
 /* Swap is no file system, and is told apart. */
 static void swap(void **state)
 {
@@ -120,6 +155,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(file_system, setup, teardown),
         cmocka_unit_test_setup_teardown(partition_table, setup, teardown),
+        cmocka_unit_test_setup_teardown(ours, setup, teardown),
         cmocka_unit_test_setup_teardown(swap, setup, teardown),
         cmocka_unit_test_setup_teardown(refusals, setup, teardown),
     };
