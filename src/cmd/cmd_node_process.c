@@ -3,7 +3,7 @@
  * trilith node start | stop: the process of a node that has run on this machine before.
  *
  *   DIR/NAME/lock   held by the process, with its number in it
- *   DIR/NAME/args   what it was started with, an argument a line
+ *   DIR/NAME/args   what it was started with but --force, an argument a line
  *   DIR/NAME/log    what it says when `trilith node start` has started it
  */
 #include <errno.h>
@@ -125,9 +125,8 @@ int cmd_node_stop(int argc, char **argv)
 static const struct cli_syntax start_syntax = {
     .command = "trilith node start",
     .operands = "NAME --data DIR",
-    .about =
-        "Starts a node that has run on this machine before, as it was started then, and waits\n"
-        "until it serves.  What it says is in DIR/NAME/log.",
+    .about = "Starts a node that has run on this machine before, as it was started then but for\n"
+             "--force, and waits until it serves.  What it says is in DIR/NAME/log.",
     .options = options,
     .option_count = ARRAY_COUNT(options),
     .operands_min = 1,

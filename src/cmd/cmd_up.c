@@ -356,23 +356,36 @@ static bool wait_for_end_signal(struct up *up, const sigset_t *signals,
     return false;
 }
 
-/* node run: what it was started with, an argument a line, for `trilith node start`. */
-static struct status keep_args(const struct up *up)
+static struct status MUST_CHECK write_args(const struct up *up, char *const *args)
 {
     size_t bytes = 1;
     size_t at = 0;
 
-    if (up->options.name == NULL)
-        return STATUS(OK);
-    for (int i = 1; i < up->argc; i++)
-        bytes += strlen(up->argv[i]) + 1;
+    for (unsigned i = 0; args[i] != NULL; i++)
+        bytes += strlen(args[i]) + 1;
     char *text = calloc(1, bytes);
     if (text == NULL)
         return STATUS(NO_MEMORY);
-    for (int i = 1; i < up->argc; i++)
-        at += (size_t)snprintf(text + at, bytes - at, "%s\n", up->argv[i]);
+    for (unsigned i = 0; args[i] != NULL; i++)
+        at += (size_t)snprintf(text + at, bytes - at, "%s\n", args[i]);
     const struct status st = up_dir_replace(&up->dir, up_dir_of_node(&up->dir, "args").s, text);
     free(text);
+    return st;
+}
+
+/*
+ * node run: what it was started with, an argument a line, for `trilith node start`.  --force was
+ * said of what the disks held then: the next time they may hold something else.
+ */
+static struct status keep_args(const struct up *up)
+{
+    static const char *const once[] = { "force", NULL };
+
+    if (up->options.name == NULL)
+        return STATUS(OK);
+    char **args = up_options_spell(&up->options, up->argc, up->argv, once);
+    const struct status st = args != NULL ? write_args(up, args) : STATUS(NO_MEMORY);
+    free(args);
     return st;
 }
 

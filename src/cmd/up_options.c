@@ -486,3 +486,53 @@ bool up_options_parse_node(int argc, char **argv, struct up_options *out_options
 {
     return parse_all(&node_syntax, argc, argv, out_options, out_exit);
 }
+
+/* ---- Whole names ---- */
+
+/* A whole name, and what is around it. */
+#define SPELL_MORE 64
+
+static const char *name_of(const struct cli_syntax *syntax, int id)
+{
+    unsigned i = 0;
+
+    while (syntax->options[i].id != id)
+        i++;
+    return syntax->options[i].name;
+}
+
+static bool is_among(const char *name, const char *const *names)
+{
+    while (*names != NULL && strcmp(*names, name) != 0)
+        names++;
+    return *names != NULL;
+}
+
+char **up_options_spell(const struct up_options *options, int argc, char **argv,
+                        const char *const *without)
+{
+    const struct cli_syntax *const syntax = options->name != NULL ? &node_syntax : &up_syntax;
+    const size_t pointer_bytes = (size_t)(argc + 1) * sizeof(char *);
+    size_t bytes = pointer_bytes;
+    unsigned count = 0;
+    struct cli_args args;
+    int id;
+
+    for (int i = 0; i < argc; i++)
+        bytes += strlen(argv[i]) + SPELL_MORE;
+    char **out = calloc(1, bytes);
+    if (out == NULL)
+        return NULL;
+    char *at = (char *)out + pointer_bytes;
+    cli_begin(&args, syntax, argc, argv);
+    while ((id = cli_next(&args)) != CLI_END && id != CLI_EXIT) {
+        const char *const name = name_of(syntax, id);
+        if (is_among(name, without))
+            continue;
+        out[count++] = at;
+        at += snprintf(at, (size_t)((char *)out + bytes - at), "--%s%s%s", name,
+                       args.value != NULL ? "=" : "", args.value != NULL ? args.value : "");
+        at++;
+    }
+    return out;
+}

@@ -66,4 +66,12 @@ bool up_options_parse(int argc, char **argv, struct up_options *out_options, int
 /* The same for `trilith node run`. */
 bool up_options_parse_node(int argc, char **argv, struct up_options *out_options, int *out_exit);
 
+/*
+ * The options of a command line that was parsed into *options, each as "--name=value" under its
+ * whole name, which argv may abbreviate; not those with a name in without.  The list and that end
+ * with NULL.  One free() frees it; NULL: no memory.
+ */
+char **up_options_spell(const struct up_options *options, int argc, char **argv,
+                        const char *const *without);
+
 #endif

@@ -254,3 +254,25 @@ def test_those_that_serve_and_those_that_store(tmp_path):
         front.terminate()
         front.communicate(timeout=60)
         server.stop()
+
+
+@pytest.mark.parametrize("force", ["--force", "--forc"])
+def test_a_node_that_is_started_again_is_not_forced_again(server, tmp_path, force):
+    """What its disks hold now may be what --force was not said of."""
+    wait_for_nodes(server, names(1, 2, 3))
+    node = run_node(server, tmp_path / "more", "--name", "more", force, "--disks", "1",
+                    "--disk-size", "64M", "--token", server.data / "token")
+    try:
+        wait_for_nodes(server, [*names(1, 2, 3), "more"])
+    finally:
+        node.terminate()
+        node.communicate(timeout=60)
+    args = (tmp_path / "more" / "more" / "args").read_text().splitlines()
+    assert not [arg for arg in args if arg.startswith("--f")]
+    assert "--name=more" in args and "--disks=1" in args
+    place = ["more", "--data", tmp_path / "more"]
+    done = trilith.cli("node", "start", *place)
+    try:
+        assert done.returncode == 0, done.stderr
+    finally:
+        assert trilith.cli("node", "stop", *place).returncode == 0

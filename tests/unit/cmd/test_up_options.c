@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -16,13 +17,13 @@
 
 #define ARGS_MAX 16
 
-/* Parses "up" and the words of text. */
-static bool parse(const char *text, struct up_options *out_options, int *out_exit)
+/* Makes a command line of the program's name and the words of text. */
+static int split(const char *text, char *argv[ARGS_MAX])
 {
     static char words[512];
-    char *argv[ARGS_MAX] = { "up" };
     int argc = 1;
 
+    argv[0] = "up";
     snprintf(words, sizeof words, "%s", text);
     for (char *at = words; *at != '\0' && argc < ARGS_MAX;) {
         argv[argc++] = at;
@@ -30,6 +31,15 @@ static bool parse(const char *text, struct up_options *out_options, int *out_exi
         if (*at == ' ')
             *at++ = '\0';
     }
+    return argc;
+}
+
+/* Parses "up" and the words of text. */
+static bool parse(const char *text, struct up_options *out_options, int *out_exit)
+{
+    char *argv[ARGS_MAX];
+    const int argc = split(text, argv);
+
     return up_options_parse(argc, argv, out_options, out_exit);
 }
 
@@ -135,12 +145,48 @@ static void wrong_options(void **state)
     }
 }
 
+/* What is kept, or passed on, has whole names, however getopt_long() was told them. */
+static void whole_names(void **state)
+{
+    (void)state;
+    static const char *const forms[] = { "--force", "--forc", "--fo" };
+    static const char *const once[] = { "force", NULL };
+    static const char *const wanted[] = { "--name=n", "--controller=::1", "--data=d",
+                                          "--io-features=-files", "--token=--force" };
+    struct up_options o;
+    char *argv[ARGS_MAX];
+    char text[128];
+    int status;
+    for (size_t f = 0; f < ARRAY_COUNT(forms); f++) {
+        snprintf(text, sizeof text, "--na n --contr ::1 %s --dat=d --io-f -files --token --force",
+                 forms[f]);
+        const int argc = split(text, argv);
+        assert_true(up_options_parse_node(argc, argv, &o, &status));
+        assert_true(o.force);
+        char **spelled = up_options_spell(&o, argc, argv, once);
+        assert_non_null(spelled);
+        for (size_t i = 0; i < ARRAY_COUNT(wanted); i++)
+            assert_string_equal(spelled[i], wanted[i]);
+        assert_null(spelled[ARRAY_COUNT(wanted)]);
+        free(spelled);
+    }
+    const int argc = split("--data d --po 5000 --force --rebuild 30s", argv);
+    assert_true(up_options_parse(argc, argv, &o, &status));
+    char **all = up_options_spell(&o, argc, argv, (const char *const[]) { NULL });
+    assert_non_null(all);
+    assert_string_equal(all[1], "--port=5000");
+    assert_string_equal(all[2], "--force");
+    assert_string_equal(all[3], "--rebuild-after=30s");
+    free(all);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults),
         cmocka_unit_test(every_option),
         cmocka_unit_test(wrong_options),
+        cmocka_unit_test(whole_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
