@@ -53,7 +53,8 @@ static void child_args(char **out, int argc, char **argv, char *const own[ARGS_M
 
 static void become(char *const *args)
 {
-    /* Whoever starts us ends us, however that one ends. */
+    /* Ctrl-C is meant for whoever starts us, and that one ends us, however it ends itself. */
+    (void)setpgid(0, 0);
     if (prctl(PR_SET_PDEATHSIG, SIGTERM) == 0)
         execv("/proc/self/exe", args);
     _exit(127);

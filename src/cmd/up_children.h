@@ -6,8 +6,9 @@
  *   node-1 on --port, node-2 on the next one, and so on; all keep their files in DIR/NAME
  *
  * One that ends is not started again: `trilith node start` does that, or the next `trilith up`.
- * When the process that has started them dies, the kernel tells them to end.  In an orderly end
- * those of the same names that `trilith node start` has started end, too.
+ * Each has a process group of its own: Ctrl-C reaches the process that has started them alone.
+ * When that one dies, the kernel tells them to end.  In an orderly end those of the same names
+ * that `trilith node start` has started end, too.
  *
  * Threading: the main thread.   Memory: values.
  */

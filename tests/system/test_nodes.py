@@ -126,6 +126,31 @@ def test_they_end_with_the_one_that_started_them(server):
     assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
 
 
+@pytest.mark.parametrize("whom", ["group", "each"])
+def test_they_end_in_order_when_all_are_told(tmp_path, whom):
+    """Ctrl-C goes to all processes of the group, and systemd's SIGTERM to all of the service."""
+    port = trilith.free_ports(NODES + 1)
+    server = trilith.Server(tmp_path / "data", "--nodes", NODES, "--disks", 1, "--disk-size",
+                            "256M", "--reactors", 1, port=port, api_port=port + NODES,
+                            inside=["setsid"])
+    server.start()
+    try:
+        wait_for_nodes(server, names(1, 2, 3))
+        pids = [run_of(server, name)["pid"] for name in names(1, 2, 3)]
+        if whom == "group":
+            os.killpg(server.process.pid, signal.SIGINT)
+        else:
+            for pid in [*pids, server.process.pid]:
+                os.kill(pid, signal.SIGTERM)
+        assert server.process.wait(60) == 0, server.log()
+    finally:
+        if server.running():
+            server.kill()
+    log = server.log()
+    assert log.count("its process has ended") == NODES and "ended with" not in log, log
+    assert not any((server.data / name / "run.json").exists() for name in names(1, 2, 3))
+
+
 def test_what_is_refused(server, tmp_path):
     wait_for_nodes(server, names(1, 2, 3))
     api = f"127.0.0.1:{server.api_port}"
