@@ -390,6 +390,7 @@ static void stop_on_home(struct io_msg *msg)
     struct up_node *n = CONTAINER_OF(msg, struct up_node, msg);
 
     n->stopping = true;
+    up_orders_stop(&n->orders);
     io_timer_init(&n->stop_timer, on_stop_timer);
     io_timer_arm(&n->stop_timer, n->reactors[0], reactor_now_ns(n->reactors[0]) + STOP_NS);
     if (n->agent != NULL)

@@ -63,7 +63,7 @@ void up_orders_report(struct up_orders *o, struct node_report *report)
 
 static void orders_next(struct up_orders *o)
 {
-    if (o->queued == 0 || atomic_load(&o->turn) != UP_ORDERS_IDLE)
+    if (o->queued == 0 || atomic_load(&o->turn) != UP_ORDERS_IDLE || o->node == NULL)
         return;
     o->now = o->queue[0];
     o->queued--;
@@ -106,12 +106,21 @@ static void home_change(struct io_msg *msg)
 {
     struct up_orders *o = CONTAINER_OF(msg, struct up_orders, msg);
 
-    if (o->now.kind == NODE_ORDER_REMOVE)
+    if (o->node == NULL) {
+        snprintf(o->problem, sizeof o->problem, "the node is stopping");
+        order_end(o);
+    } else if (o->now.kind == NODE_ORDER_REMOVE) {
         node_remove_disk(o->node, o->now.disk, o->now.path, home_on_changed, o);
-    else if (o->now.kind == NODE_ORDER_GROW)
+    } else if (o->now.kind == NODE_ORDER_GROW) {
         node_grow_disk(o->node, o->now.disk, home_on_changed, o);
-    else
+    } else {
         node_add_disk(o->node, &o->disks->config[o->disk - o->disks->disk], home_on_changed, o);
+    }
+}
+
+void up_orders_stop(struct up_orders *o)
+{
+    o->node = NULL;
 }
 
 /* ---- On the main thread ---- */

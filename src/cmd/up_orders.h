@@ -31,7 +31,7 @@ struct up_orders {
     struct up_disks *disks; /* The main thread's. */
     const struct up_dir *dir;
     struct reactor *home;
-    struct node *node;
+    struct node *node;          /* Home's; NULL: it stops, and gets no orders any more. */
     void (*wake)(void *ctx);    /* Of the main thread. */
     void (*changed)(void *ctx); /* There is a result; on home. */
     void *ctx;
@@ -57,6 +57,9 @@ void up_orders_take(struct up_orders *o, const struct node_desired *desired);
 
 /* On home: adds the results to a report. */
 void up_orders_report(struct up_orders *o, struct node_report *report);
+
+/* On home, before the node stops: what is under way there goes on, and the rest is left undone. */
+void up_orders_stop(struct up_orders *o);
 
 /* On the main thread, whenever it was woken. */
 void up_orders_run(struct up_orders *o);
