@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,12 +60,25 @@ static struct up_dir_name own_name(const struct up_dir *dir, const char *name)
     return n;
 }
 
+/* Makes the entry of a file or a directory in the one above it durable. */
+static struct status MUST_CHECK entry_sync(const char *path)
+{
+    char copy[PATH_MAX];
+
+    snprintf(copy, sizeof copy, "%s", path);
+    const char *const parent = dirname(copy);
+    CLEANUP(fd_close) int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) != 0)
+        return dir_failed("cannot sync", parent);
+    return STATUS(OK);
+}
+
 static struct status dir_make(const char *path)
 {
     struct stat st;
 
     if (mkdir(path, 0755) == 0)
-        return STATUS(OK);
+        return entry_sync(path);
     if (errno != EEXIST)
         return dir_failed("cannot make the directory", path);
     if (stat(path, &st) != 0)
@@ -178,19 +192,6 @@ static struct status write_all(int fd, const char *text)
     if (write(fd, text, bytes) != (ssize_t)bytes)
         return status_from_errno(errno == 0 ? ENOSPC : errno);
     return fsync(fd) == 0 ? STATUS(OK) : status_from_errno(errno);
-}
-
-/* Makes the entry of a file in its directory durable. */
-static struct status entry_sync(const char *path)
-{
-    char parent[PATH_MAX];
-
-    snprintf(parent, sizeof parent, "%s", path);
-    *strrchr(parent, '/') = '\0'; /* up_dir_path() has put one there. */
-    CLEANUP(fd_close) int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) != 0)
-        return dir_failed("cannot sync", parent);
-    return STATUS(OK);
 }
 
 static struct status replace(const struct up_dir *dir, const char *name, const char *text,
