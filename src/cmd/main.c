@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/span.h"
 #include "cmd/cli.h"
@@ -47,6 +49,30 @@ int cmd_version(int argc, char **argv)
     return COMMAND_OK;
 }
 
+/*
+ * What is opened next shall not get the number of a stream that was closed: messages would go to
+ * the lock file.  Libraries open some before main(), so that this begins anew: only those are
+ * closed upon exec.
+ */
+static void open_streams(char **argv)
+{
+    bool good = true;
+    bool again = false;
+
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        const int flags = fcntl(fd, F_GETFD);
+        if (flags >= 0 && (flags & FD_CLOEXEC) == 0)
+            continue;
+        const int nothing = open("/dev/null", O_RDWR);
+        good = good && nothing >= 0 && dup2(nothing, fd) == fd;
+        if (nothing > STDERR_FILENO)
+            close(nothing);
+        again = true;
+    }
+    if (again && good)
+        (void)execv("/proc/self/exe", argv);
+}
+
 static int run(int argc, char **argv)
 {
     if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0))
@@ -69,5 +95,6 @@ static int check_output(int status)
 
 int main(int argc, char **argv)
 {
+    open_streams(argv);
     return check_output(run(argc, argv));
 }
