@@ -68,8 +68,16 @@ static void own_line(unsigned index, char out_line[PATH_MAX])
     snprintf(out_line, PATH_MAX, "disk-%u", index + 1);
 }
 
-/* Whether there is one of this index from earlier starts.  One that was served and is missing
- * counts: it is reported, and no new file takes its place. */
+static bool is_empty(const struct stat *st)
+{
+    return S_ISREG(st->st_mode) && st->st_size == 0;
+}
+
+/*
+ * Whether there is one of this index from earlier starts.  One that was served and is missing
+ * counts: it is reported, and no new file takes its place.  One that is empty and was not served
+ * was being made when the process was killed.
+ */
 static struct status own_is_there(const struct up_dir *dir, const struct up_known *known,
                                   unsigned index, bool *out_there)
 {
@@ -79,7 +87,7 @@ static struct status own_is_there(const struct up_dir *dir, const struct up_know
 
     TRY(own_path(dir, index, path));
     own_line(index, line);
-    *out_there = up_known_has(known, line) || stat(path, &st) == 0;
+    *out_there = up_known_has(known, line) || (stat(path, &st) == 0 && !is_empty(&st));
     return STATUS(OK);
 }
 

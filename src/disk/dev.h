@@ -83,8 +83,8 @@ struct dev {
 
 /*
  * Opens a file, partition or device for direct I/O, locked against a second opener (BUSY).
- * create_bytes > 0 creates a file of that size if there is none.  NO check of foreign content
- * happens here: see disk/probe.h.
+ * create_bytes > 0 creates a file of that size if there is none, or an empty one.  NO check of
+ * foreign content happens here: see disk/probe.h.
  */
 struct status dev_file_open(struct reactor *r, const char *path, uint64_t create_bytes,
                             bool writable, struct dev **out_dev) MUST_CHECK;

@@ -115,14 +115,15 @@ static void file_describe(struct dev_info *out, const struct io_file_info *info,
     memcpy(out->serial, info->serial, sizeof out->serial);
 }
 
-/* Opens what is there first, so that an existing device is taken exclusively, never created. */
+/* Opens what is there first, so that an existing device is taken exclusively, never created.
+ * A file that is empty gets its size also then: whoever made it was killed before it had one. */
 static struct status MUST_CHECK file_open(struct reactor *r, const char *path,
                                           uint64_t create_bytes, bool writable, int *out_fd,
                                           struct io_file_info *out_info)
 {
     const unsigned flags =
         IO_OPEN_DIRECT | IO_OPEN_LOCK | IO_OPEN_EXCLUSIVE | (writable ? IO_OPEN_WRITE : 0);
-    const struct status st = io_file_open(r, path, flags, 0, out_fd, out_info);
+    const struct status st = io_file_open(r, path, flags, create_bytes, out_fd, out_info);
 
     if (create_bytes == 0 || !status_is(st, STATUS_NOT_FOUND))
         return st;

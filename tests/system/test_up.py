@@ -208,6 +208,31 @@ def test_run_json_of_a_killed_process_is_replaced(up):
     server.stop()
 
 
+def test_closed_streams_are_no_files_of_ours(up):
+    """What it says where nobody listens does not go to its lock."""
+    server = small(up)
+    closed = ["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-']
+    command = [*closed, trilith.PROGRAM, "up", "--data", server.data, "--port",
+               str(server.port), "--api", server.api, *server.options]
+    server.process = subprocess.Popen(command, env=server.environment)
+    wait_for(server.is_up)
+    assert (server.data / "lock").read_text() == f"{server.process.pid}\n"
+    assert {os.readlink(f"/proc/{server.process.pid}/fd/{fd}") for fd in range(3)} == {"/dev/null"}
+    server.stop()
+
+
+def test_files_that_were_not_finished_are_made_anew(up):
+    """A process that is killed at its first start may leave disks without a size."""
+    server = small(up)
+    disk(server).parent.mkdir(parents=True)
+    disk(server, 2).write_bytes(b"")
+    server.start()
+    assert [d["name"] for d in server.cli("disk", "list") if d["state"] == "ready"] == \
+        ["node-1/disk-1", "node-1/disk-2"]
+    assert disk(server, 2).stat().st_size == 256 << 20
+    server.stop()
+
+
 # ---- What it refuses ----
 
 def test_a_meta_store_without_its_wal_is_no_new_cluster(up):
