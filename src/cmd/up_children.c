@@ -19,21 +19,10 @@
 /* ---- What a child is told ---- */
 
 /* Options of `trilith up` that are not a node's, or that each child has of its own. */
-static bool is_ours(const char *arg)
-{
-    static const char *const names[] = { "--nodes", "--zones", "--api", "--port",
-                                         "--rebuild-after" };
+static const char *const ours[] = { "nodes", "zones", "api", "port", "rebuild-after", NULL };
 
-    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
-        const size_t length = strlen(names[i]);
-        if (strncmp(arg, names[i], length) == 0 && (arg[length] == '\0' || arg[length] == '='))
-            return true;
-    }
-    return false;
-}
-
-/* "node run", the node's own options, and those of argv that it shares; out has room for them. */
-static void child_args(char **out, int argc, char **argv, char *const own[ARGS_MORE])
+/* "node run", the node's own options, and those that it shares; out has room for them. */
+static void child_args(char **out, char *const *shared, char *const own[ARGS_MORE])
 {
     unsigned count = 0;
 
@@ -41,13 +30,8 @@ static void child_args(char **out, int argc, char **argv, char *const own[ARGS_M
         out[count] = own[count];
         count++;
     }
-    for (int i = 1; i < argc; i++) {
-        if (!is_ours(argv[i])) {
-            out[count++] = argv[i];
-            continue;
-        }
-        i += strchr(argv[i], '=') == NULL ? 1 : 0; /* Its value is the next one. */
-    }
+    for (unsigned i = 0; shared[i] != NULL; i++)
+        out[count++] = shared[i];
     out[count] = NULL;
 }
 
@@ -61,7 +45,7 @@ static void become(char *const *args)
 }
 
 static struct status MUST_CHECK start_one(struct up_children *c, const struct up_options *options,
-                                          int argc, char **argv, const char *api)
+                                          int argc, char *const *shared, const char *api)
 {
     char name[32];
     char port[16];
@@ -85,7 +69,7 @@ static struct status MUST_CHECK start_one(struct up_children *c, const struct up
     snprintf(port, sizeof port, "%u",
              options->listen.port == 0 ? 0u : options->listen.port + c->count);
     snprintf(zone, sizeof zone, "zone-%u", options->zones > 0 ? c->count % options->zones + 1 : 0);
-    child_args(args, argc, argv, own);
+    child_args(args, shared, own);
     const pid_t pid = fork();
     if (pid == 0)
         become(args);
@@ -103,15 +87,16 @@ static struct status MUST_CHECK start_one(struct up_children *c, const struct up
 struct status up_children_start(struct up_children *c, const struct up_options *options, int argc,
                                 char **argv, const char *api)
 {
+    char **const shared = up_options_spell(options, argc, argv, ours);
+    struct status st = shared != NULL ? STATUS(OK) : STATUS(NO_MEMORY);
+
     *c = (struct up_children) { 0 };
-    while (c->count < options->nodes) {
-        const struct status st = start_one(c, options, argc, argv, api);
-        if (status_ok(st))
-            continue;
+    while (status_ok(st) && c->count < options->nodes)
+        st = start_one(c, options, argc, shared, api);
+    if (!status_ok(st))
         up_children_stop(c, options->data);
-        return st;
-    }
-    return STATUS(OK);
+    free(shared);
+    return st;
 }
 
 /* ---- Their ends ---- */

@@ -126,6 +126,18 @@ def test_they_end_with_the_one_that_started_them(server):
     assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
 
 
+def test_options_may_be_abbreviated(tmp_path):
+    """Those that are not a node's, or that each has of its own, are not passed on either way."""
+    port = trilith.free_ports(NODES + 1)
+    server = trilith.Server(tmp_path / "data", "--no", NODES, "--rebuild", "30s", "--zones=3",
+                            "--po", port, "--disks", 1, "--disk-si=256M", "--react", 1, port=port,
+                            api_port=port + NODES)
+    server.start()
+    nodes = wait_for_nodes(server, names(1, 2, 3))
+    assert {node["port"] for node in nodes} == {port + i for i in range(NODES)}
+    server.stop()
+
+
 @pytest.mark.parametrize("whom", ["group", "each"])
 def test_they_end_in_order_when_all_are_told(tmp_path, whom):
     """Ctrl-C goes to all processes of the group, and systemd's SIGTERM to all of the service."""
