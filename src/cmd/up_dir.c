@@ -105,9 +105,12 @@ static struct status dir_lock(struct up_dir *dir)
     char text[32];
 
     TRY(up_dir_path(dir, own_name(dir, "lock").s, path));
-    CLEANUP(fd_close) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    CLEANUP(fd_close) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return dir_failed("cannot open", path);
+    /* Whoever can open it can lock it, and keep us from starting. */
+    if (fchmod(fd, 0600) != 0)
+        return dir_failed("cannot protect", path);
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         if (errno != EWOULDBLOCK)
             return dir_failed("cannot lock", path);

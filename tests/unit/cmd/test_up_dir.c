@@ -57,6 +57,21 @@ static void one_opener_at_a_time(void **state)
     up_dir_close(&b);
 }
 
+/* Who cannot open the lock cannot hold it: also one of before that anybody could. */
+static void the_lock_is_ours_alone(void **state)
+{
+    (void)state;
+    struct up_dir dir;
+    struct stat st;
+    assert_true(status_ok(up_dir_open(in_scratch("d"), &dir)));
+    up_dir_close(&dir);
+    assert_int_equal(chmod(in_scratch("d/lock"), 0644), 0);
+    assert_true(status_ok(up_dir_open(in_scratch("d"), &dir)));
+    assert_int_equal(stat(in_scratch("d/lock"), &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    up_dir_close(&dir);
+}
+
 /* The node's UUID is the same at every start. */
 static void the_node_keeps_its_uuid(void **state)
 {
@@ -129,6 +144,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_opener_at_a_time),
+        cmocka_unit_test(the_lock_is_ours_alone),
         cmocka_unit_test(the_node_keeps_its_uuid),
         cmocka_unit_test(a_lost_meta_store_is_not_made_anew),
         cmocka_unit_test(run_json_tells_who_runs),
