@@ -38,6 +38,9 @@
  * each of them, and so does the one that has started them. */
 #define SECOND_SIGNAL_NS NS_PER_S
 
+/* How long processes are waited for that are no children: nodes end within half a minute. */
+#define OTHERS_NS (40 * NS_PER_S)
+
 /* How long a port is waited for that a killed process may have had. */
 #define PORT_TRIES    200
 #define PORT_PAUSE_US 20000
@@ -456,7 +459,8 @@ static bool wait_for_children(struct up *up, const sigset_t *signals, bool endin
     const struct timespec pause = { .tv_nsec = 50 * 1000 * 1000 };
     const uint64_t since = now_ns();
 
-    while (!ending || up->children.running > 0 || has_others(up)) {
+    while (!ending || up->children.running > 0 ||
+           (has_others(up) && now_ns() - since < OTHERS_NS)) {
         const int signal_number = sigtimedwait(signals, NULL, ending ? &pause : NULL);
         if ((signal_number == SIGTERM || signal_number == SIGINT) &&
             (!ending || now_ns() - since >= SECOND_SIGNAL_NS))
@@ -479,7 +483,8 @@ static int run_children(struct up *up, const sigset_t *signals)
     up_children_stop(&up->children, up->options.data);
     if (wait_for_children(up, signals, true))
         _exit(COMMAND_FAILED);
-    return COMMAND_OK;
+    up_children_name_others(&up->children, up->options.data, &up->log);
+    return has_others(up) ? COMMAND_FAILED : COMMAND_OK;
 }
 
 static int run(struct up *up, const sigset_t *signals)

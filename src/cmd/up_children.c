@@ -146,6 +146,16 @@ unsigned up_children_others(const struct up_children *c, const char *data)
     return count;
 }
 
+void up_children_name_others(const struct up_children *c, const char *data, struct log *log)
+{
+    for (unsigned i = 0; i < c->count; i++) {
+        const pid_t other = other_holder(c, i, data);
+        if (other != 0)
+            log_error(log, "node 'node-%u': process %ld has not ended, and is not waited for",
+                      i + 1, (long)other);
+    }
+}
+
 void up_children_stop(const struct up_children *c, const char *data)
 {
     for (unsigned i = 0; i < c->count; i++) {

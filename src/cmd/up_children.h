@@ -43,4 +43,7 @@ void up_children_stop(const struct up_children *c, const char *data);
 /* How many of their nodes in data are run by other processes. */
 unsigned up_children_others(const struct up_children *c, const char *data);
 
+/* Says which these are, when they are waited for no longer. */
+void up_children_name_others(const struct up_children *c, const char *data, struct log *log);
+
 #endif
