@@ -558,7 +558,9 @@ int cmd_up(int argc, char **argv)
 
 int cmd_node_run(int argc, char **argv)
 {
-    if (!status_ok(up_config_expand(&argc, &argv)))
+    CLEANUP(up_config_free) struct up_config config;
+
+    if (!status_ok(up_config_expand(&config, &argc, &argv)))
         return COMMAND_FAILED;
     return run_command(argc, argv, up_options_parse_node);
 }

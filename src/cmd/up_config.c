@@ -58,10 +58,17 @@ static struct status MUST_CHECK take_line(char *line, char **out, int *count)
             value[end - 1] = '\0';
     }
     (void)snprintf(option, sizeof option, "--%.100s", name);
-    out[(*count)++] = strdup(option);
-    if (*value != '\0')
-        out[(*count)++] = strdup(value);
-    return out[*count - 1] != NULL ? STATUS(OK) : STATUS(NO_MEMORY);
+    out[*count] = strdup(option);
+    if (out[*count] == NULL)
+        return STATUS(NO_MEMORY);
+    (*count)++;
+    if (*value == '\0')
+        return STATUS(OK);
+    out[*count] = strdup(value);
+    if (out[*count] == NULL)
+        return STATUS(NO_MEMORY);
+    (*count)++;
+    return STATUS(OK);
 }
 
 static struct status MUST_CHECK read_file(const char *path, char **out, int *count)
@@ -89,26 +96,35 @@ static struct status MUST_CHECK read_file(const char *path, char **out, int *cou
     return STATUS(IO);
 }
 
-struct status up_config_expand(int *argc, char ***argv)
+struct status up_config_expand(struct up_config *out_config, int *argc, char ***argv)
 {
+    struct up_config *const c = out_config;
     const struct place p = find(*argc, *argv);
     int count = 0;
 
+    *c = (struct up_config) { 0 };
     if (p.path == NULL)
         return STATUS(OK);
-    char **out = calloc((size_t)*argc + (size_t)2 * LINES_MAX, sizeof *out);
-    if (out == NULL)
+    c->argv = calloc((size_t)*argc + (size_t)2 * LINES_MAX, sizeof *c->argv);
+    c->values = calloc((size_t)2 * LINES_MAX, sizeof *c->values);
+    if (c->argv == NULL || c->values == NULL)
         return STATUS(NO_MEMORY);
-    out[count++] = (*argv)[0];
-    const struct status st = read_file(p.path, out, &count);
-    if (!status_ok(st)) {
-        free(out);
-        return st;
-    }
+    TRY(read_file(p.path, c->values, &c->count));
+    c->argv[count++] = (*argv)[0];
+    for (int i = 0; i < c->count; i++)
+        c->argv[count++] = c->values[i];
     for (int i = 1; i < *argc; i++)
         if (i < p.at || i >= p.at + p.count)
-            out[count++] = (*argv)[i];
+            c->argv[count++] = (*argv)[i];
     *argc = count;
-    *argv = out;
+    *argv = c->argv;
     return STATUS(OK);
+}
+
+void up_config_free(struct up_config *config)
+{
+    for (int i = 0; i < config->count; i++)
+        free(config->values[i]);
+    free(config->values);
+    free(config->argv);
 }

@@ -10,17 +10,26 @@
  *     disk        /dev/disk/by-id/nvme-one
  *     disk        /dev/disk/by-id/nvme-two
  *
- * Threading: the main thread.   Memory: what is made lives as long as the process.
+ * Threading: the main thread.   Memory: the heap; up_config_free().
  */
 #ifndef CMD_UP_CONFIG_H
 #define CMD_UP_CONFIG_H
 
 #include "base/status.h"
 
+struct up_config {
+    char **argv;   /* NULL: there is no file. */
+    char **values; /* That are the file's, ... */
+    int count;     /* ... and how many. */
+};
+
 /*
- * Puts the file's options in the place of --config FILE, if that is among the arguments.  What is
- * wrong has been printed.
+ * Puts the file's options in the place of --config FILE, if that is among the arguments, which are
+ * the config's then.  What is wrong has been printed.
  */
-struct status up_config_expand(int *argc, char ***argv) MUST_CHECK;
+struct status up_config_expand(struct up_config *out_config, int *argc, char ***argv) MUST_CHECK;
+
+/* Also after a failure. */
+void up_config_free(struct up_config *config);
 
 #endif
