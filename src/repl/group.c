@@ -166,6 +166,18 @@ bool group_has_member(const struct group *g, struct uuid disk)
     return false;
 }
 
+unsigned group_with_nothing(const struct group *g, uint32_t copyset)
+{
+    unsigned slots = 0;
+
+    for (unsigned i = 0; i < GROUP_SLOTS; i++) {
+        const struct group_slot *const s = slot_of(g, copyset, i);
+        if (s->state == GROUP_SLOT_IN && s->incarnation == GROUP_INCARNATION_NONE)
+            slots |= 1u << i;
+    }
+    return slots;
+}
+
 bool group_must_know(const struct group *g, struct uuid disk)
 {
     unsigned slot;

@@ -132,6 +132,10 @@ bool group_must_know(const struct group *g, struct uuid disk);
 /* The members.  Others are never read, never a source, and count for nothing (I7). */
 unsigned group_members(const struct group *g, uint32_t copyset);
 
+/* 3.7.5, 7.2  Members that an engine has found to have nothing, and that were not made whole since.
+ */
+unsigned group_with_nothing(const struct group *g, uint32_t copyset);
+
 /* Members with one of these sessions. */
 unsigned group_reached(const struct group *g, uint32_t copyset,
                        const struct group_sessions *sessions);

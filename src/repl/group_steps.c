@@ -102,19 +102,6 @@ static unsigned point_lost(const struct group *g, uint32_t copyset,
     return lost;
 }
 
-/* 7.2: those that an engine before has found to have nothing, and nobody has made whole since. */
-static unsigned known_lost(const struct group *g, uint32_t copyset)
-{
-    unsigned lost = 0;
-
-    for (unsigned i = 0; i < GROUP_SLOTS; i++) {
-        const struct group_slot *const s = &g->copysets[copyset].slots[i];
-        if (s->state == GROUP_SLOT_IN && s->incarnation == GROUP_INCARNATION_NONE)
-            lost |= 1u << i;
-    }
-    return lost;
-}
-
 /* What has come for a copyset: sets of members. */
 struct answers {
     unsigned members;
@@ -140,7 +127,8 @@ static struct answers answers_of(const struct group *g, uint32_t copyset,
     const unsigned reached = group_reached(g, copyset, &view->sessions);
     struct answers a = { .members = group_members(g, copyset) };
 
-    a.lost = reached & (point_lost(g, copyset, &view->sessions, reached) | known_lost(g, copyset));
+    a.lost = reached &
+             (point_lost(g, copyset, &view->sessions, reached) | group_with_nothing(g, copyset));
     a.sealed = reached & ~a.lost;
     a.silent = a.members & ~reached;
     a.sources = group_sources(g, copyset, &view->sessions) & a.sealed;

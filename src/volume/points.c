@@ -226,7 +226,7 @@ static bool has_lost(const struct volume *v, const struct leg_call *call, const 
                      unsigned slot)
 {
     return status_is(call->outcome, STATUS_POINT_LOST) ||
-           v->members.group->copysets[cs->number].slots[slot].incarnation == GROUP_INCARNATION_NONE;
+           (group_with_nothing(v->members.group, cs->number) >> slot & 1) != 0;
 }
 
 struct status points_settle_lost(struct volume *v)
