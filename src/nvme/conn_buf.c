@@ -156,36 +156,28 @@ static bool share_allows(const struct nvme_conn *conn, struct nvme_pool_share *s
     return false;
 }
 
-/* Whether no other connection stands for one that has been refused. */
-static bool stands_for_itself(const struct nvme_pool_share *share, const struct list_node *link)
+/* Who is refused watches the pool, but those behind the first in the list: that one wakes them. */
+static bool share_ask(const struct nvme_conn *conn, struct nvme_pool_share *share,
+                      struct list_node *link, struct buf_pool *pool, struct buf_waiter *watcher,
+                      size_t held, size_t bytes)
 {
-    return !list_node_linked(link) || list_first(&share->waiting) == link;
+    if (share_allows(conn, share, link, pool, held, buf_bytes_taken(bytes)))
+        return true;
+    if (!list_node_linked(link) || list_first(&share->waiting) == link)
+        buf_watch(pool, watcher);
+    return false;
 }
 
 static bool data_allowed(struct nvme_conn *conn, size_t bytes)
 {
-    struct nvme_pool_share *share = &conn->shard_peer->data;
-    struct list_node *link = &conn->data_share_link;
-
-    if (share_allows(conn, share, link, conn->shard->pool, conn->data_bytes,
-                     buf_bytes_taken(bytes)))
-        return true;
-    if (stands_for_itself(share, link))
-        buf_watch(conn->shard->pool, &conn->data_watcher);
-    return false;
+    return share_ask(conn, &conn->shard_peer->data, &conn->data_share_link, conn->shard->pool,
+                     &conn->data_watcher, conn->data_bytes, bytes);
 }
 
 static bool r2t_allowed(struct nvme_conn *conn, size_t bytes)
 {
-    struct nvme_pool_share *share = &conn->shard_peer->r2t;
-    struct list_node *link = &conn->r2t_share_link;
-
-    if (share_allows(conn, share, link, conn->shard->r2t_pool, conn->r2t_bytes,
-                     buf_bytes_taken(bytes)))
-        return true;
-    if (stands_for_itself(share, link))
-        buf_watch(conn->shard->r2t_pool, &conn->r2t_watcher);
-    return false;
+    return share_ask(conn, &conn->shard_peer->r2t, &conn->r2t_share_link, conn->shard->r2t_pool,
+                     &conn->r2t_watcher, conn->r2t_bytes, bytes);
 }
 
 static void share_take_bytes(struct nvme_pool_share *share, struct list_node *link, size_t bytes)
