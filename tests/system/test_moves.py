@@ -11,6 +11,11 @@ import trilith
 from test_links import kill, out_of_sync, perf, pid_of, start, verify_writes
 
 
+def three_nodes(tmp_path):
+    return trilith.Server(tmp_path / "data", "--nodes", 3, "--disks", 1, "--disk-size", "256M",
+                          "--reactors", 1, port=trilith.free_ports(3)).start()
+
+
 def load(server, state, seconds=1):
     perf(server, "--rw", "randrw", "--depth", "8", "--time", seconds, "--flush-every", "40",
          "--verify", "--verify-state", state)
@@ -32,9 +37,7 @@ def verify_replicas(server, state):
 
 
 def test_another_node_serves_it(tmp_path):
-    server = trilith.Server(tmp_path / "data", "--nodes", 3, "--disks", 1, "--disk-size", "256M",
-                            "--reactors", 1, port=trilith.free_ports(3))
-    server.start()
+    server = three_nodes(tmp_path)
     try:
         served = server.create("db", "48M", "--replicas", "3")["targets"][0]["node"]
         first, second = sorted({"node-1", "node-2", "node-3"} - {served})
@@ -73,9 +76,7 @@ def test_another_node_serves_it(tmp_path):
 def test_a_node_that_cannot_serve_it(tmp_path):
     """It reaches one of three replicas, and two are needed: the command says so, and how to go
     back."""
-    server = trilith.Server(tmp_path / "data", "--nodes", 3, "--disks", 1, "--disk-size", "256M",
-                            "--reactors", 1, port=trilith.free_ports(3))
-    server.start()
+    server = three_nodes(tmp_path)
     try:
         served = server.create("db", "48M", "--replicas", "3")["targets"][0]["node"]
         first, second = sorted({"node-1", "node-2", "node-3"} - {served})
@@ -95,9 +96,7 @@ def test_a_node_that_cannot_serve_it(tmp_path):
 
 
 def test_another_node_deletes_it(tmp_path):
-    server = trilith.Server(tmp_path / "data", "--nodes", 3, "--disks", 1, "--disk-size", "256M",
-                            "--reactors", 1, port=trilith.free_ports(3))
-    server.start()
+    server = three_nodes(tmp_path)
     try:
         shown = server.create("db", "48M", "--replicas", "2", "--stride", "2")
         served = shown["targets"][0]["node"]
@@ -118,9 +117,7 @@ def test_another_node_deletes_it(tmp_path):
 
 
 def test_a_verification_goes_on_at_another_node(tmp_path):
-    server = trilith.Server(tmp_path / "data", "--nodes", 3, "--disks", 1, "--disk-size", "256M",
-                            "--reactors", 1, port=trilith.free_ports(3))
-    server.start()
+    server = three_nodes(tmp_path)
     try:
         served = server.create("db", "48M", "--replicas", "3")["targets"][0]["node"]
         load(server, tmp_path / "state")

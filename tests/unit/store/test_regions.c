@@ -67,6 +67,17 @@ static int teardown(void **state)
     return 0;
 }
 
+/* What was flushed is there, in another life of the machine. */
+static void lose_power(uint8_t *image)
+{
+    rig_image(&rig, rig.event_count, true, 0, image);
+    rig_abandon(&rig);
+    rig_init(&rig, image, 2);
+    rig.boot.b[0] = 2;
+    assert_status(rig_open(&rig), STATUS_OK);
+    open_session(&rig, 2, 1);
+}
+
 /* ---- Commands ---- */
 
 static void start(struct rig *r, struct rig_io *io, enum store_opcode opcode, uint64_t offset,
@@ -530,12 +541,7 @@ static void what_is_merged_into_a_coarse_list(void **state)
     assert_int_equal(listed(1), 3); /* It was 1. */
     assert_status(merge_region((struct store_region) { .region = 1, .count = 1, .slots = 2 }, 1),
                   STATUS_OK);
-    rig_image(&rig, rig.event_count, true, 0, image);
-    rig_abandon(&rig);
-    rig_init(&rig, image, 2);
-    rig.boot.b[0] = 2;
-    assert_status(rig_open(&rig), STATUS_OK);
-    open_session(&rig, 2, 1);
+    lose_power(image);
     assert_int_equal(listed(1) & 2, 2);
 }
 
@@ -570,12 +576,7 @@ static void a_coarse_list_opens_no_region(void **state)
     assert_int_equal(listed(1), ALL); /* It was nothing. */
     assert_status(write_at(1 * M, 0x11, 1), STATUS_OK);
     assert_status(rig_do(&rig, STORE_OP_FLUSH, 0, 0, 0), STATUS_OK);
-    rig_image(&rig, rig.event_count, true, 0, image);
-    rig_abandon(&rig);
-    rig_init(&rig, image, 2);
-    rig.boot.b[0] = 2;
-    assert_status(rig_open(&rig), STATUS_OK);
-    open_session(&rig, 2, 1);
+    lose_power(image);
     open_short_session(2);
     assert_int_equal(rig_read_block(&rig, M / K4, &st), 0x11);
     assert_int_equal(listed(1), ALL);

@@ -253,13 +253,11 @@ static void a_write_that_waits_for_room_keeps_its_region_open(void **state)
     }
 }
 
-/* The same of what follows to a replica that is being resynced, in a region that it has already. */
-static void what_follows_and_waits_for_room_keeps_its_region_open(void **state)
+/* A replica that is about to be resynced, in two regions; what it is asked for waits. */
+static struct case_ *case_returning(void)
 {
-    (void)state;
     struct case_ *c = case_create(2);
     struct fixture *f = c->f;
-    struct request r = { 0 };
     f->disks[AWAY].store = NULL;
     assert_int_equal(fixture_open(f).code, STATUS_OK);
     fill(f, 0, BLOCK, 0x11);
@@ -269,13 +267,29 @@ static void what_follows_and_waits_for_room_keeps_its_region_open(void **state)
     f->disks[AWAY].store = &f->stores[AWAY];
     assert_int_equal(volume_leg_returned(f->volume, &f->disks[AWAY]).code, STATUS_OK);
     loop_run(&f->loop);
+    return c;
+}
+
+/* Of a round that began before. */
+static void end_round(struct fixture *f)
+{
+    for (unsigned index; is_asked(&f->stores[AWAY], STORE_OP_FLUSH, &index);)
+        release(f, AWAY, STORE_OP_FLUSH);
+    for (unsigned index; is_asked(&f->stores[AWAY], STORE_OP_CLOSE_REGIONS, &index);)
+        release(f, AWAY, STORE_OP_CLOSE_REGIONS);
+}
+
+/* The same of what follows to a replica that is being resynced, in a region that it has already. */
+static void what_follows_and_waits_for_room_keeps_its_region_open(void **state)
+{
+    (void)state;
+    struct case_ *c = case_returning();
+    struct fixture *f = c->f;
+    struct request r = { 0 };
     step_until(f, AWAY, STORE_OP_WRITE); /* Of region 0. */
     release(f, AWAY, STORE_OP_WRITE);
     step_until(f, AWAY, STORE_OP_HASH); /* Of region 1. */
-    for (unsigned index; is_asked(&f->stores[AWAY], STORE_OP_FLUSH, &index);)
-        release(f, AWAY, STORE_OP_FLUSH); /* Of a round that began before. */
-    for (unsigned index; is_asked(&f->stores[AWAY], STORE_OP_CLOSE_REGIONS, &index);)
-        release(f, AWAY, STORE_OP_CLOSE_REGIONS);
+    end_round(f);
     submit(f, &r, 0, 0, NVME_NS_WRITE, 0, BLOCK);
     loop_run(&f->loop);
     assert_false(r.busy);
@@ -302,25 +316,12 @@ static void what_follows_and_waits_for_room_keeps_its_region_open(void **state)
 static void what_follows_and_what_it_follows_wait_for_room(void **state)
 {
     (void)state;
-    struct case_ *c = case_create(2);
+    struct case_ *c = case_returning();
     struct fixture *f = c->f;
     struct request r = { 0 };
-    f->disks[AWAY].store = NULL;
-    assert_int_equal(fixture_open(f).code, STATUS_OK);
-    fill(f, 0, BLOCK, 0x11);
-    assert_int_equal(run(f, NVME_NS_WRITE, false, 0, BLOCK).code, STATUS_OK);
-    assert_int_equal(run(f, NVME_NS_WRITE, false, 3 * M, BLOCK).code, STATUS_OK);
-    f->stores[AWAY].hold = true;
-    f->disks[AWAY].store = &f->stores[AWAY];
-    assert_int_equal(volume_leg_returned(f->volume, &f->disks[AWAY]).code, STATUS_OK);
-    loop_run(&f->loop);
     step_until(f, AWAY, STORE_OP_HASH);
-    for (unsigned i = 0; i < 3; i++) { /* Rounds that began before. */
-        for (unsigned index; is_asked(&f->stores[AWAY], STORE_OP_FLUSH, &index);)
-            release(f, AWAY, STORE_OP_FLUSH);
-        for (unsigned index; is_asked(&f->stores[AWAY], STORE_OP_CLOSE_REGIONS, &index);)
-            release(f, AWAY, STORE_OP_CLOSE_REGIONS);
-    }
+    for (unsigned i = 0; i < 3; i++)
+        end_round(f);
     f->stores[2].hold = true;
     submit(f, &r, 0, 0, NVME_NS_WRITE, 6 * M, BLOCK);
     loop_run(&f->loop);

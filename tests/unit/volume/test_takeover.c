@@ -96,11 +96,11 @@ static void a_record_of_before_is_not_believed(void **state)
     }
 }
 
-static struct group_slot slot_of(const struct case_ *c, uint32_t copyset, unsigned disk)
+static struct group_slot slot_of(const struct group *g, uint32_t copyset, unsigned disk)
 {
     unsigned slot;
-    assert_true(group_find(&c->meta.record, copyset, disk_uuid(disk), &slot));
-    return c->meta.record.copysets[copyset].slots[slot];
+    assert_true(group_find(g, copyset, disk_uuid(disk), &slot));
+    return g->copysets[copyset].slots[slot];
 }
 
 /* 7.2: a member that does not know the volume has nothing of it: all is to be copied. */
@@ -109,16 +109,15 @@ static void who_does_not_know_it_is_out_whole(void **state)
     (void)state;
     struct case_ *c = case_create(2);
     struct fixture *f = c->f;
-    unsigned slot;
     put(c, 0, 0, 0, 0x31);
     put(c, 2, 0, 0, 0x31);
     f->stores[1].forgotten = true;
     c->meta.hold = true;
     assert_int_equal(fixture_open(f).code, STATUS_TIMED_OUT); /* It waits for the commit. */
     for (uint32_t n = 0; n < DISKS; n++) {
-        assert_true(group_find(&c->meta.next, n, disk_uuid(1), &slot));
-        assert_int_equal(c->meta.next.copysets[n].slots[slot].state, GROUP_SLOT_OUT);
-        assert_true(c->meta.next.copysets[n].slots[slot].whole);
+        const struct group_slot slot = slot_of(&c->meta.next, n, 1);
+        assert_int_equal(slot.state, GROUP_SLOT_OUT);
+        assert_true(slot.whole);
     }
     assert_true(f->stores[1].forgotten);
     c->meta.hold = false;
@@ -146,7 +145,7 @@ static void who_does_not_know_it_and_is_needed_is_settled(void **state)
     assert_int_equal(fixture_open(f).code, STATUS_UNAVAILABLE);
     assert_true(f->stores[1].forgotten);
     for (uint32_t n = 0; n < DISKS; n++) {
-        const struct group_slot slot = slot_of(c, n, 1);
+        const struct group_slot slot = slot_of(g, n, 1);
         assert_int_equal(slot.state, GROUP_SLOT_IN);
         assert_true(slot.incarnation == GROUP_INCARNATION_NONE);
     }
