@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/size.h"
@@ -210,4 +211,12 @@ int cli_disk_path(const char *path, char out_path[PATH_MAX])
         return COMMAND_USAGE;
     }
     return COMMAND_OK;
+}
+
+uint64_t cli_now_ms(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }

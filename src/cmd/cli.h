@@ -68,6 +68,9 @@ int cli_usage(struct cli_args *args, const char *format, ...) __attribute__((for
 /* Says on standard error what failed: "trilith: ...".  Returns COMMAND_FAILED. */
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Of a clock that never goes back; any thread. */
+uint64_t cli_now_ms(void);
+
 /*
  * Parses the value of the option just returned, named for the message.  On failure the usage
  * error has been printed and exit_status is set.

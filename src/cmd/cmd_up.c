@@ -19,7 +19,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cmd/cli.h"
@@ -36,10 +35,10 @@
 
 /* A signal that comes earlier after the first one is the same: who ends a group of processes tells
  * each of them, and so does the one that has started them. */
-#define SECOND_SIGNAL_NS NS_PER_S
+#define SECOND_SIGNAL_MS 1000u
 
 /* How long processes are waited for that are no children: nodes end within half a minute. */
-#define OTHERS_NS (40 * NS_PER_S)
+#define OTHERS_MS 40000u
 
 /* How long a port is waited for that a killed process may have had. */
 #define PORT_TRIES    200
@@ -413,23 +412,15 @@ static int serve(struct up *up, const sigset_t *signals)
     return COMMAND_OK;
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
-
 /* A second signal means now: the disks survive it like any other kill. */
 static void stop_node(struct up *up, const sigset_t *signals)
 {
     const enum up_node_state before = up_node_state(&up->node);
-    const uint64_t since = now_ns();
+    const uint64_t since_ms = cli_now_ms();
 
     up_node_stop(&up->node);
     for (enum up_node_state now = before; now != UP_NODE_STOPPED; now = up_node_state(&up->node))
-        if (wait_for_end_signal(up, signals, now) && now_ns() - since >= SECOND_SIGNAL_NS)
+        if (wait_for_end_signal(up, signals, now) && cli_now_ms() - since_ms >= SECOND_SIGNAL_MS)
             _exit(COMMAND_FAILED);
     up_node_destroy(&up->node);
 }
@@ -457,13 +448,13 @@ static bool has_others(const struct up *up)
 static bool wait_for_children(struct up *up, const sigset_t *signals, bool ending)
 {
     const struct timespec pause = { .tv_nsec = 50 * 1000 * 1000 };
-    const uint64_t since = now_ns();
+    const uint64_t since_ms = cli_now_ms();
 
     while (!ending || up->children.running > 0 ||
-           (has_others(up) && now_ns() - since < OTHERS_NS)) {
+           (has_others(up) && cli_now_ms() - since_ms < OTHERS_MS)) {
         const int signal_number = sigtimedwait(signals, NULL, ending ? &pause : NULL);
         if ((signal_number == SIGTERM || signal_number == SIGINT) &&
-            (!ending || now_ns() - since >= SECOND_SIGNAL_NS))
+            (!ending || cli_now_ms() - since_ms >= SECOND_SIGNAL_MS))
             return true;
         up_children_reap(&up->children, &up->log);
     }

@@ -117,21 +117,13 @@ static bool ask(struct wait_command *c, bool last, int *out_status)
     return over;
 }
 
-static uint64_t now_ms(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 static int run(struct wait_command *c)
 {
     const struct timespec pause = { .tv_nsec = ASK_MS * 1000000L };
-    const uint64_t end_ms = c->timeout_s == 0 ? UINT64_MAX : now_ms() + c->timeout_s * 1000;
+    const uint64_t end_ms = c->timeout_s == 0 ? UINT64_MAX : cli_now_ms() + c->timeout_s * 1000;
     int status;
 
-    while (!ask(c, now_ms() >= end_ms, &status))
+    while (!ask(c, cli_now_ms() >= end_ms, &status))
         (void)nanosleep(&pause, NULL);
     progress_end(&c->progress);
     return status;
