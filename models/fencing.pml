@@ -37,6 +37,9 @@
 #ifndef RESTARTS
 #define RESTARTS 0 /* Store processes that die and come back. */
 #endif
+#ifndef FULL
+#define FULL 0 /* Writes that a store has no space for, in all. */
+#endif
 #ifndef MIN
 #define MIN 1 /* min_in_sync */
 #endif
@@ -84,6 +87,8 @@ typedef engine_t {
     byte lease;   /* Stores whose confirmation is not older than the lease (R7). */
     byte op;      /* The write in flight, or NONE.  In SETTLING the value chosen. */
     byte acks;    /* Stores that have answered it.  When it reads the answers is its own matter. */
+    byte spent;   /* Stores that have no space for it. */
+    byte back;    /* The write that is taken back, or 0.  op is then what the block was before. */
     byte leaving; /* 1 + the store whose exclusion is committed, but not yet known to be; or 0. */
     byte inc[3];  /* The incarnation of each store's session. */
     byte slot[3]; /* What has become of op at each store. */
@@ -103,7 +108,7 @@ byte base = 1;   /* Of them, the one that is the block's; the other is a write i
 byte lost;       /* Values that were given up when a new engine settled the block. */
 byte kept = ALL; /* Stores with the last acknowledged value that have not lost power since. */
 byte next = 1;   /* The next write's value. */
-byte cuts, powers, restarts;
+byte cuts, powers, restarts, refusals;
 
 /* ---- What an engine does ---- */
 
@@ -143,10 +148,17 @@ inline remove_silent(e)
     fi
 }
 
+/* Who is full has answered as well: it may have space when it is asked again. */
+#ifdef BUG_FULL_SENT_AGAIN
+#define ANSWERED(e) en[e].acks
+#else
+#define ANSWERED(e) (en[e].acks | en[e].spent)
+#endif
+
 inline send_one(e, s)
 {
     if
-    :: HAS(en[e].set, s) && en[e].conn[s] && !HAS(en[e].acks, s) -> en[e].slot[s] = SENT
+    :: HAS(en[e].set, s) && en[e].conn[s] && !HAS(ANSWERED(e), s) -> en[e].slot[s] = SENT
     :: else -> en[e].slot[s] = IDLE
     fi
 }
@@ -171,6 +183,8 @@ inline forget(e)
     en[e].sealed = 0;
     en[e].clean = 0;
     en[e].acks = 0;
+    en[e].spent = 0;
+    en[e].back = 0;
     en[e].leaving = 0;
     en[e].inc[0] = 0; en[e].inc[1] = 0; en[e].inc[2] = 0;
     en[e].conn[0] = 0; en[e].conn[1] = 0; en[e].conn[2] = 0
@@ -181,6 +195,8 @@ inline finish(e)
 {
     en[e].op = NONE;
     en[e].acks = 0;
+    en[e].spent = 0;
+    en[e].back = 0;
     en[e].slot[0] = IDLE; en[e].slot[1] = IDLE; en[e].slot[2] = IDLE;
 }
 
@@ -236,6 +252,16 @@ inline acknowledge(e)
     finish(e)
 }
 
+/* 11.1  The host is told that there is no space: the write has had no effect. */
+inline refuse(e)
+{
+    if
+    :: en[e].epoch == cur -> legal = base
+    :: else -> assert(!(legal & BIT(en[e].back))) /* A newer engine has it all the same. */
+    fi;
+    finish(e)
+}
+
 #define ALL_ANSWERED(e) ((en[e].acks & en[e].set) == en[e].set)
 
 /* Nothing of its former life is under way. */
@@ -277,9 +303,16 @@ proctype engine(byte e)
 
     /* 5.6  Every in-sync replica has it, as far as this engine knows: no lease is needed. */
     :: d_step {
-        en[e].state == SERVING && en[e].op != NONE && ALL_ANSWERED(e) ->
+        en[e].state == SERVING && en[e].op != NONE && en[e].back == 0 && ALL_ANSWERED(e) ->
         printf("engine %d: 5.6 acknowledges %d\n", e, en[e].op);
         acknowledge(e)
+       }
+
+    /* 11.1  It is taken back at all members: the host may be told. */
+    :: d_step {
+        en[e].state == SERVING && en[e].back != 0 && ALL_ANSWERED(e) ->
+        printf("engine %d: 11.1 refuses %d\n", e, en[e].back);
+        refuse(e)
        }
 
     /* 6.4  It learns that an exclusion was committed. */
@@ -443,6 +476,53 @@ proctype link(byte e; byte s)
         fi;
         en[e].slot[s] = IDLE
        }
+
+#if FULL
+    /* 11.1  Or it has no space for a write that it has not executed yet, and answers that. */
+    :: d_step {
+        en[e].slot[s] == TAKEN && en[e].state != SETTLING && en[e].back == 0 &&
+        st[s].mem != en[e].op && refusals < FULL ->
+        refusals++;
+        printf("store %d: 11.1 is full for %d of engine %d\n", s, en[e].op, e);
+        if
+        :: en[e].conn[s] -> en[e].spent = en[e].spent | BIT(s)
+        :: else
+        fi;
+        en[e].slot[s] = IDLE
+       }
+
+    /*
+     * 11.1  Every member has executed it or is full: what this one has, which is full, goes to the
+     * others.  Where all that were full have left, the write is acknowledged after all.
+     */
+    :: d_step {
+        en[e].state == SERVING && en[e].back == 0 && HAS(en[e].spent & en[e].set, s) &&
+        en[e].conn[s] && CURRENT(e, s) &&
+        ((en[e].acks | en[e].spent) & en[e].set) == en[e].set ->
+        en[e].back = en[e].op;
+        en[e].op = st[s].mem;
+        printf("engine %d: 11.1 takes %d back by store %d: %d\n", e, en[e].back, s, en[e].op);
+#ifdef BUG_FULL_NOT_UNDONE
+        en[e].acks = en[e].set;
+#else
+        en[e].acks = BIT(s);
+#endif
+        en[e].spent = 0;
+        send_all(e)
+       }
+
+#ifdef BUG_FULL_IS_EXCLUDED
+    /* Who is full is excluded, whoever remains. */
+    :: d_step {
+        en[e].state == SERVING && HAS(en[e].spent & en[e].set, s) && en[e].leaving == 0 &&
+        rec_epoch == en[e].epoch && COUNT(en[e].set & ~BIT(s)) >= MIN ->
+        printf("engine %d: excludes store %d, which is full\n", e, s);
+        assert((kept & rec_set) == 0 || (kept & rec_set & ~BIT(s)) != 0); /* R2 */
+        rec_set = rec_set & ~BIT(s);
+        en[e].leaving = s + 1
+       }
+#endif
+#endif
 
     /* 8.2  The engine asks, the store confirms the epoch. */
     :: d_step {
