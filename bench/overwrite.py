@@ -147,7 +147,7 @@ def measure_run(every):
 
 def measure(build, cases):
     """Each case with its device writes for each write and a note.  All at once: what is counted
-    does not depend on the time it takes."""
+    hardly depends on the time it takes (how many openings of regions share a record does)."""
     with servers.closing(*(Overwriting(build, case) for case in cases)) as every:
         for one in every:
             one.fill()
