@@ -131,6 +131,9 @@ void records_free(struct records *records);
 uint32_t node_roles(const Stored__V1__Node *record);
 struct status node_roles_read(struct ctl *ctl, struct uuid node, uint32_t *out_roles) MUST_CHECK;
 
+/* Its name, or its UUID if that cannot be read. */
+const char *node_name_read(struct ctl *ctl, struct uuid node, struct arena *arena);
+
 /* The UUID in a record that we wrote; nil if it has none. */
 struct uuid field_uuid(ProtobufCBinaryData field);
 

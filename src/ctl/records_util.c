@@ -69,6 +69,18 @@ struct status node_roles_read(struct ctl *ctl, struct uuid node, uint32_t *out_r
     return STATUS(OK);
 }
 
+const char *node_name_read(struct ctl *ctl, struct uuid node, struct arena *arena)
+{
+    ProtobufCMessage *found = NULL;
+    const char *name = arena_uuid(arena, node);
+
+    if (status_ok(
+            record_get(ctl->meta, key_node(node).s, &stored__v1__node__descriptor, &found, NULL)))
+        name = arena_text(arena, ((const Stored__V1__Node *)(const void *)found)->name);
+    record_free(found);
+    return name;
+}
+
 bool disk_takes_shards(const Trilith__V1__DiskReport *d, const struct leaving *leaving,
                        bool with_suspect)
 {

@@ -211,19 +211,6 @@ static void on_resize(void *ctx, struct rpc_call *call, const ProtobufCMessage *
 
 /* ---- SetVolume ---- */
 
-/* The node of this UUID, by its name if that can be read. */
-static const char *node_name(struct ctl *ctl, struct uuid node, struct arena *arena)
-{
-    ProtobufCMessage *found = NULL;
-    const char *name = arena_uuid(arena, node);
-
-    if (status_ok(
-            record_get(ctl->meta, key_node(node).s, &stored__v1__node__descriptor, &found, NULL)))
-        name = arena_text(arena, ((const Stored__V1__Node *)(const void *)found)->name);
-    record_free(found);
-    return name;
-}
-
 /* It is recorded; another node is waited for. */
 static void set_wait(struct ctl *ctl, struct rpc_call *call,
                      const Trilith__V1__SetVolumeRequest *request, struct uuid was)
@@ -240,7 +227,7 @@ static void set_wait(struct ctl *ctl, struct rpc_call *call,
     if (request->node[0] != '\0') {
         const bool moved = !uuid_equal(was, field_uuid(record->node));
         volume_wait_start(ctl, call, record, VOLUME_WAIT_SERVED, request->wait_ms,
-                          moved ? node_name(ctl, was, &arena) : "");
+                          moved ? node_name_read(ctl, was, &arena) : "");
     } else {
         reply.volume = volume_view(ctl, record, &arena);
         rpc_reply(call, &reply.base);

@@ -127,9 +127,9 @@ static struct status MUST_CHECK take_node(struct ctl *ctl, const Stored__V1__Vol
 
 /* A deletion goes on with an epoch of the node's own, above what the one before has deleted with;
  * UINT64_MAX is that of a volume whose group nobody can read. */
-static void set_node(const struct setting *s, Stored__V1__Volume *r)
+void volume_set_node(Stored__V1__Volume *r, const struct uuid *node)
 {
-    r->node = record_bytes(&s->node);
+    r->node = record_bytes(node);
     if (r->deleting && r->delete_epoch != UINT64_MAX)
         r->delete_epoch++;
 }
@@ -150,7 +150,7 @@ static struct status MUST_CHECK set_record(const struct setting *s, struct meta 
     if (!moves && !other_min)
         return STATUS(EXISTS);
     if (moves)
-        set_node(s, r);
+        volume_set_node(r, &s->node);
     if (other_min)
         TRY(set_min_in_sync(s, m, txn, r));
     meta_txn_expect(txn, key.s, revision);

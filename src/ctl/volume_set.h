@@ -33,4 +33,8 @@ struct status volume_set(struct ctl *ctl, const Stored__V1__Volume *record,
                          const struct volume_changes *changes, struct uuid *out_was,
                          struct problem *problem) MUST_CHECK;
 
+/* The step itself, on the record: *node, which lives until the record was put, has it now.  Both
+ * nodes are to be told. */
+void volume_set_node(Stored__V1__Volume *record, const struct uuid *node);
+
 #endif
