@@ -91,9 +91,9 @@ static const struct cli_option up_option_table[] = {
       "with ports from --port on" },
     { "zones", OPT_ZONES, "N", "with --nodes: let them take turns in so many zones" },
     { "rebuild-after", OPT_REBUILD_AFTER, "DURATION",
-      "when a disk has been away for so long (10m), its\n"
-      "replicas are made anew on others; such as 90s or 2h;\n"
-      "0: at once, off: never" },
+      "when a disk or node has been away for so long (10m),\n"
+      "its replicas are made anew, and its volumes served,\n"
+      "elsewhere; such as 90s or 2h; 0: at once, off: never" },
 };
 
 static const struct cli_option node_option_table[] = {

@@ -30,7 +30,7 @@ struct ctl_config {
     struct log *log;
     const char *cluster_name; /* Of a new cluster; an existing one keeps its own. */
     const char *version;
-    uint64_t rebuild_after_ns; /* A disk that is away for so long is replaced; 0: at once. */
+    uint64_t rebuild_after_ns; /* What is away for so long is replaced; 0: at once. */
 };
 
 /* In its place: never. */

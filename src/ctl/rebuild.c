@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ctl/rebuild_plan.h"
+#include "ctl/rebuild_server.h"
 
 /* ---- Disks that are not as they should be ---- */
 
@@ -91,7 +92,7 @@ static void forget_fine_disks(struct rebuild *r)
     r->disk_count = count;
 }
 
-static struct status MUST_CHECK look(struct rebuild *r)
+static struct status MUST_CHECK look_at_disks(struct rebuild *r)
 {
     struct records disks;
 
@@ -125,29 +126,114 @@ bool rebuild_is_gone(struct rebuild *r, struct uuid disk)
     return d->dead || d->failing || (now_ns >= d->since_ns && now_ns - d->since_ns >= r->after_ns);
 }
 
+/* ---- Nodes that do not report ---- */
+
+/* node_count if it is none of them. */
+static uint32_t find_node(const struct rebuild *r, struct uuid node)
+{
+    uint32_t i = 0;
+
+    while (i < r->node_count && !uuid_equal(r->nodes[i].node, node))
+        i++;
+    return i;
+}
+
+static void look_at_node(struct rebuild *r, struct uuid node)
+{
+    const struct observed *o = observed_find(r->ctl, node);
+    const uint32_t i = find_node(r, node);
+
+    if (observed_connected(r->ctl, o) || i == CTL_NODES_MAX)
+        return;
+    if (i == r->node_count)
+        r->nodes[r->node_count++] =
+            (struct rebuild_node) { .node = node, .since_ns = noticed_ns(r, o) };
+    r->nodes[i].seen = true;
+}
+
+static void forget_connected_nodes(struct rebuild *r)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < r->node_count; i++)
+        if (r->nodes[i].seen)
+            r->nodes[count++] = r->nodes[i];
+    r->node_count = count;
+}
+
+static struct status MUST_CHECK look_at_nodes(struct rebuild *r)
+{
+    struct records nodes;
+
+    for (uint32_t i = 0; i < r->node_count; i++)
+        r->nodes[i].seen = false;
+    TRY(records_read(r->ctl, KEY_NODES, &stored__v1__node__descriptor, &nodes));
+    for (size_t i = 0; i < nodes.count; i++)
+        look_at_node(r, field_uuid(((const Stored__V1__Node *)(const void *)nodes.items[i])->uuid));
+    records_free(&nodes);
+    forget_connected_nodes(r);
+    return STATUS(OK);
+}
+
+uint64_t rebuild_server_left_ns(const struct rebuild *r, struct uuid node)
+{
+    const uint64_t now_ns = rpc_now_ns(r->ctl->loop);
+    const uint32_t i = find_node(r, node);
+
+    if (r->after_ns == CTL_REBUILD_NEVER)
+        return UINT64_MAX;
+    if (i == r->node_count) /* The next look notices it. */
+        return r->after_ns;
+    const uint64_t since_ns = r->nodes[i].since_ns;
+    if (now_ns < since_ns)
+        return r->after_ns + (since_ns - now_ns);
+    return now_ns - since_ns >= r->after_ns ? 0 : r->after_ns - (now_ns - since_ns);
+}
+
+static bool node_is_gone(const struct rebuild *r, struct uuid node)
+{
+    return find_node(r, node) < r->node_count && rebuild_server_left_ns(r, node) == 0;
+}
+
+static bool any_node_is_gone(const struct rebuild *r)
+{
+    for (uint32_t i = 0; i < r->node_count; i++)
+        if (node_is_gone(r, r->nodes[i].node))
+            return true;
+    return false;
+}
+
+/* Whether the volume is to get another node. */
+static bool server_is_gone(const struct rebuild *r, const Stored__V1__Volume *v)
+{
+    return v->replicas > 1 && !v->deleting && node_is_gone(r, field_uuid(v->node));
+}
+
 /* ---- What cannot be done ---- */
 
-static struct rebuild_problem *find_problem(const struct rebuild *r, struct uuid volume)
+static struct rebuild_problem *find_problem(const struct rebuild *r, enum rebuild_part part,
+                                            struct uuid volume)
 {
     LIST_FOR_EACH (n, &r->problems) {
         struct rebuild_problem *p = CONTAINER_OF(n, struct rebuild_problem, link);
-        if (uuid_equal(p->volume, volume))
+        if (p->part == part && uuid_equal(p->volume, volume))
             return p;
     }
     return NULL;
 }
 
-const char *rebuild_problem(const struct rebuild *r, struct uuid volume)
+const char *rebuild_problem(const struct rebuild *r, enum rebuild_part part, struct uuid volume)
 {
-    const struct rebuild_problem *p = find_problem(r, volume);
+    const struct rebuild_problem *p = find_problem(r, part, volume);
 
     return p != NULL ? p->text : NULL;
 }
 
 /* Logged when it is new; an empty text is none. */
-void rebuild_say_problem(struct rebuild *r, const Stored__V1__Volume *v, const char *text)
+void rebuild_say_problem(struct rebuild *r, enum rebuild_part part, const Stored__V1__Volume *v,
+                         const char *text)
 {
-    struct rebuild_problem *p = find_problem(r, field_uuid(v->uuid));
+    struct rebuild_problem *p = find_problem(r, part, field_uuid(v->uuid));
 
     if (p != NULL && text[0] == '\0') {
         list_remove(&p->link);
@@ -160,6 +246,7 @@ void rebuild_say_problem(struct rebuild *r, const Stored__V1__Volume *v, const c
         if (p == NULL)
             return;
         p->volume = field_uuid(v->uuid);
+        p->part = part;
         list_node_init(&p->link);
         list_push_back(&r->problems, &p->link);
     }
@@ -198,12 +285,13 @@ static bool concerns(struct rebuild *r, const Stored__V1__Volume *v)
     return false;
 }
 
-static bool any_concerns(struct rebuild *r, const struct records *volumes, struct uuid volume)
+static bool still_is(struct rebuild *r, const struct records *volumes,
+                     const struct rebuild_problem *p)
 {
     for (size_t i = 0; i < volumes->count; i++) {
         const Stored__V1__Volume *v = (const Stored__V1__Volume *)(const void *)volumes->items[i];
-        if (uuid_equal(field_uuid(v->uuid), volume))
-            return concerns(r, v);
+        if (uuid_equal(field_uuid(v->uuid), p->volume))
+            return p->part == REBUILD_SERVER ? server_is_gone(r, v) : concerns(r, v);
     }
     return false;
 }
@@ -213,7 +301,7 @@ static void forget_old_problems(struct rebuild *r, const struct records *volumes
 {
     LIST_FOR_EACH (n, &r->problems) {
         struct rebuild_problem *p = CONTAINER_OF(n, struct rebuild_problem, link);
-        if (any_concerns(r, volumes, p->volume))
+        if (still_is(r, volumes, p))
             continue;
         list_remove(&p->link);
         free(p);
@@ -224,11 +312,17 @@ static struct status MUST_CHECK plan_all(struct rebuild *r)
 {
     struct rebuild_scope scope = { .view = NULL };
     struct records volumes;
+    uint32_t moved = 0;
 
     TRY(records_read(r->ctl, KEY_VOLUMES, &stored__v1__volume__descriptor, &volumes));
     r->pending = false;
     for (size_t i = 0; i < volumes.count; i++) {
         const Stored__V1__Volume *v = (const Stored__V1__Volume *)(const void *)volumes.items[i];
+        if (server_is_gone(r, v)) {
+            r->pending = true;
+            if (moved < CTL_REBUILD_SERVERS_MAX && rebuild_serve_elsewhere(r, &scope, v))
+                moved++;
+        }
         if (!concerns(r, v))
             continue;
         r->pending = true;
@@ -251,10 +345,12 @@ static bool any_is_gone(struct rebuild *r)
 static void on_timer(struct rpc_timer *timer)
 {
     struct rebuild *r = CONTAINER_OF(timer, struct rebuild, timer);
-    struct status st = look(r);
+    struct status st = look_at_disks(r);
 
     nodes_tell_again(r->ctl);
-    if (status_ok(st) && (r->pending || any_is_gone(r)))
+    if (status_ok(st))
+        st = look_at_nodes(r);
+    if (status_ok(st) && (r->pending || any_is_gone(r) || any_node_is_gone(r)))
         st = plan_all(r);
     if (status_ok(st) && !r->pending)
         forget_problems(r);

@@ -9,6 +9,9 @@
  *     --> the decision, in the volume's record and in what its node is told, one transaction
  *   the engine commits it: rebuild_commit.h changes the placement with the group's record
  *
+ * A volume without an engine commits nothing: one whose node has been away for as long gets another
+ * node first (rebuild_server.h).
+ *
  * It looks every CTL_REBUILD_MS.  What it has decided it takes back as long as the engine has not
  * recorded it, if the old disk returns or the new one is not usable any more.
  *
@@ -32,6 +35,9 @@ struct ctl;
 /* An engine that has no session with a new disk for so long gets another one. */
 #define CTL_REBUILD_TRY_MS 10000u
 
+/* Volumes that get another node with one look: each is a transaction here, and an opening there. */
+#define CTL_REBUILD_SERVERS_MAX 16u
+
 /* A disk that is not as it should be. */
 struct rebuild_disk {
     struct uuid disk;
@@ -41,10 +47,24 @@ struct rebuild_disk {
     bool seen;    /* By the look that is under way. */
 };
 
-/* What cannot be rebuilt, and why; for people. */
+/* A node that does not report. */
+struct rebuild_node {
+    struct uuid node;
+    uint64_t since_ns; /* That we have seen it so. */
+    bool seen;         /* By the look that is under way. */
+};
+
+/* What may be gone for good of a volume. */
+enum rebuild_part {
+    REBUILD_REPLICAS,
+    REBUILD_SERVER, /* The node that serves it. */
+};
+
+/* What nothing takes the place of, and why; for people. */
 struct rebuild_problem {
     struct list_node link; /* rebuild.problems */
     struct uuid volume;
+    enum rebuild_part part;
     char text[512];
 };
 
@@ -55,6 +75,8 @@ struct rebuild {
     struct rpc_timer timer;
     struct rebuild_disk disks[CTL_DISKS_MAX];
     uint32_t disk_count;
+    struct rebuild_node nodes[CTL_NODES_MAX];
+    uint32_t node_count;
     bool pending; /* Something is decided, and perhaps not recorded yet. */
     struct list problems;
 };
@@ -62,7 +84,11 @@ struct rebuild {
 void rebuild_init(struct rebuild *r, struct ctl *ctl, uint64_t after_ns);
 void rebuild_fini(struct rebuild *r);
 
-/* Why something of the volume cannot be rebuilt; NULL: nothing is in the way. */
-const char *rebuild_problem(const struct rebuild *r, struct uuid volume);
+/* Why nothing takes the place of this part of the volume; NULL: nothing is in the way. */
+const char *rebuild_problem(const struct rebuild *r, enum rebuild_part part, struct uuid volume);
+
+/* How long until what this node serves, which does not report, gets another one; UINT64_MAX: that
+ * is not to come. */
+uint64_t rebuild_server_left_ns(const struct rebuild *r, struct uuid node);
 
 #endif

@@ -60,10 +60,14 @@ static struct status MUST_CHECK scope_fill(struct rebuild_scope *s, struct ctl *
     return STATUS(OK);
 }
 
+struct status rebuild_scope_need(struct rebuild_scope *s, struct ctl *ctl)
+{
+    return s->view != NULL ? STATUS(OK) : scope_fill(s, ctl);
+}
+
 static struct status MUST_CHECK need_view(struct planning *p)
 {
-    if (p->scope->view == NULL)
-        TRY(scope_fill(p->scope, p->r->ctl));
+    TRY(rebuild_scope_need(p->scope, p->r->ctl));
     p->view = p->scope->view;
     return STATUS(OK);
 }
@@ -374,5 +378,5 @@ void rebuild_plan_volume(struct rebuild *r, struct rebuild_scope *scope,
     } else if (status_ok(st)) {
         log_decisions(r, p.volume);
     }
-    rebuild_say_problem(r, v, p.text);
+    rebuild_say_problem(r, REBUILD_REPLICAS, v, p.text);
 }

@@ -12,10 +12,14 @@
 /* The cluster as it is, when it is first needed: all volumes of one look share it. */
 struct rebuild_scope {
     struct arena arena;
-    struct cluster_view *view; /* NULL: not read yet. */
-    uint64_t *free_bytes;      /* Of each of its disks, as reported. */
-    bool *suspect;             /* Likewise. */
+    struct cluster_view *view;          /* NULL: not read yet. */
+    uint64_t *free_bytes;               /* Of each of its disks, as reported. */
+    bool *suspect;                      /* Likewise. */
+    const struct server_disks *working; /* rebuild_server.h */
 };
+
+/* Reads it, if nobody has yet. */
+struct status rebuild_scope_need(struct rebuild_scope *scope, struct ctl *ctl) MUST_CHECK;
 
 /* Decides what can be, and says what cannot.  What is chosen is counted in the scope. */
 void rebuild_plan_volume(struct rebuild *r, struct rebuild_scope *scope,
@@ -33,6 +37,7 @@ bool rebuild_is_gone(struct rebuild *r, struct uuid disk);
 bool rebuild_is_failing(struct rebuild *r, struct uuid disk);
 
 /* Logged when it is new; an empty text is none. */
-void rebuild_say_problem(struct rebuild *r, const Stored__V1__Volume *volume, const char *text);
+void rebuild_say_problem(struct rebuild *r, enum rebuild_part part,
+                         const Stored__V1__Volume *volume, const char *text);
 
 #endif

@@ -5,8 +5,10 @@
  *   disk's node: finding, and waits --> controller --> volume's node: mend --> engine repairs
  *   disk's node: answered, goes on <--- controller <--- what became of it <--------+
  *
- * One finding of each disk at a time. A volume that nobody serves now gets no engine for it: what
- * was found there counts as lost, with that reason, and the next scrub finds it again.
+ * One finding of each disk at a time. What is found of a volume that nobody serves now waits for no
+ * engine: it counts as lost, with that reason. In time the volume gets another node
+ * (rebuild_server.h), and the next scrub finds it again. If the node dies while it mends, whoever
+ * serves the volume next within CTL_MEND_MS does it.
  *
  * Threading: as ctl.h.
  * Memory:    the heap, one for each disk; the meta store has them, too, so that they go on after a

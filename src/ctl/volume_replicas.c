@@ -390,7 +390,8 @@ void volume_replicas_view(struct ctl *ctl, const Stored__V1__Volume *record,
         rebuild_view(&w, field_uuid(record->disks[i]), false);
     for (size_t i = 0; i < record->n_disks; i++)
         rebuild_view(&w, field_uuid(record->disks[i]), true);
-    const char *const problem = rebuild_problem(&ctl->rebuild, field_uuid(record->uuid));
+    const char *const problem =
+        rebuild_problem(&ctl->rebuild, REBUILD_REPLICAS, field_uuid(record->uuid));
     if (problem != NULL)
         add_degraded(&w, arena_text(arena, problem));
     writes_view(&w);

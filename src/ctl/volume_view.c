@@ -72,6 +72,28 @@ static void state_view(Trilith__V1__Volume *v, const Trilith__V1__VolumeReport *
     v->reason = arena_text(arena, report->reason);
 }
 
+/* Its node does not report: what becomes of it. */
+static char *away_view(struct ctl *ctl, const Stored__V1__Volume *r, const char *node,
+                       struct arena *arena)
+{
+    const char *const problem = rebuild_problem(&ctl->rebuild, REBUILD_SERVER, field_uuid(r->uuid));
+    const uint64_t left_ns = rebuild_server_left_ns(&ctl->rebuild, field_uuid(r->node));
+
+    if (r->replicas <= 1)
+        return arena_printf(arena, "node '%s' does not report", node);
+    if (problem != NULL)
+        return arena_text(arena, problem);
+    if (left_ns == UINT64_MAX)
+        return arena_printf(arena,
+                            "node '%s' does not report; 'trilith volume set --node' lets another "
+                            "one serve it",
+                            node);
+    return arena_printf(arena,
+                        "node '%s' does not report; another one serves it in %llu s, or at once "
+                        "with 'trilith volume set --node'",
+                        node, (unsigned long long)((left_ns / NS_PER_MS + 999) / 1000));
+}
+
 /* Who serves it, and how the node is. */
 static void node_view(struct ctl *ctl, const Stored__V1__Volume *r, Trilith__V1__Volume *v,
                       struct arena *arena)
@@ -103,10 +125,7 @@ static void node_view(struct ctl *ctl, const Stored__V1__Volume *r, Trilith__V1_
                                  size_format(v->served_bytes).s);
     if (!connected) {
         v->state = TRILITH__V1__VOLUME_STATE__VOLUME_STATE_OFFLINE;
-        v->reason = arena_printf(arena, "node '%s' does not report%s", name,
-                                 r->replicas > 1 ? "; 'trilith volume set --node' lets another one "
-                                                   "serve it"
-                                                 : "");
+        v->reason = away_view(ctl, r, name, arena);
     }
     if (r->deleting && !connected)
         v->reason = arena_printf(arena, "waiting for node '%s', which does not report%s", name,

@@ -103,7 +103,7 @@ void commit(struct fixture *f, const struct group *now)
     assert_true(group_equal(&group, now));
 }
 
-static void take(struct fixture *f)
+void take(struct fixture *f)
 {
     Trilith__V1__TakeGroupRequest r = TRILITH__V1__TAKE_GROUP_REQUEST__INIT;
 

@@ -42,6 +42,8 @@ void read_group(struct fixture *f);
 const Trilith__V1__GroupResult *commit_result(struct fixture *f, const struct group *was,
                                               const struct group *now);
 void commit(struct fixture *f, const struct group *now);
+/* The server's engine takes an epoch. */
+void take(struct fixture *f);
 /* What the engine would do: who is not to be in is set out, everywhere. */
 void set_out(struct fixture *f, struct uuid disk);
 void create_named(struct fixture *f, const char *name, uint32_t replicas, bool crowded);

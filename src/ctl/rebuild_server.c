@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ctl/rebuild_server.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "ctl/volume_set.h"
+#include "repl/group_steps.h"
+
+/* ---- Whether an engine could begin ---- */
+
+/* As if nothing had lost power since: what has, the engine finds out.  0: no slot has the disk. */
+static uint64_t incarnation_of(const struct group *g, struct uuid disk)
+{
+    uint64_t found = 0;
+    unsigned slot;
+
+    for (uint32_t n = 0; n < g->copyset_count; n++) {
+        if (!group_find(g, n, disk, &slot))
+            continue;
+        const uint64_t recorded = g->copysets[n].slots[slot].incarnation;
+        if (recorded != 0 && recorded != GROUP_INCARNATION_NONE)
+            return recorded;
+        found = 1;
+    }
+    return found;
+}
+
+/* The sessions that an engine could have: items has room for GROUP_DISKS_MAX. */
+static struct group_sessions sessions_of(const struct group *g, const struct server_disks *disks,
+                                         struct group_session *items)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < disks->count; i++) {
+        const uint64_t incarnation = incarnation_of(g, disks->uuids[i]);
+        if (incarnation == 0)
+            continue;
+        assert(count < GROUP_DISKS_MAX); /* The group has them all. */
+        items[count++] =
+            (struct group_session) { .disk = disks->uuids[i], .incarnation = incarnation };
+    }
+    return (struct group_sessions) { items, count };
+}
+
+/* 7.4: enough members; or as in 11.4 a single one, beside a replica that it can be resynced to. */
+static struct status MUST_CHECK check_copyset(const struct server_need *need, uint32_t copyset,
+                                              const struct group_view *view,
+                                              struct problem *problem)
+{
+    const unsigned wanted = group_members_min(need->min_in_sync);
+    const unsigned have =
+        (unsigned)__builtin_popcount(group_reached(need->group, copyset, &view->sessions));
+
+    if (have >= wanted || (group_silent(need->group, copyset, view) != 0 &&
+                           group_reached_out(need->group, copyset, &view->sessions) != 0))
+        return STATUS(OK);
+    snprintf(problem->s, sizeof problem->s,
+             "of the %d replicas of copyset %u that are in sync, %u %s on disks that work of nodes "
+             "that report, and %u must be",
+             __builtin_popcount(group_members(need->group, copyset)), copyset, have,
+             have == 1 ? "is" : "are", wanted);
+    return STATUS(UNAVAILABLE);
+}
+
+/* ---- Which node ---- */
+
+/* In how many copysets each node has a member. */
+static void count_members(const struct group *g, const struct server_disks *disks, uint32_t *held)
+{
+    unsigned slot;
+
+    for (uint32_t n = 0; n < g->copyset_count; n++) {
+        uint64_t nodes = 0;
+        for (uint32_t i = 0; i < disks->count; i++)
+            if (group_find(g, n, disks->uuids[i], &slot) &&
+                g->copysets[n].slots[slot].state == GROUP_SLOT_IN)
+                nodes |= node_bit(disks->nodes[i]);
+        while (nodes != 0)
+            held[node_mask_next(&nodes)]++;
+    }
+}
+
+static bool is_better(const struct cluster_view *view, const uint32_t *held, uint32_t a, uint32_t b)
+{
+    if (held[a] != held[b])
+        return held[a] > held[b];
+    return view->serves[a] < view->serves[b];
+}
+
+struct status server_choose(const struct cluster_view *view, const struct server_disks *disks,
+                            const struct server_need *need, uint32_t *out_node,
+                            struct problem *problem)
+{
+    struct group_session items[GROUP_DISKS_MAX];
+    const struct group_view could = { .sessions = sessions_of(need->group, disks, items),
+                                      .min_in_sync = need->min_in_sync };
+    uint32_t held[CTL_NODES_MAX] = { 0 };
+    uint64_t targets = view->targets;
+
+    for (uint32_t n = 0; n < need->group->copyset_count; n++)
+        TRY(check_copyset(need, n, &could, problem));
+    if (targets == 0) {
+        snprintf(problem->s, sizeof problem->s, "no node with the role 'target' reports");
+        return STATUS(UNAVAILABLE);
+    }
+    count_members(need->group, disks, held);
+    uint32_t best = node_mask_next(&targets);
+    while (targets != 0) {
+        const uint32_t node = node_mask_next(&targets);
+        best = is_better(view, held, node, best) ? node : best;
+    }
+    *out_node = best;
+    return STATUS(OK);
+}
+
+/* ---- What works ---- */
+
+static void add_disks(struct server_disks *disks, const struct observed *o, uint32_t node)
+{
+    for (size_t i = 0; i < o->report->n_disks && disks->count < CTL_DISKS_MAX; i++) {
+        if (o->report->disks[i]->failure[0] != '\0')
+            continue;
+        disks->uuids[disks->count] = field_uuid(o->report->disks[i]->uuid);
+        disks->nodes[disks->count++] = (uint8_t)node;
+    }
+}
+
+static void find_working(struct rebuild_scope *scope, struct ctl *ctl)
+{
+    struct server_disks *disks = arena_alloc(&scope->arena, sizeof *disks);
+
+    for (uint32_t n = 0; n < scope->view->placement.node_count; n++) {
+        const struct observed *o = observed_find(ctl, scope->view->nodes[n].uuid);
+        if (observed_connected(ctl, o))
+            add_disks(disks, o, n);
+    }
+    scope->working = disks;
+}
+
+/* ---- The transaction ---- */
+
+struct serving {
+    struct rebuild *r;
+    struct rebuild_scope *scope;
+    struct uuid volume;
+    struct uuid gone; /* Its node. */
+    uint32_t next;    /* Of the view: that takes its place. */
+    struct problem problem;
+};
+
+static struct status MUST_CHECK serve_record(struct serving *s, struct meta *m,
+                                             struct meta_txn *txn, Stored__V1__Volume *record,
+                                             uint64_t revision)
+{
+    CLEANUP(arena_free) struct arena arena = { 0 };
+    struct group *group = arena_alloc(&arena, sizeof *group);
+    const struct server_need need = { group, record->min_in_sync };
+    uint64_t group_revision;
+
+    if (record->deleting || !uuid_equal(field_uuid(record->node), s->gone))
+        return STATUS(EXISTS); /* Somebody was quicker. */
+    TRY(group_record_get(m, s->volume, 0, group, &group_revision));
+    TRY(rebuild_scope_need(s->scope, s->r->ctl));
+    if (s->scope->working == NULL)
+        find_working(s->scope, s->r->ctl);
+    TRY(server_choose(s->scope->view, s->scope->working, &need, &s->next, &s->problem));
+    const struct uuid *const next = &s->scope->view->nodes[s->next].uuid;
+    volume_set_node(record, next);
+    meta_txn_expect(txn, key_group(s->volume, 0).s, group_revision);
+    meta_txn_expect(txn, key_volume(s->volume).s, revision);
+    record_put(txn, key_volume(s->volume).s, &record->base);
+    TRY(desired_bump(m, txn, s->gone));
+    return desired_bump(m, txn, *next);
+}
+
+static struct status serve_build(void *ctx, struct meta *m, struct meta_txn *txn)
+{
+    struct serving *s = ctx;
+    ProtobufCMessage *found;
+    uint64_t revision;
+
+    s->problem.s[0] = '\0';
+    TRY(record_get(m, key_volume(s->volume).s, &stored__v1__volume__descriptor, &found, &revision));
+    Stored__V1__Volume record = *(const Stored__V1__Volume *)(const void *)found;
+    const struct status st = serve_record(s, m, txn, &record, revision);
+    record_free(found);
+    return st;
+}
+
+static void say_served(struct serving *s, const Stored__V1__Volume *v)
+{
+    CLEANUP(arena_free) struct arena arena = { 0 };
+    struct ctl *ctl = s->r->ctl;
+
+    rebuild_say_problem(s->r, REBUILD_SERVER, v, "");
+    s->scope->view->serves[s->next]++;
+    log_warning(ctl->log, "volume '%s': node '%s' is gone: node '%s' serves it now", v->name,
+                node_name_read(ctl, s->gone, &arena),
+                node_name_read(ctl, s->scope->view->nodes[s->next].uuid, &arena));
+}
+
+static void say_not_served(struct serving *s, const Stored__V1__Volume *v, struct status st)
+{
+    CLEANUP(arena_free) struct arena arena = { 0 };
+    const char *const node = node_name_read(s->r->ctl, s->gone, &arena);
+
+    rebuild_say_problem(s->r, REBUILD_SERVER, v,
+                        arena_printf(&arena, "node '%s' is gone, and no other one can serve it: %s",
+                                     node,
+                                     s->problem.s[0] != '\0' ? s->problem.s : status_text(st)));
+}
+
+bool rebuild_serve_elsewhere(struct rebuild *r, struct rebuild_scope *scope,
+                             const Stored__V1__Volume *v)
+{
+    struct serving s = {
+        .r = r, .scope = scope, .volume = field_uuid(v->uuid), .gone = field_uuid(v->node)
+    };
+    const struct status st = meta_transact(r->ctl->meta, serve_build, &s, NULL);
+
+    if (status_ok(st))
+        say_served(&s, v);
+    else if (!status_is(st, STATUS_EXISTS) && !status_is(st, STATUS_NOT_FOUND))
+        say_not_served(&s, v, st);
+    return status_ok(st);
+}
