@@ -6,11 +6,14 @@ import os
 import threading
 import time
 
+import nvmetcp as nvme
 import pytest
 import trilith
 from test_links import kill, out_of_sync, perf, pid_of, start, verify_writes
+from test_scrub import counts, host, pattern, rot, scrubs, write_blocks
 
 DISKS = 5
+BLOCKS = 200  # That the tests' own initiator writes.
 
 
 def load(server, state, seconds, *options):
@@ -30,6 +33,10 @@ def load(server, state, seconds, *options):
 def verify_replicas(server, state):
     """What hosts read; and all replicas are whole and equal, when nobody is out of sync."""
     verify_writes(server, state)
+    wait_until_equal(server)
+
+
+def wait_until_equal(server):
     deadline = time.monotonic() + 60
     while True:
         done = server.try_cli("volume", "verify", "db")
@@ -183,6 +190,97 @@ def test_a_node_that_stays_away(tmp_path):
                         timeout_s=60)
         verify_replicas(server, state)
         assert pid_of(server, away)
+    finally:
+        server.stop()
+
+
+def lose_the_server(server):
+    """Writes, and kills the node that serves them; another one does, with all of it.  Returns the
+    names of both."""
+    gone = server.create("db", "48M", "--replicas", "3")["targets"][0]["node"]
+    write_blocks(server, "db", range(BLOCKS))
+    kill(server, gone)
+    server.wait_for("db", lambda v: v["state"] == "offline")
+    assert f"node '{gone}' does not report; another one serves it in " in \
+        server.volume("db")["reason"]
+    server.wait_for("db", lambda v: v["state"] == "ready", timeout_s=90)
+    volume = server.volume("db")
+    served = volume["targets"][0]["node"]
+    assert served != gone
+    assert served in {replica["node"] for replica in volume["copysets"][0]["replicas"]}
+    check_blocks(server, BLOCKS)
+    write_blocks(server, "db", range(BLOCKS, 2 * BLOCKS))
+    return gone, served
+
+
+def check_blocks(server, count):
+    admin, queue = host(server, "db")
+    for number in range(count):
+        done, data = queue.rw(nvme.OP_READ, number, 1)
+        assert (done.status, bytes(data)) == (0, pattern(number))
+    queue.close()
+    admin.close()
+
+
+def check_served(server, served, gone):
+    """By that one alone, with all that was written; the other one is back."""
+    volume = server.volume("db")
+    assert (volume["state"], volume["targets"][0]["node"]) == ("ready", served)
+    nodes = {node["name"]: node for node in server.cli("node", "list")}
+    assert nodes[gone]["connected"] and nodes[gone]["volumes"] == 0
+    done = server.try_cli("perf", "--to", f"127.0.0.1:{nodes[gone]['port']}", "--volume", "db",
+                          "--rw", "read", "--time", "1")
+    assert done.returncode != 0
+    assert server.log().count("' serves it now") == 1, server.log()[-4000:]
+    assert f"volume 'db': node '{gone}' is gone: node '{served}' serves it now" in server.log()
+    check_blocks(server, 2 * BLOCKS)
+    write_blocks(server, "db", range(2 * BLOCKS, 3 * BLOCKS))
+    check_blocks(server, 3 * BLOCKS)
+    wait_until_equal(server)
+
+
+def test_the_node_that_serves_stays_away(tmp_path):
+    """After --rebuild-after another node serves the volume with all that was acknowledged, and what
+    the lost one had is made anew on a fourth.  When it returns, it has nothing to do with it."""
+    server = trilith.Server(tmp_path / "data", "--nodes", 4, "--disks", 1, "--disk-size", "256M",
+                            "--reactors", 1, "--rebuild-after", "4s", port=trilith.free_ports(4))
+    server.start()
+    try:
+        gone, served = lose_the_server(server)
+        wait_until_rebuilt(server, f"{gone}/disk-1")
+        check_places(server.volume("db"))
+        wait_until_equal(server)
+        start(server, gone)
+        wait_until_empty(server, f"{gone}/disk-1")
+        check_served(server, served, gone)
+        assert f"{gone}/disk-1" not in disks(server.volume("db"))
+    finally:
+        server.stop()
+
+
+def test_the_node_that_serves_stays_away_and_no_other_has_room(tmp_path):
+    """The volume is served with two replicas, and what is bad on one is repaired from the other;
+    when the lost node returns, its replica is brought up to date, and serves nothing."""
+    server = trilith.Server(tmp_path / "data", "--nodes", 3, "--disks", 1, "--disk-size", "256M",
+                            "--reactors", 1, "--rebuild-after", "4s", port=trilith.free_ports(3))
+    server.start()
+    try:
+        gone, served = lose_the_server(server)
+        server.wait_for("db", lambda v: any("cannot be rebuilt elsewhere" in reason
+                                            for reason in v["degraded"]))
+        assert out_of_sync(server.volume("db")) == {gone}
+        other = ({"node-1", "node-2", "node-3"} - {served, gone}).pop()
+        rot(server.data / other / "disk-1", 3)
+        server.cli("scrub", "start", f"{other}/disk-1", "--rate", "1G")
+        deadline = time.monotonic() + 60
+        while (scrub := scrubs(server)[0][f"{other}/disk-1"])["state"] != "done":
+            assert time.monotonic() < deadline, scrub
+            time.sleep(0.1)
+        assert counts(scrub) == (1, 1, 0)
+
+        start(server, gone)
+        server.wait_for("db", lambda v: v["degraded"] == [] and not out_of_sync(v), timeout_s=60)
+        check_served(server, served, gone)
     finally:
         server.stop()
 
