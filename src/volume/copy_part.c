@@ -186,13 +186,20 @@ static void spoil_on_answer(struct copy_part *p)
 
 /* ---- A part: reading ---- */
 
+/*
+ * 9.4  Who is no target is a member in sync, as the others are: all of them are read, region by
+ * region.  Targets may differ from each other, and the first of them is as good as any.
+ */
 unsigned copy_best_source(const struct range_copy *c, unsigned sources)
 {
-    const unsigned targets = c->ops->targets(c);
-    const unsigned others = (sources & ~targets) != 0 ? sources & ~targets : sources;
-    const unsigned local = others & ~(unsigned)c->copyset->remote;
+    const struct copyset *const cs = c->copyset;
+    const unsigned others = sources & ~c->ops->targets(c);
+    const unsigned local = sources & ~(unsigned)cs->remote;
 
-    return (unsigned)__builtin_ctz(local != 0 ? local : others);
+    if (others != 0)
+        return (unsigned)__builtin_ctz(
+            fanout_in_turn(fanout_well(cs, others), c->order.shard, c->window));
+    return (unsigned)__builtin_ctz(local != 0 ? local : sources);
 }
 
 static void part_read(struct copy_part *p)

@@ -65,7 +65,10 @@ void copy_parts_begin(struct range_copy *c);
 void copy_part_send(struct copy_part *p, unsigned slot, enum store_opcode opcode, uint32_t first,
                     uint32_t count, struct span data, uint32_t *crcs);
 
-/* Of these sources, which are some: no target rather than one, of this node rather than another. */
+/*
+ * Of these sources, which are some: no target rather than one.  Of several they take turns by
+ * address; of targets it is one of this node rather than another.
+ */
 unsigned copy_best_source(const struct range_copy *c, unsigned sources);
 
 /* No more is begun, as this command has failed; NULL: the slice is fenced.  The first one counts.

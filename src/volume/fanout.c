@@ -294,8 +294,7 @@ static unsigned least_loaded(const struct copyset *cs, unsigned slots)
     return chosen & slots;
 }
 
-/* Those of the slots whose disks are well, or all if none is. */
-static unsigned prefer_well(const struct copyset *cs, unsigned slots)
+unsigned fanout_well(const struct copyset *cs, unsigned slots)
 {
     unsigned well = 0;
 
@@ -306,6 +305,16 @@ static unsigned prefer_well(const struct copyset *cs, unsigned slots)
     return well != 0 ? well : slots;
 }
 
+unsigned fanout_in_turn(unsigned slots, uint32_t shard, uint64_t offset)
+{
+    const unsigned count = (unsigned)__builtin_popcount(slots);
+    const uint64_t turn = offset / STORE_REGION_BYTES + shard;
+
+    for (unsigned skip = (unsigned)(turn % count); skip > 0; skip--)
+        slots &= slots - 1;
+    return slots & -slots;
+}
+
 /*
  * 8.1  One of these slots: of a disk that is well, if there is one; on this reactor, if there is
  * one; else on this node; else who has least to do.  Where there is a choice, they take turns by
@@ -314,8 +323,8 @@ static unsigned prefer_well(const struct copyset *cs, unsigned slots)
 static unsigned choose_source(const struct piece *p, unsigned among)
 {
     const struct copyset *const cs = p->copyset;
-    unsigned slots = prefer_well(cs, among);
-    const uint64_t turn = p->legs[0].store.offset / STORE_REGION_BYTES + p->legs[0].store.shard;
+    const struct store_io *const io = &p->legs[0].store;
+    const unsigned slots = fanout_well(cs, among);
     const unsigned local = slots & ~(unsigned)cs->remote;
 
     for (unsigned slot = 0; local >> slot != 0; slot++) {
@@ -324,11 +333,7 @@ static unsigned choose_source(const struct piece *p, unsigned among)
         if (here)
             return 1u << slot;
     }
-    slots = local != 0 ? local : least_loaded(cs, slots);
-    const unsigned count = (unsigned)__builtin_popcount(slots);
-    for (unsigned skip = (unsigned)(turn % count); skip > 0; skip--)
-        slots &= slots - 1;
-    return slots & -slots;
+    return fanout_in_turn(local != 0 ? local : least_loaded(cs, slots), io->shard, io->offset);
 }
 
 /* 8.2: not before the other members have confirmed that there is no newer engine. */

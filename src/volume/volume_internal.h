@@ -520,6 +520,12 @@ void fanout_undone_in_vain(struct piece *p);
  * passed over (11.4). */
 unsigned fanout_reachable(const struct copyset *cs, unsigned slots);
 
+/* Those of the slots whose disks are well, or all if none is. */
+unsigned fanout_well(const struct copyset *cs, unsigned slots);
+
+/* One of some slots, as a set: they take turns by address, region after region. */
+unsigned fanout_in_turn(unsigned slots, uint32_t shard, uint64_t offset);
+
 /* All that were asked for a lease have answered. */
 void fanout_confirmed(struct piece *p);
 

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From whom a replica gets what it lacks: docs/replication.md, 9.4. */
+#include "remote_case.h"
+
+#define REGIONS 8u /* Two of each shard. */
+/* Of a region that is read as a whole: it is in a shard that the replica does not know.  Of the
+ * second one of the shard only the block is that differs. */
+#define PARTS 32u
+
+/* A block of each region. */
+static void write_all(struct world *c, uint8_t value)
+{
+    for (uint64_t at = 0; at < REGIONS * STORE_REGION_BYTES; at += STORE_REGION_BYTES)
+        assert_int_equal(write_one(c, 0, at, 4096, value).code, STATUS_OK);
+}
+
+/* Replica 2 is out, and all is written without it; then it is back. */
+static void come_back(struct world *c, uint8_t value)
+{
+    pw_block(c->w, 1, true);
+    pw_cut(c->w, 1);
+    pw_run(c->w, 2 * PATIENCE);
+    write_all(c, value);
+    assert_false(is_in(c, 2));
+    pw_block(c->w, 1, false);
+    pw_run(c->w, 20 * NS_PER_S);
+    assert_true(is_in(c, 2));
+    for (uint64_t at = 0; at < REGIONS * STORE_REGION_BYTES; at += STORE_REGION_BYTES)
+        assert_int_equal(byte_at(c, 1, at), value);
+}
+
+/* Both survivors are read, region by region, wherever they are. */
+static void all_members_are_read(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(true, 2);
+
+    come_back(c, 0x11);
+    assert_int_equal(c->store.reads, REGIONS / 4 * (PARTS + 1));
+    assert_int_equal(peer(c, 0)->count[WIRE_READ], REGIONS / 4 * (PARTS + 1));
+    world_destroy(c);
+}
+
+/* Each compares half of what the replica has, and gives what differs there. */
+static void all_members_are_compared_with(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(true, 2);
+
+    write_all(c, 0x11);
+    come_back(c, 0x22);
+    assert_int_equal(c->store.hashes, REGIONS / 2);
+    assert_int_equal(peer(c, 0)->count[WIRE_HASH], REGIONS / 2);
+    assert_int_equal(c->store.reads, REGIONS / 2);
+    assert_int_equal(peer(c, 0)->count[WIRE_READ], REGIONS / 2);
+    assert_int_equal(peer(c, 1)->count[WIRE_READ], 0);
+    world_destroy(c);
+}
+
+/* But one that is suspect. */
+static void a_suspect_disk_is_spared(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(true, 2);
+
+    c->store.suspect = true;
+    come_back(c, 0x11);
+    assert_int_equal(c->store.reads + c->store.hashes, 0);
+    assert_int_equal(peer(c, 0)->count[WIRE_READ], REGIONS / 2 * (PARTS + 1));
+    world_destroy(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_members_are_read),
+        cmocka_unit_test(all_members_are_compared_with),
+        cmocka_unit_test(a_suspect_disk_is_spared),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
