@@ -74,8 +74,8 @@ enum {
           "how long a replica may leave writes without an answer\n"                         \
           "before the others go on without it (1000)" },                                    \
         { "resync-rate", OPT_RESYNC_RATE, "off|SIZE",                                       \
-          "how much of a volume is compared and copied per second\n"                        \
-          "to bring its replicas up to date (128M); off: no limit" },                       \
+          "how much of a node's volumes is compared and copied per\n"                       \
+          "second to bring replicas up to date (128M); off: no limit" },                    \
         { "force", OPT_FORCE, NULL,                                                         \
           "format disks that hold something else; what they\n"                              \
           "hold is lost" },                                                                 \

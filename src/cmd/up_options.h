@@ -52,7 +52,7 @@ struct up_options {
     uint64_t io_features_mask; /* Likewise. */
     uint64_t buffer_bytes;
     uint64_t replica_timeout_ns;
-    uint64_t resync_bytes_per_s; /* As volume_config. */
+    uint64_t resync_bytes_per_s; /* As node_config. */
     uint64_t checksum_bytes;     /* Per disk; 0: for all of its checksums. */
     uint32_t atomic_bytes;       /* Of disks that are formatted; 0: as they report. */
     uint64_t rebuild_after_ns;   /* up: as controller_config. */

@@ -101,6 +101,16 @@ void node_init_disk(struct node *n, struct node_disk *d)
     d->log = n->log;
 }
 
+static void node_init_pace(struct node *n, uint64_t bytes_per_s)
+{
+    n->has_pace = bytes_per_s > 0;
+    if (!n->has_pace)
+        return;
+    pace_init(&n->pace, bytes_per_s);
+    for (unsigned i = 0; i < n->reactor_count; i++)
+        pace_queue_init(&n->pools[i].pace, n->reactors[i], &n->pace);
+}
+
 struct status node_create(const struct node_config *config, struct node **out_node)
 {
     if (config->disk_count > NODE_DISKS_MAX || config->reactor_count > NODE_REACTORS_MAX)
@@ -126,7 +136,7 @@ struct status node_create(const struct node_config *config, struct node **out_no
     n->buffer_bytes = config->buffer_bytes;
     n->commands_max = config->commands_max;
     n->replica_timeout_ns = config->replica_timeout_ns;
-    n->resync_bytes_per_s = config->resync_bytes_per_s;
+    node_init_pace(n, config->resync_bytes_per_s);
     n->stores = config->stores;
     n->log = config->log;
     n->ops = config->ops;

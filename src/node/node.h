@@ -88,7 +88,7 @@ struct node_config {
     size_t buffer_bytes;         /* For data in flight, per reactor. */
     uint32_t commands_max;       /* As volume_config. */
     uint64_t replica_timeout_ns; /* Likewise. */
-    uint64_t resync_bytes_per_s; /* Likewise. */
+    uint64_t resync_bytes_per_s; /* That resyncs compare, of all volumes together; 0: no limit. */
     const struct node_disk_config *disks;
     unsigned disk_count;
     struct node_stores_config stores;

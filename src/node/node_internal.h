@@ -18,6 +18,7 @@
 #include "node/node_volume.h"
 #include "peer/link.h"
 #include "peer/server.h"
+#include "volume/pace.h"
 
 /* The report's arrays, kept so that they can be lent. */
 struct node_report_memory {
@@ -31,6 +32,7 @@ struct node_pool {
     struct reactor *reactor;
     struct buf_pool *pool;
     struct buf_pool *scratch; /* Of the engines. */
+    struct pace_queue pace;   /* Likewise, if the node has a rate. */
     struct io_msg msg;
 };
 
@@ -56,7 +58,8 @@ struct node {
     size_t buffer_bytes;
     uint32_t commands_max;
     uint64_t replica_timeout_ns;
-    uint64_t resync_bytes_per_s;
+    bool has_pace;
+    struct pace pace; /* Of the resyncs of all volumes. */
     struct log *log;
     const struct node_ops *ops;
     void *ctx;

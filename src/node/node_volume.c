@@ -328,6 +328,7 @@ struct parts {
     struct node_disk_name *names;
     struct volume_disk *disks;
     struct buf_pool *scratch[NODE_REACTORS_MAX];
+    struct pace_queue *paces[NODE_REACTORS_MAX];
 };
 
 static void parts_free(struct parts *parts)
@@ -363,9 +364,11 @@ static struct status MUST_CHECK parts_make(const struct node_volume *v, struct p
         names[i] = node_volume_disk_name(v, v->disks[i]);
         disks[i] = node_volume_disk(v, i, names[i].s);
     }
-    *out_parts = (struct parts) { names, disks, { NULL } };
-    for (unsigned i = 0; i < v->node->reactor_count; i++)
+    *out_parts = (struct parts) { .names = names, .disks = disks };
+    for (unsigned i = 0; i < v->node->reactor_count; i++) {
         out_parts->scratch[i] = v->node->pools[i].scratch;
+        out_parts->paces[i] = &v->node->pools[i].pace;
+    }
     return STATUS(OK);
 }
 
@@ -387,13 +390,13 @@ static struct volume_config volume_wish(const struct node_volume *v, const struc
         .reactors = v->node->reactors,
         .reactor_count = v->node->reactor_count,
         .scratch = parts->scratch,
+        .paces = v->node->has_pace ? parts->paces : NULL,
         .disks = parts->disks,
         .disk_count = v->disk_count,
         .shards = v->placement,
         .shard_count = v->shard_count,
         .commands_max = v->node->commands_max,
         .replica_timeout_ns = v->node->replica_timeout_ns,
-        .resync_bytes_per_s = v->node->resync_bytes_per_s,
         .log = v->node->log,
     };
 }

@@ -25,7 +25,7 @@ enum resync_state {
     RESYNC_CHECKING,  /* Whether they have that: on_io(). */
     RESYNC_TELLING,   /* Whether it has what they keep of it: on_io(). */
     RESYNC_LISTING,   /* 9.3: on_io(). */
-    RESYNC_PACING,    /* The rate limit: on_timer(). */
+    RESYNC_PACING,    /* The rate limit: on_turn(). */
     RESYNC_COPYING,   /* 9.4, 9.5: on_copied(). */
     RESYNC_ANSWERS,   /* 9.8: resync_on_answer(). */
     RESYNC_GATHERING, /* The members' lists once more: on_io(). */
@@ -64,7 +64,7 @@ static void list_next(struct copyset *cs);
 static void begin_merging(struct copyset *cs);
 static void merge_next(struct copyset *cs);
 
-static void on_timer(struct io_timer *timer);
+static void on_turn(struct pace_waiter *turn);
 
 void resync_init(struct resync *r)
 {
@@ -73,7 +73,7 @@ void resync_init(struct resync *r)
     runs_init(&r->todo);
     runs_init(&r->others);
     range_copy_init(&r->copy);
-    io_timer_init(&r->timer, on_timer);
+    pace_waiter_init(&r->turn, on_turn);
 }
 
 void resync_fini(struct resync *r)
@@ -168,7 +168,7 @@ static void resync_fail(struct copyset *cs, struct status why)
     r->why = why;
     r->waits = false;
     sm_move(&r->sm, RESYNC_LEAVING);
-    io_timer_disarm(&r->timer);
+    pace_leave(&r->turn);
     cs->joining = 0;
     cs->followed = 0;
     cs->joint = 0;
@@ -610,44 +610,25 @@ static void region_copy(struct copyset *cs, uint32_t shard, uint32_t region)
     range_copy_start(&cs->resync.copy, cs, &resync_ops, &range);
 }
 
-/* When the next region may be begun: all copysets of the volume share one rate. */
-static uint64_t pace(struct volume *v, uint64_t now_ns)
-{
-    uint64_t due = atomic_load(&v->resync.due_ns), start;
-
-    if (v->resync_bytes_per_s == 0)
-        return now_ns;
-    do {
-        start = max_u64(due, now_ns);
-    } while (!atomic_compare_exchange_weak(
-        &v->resync.due_ns, &due, start + STORE_REGION_BYTES * NS_PER_S / v->resync_bytes_per_s));
-    return start;
-}
-
 static void begin_admission(struct copyset *cs);
 
 static void next_region(struct copyset *cs)
 {
     struct resync *const r = &cs->resync;
-    struct reactor *const reactor = cs->slice->reactor;
+    struct pace_queue *const pace = cs->slice->pace;
     uint32_t shard, region;
 
-    if (!runs_get(&r->todo, &r->at, &shard, &region)) {
+    if (!runs_get(&r->todo, &r->at, &shard, &region))
         begin_admission(cs);
-        return;
-    }
-    const uint64_t due_ns = pace(cs->slice->volume, reactor_now_ns(reactor));
-    if (due_ns <= reactor_now_ns(reactor)) {
+    else if (pace == NULL || pace_admits(pace, &r->turn))
         region_copy(cs, shard, region);
-        return;
-    }
-    sm_move(&r->sm, RESYNC_PACING);
-    io_timer_arm(&r->timer, reactor, due_ns);
+    else
+        sm_move(&r->sm, RESYNC_PACING);
 }
 
-static void on_timer(struct io_timer *timer)
+static void on_turn(struct pace_waiter *turn)
 {
-    struct resync *const r = CONTAINER_OF(timer, struct resync, timer);
+    struct resync *const r = CONTAINER_OF(turn, struct resync, turn);
     uint32_t shard, region;
 
     sm_move(&r->sm, RESYNC_COPYING);

@@ -19,6 +19,7 @@
 
 #include "base/sm.h"
 #include "volume/leg.h"
+#include "volume/pace.h"
 #include "volume/range_copy.h"
 #include "volume/runs.h"
 
@@ -49,7 +50,7 @@ struct resync {
     struct store_region *items;                      /* Of io. */
     struct store_point points[STORE_COPYSET_POINTS]; /* Likewise. */
     uint32_t point_count;
-    struct io_timer timer; /* PACING */
+    struct pace_waiter turn; /* PACING */
 };
 
 /* Counters of a volume, written by its slices. */
@@ -59,7 +60,6 @@ struct resync_counters {
     _Atomic uint64_t compared_bytes;
     _Atomic uint64_t copied_bytes;
     _Atomic uint64_t repaired_bytes; /* repair.c */
-    _Atomic uint64_t due_ns;         /* When the rate limit allows the next region. */
 };
 
 void resync_init(struct resync *r);

@@ -124,6 +124,7 @@ static struct status volume_alloc_slices(struct volume *v, const struct volume_c
     for (unsigned i = 0; i < config->reactor_count; i++) {
         assert(config->reactors[i]->index == i);
         v->slice_count++;
+        v->slices[i].pace = config->paces != NULL ? config->paces[i] : NULL;
         TRY(slice_init(&v->slices[i], v, config->reactors[i], config->scratch[i], commands_max));
     }
     return STATUS(OK);
@@ -499,7 +500,6 @@ struct status volume_open(const struct volume_config *config,
     v->no_leases = config->no_leases;
     v->patience_ns =
         config->replica_timeout_ns > 0 ? config->replica_timeout_ns : VOLUME_PATIENCE_NS;
-    v->resync_bytes_per_s = config->resync_bytes_per_s;
     io_timer_init(&v->resync_timer, resync_home_on_timer);
     v->on_opened = done;
     v->ctx = ctx;

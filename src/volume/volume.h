@@ -20,6 +20,7 @@
 struct buf_pool;
 struct group;
 struct link;
+struct pace_queue;
 struct volume;
 
 /* A disk that the volume's shards may lie on. */
@@ -76,12 +77,13 @@ struct volume_config {
     unsigned reactor_count;
     /* One per reactor, of VOLUME_SCRATCH_BYTES, for all volumes; borrowed until the close. */
     struct buf_pool *const *scratch;
+    /* Likewise, of one rate: how much resyncs compare, of all volumes together.  NULL: no limit. */
+    struct pace_queue *const *paces;
     const struct volume_disk *disks;
     unsigned disk_count;
     const struct volume_placement *shards; /* As many as the layout has; copied. */
     uint32_t shard_count;
-    uint64_t resync_bytes_per_s; /* That resyncs compare, of all copysets together; 0: no limit. */
-    uint32_t commands_max;       /* Host commands at a time, per slice; 0: VOLUME_COMMANDS_MAX. */
+    uint32_t commands_max; /* Host commands at a time, per slice; 0: VOLUME_COMMANDS_MAX. */
     /* A replica that is away, or does not answer, for so long is excluded, if it can be
      * (docs/replication.md, 6.1); 0: VOLUME_PATIENCE_NS. */
     uint64_t replica_timeout_ns;

@@ -14,6 +14,7 @@
  *   takeover.c  on home: a new engine takes over from the one before
  *   resync.c    on the slice's reactor: a replica that was away gets what it lacks
  *   resync_home.c  on home: which, and when; its admission      runs.c   the regions
+ *   pace.c      how fast those of all volumes are
  *   replace.c   on home: another disk in a slot that is out
  *   forget.c    on home: what a disk has that was replaced
  *   undo.c      on the slice's reactor: writes that a full replica has refused
@@ -273,6 +274,7 @@ struct slice {
     _Atomic bool back_posted;
     struct io_msg settle_msg;
     struct rounds rounds;
+    struct pace_queue *pace; /* Of the reactor; NULL: resyncs are as fast as they can. */
     struct trails trails;
     struct undos undos;
     struct repairs repairs;
@@ -317,8 +319,7 @@ struct volume {
     uint64_t patience_ns; /* With replicas on other nodes. */
     bool no_leases;
     bool waited;
-    bool deleting;               /* It has no group any more. */
-    uint64_t resync_bytes_per_s; /* 0: no limit. */
+    bool deleting; /* It has no group any more. */
     struct resync_counters resync;
     struct io_timer resync_timer; /* When the next one may be begun. */
     uint32_t openings;            /* leg_call.opening */

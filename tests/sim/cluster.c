@@ -512,6 +512,7 @@ static void node_main(struct sim_process *p, void *ctx)
         .buffer_bytes = (size_t)8 << 20,
         .commands_max = 32,
         .replica_timeout_ns = c->replica_timeout_ns,
+        .resync_bytes_per_s = c->resync_bytes_per_s,
         .stores = { .served = true, .node = n->uuid, .leases = { LEASE_NS, LEASE_WAIT_NS } },
         .disks = disks,
         .disk_count = c->disks_per_node,

@@ -99,6 +99,7 @@ struct cluster {
     struct cluster_volume volumes[CLUSTER_VOLUMES_MAX];
     unsigned volume_count;
     uint64_t replica_timeout_ns;
+    uint64_t resync_bytes_per_s; /* 0: no limit. */
     /* A disk has no more cells left than this when its node starts; 0: all that there are. */
     uint32_t cells_left_max;
     uint64_t revision;

@@ -12,6 +12,7 @@
 #include "node/node_disk.h"
 #include "nvme/target.h"
 #include "volume/limits.h"
+#include "volume/pace.h"
 
 #define POOL_BYTES   ((size_t)8 << 20)
 #define RETRY_NS_MAX (100 * NS_PER_MS)
@@ -32,6 +33,8 @@ struct serving_life {
     unsigned pending; /* Disks. */
     struct buf_pool *pools[SERVING_REACTORS_MAX];
     struct buf_pool *scratch[SERVING_REACTORS_MAX];
+    struct pace pace;
+    struct pace_queue queues[SERVING_REACTORS_MAX], *paces[SERVING_REACTORS_MAX];
     struct nvme_target *target;
     struct nvme_subsys *subsys;
     struct volume *volume;
@@ -266,6 +269,7 @@ static void life_on_epoch(void *ctx, const struct group *record)
         .reactors = l->reactors,
         .reactor_count = l->reactor_count,
         .scratch = l->scratch,
+        .paces = s->resync_bytes_per_s > 0 ? l->paces : NULL,
         .disks = disks,
         .disk_count = s->disk_count,
         .shards = s->shards,
@@ -334,7 +338,11 @@ static void life_start_target(struct serving_life *l)
     for (unsigned i = 0; i < l->reactor_count; i++) {
         must(l, buf_pool_create(l->reactors[i], POOL_BYTES, &l->pools[i]), "a pool");
         must(l, buf_pool_create(l->reactors[i], VOLUME_SCRATCH_BYTES, &l->scratch[i]), "a pool");
+        l->paces[i] = &l->queues[i];
+        pace_queue_init(l->paces[i], l->reactors[i], &l->pace);
     }
+    if (l->serving->resync_bytes_per_s > 0)
+        pace_init(&l->pace, l->serving->resync_bytes_per_s);
     must(l, nvme_target_create(&config, &l->target), "the target");
     must(l, nvme_target_listen(l->target, &listen, NULL, &bound), "its port");
 }

@@ -84,6 +84,7 @@ struct serving {
         closes; /* In an orderly end the machine loses its power after so many disks; 0: not. */
     uint64_t wait_ns;            /* 7.4: for members that may have everything promised. */
     uint64_t replica_timeout_ns; /* 0: as usual. */
+    uint64_t resync_bytes_per_s; /* 0: no limit. */
 
     struct sim_process *process;
     struct serving_life *life; /* NULL: none; or it has not begun. */

@@ -857,6 +857,7 @@ static void world_make(struct work *work, struct run *run)
         work->favourite = TROUBLE_POWER;
     /* Less than a lease, so that it is the lease that is waited for. */
     c->replica_timeout_ns = run_between(run, 50, run_percent(run, 40) ? 100 : 1500) * NS_PER_MS;
+    c->resync_bytes_per_s = run_percent(run, 50) ? run_between(run, 4, 64) << 20 : 0;
     /* Nodes send each other whole blocks: a few bytes at a time that takes seconds. */
     sim_world_net(run->world)->segment_max = run_between(run, 512, 65536);
     cluster_start(c);

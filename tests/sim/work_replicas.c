@@ -738,6 +738,7 @@ static void world_make(struct work *work, struct run *run)
     s->reactor_count = (unsigned)run_between(run, 1, SERVING_REACTORS_MAX);
     s->wait_ns = run_between(run, 0, 2000) * NS_PER_MS;
     s->replica_timeout_ns = run_percent(run, 40) ? run_between(run, 50, 500) * NS_PER_MS : 0;
+    s->resync_bytes_per_s = run_percent(run, 50) ? run_between(run, 4, 64) << 20 : 0;
     work->copysets = (unsigned)run_between(run, 1, s->disk_count);
     work->troubles = (unsigned)run_between(run, 1, 10);
     work->favourite = run_percent(run, 25) ? 8 : rng_below(&run->rng, TROUBLES);

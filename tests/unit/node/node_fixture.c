@@ -177,6 +177,7 @@ static void program_main(struct sim_process *p, void *ctx)
         .listen = sim_machine_addr(f->machine, f->port),
         .buffer_bytes = 8 * M,
         .commands_max = 32,
+        .resync_bytes_per_s = f->resync_bytes_per_s,
         .disks = f->disk_configs,
         .disk_count = DISKS - f->later_disks,
         .stores = f->stores,

@@ -48,6 +48,7 @@ struct fixture {
     struct node *node;
     uint16_t port;
     struct node_stores_config stores;
+    uint64_t resync_bytes_per_s;
     unsigned later_disks; /* Of DISKS, that it does not begin with. */
     bool is_changed;      /* node_add_disk() or node_remove_disk() has ended ... */
     char gone[16];        /* ... and has given up the disk at this path. */

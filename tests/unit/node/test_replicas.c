@@ -124,6 +124,27 @@ static void a_disk_that_comes_is_resynced(void **state)
     end(f);
 }
 
+/* The engine keeps to the node's rate. */
+static void a_resync_is_as_fast_as_the_node_allows(void **state)
+{
+    (void)state;
+    struct fixture *f = begin();
+    at_home(f, apply);
+    wait_for_volumes(f, 1, NODE_VOLUME_READY);
+    for (uint32_t n = 0; n < f->group.copyset_count; n++) {
+        struct group_slot *const s = &f->group.copysets[n].slots[0];
+        *s = (struct group_slot) { .state = GROUP_SLOT_OUT, .disk = s->disk, .whole = true };
+    }
+    f->resync_bytes_per_s = M; /* A region in a second, of 16. */
+    restart(f, 0);
+    wait_for_volumes(f, 1, NODE_VOLUME_READY);
+    sim_world_run(f->world, 13 * NS_PER_S);
+    assert_int_not_equal(out_of_sync(f), 0);
+    sim_world_run(f->world, 5 * NS_PER_S);
+    assert_int_equal(out_of_sync(f), 0);
+    end(f);
+}
+
 /* 7.0: with too few no epoch is taken, which would only stop whoever can serve it. */
 static void without_enough_members_no_epoch_is_taken(void **state)
 {
@@ -398,6 +419,7 @@ int main(void)
         cmocka_unit_test(it_is_opened_with_its_group),
         cmocka_unit_test(one_disk_may_be_missing),
         cmocka_unit_test(a_disk_that_comes_is_resynced),
+        cmocka_unit_test(a_resync_is_as_fast_as_the_node_allows),
         cmocka_unit_test(without_enough_members_no_epoch_is_taken),
         cmocka_unit_test(who_may_have_everything_is_waited_for),
         cmocka_unit_test(a_conflict_ends_the_engine),

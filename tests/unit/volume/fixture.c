@@ -53,6 +53,16 @@ struct fixture *fixture_create(void)
     return f;
 }
 
+void fixture_limit_resyncs(struct fixture *f, uint64_t bytes_per_s)
+{
+    pace_init(&f->pace, bytes_per_s);
+    for (unsigned i = 0; i < 2; i++) {
+        f->paces[i] = &f->queues[i];
+        pace_queue_init(f->paces[i], f->loop.reactors[i], &f->pace);
+    }
+    f->config.paces = f->paces;
+}
+
 static void on_opened(void *ctx, struct status status, struct volume *volume)
 {
     struct fixture *f = ctx;

@@ -13,6 +13,7 @@
 #include "fake_store.h"
 #include "loop.h"
 #include "volume/limits.h"
+#include "volume/pace.h"
 #include "volume/volume.h"
 
 #define K           UINT64_C(1024)
@@ -32,6 +33,8 @@ struct fixture {
     struct store stores[DISKS];
     struct volume_disk disks[DISKS];
     struct buf_pool *scratch[2];
+    struct pace pace;
+    struct pace_queue queues[2], *paces[2];
     struct volume_placement placement[SHARDS_MAX];
     struct volume_config config;
     struct volume *volume;
@@ -54,6 +57,9 @@ struct fixture *fixture_create(void);
 
 /* One whose volume is. */
 struct fixture *fixture_opened(void);
+
+/* Before it is open. */
+void fixture_limit_resyncs(struct fixture *f, uint64_t bytes_per_s);
 
 struct status fixture_open(struct fixture *f);
 void fixture_close(struct fixture *f);

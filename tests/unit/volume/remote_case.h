@@ -27,6 +27,8 @@ struct world {
     struct volume_disk disks[REPLICAS];
     struct volume_placement placement[8];
     struct buf_pool *scratch[PW_ENGINE_REACTORS];
+    struct pace pace;
+    struct pace_queue queues[PW_ENGINE_REACTORS], *paces[PW_ENGINE_REACTORS];
     struct volume_config config;
     struct meta meta;
     struct volume *volume;
@@ -115,6 +117,17 @@ static inline struct world *world_create(bool local, unsigned min_in_sync)
     memset(c->memory, 0x5a, 8 * SLOT_BYTES); /* Not zeros: a write of them changes nothing. */
     world_group(c);
     return c;
+}
+
+/* Before it is open. */
+static inline void world_limit_resyncs(struct world *c, uint64_t bytes_per_s)
+{
+    pace_init(&c->pace, bytes_per_s);
+    for (unsigned i = 0; i < PW_ENGINE_REACTORS; i++) {
+        c->paces[i] = &c->queues[i];
+        pace_queue_init(c->paces[i], c->w->reactors[i], &c->pace);
+    }
+    c->config.paces = c->paces;
 }
 
 static inline void on_world_opened(void *ctx, struct status status, struct volume *volume)

@@ -329,7 +329,7 @@ static void nor_is_it_one_that_a_round_finds(void **state)
     struct case_ *c = case_create(2);
     struct fixture *f = c->f;
     f->disks[AWAY].store = NULL;
-    f->config.resync_bytes_per_s = M / 4; /* A region in four seconds. */
+    fixture_limit_resyncs(f, M / 4); /* A region in four seconds. */
     assert_int_equal(fixture_open(f).code, STATUS_OK);
     write_ok(f, 0, 0x11);
     write_ok(f, UNLISTED, 0x22);

@@ -320,7 +320,7 @@ static void who_is_taken_back_is_told_nothing(void **state)
         struct fixture *f = r->f;
         struct store *const late = spare_is_late ? &r->spare : &f->stores[2];
         r->items[0].moves = true;
-        f->config.resync_bytes_per_s = M / 100; /* It is copied to all the while. */
+        fixture_limit_resyncs(f, M / 100); /* It is copied to all the while. */
         rebuild_open(r);
         assert_int_equal(volume_replace(f->volume, &f->config, r->items, 1).code, STATUS_OK);
         loop_run(&f->loop);

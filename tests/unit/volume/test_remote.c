@@ -306,7 +306,7 @@ static void another_incarnation_while_it_is_resynced(void **state)
     for (unsigned dark = 0; dark < 2; dark++) {
         struct world *const c = world_create(true, 2);
 
-        c->config.resync_bytes_per_s = 1 << 20; /* A region in a second. */
+        world_limit_resyncs(c, 1 << 20); /* A region in a second. */
         assert_int_equal(world_open(c).code, STATUS_OK);
         pw_block(c->w, 1, true);
         pw_run(c->w, 2 * PATIENCE);

@@ -404,7 +404,7 @@ static void what_is_copied_is_closed(void **state)
     (void)state;
     struct case_ *c = case_create(2);
     struct fixture *f = c->f;
-    f->config.resync_bytes_per_s = M / 8; /* A region in eight seconds. */
+    fixture_limit_resyncs(f, M / 8); /* A region in eight seconds. */
     f->disks[AWAY].store = NULL;
     assert_int_equal(fixture_open(f).code, STATUS_OK);
     write_ok(f, 0, 0x11);     /* Shard 0, its first region, */
@@ -514,7 +514,7 @@ static void it_is_not_faster_than_allowed(void **state)
     (void)state;
     struct case_ *c = case_create(2);
     struct fixture *f = c->f;
-    f->config.resync_bytes_per_s = M;
+    fixture_limit_resyncs(f, M);
     f->disks[AWAY].store = NULL;
     assert_int_equal(fixture_open(f).code, STATUS_OK);
     for (unsigned i = 0; i < 3; i++)
