@@ -23,6 +23,7 @@
 #define CTL_TEXT_BYTES_MAX    511
 
 #define CTL_NODES_MAX         64u
+#define CTL_HEARD_MAX         255u  /* Nodes that one is connected with, by its report. */
 #define CTL_DISKS_MAX         1024u /* Of all nodes. */
 #define CTL_VOLUMES_MAX       1024u
 #define CTL_ORDERS_MAX        16u  /* That a node has not reported on; it takes one at a time. */

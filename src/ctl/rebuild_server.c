@@ -200,6 +200,38 @@ static void say_served(struct serving *s, const Stored__V1__Volume *v)
                 node_name_read(ctl, s->scope->view->nodes[s->next].uuid, &arena));
 }
 
+static bool hears(const struct observed *o, struct uuid node)
+{
+    for (size_t i = 0; i < o->report->n_heard_node_uuids; i++)
+        if (uuid_equal(field_uuid(o->report->heard_node_uuids[i]), node))
+            return true;
+    return false;
+}
+
+/* A node that reports, and with whose stores this one's engines are connected; NULL: nobody. */
+static const struct observed *who_hears(struct ctl *ctl, struct uuid node)
+{
+    LIST_FOR_EACH (n, &ctl->observed) {
+        const struct observed *const o = CONTAINER_OF(n, struct observed, link);
+        if (observed_connected(ctl, o) && hears(o, node))
+            return o;
+    }
+    return NULL;
+}
+
+static void say_heard(struct rebuild *r, const Stored__V1__Volume *v, struct uuid by)
+{
+    CLEANUP(arena_free) struct arena arena = { 0 };
+
+    rebuild_say_problem(
+        r, REBUILD_SERVER, v,
+        arena_printf(&arena,
+                     "node '%s' does not report, but node '%s' is connected with it: only the way "
+                     "to the controller is broken, and it is left to serve",
+                     node_name_read(r->ctl, field_uuid(v->node), &arena),
+                     node_name_read(r->ctl, by, &arena)));
+}
+
 static void say_not_served(struct serving *s, const Stored__V1__Volume *v, struct status st)
 {
     CLEANUP(arena_free) struct arena arena = { 0 };
@@ -217,6 +249,11 @@ bool rebuild_serve_elsewhere(struct rebuild *r, struct rebuild_scope *scope,
     struct serving s = {
         .r = r, .scope = scope, .volume = field_uuid(v->uuid), .gone = field_uuid(v->node)
     };
+    const struct observed *const hears_it = who_hears(r->ctl, s.gone);
+    if (hears_it != NULL) {
+        say_heard(r, v, hears_it->node);
+        return false;
+    }
     const struct status st = meta_transact(r->ctl->meta, serve_build, &s, NULL);
 
     if (status_ok(st))

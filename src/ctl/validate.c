@@ -361,5 +361,9 @@ struct status validate_report(const Trilith__V1__ReportStatusRequest *r, struct 
         return wrong(problem, "more than %u refusals", CTL_REFUSALS_MAX);
     for (size_t i = 0; i < r->n_refusals; i++)
         TRY(check_text(r->refusals[i]->status, "refusals.status", CTL_NAME_BYTES_MAX, problem));
+    if (r->n_heard_node_uuids > CTL_HEARD_MAX)
+        return wrong(problem, "more than %u heard_node_uuids", CTL_HEARD_MAX);
+    for (size_t i = 0; i < r->n_heard_node_uuids; i++)
+        TRY(validate_uuid(r->heard_node_uuids[i], "heard_node_uuids", &uuid, problem));
     return STATUS(OK);
 }

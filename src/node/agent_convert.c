@@ -617,5 +617,9 @@ Trilith__V1__ReportStatusRequest *agent_report(const struct node_report *report,
         m->orders[i] = result_message(&report->results[i], arena);
     add_io_features(m, report->io_features, arena);
     add_refusals(m, report->refusals, arena);
+    m->n_heard_node_uuids = report->heard_count;
+    m->heard_node_uuids = arena_alloc(arena, m->n_heard_node_uuids * sizeof *m->heard_node_uuids);
+    for (size_t i = 0; i < m->n_heard_node_uuids; i++)
+        m->heard_node_uuids[i] = arena_uuid_bytes(arena, report->heard[i]);
     return m;
 }

@@ -235,6 +235,8 @@ struct node_report {
     uint32_t volume_count;
     const struct node_order_result *results;
     uint32_t result_count;
+    const struct uuid *heard; /* Nodes whose engines are connected with this one's stores. */
+    uint32_t heard_count;
     uint64_t refusals[STATUS_COUNT]; /* Commands of other nodes, by what was answered. */
     uint64_t io_features; /* URING_FEATURE_*: what all reactors use.  From who made them. */
 };

@@ -27,6 +27,7 @@
 #define NODE_DISKS_MAX    256u  /* More would not fit into one machine. */
 #define NODE_VOLUMES_MAX  1024u /* One NVMe subsystem each. */
 #define NODE_REACTORS_MAX 64u
+#define NODE_HEARD_MAX    255u /* Other nodes that a report names. */
 /* What is worth setting: the checksums of a gibibyte. */
 #define NODE_CHECKSUM_BYTES_MIN ((uint64_t)1 << 20)
 

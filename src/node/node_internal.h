@@ -25,6 +25,7 @@ struct node_report_memory {
     struct node_disk_report disks[NODE_DISKS_MAX];
     struct node_disk_problem problems[NODE_DISKS_MAX];
     struct node_volume_report volumes[NODE_VOLUMES_MAX];
+    struct uuid heard[NODE_HEARD_MAX];
 };
 
 struct node_pool {

@@ -59,6 +59,7 @@ void node_fill_report(struct node *n, struct node_report *out_report)
         .disks = m->disks,
         .problems = m->problems,
         .volumes = m->volumes,
+        .heard = m->heard,
     };
     for (unsigned i = 0; i < n->disk_count; i++) {
         struct node_disk *d = &n->disks[i];
@@ -68,8 +69,10 @@ void node_fill_report(struct node *n, struct node_report *out_report)
             report_problem(d, &m->problems[out_report->problem_count++]);
         node_disk_refresh(d); /* For the next report: reports come every few seconds. */
     }
-    if (n->server != NULL)
+    if (n->server != NULL) {
         server_count(n->server, out_report->refusals);
+        out_report->heard_count = server_heard(n->server, m->heard, NODE_HEARD_MAX);
+    }
     out_report->refusals[STATUS_OK] = 0;
     LIST_FOR_EACH (link, &n->volumes) {
         struct node_volume *v = CONTAINER_OF(link, struct node_volume, link);

@@ -365,6 +365,19 @@ void server_destroy(struct server *server)
     free(server);
 }
 
+unsigned server_heard(const struct server *server, struct uuid *out_nodes, unsigned max)
+{
+    unsigned count = 0;
+
+    assert(reactor_is_current(server->home));
+    LIST_FOR_EACH (n, &server->links) {
+        const struct server_link *const link = CONTAINER_OF(n, struct server_link, link);
+        if (!link->closing && count < max)
+            out_nodes[count++] = link->node->uuid;
+    }
+    return count;
+}
+
 void server_count(const struct server *server, uint64_t out_counts[STATUS_COUNT])
 {
     memset(out_counts, 0, STATUS_COUNT * sizeof out_counts[0]);

@@ -69,6 +69,9 @@ void server_stop(struct server *server, void (*done)(void *ctx), void *ctx);
 /* Frees a server that was stopped, or never had a disk or an association.  NULL is allowed. */
 void server_destroy(struct server *server);
 
+/* The nodes whose engines have a link now, no more than max of them.  Returns how many. */
+unsigned server_heard(const struct server *server, struct uuid *out_nodes, unsigned max);
+
 /* How many commands have ended with each status.  Any thread. */
 void server_count(const struct server *server, uint64_t out_counts[STATUS_COUNT]);
 

@@ -11,7 +11,7 @@ import lan
 import pytest
 import trilith
 from test_links import (HANG_US, PAUSE_US, create, kill, load, longest, out_of_sync, verify,
-                        wait_for_nodes, wait_until_in_sync)
+                        verify_writes, wait_for_nodes, wait_until_in_sync)
 
 NODES = 3
 PORT, API_PORT = 4420, 7420
@@ -24,9 +24,9 @@ pytestmark = pytest.mark.skipif(not lan.is_possible(), reason="needs root, for n
 class Cluster(trilith.Server):
     """The controller, which also hosts are beside, and node-N on machine N."""
 
-    def __init__(self, data):
+    def __init__(self, data, *options):
         self.lan = lan.Lan(NODES)
-        super().__init__(data, "--roles", "target", "--reactors", 1, port=PORT + 1,
+        super().__init__(data, "--roles", "target", "--reactors", 1, *options, port=PORT + 1,
                          api_port=API_PORT, host=lan.address(lan.SWITCH),
                          inside=self.lan.switch.inside)
         self.nodes, self.proxies = {}, {}
@@ -63,8 +63,8 @@ class Cluster(trilith.Server):
             self.lan.close()
 
 
-def running(data, proxies):
-    cluster = Cluster(data)
+def running(data, *options, proxies=False):
+    cluster = Cluster(data, *options)
     try:
         cluster.start(healthy=False)
         for number in range(1, NODES + 1):
@@ -79,7 +79,13 @@ def running(data, proxies):
 
 @pytest.fixture
 def cluster(tmp_path):
-    yield from running(tmp_path / "data", proxies=False)
+    yield from running(tmp_path / "data")
+
+
+@pytest.fixture
+def cluster_that_rebuilds(tmp_path):
+    """What is away is given up within seconds."""
+    yield from running(tmp_path / "data", "--rebuild-after", "3s")
 
 
 @pytest.fixture
@@ -134,6 +140,27 @@ def test_the_controller_cannot_be_reached(cluster, tmp_path):
     assert longest(join()) >= 2_000_000
     cluster.wait_for("db", lambda v: out_of_sync(v) == {stores[0]})
     cluster.run_node(nodes[1])
+    wait_until_in_sync(cluster)
+    verify(cluster, state)
+
+
+def test_who_serves_is_heard_by_others(cluster_that_rebuilds, tmp_path):
+    """The controller does not hear from the node that serves, but from one with which that is
+    connected: it is left to serve, however long that lasts.  When it is gone, another one serves."""
+    cluster = cluster_that_rebuilds
+    target, stores = create(cluster, 3)
+    state = tmp_path / "state"
+    load(cluster, state, 1)()
+    join = load(cluster, state, 20)
+    cluster.lan.cut_from_port(number_of(target), API_PORT)
+    assert longest(join()) <= PAUSE_US
+    reason = cluster.volume("db")["reason"]
+    assert reason.startswith(f"node '{target}' does not report, but node '"), reason
+    kill(cluster, target)
+    cluster.wait_for("db", lambda v: v["targets"][0]["node"] in stores and v["state"] == "ready")
+    verify_writes(cluster, state)
+    cluster.lan.heal()
+    cluster.run_node(number_of(target))
     wait_until_in_sync(cluster)
     verify(cluster, state)
 

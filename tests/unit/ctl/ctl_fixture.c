@@ -170,6 +170,9 @@ void node_report(struct fixture *f, struct fake_node *n)
     char *features[1] = { arena_text(&f->arena, n->io_feature != NULL ? n->io_feature : "") };
     request.io_features = features;
     request.n_io_features = n->io_feature != NULL ? 1 : 0;
+    ProtobufCBinaryData heard[1] = { arena_uuid_bytes(&f->arena, n->hears) };
+    request.heard_node_uuids = heard;
+    request.n_heard_node_uuids = uuid_is_nil(n->hears) ? 0 : 1;
     (void)call_reply(f, CTL_SERVICE_NODE, REPORT, &request.base);
 }
 

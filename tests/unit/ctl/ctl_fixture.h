@@ -58,6 +58,7 @@ struct fake_node {
     uint64_t result_id; /* Of an order that its reports speak of; 0: none. */
     const char *result;
     const char *io_feature; /* NULL: it uses none. */
+    struct uuid hears;      /* The node whose engines are connected with it; nil: none. */
     const char *address;    /* NULL: the one that all have. */
     uint64_t revision;      /* Of the part that its reports are about; 0: it does not say. */
     uint64_t instance;      /* Of its process; 0: what it says has no order. */

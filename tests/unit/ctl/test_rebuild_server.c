@@ -271,6 +271,29 @@ static void time_of_the_controller_alone_does_not_count(void **state)
     assert_int_equal(served_by(f), was);
 }
 
+/* Only the controller does not hear it: it is left to serve, for as long as another node hears it.
+ */
+static void who_is_heard_by_others_goes_on(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, 4, 3, AFTER_NS);
+    const unsigned gone = lose_server();
+    const unsigned other = (gone + 1) % 4;
+    nodes[other].hears = nodes[gone].uuid;
+    pass(f, 200);
+    assert_int_equal(served_by(f), gone);
+    assert_string_equal(get_volume(f, "db1")->reason,
+                        arena_printf(&f->arena,
+                                     "node '%s' does not report, but node '%s' is connected with "
+                                     "it: only the way to the controller is broken, and it is left "
+                                     "to serve",
+                                     nodes[gone].name, nodes[other].name));
+    nodes[other].hears = (struct uuid) { 0 };
+    pass(f, 4);
+    assert_int_not_equal(served_by(f), gone);
+}
+
 static void off_is_never(void **state)
 {
     struct fixture *f = *state;
@@ -536,6 +559,7 @@ int main(void)
         TEST(a_volume_gets_another_node),
         TEST(silence_must_last),
         TEST(time_of_the_controller_alone_does_not_count),
+        TEST(who_is_heard_by_others_goes_on),
         TEST(off_is_never),
         TEST(one_replica_stays_where_it_is),
         TEST(what_is_missing_is_said),

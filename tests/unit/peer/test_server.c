@@ -578,6 +578,23 @@ static void a_removed_disk_ends_its_sessions(void **state)
     assert_int_equal(engine_open(e, 0, &v, 10, 1), STATUS_OK);
 }
 
+/* Whoever has a link, and nobody else. */
+static void who_is_connected_is_heard(void **state)
+{
+    (void)state;
+    struct uuid heard[2];
+
+    assert_int_equal(server_heard(rig->server, heard, 2), 1);
+    assert_true(uuid_equal(heard[0], (struct uuid) { { e->node } }));
+    engine_connect(rig, 1);
+    assert_int_equal(server_heard(rig->server, heard, 1), 1);
+    assert_int_equal(server_heard(rig->server, heard, 2), 2);
+    engine_drop(e);
+    th_run(&rig->th, MS);
+    assert_int_equal(server_heard(rig->server, heard, 2), 1);
+    assert_true(uuid_equal(heard[0], (struct uuid) { { rig->engines[1].node } }));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -603,6 +620,7 @@ int main(void)
         T(who_does_not_belong_to_the_cluster_is_not_let_in),
         T(a_deleted_volume_is_gone_with_its_session),
         T(a_removed_disk_ends_its_sessions),
+        T(who_is_connected_is_heard),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
