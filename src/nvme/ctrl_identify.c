@@ -22,6 +22,13 @@ static void put_text(char *field, size_t bytes, const char *text)
     memcpy(field, text, length);
 }
 
+/* In microseconds.  Hosts wait so long for a shutdown, and by default for 1 s (Linux for 5 s). */
+static void put_latencies(struct nvme_id_ctrl_spec *id)
+{
+    id->rtd3r = le32_make(NVME_RESUME_MS * 1000);
+    id->rtd3e = le32_make(NVME_END_S * 1000000);
+}
+
 static void put_io_ctrl(const struct nvme_ctrl *ctrl, struct nvme_id_ctrl_spec *id)
 {
     struct nvme_ns_info info;
@@ -32,6 +39,7 @@ static void put_io_ctrl(const struct nvme_ctrl *ctrl, struct nvme_id_ctrl_spec *
 
     id->cmic = NVME_CTRL_CMIC_MULTI_PORT | NVME_CTRL_CMIC_MULTI_CTRL;
     id->cntrltype = NVME_CTRL_TYPE_IO;
+    put_latencies(id);
     id->oaes = le32_make(NVME_AEN_NS_CHANGED);
     id->lpa = NVME_CTRL_LPA_EFFECTS | NVME_CTRL_LPA_EXTENDED;
     id->kas = le16_make(NVME_KAS);
@@ -55,6 +63,7 @@ static void put_vendor_ctrl(const struct nvme_ctrl *ctrl, struct nvme_id_ctrl_sp
     };
 
     id->cntrltype = NVME_CTRL_TYPE_IO;
+    put_latencies(id);
     id->lpa = NVME_CTRL_LPA_EFFECTS | NVME_CTRL_LPA_EXTENDED;
     id->kas = le16_make(NVME_KAS);
     id->sqes = 0x66;

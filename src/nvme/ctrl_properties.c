@@ -9,8 +9,7 @@
 
 #include "nvme/target_internal.h"
 
-/* CAP.TO: how long RDY may take to follow EN, in 500 ms: draining I/O queues is what takes it. */
-#define READY_TIMEOUT UINT64_C(60)
+#define READY_TIMEOUT ((uint64_t)NVME_END_S * 2) /* CAP.TO is in units of 500 ms. */
 
 uint32_t ctrl_csts(const struct nvme_ctrl *ctrl)
 {

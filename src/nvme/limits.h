@@ -128,6 +128,11 @@ static_assert(NVME_CONNECTION_QUOTA_BYTES >= NVME_DATA_BYTES_MAX, "the largest c
 #define NVME_ERROR_ENTRIES       64 /* ELPE + 1: one page of 4 KiB. */
 #define NVME_KEEP_ALIVE_GRAIN_MS 100
 #define NVME_KAS                 10 /* Keep-alive granularity: 1 s, in units of 100 ms. */
+/* How long RDY may take to follow CC.EN (CAP.TO), and a shutdown to be complete (RTD3E): what is
+ * being executed ends first, and Linux gives a command as long. */
+#define NVME_END_S 30
+/* From a shutdown to a controller that is ready again (RTD3R): the round trips of a Connect. */
+#define NVME_RESUME_MS 100
 /* Discovery controllers without a keep-alive timeout of their own: the specification's 2 minutes.
  */
 #define NVME_DISCOVERY_IDLE_MS 120000

@@ -60,6 +60,10 @@ static void test_identify_controller(void **state)
     assert_int_equal(le32_get(id.sgls) & 3, 1);
     assert_int_equal(4096u << id.mdts, NVME_DATA_BYTES_MAX);
     assert_int_equal(id.vwc & 7, 7);
+    /* A shutdown may take as long as CAP.TO (500 ms) lets CC.EN take. */
+    assert_int_equal(le32_get(id.rtd3e), 30000000);
+    assert_int_equal(th_property_get(h, NVME_PROP_CAP, true) >> NVME_CAP_TO_SHIFT & 0xff, 60);
+    assert_int_equal(le32_get(id.rtd3r), 100000);
     assert_int_equal(le16_get(id.oncs) & 0xc, 0xc);
     assert_int_equal(le32_get(id.nn), 1);
     assert_int_equal(id.cntrltype, 1);
