@@ -150,6 +150,12 @@ static void page_was_read(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe)
     }
 }
 
+/* SMART / Health is the controller's, with NSID 0 or FFFFFFFFh: LPA bit 0 is clear. */
+static bool names_one_ns(const struct nvme_sqe *sqe)
+{
+    return (uint8_t)sqe->cdw10 == NVME_LOG_SMART && sqe->nsid != 0 && sqe->nsid != NVME_NSID_ALL;
+}
+
 /* The part of a page that was asked for; past its end there are zeros. */
 static uint16_t write_part(const struct nvme_ctrl *ctrl, const struct nvme_cmd *cmd,
                            uint64_t offset, struct span out)
@@ -167,6 +173,8 @@ static uint16_t write_part(const struct nvme_ctrl *ctrl, const struct nvme_cmd *
     log_writer *writer = find_writer(ctrl, page);
     if (writer == NULL)
         return NVME_SC_DNR | NVME_SC_INVALID_LOG_PAGE;
+    if (names_one_ns(&cmd->sqe))
+        return NVME_SC_DNR | NVME_SC_INVALID_FIELD;
     const size_t bytes = writer(ctrl, whole);
     assert(bytes <= sizeof whole);
     if (offset > bytes)

@@ -93,6 +93,26 @@ static void test_smart(void **state)
     close_pair(p);
 }
 
+/* The log is the controller's, whatever namespace there is: LPA bit 0 is clear. */
+static void test_smart_is_of_no_namespace(void **state)
+{
+    (void)state;
+    static const uint32_t nsids[] = { 1, 2, 0xfffffffe };
+    struct pair p = open_pair(NULL);
+    struct nvme_sqe sqe = th_sqe_in(NVME_ADMIN_GET_LOG_PAGE, 512);
+
+    sqe.cdw10 = NVME_LOG_SMART | 127u << 16;
+    assert_int_equal(th_command(p.admin, &sqe, NULL, 0).status, 0);
+    sqe.nsid = NVME_NSID_ALL;
+    assert_int_equal(th_command(p.admin, &sqe, NULL, 0).status, 0);
+    for (unsigned i = 0; i < ARRAY_COUNT(nsids); i++) {
+        sqe.nsid = nsids[i];
+        assert_int_equal(th_command(p.admin, &sqe, NULL, 0).status,
+                         NVME_SC_DNR | NVME_SC_INVALID_FIELD);
+    }
+    close_pair(p);
+}
+
 /* Commands that fail are in the error log when they are answered, the newest first. */
 static void test_error_log(void **state)
 {
@@ -275,6 +295,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_smart),
+        cmocka_unit_test(test_smart_is_of_no_namespace),
         cmocka_unit_test(test_error_log),
         cmocka_unit_test(test_error_log_is_a_ring),
         cmocka_unit_test(test_timestamp),
