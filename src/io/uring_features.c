@@ -21,6 +21,8 @@ static const struct feature features[] = {
     { "buffers", URING_FEATURE_BUFFERS, 5, 19 },
     { "poll-first", URING_FEATURE_POLL_FIRST, 5, 19 },
     { "defer-taskrun", URING_FEATURE_DEFER_TASKRUN, 6, 1 },
+    { "dio-align", URING_FEATURE_DIO_ALIGN, 6, 1 },
+    { "write-atomic", URING_FEATURE_WRITE_ATOMIC, 6, 11 },
     { "block-discard", URING_FEATURE_BLOCK_DISCARD, 6, 12 },
 };
 

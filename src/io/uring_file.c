@@ -43,13 +43,17 @@ _Static_assert(offsetof(struct statx_new, dio_mem_align_bytes) == 0x98, "as the 
 _Static_assert(offsetof(struct statx_new, atomic_unit_min_bytes) == 0xa8, "as the kernel has it");
 _Static_assert(sizeof(struct statx_new) == 256, "as the kernel has it");
 
-/* A kernel that does not know a field leaves its bit in mask clear. */
-static struct statx_new file_statx(int fd)
+/* A kernel that does not know a field leaves its bit in mask clear; so do reactors without it. */
+static struct statx_new file_statx(const struct uring *u, int fd)
 {
     struct statx_new sx = { 0 };
     if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_DIOALIGN_BIT | STATX_WRITE_ATOMIC_BIT,
                 &sx) != 0)
         sx.mask = 0;
+    if (!uring_uses(u, URING_FEATURE_DIO_ALIGN))
+        sx.mask &= ~STATX_DIOALIGN_BIT;
+    if (!uring_uses(u, URING_FEATURE_WRITE_ATOMIC))
+        sx.mask &= ~STATX_WRITE_ATOMIC_BIT;
     return sx;
 }
 
@@ -142,9 +146,9 @@ static void describe_file(int fd, const struct stat *st, bool direct, struct io_
 }
 
 /* What a newer kernel says itself is better than what was derived. */
-static void describe_by_statx(int fd, bool direct, struct io_file_info *info)
+static void describe_by_statx(const struct uring *u, int fd, bool direct, struct io_file_info *info)
 {
-    const struct statx_new sx = file_statx(fd);
+    const struct statx_new sx = file_statx(u, fd);
 
     if (direct && (sx.mask & STATX_DIOALIGN_BIT) != 0 && sx.dio_offset_align_bytes != 0)
         info->align_bytes = (uint32_t)max_u64(
@@ -153,7 +157,7 @@ static void describe_by_statx(int fd, bool direct, struct io_file_info *info)
         info->atomic_bytes = sx.atomic_unit_max_bytes;
 }
 
-static struct status MUST_CHECK describe(int fd, struct io_file_info *info)
+static struct status MUST_CHECK describe(const struct uring *u, int fd, struct io_file_info *info)
 {
     struct stat st;
     const int mode = fcntl(fd, F_GETFL);
@@ -168,7 +172,7 @@ static struct status MUST_CHECK describe(int fd, struct io_file_info *info)
         describe_file(fd, &st, direct, info);
     else
         return STATUS(INVALID);
-    describe_by_statx(fd, direct, info);
+    describe_by_statx(u, fd, direct, info);
     return STATUS(OK);
 }
 
@@ -222,8 +226,9 @@ static struct status MUST_CHECK file_extend(int fd, const char *path, uint64_t b
     return folder_sync(path);
 }
 
-static struct status MUST_CHECK file_prepare(int fd, const char *path, unsigned flags,
-                                             uint64_t create_bytes, struct io_file_info *out_info)
+static struct status MUST_CHECK file_prepare(const struct uring *u, int fd, const char *path,
+                                             unsigned flags, uint64_t create_bytes,
+                                             struct io_file_info *out_info)
 {
     if ((flags & IO_OPEN_LOCK) != 0)
         TRY(file_lock(fd));
@@ -236,7 +241,7 @@ static struct status MUST_CHECK file_prepare(int fd, const char *path, unsigned 
     const int mode = fcntl(fd, F_GETFL);
     if ((flags & IO_OPEN_DIRECT) != 0 && mode >= 0)
         (void)fcntl(fd, F_SETFL, mode | O_DIRECT);
-    return describe(fd, out_info);
+    return describe(u, fd, out_info);
 }
 
 struct status uring_file_open(struct reactor *r, const char *path, unsigned flags,
@@ -247,7 +252,7 @@ struct status uring_file_open(struct reactor *r, const char *path, unsigned flag
     if (fd < 0)
         return status_from_errno(errno);
 
-    const struct status st = file_prepare(fd, path, flags, create_bytes, &info);
+    const struct status st = file_prepare(uring_of(r), fd, path, flags, create_bytes, &info);
     if (!status_ok(st)) {
         close(fd);
         return st;

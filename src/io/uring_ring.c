@@ -114,6 +114,8 @@ struct status uring_ring_create(struct uring *u, unsigned entries, uint64_t feat
         ring_register_files(u);
     /* Proved by use: the first discard that the kernel does not know takes the bit away. */
     u->features |= features & URING_FEATURE_BLOCK_DISCARD;
+    /* Asked of each file that is opened: a kernel that does not know leaves the answer out. */
+    u->features |= features & (URING_FEATURE_DIO_ALIGN | URING_FEATURE_WRITE_ATOMIC);
     if ((features & URING_FEATURE_RING_FD) != 0 && ring_registers_itself(u))
         u->features |= URING_FEATURE_RING_FD;
     if ((features & URING_FEATURE_BUFFERS) != 0 && uring_buf_probe(u))

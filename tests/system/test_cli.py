@@ -198,7 +198,8 @@ def test_status(up):
 @pytest.mark.parametrize("features, used, short", [
     ("none", [], "none"),
     ("files", ["files"],
-     "-ring-fd,-coop-taskrun,-buffers,-poll-first,-defer-taskrun,-block-discard"),
+     "-ring-fd,-coop-taskrun,-buffers,-poll-first,-defer-taskrun,-dio-align,-write-atomic,"
+     "-block-discard"),
 ])
 def test_status_says_what_io_uring_uses(tmp_path, features, used, short):
     server = trilith.Server(tmp_path / "data", "--disks", "1", "--disk-size", "128M",

@@ -31,12 +31,14 @@ static uint8_t *in_block;
 static unsigned awaited;
 static bool in_start;
 
+static uint64_t features_mask; /* Of the reactor of the next setup. */
+
 static struct log silent = { .level = LOG_LEVEL_ERROR, .sink = no_log };
 
 static int setup(void **state)
 {
     (void)state;
-    const struct uring_config config = { .log = &silent };
+    const struct uring_config config = { .features_mask = features_mask, .log = &silent };
     out_block = aligned_alloc(BLOCK, 4 * BLOCK);
     in_block = aligned_alloc(BLOCK, 4 * BLOCK);
     snprintf(folder, sizeof folder, "/tmp/trilith-unit-XXXXXX");
@@ -104,9 +106,21 @@ static int setup_block(void **state)
     return status_ok(dev_file_open(r, loop_path, 0, true, &dev)) ? 0 : -1;
 }
 
+/* As on a kernel that says less of the device. */
+static int setup_block_5_14(void **state)
+{
+    uint64_t features = 0;
+
+    if (!status_ok(uring_features_parse("5.14", &features)))
+        return -1;
+    features_mask = URING_FEATURES_ALL & ~features;
+    return setup_block(state);
+}
+
 static int teardown(void **state)
 {
     (void)state;
+    features_mask = 0;
     dev_close(dev);
     dev = NULL;
     reactor_destroy(r);
@@ -491,6 +505,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(mem_never_changes, setup_mem, teardown),
         cmocka_unit_test_setup_teardown(file_error, setup_file, teardown),
         cmocka_unit_test_setup_teardown(block_device, setup_block, teardown_block),
+        cmocka_unit_test_setup_teardown(block_device, setup_block_5_14, teardown_block),
         cmocka_unit_test_setup_teardown(block_device_becomes_larger, setup_block, teardown_block),
         cmocka_unit_test_setup_teardown(block_device_exclusive, setup_block, teardown_block),
         cmocka_unit_test_setup_teardown(mem_backing, setup_mem, teardown),

@@ -33,6 +33,8 @@ static void versions(void **state)
     (void)state;
     assert_int_equal(parse("5.14"), URING_FEATURE_FILES);
     assert_int_equal(parse("5.18"), URING_FEATURE_FILES | URING_FEATURE_RING_FD);
+    assert_int_equal(parse("6.1"), URING_FEATURES_ALL & ~URING_FEATURE_BLOCK_DISCARD &
+                                       ~URING_FEATURE_WRITE_ATOMIC);
     assert_int_equal(parse("6.11"), URING_FEATURES_ALL & ~URING_FEATURE_BLOCK_DISCARD);
     assert_int_equal(parse("6.12"), URING_FEATURES_ALL);
     assert_int_equal(parse("7.0"), URING_FEATURES_ALL);
@@ -88,7 +90,7 @@ static void what_is_missing(void **state)
         "-defer-taskrun");
     assert_string_equal(uring_features_format_short(URING_FEATURE_FILES).s,
                         "-ring-fd,-coop-taskrun,-buffers,-poll-first,-defer-taskrun,"
-                        "-block-discard");
+                        "-dio-align,-write-atomic,-block-discard");
     /* As a list it gives the set again, and all of them fit. */
     for (uint64_t set = 0; set <= URING_FEATURES_ALL; set++) {
         const bool defers = (set & URING_FEATURE_DEFER_TASKRUN) != 0;

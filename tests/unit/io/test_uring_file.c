@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "uring_harness.h"
@@ -19,6 +21,32 @@ static char folder[64];
 static char path[80];
 static uint8_t *block; /* 64 KiB, aligned for direct I/O. */
 static unsigned awaited;
+
+/* What the kernel shall say of a file instead of what it says; a mask of 0: that it knows nothing.
+ */
+static struct {
+    bool active;
+    uint32_t mask, mem_align_bytes, offset_align_bytes, atomic_bytes;
+} said;
+
+long __real_syscall(long number, ...);
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f);
+
+/* The linker sends the calls of io here (--wrap): statx() of fields that libc does not know. */
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+    const long result = __real_syscall(number, a, b, c, d, e, f);
+    uint8_t *const sx = (uint8_t *)(uintptr_t)e;
+
+    if (!said.active || number != SYS_statx)
+        return result;
+    /* Linux, include/uapi/linux/stat.h: stx_mask, stx_dio_*_align, stx_atomic_write_unit_max. */
+    memcpy(sx, &said.mask, sizeof said.mask);
+    memcpy(sx + 0x98, &said.mem_align_bytes, sizeof said.mem_align_bytes);
+    memcpy(sx + 0x9c, &said.offset_align_bytes, sizeof said.offset_align_bytes);
+    memcpy(sx + 0xac, &said.atomic_bytes, sizeof said.atomic_bytes);
+    return result;
+}
 
 static int setup(void **state)
 {
@@ -35,6 +63,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
+    said.active = false;
     unlink(path);
     rmdir(folder);
     free(block);
@@ -108,6 +137,50 @@ static void write_and_read(void **state)
     assert_int_equal(block[0], 0xa5);
     assert_int_equal(block[4096], 0);
     io_close(r, fd);
+}
+
+/* What a file of a kernel that says these things is taken for. */
+static struct io_file_info info_when_said(uint32_t mask, uint32_t mem_align_bytes,
+                                          uint32_t offset_align_bytes, uint32_t atomic_bytes)
+{
+    struct io_file_info info;
+
+    said.active = true;
+    said.mask = mask;
+    said.mem_align_bytes = mem_align_bytes;
+    said.offset_align_bytes = offset_align_bytes;
+    said.atomic_bytes = atomic_bytes;
+    io_close(r, open_disk(IO_OPEN_DIRECT, &info));
+    return info;
+}
+
+/* Alignment and atomic write size are what the kernel says, unless it does not, or that feature is
+ * taken away: then no device needs more, and nothing is known. */
+static void what_the_kernel_says_of_a_file(void **state)
+{
+    (void)state;
+    const uint32_t dio_align = 0x2000, write_atomic = 0x10000, both = dio_align | write_atomic;
+    const uint64_t used = uring_reactor_features(r);
+    const bool asks_align = (used & URING_FEATURE_DIO_ALIGN) != 0;
+    const bool asks_atomic = (used & URING_FEATURE_WRITE_ATOMIC) != 0;
+    struct io_file_info info;
+    const int fd = open_disk(IO_OPEN_DIRECT, &info);
+    const bool direct = (fcntl(fd, F_GETFL) & O_DIRECT) != 0;
+
+    io_close(r, fd);
+    assert_int_equal(asks_align, harness_mask == 0);
+    assert_int_equal(asks_atomic, harness_mask == 0);
+    if (!direct)
+        skip(); /* The file system under /tmp has no direct I/O. */
+    info = info_when_said(both, 4, 1024, 16384);
+    assert_int_equal(info.align_bytes, asks_align ? 1024 : 4096);
+    assert_int_equal(info.atomic_bytes, asks_atomic ? 16384 : 0);
+    info = info_when_said(dio_align, 2048, 512, 16384);
+    assert_int_equal(info.align_bytes, asks_align ? 2048 : 4096);
+    assert_int_equal(info.atomic_bytes, 0);
+    info = info_when_said(write_atomic, 512, 512, 8192);
+    assert_int_equal(info.align_bytes, 4096);
+    assert_int_equal(info.atomic_bytes, asks_atomic ? 8192 : 0);
 }
 
 /* Reading past the end is an I/O error, also when the beginning is inside. */
@@ -246,6 +319,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(write_and_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_the_kernel_says_of_a_file, setup, teardown),
         cmocka_unit_test_setup_teardown(past_the_end, setup, teardown),
         cmocka_unit_test_setup_teardown(short_write_goes_on, setup, teardown),
         cmocka_unit_test_setup_teardown(discard, setup, teardown),
