@@ -7,8 +7,11 @@ import pytest
 
 import boot
 import host
+import image
 
 SIZE = 256 << 20
+DISCOVERY = "nqn.2014-08.org.nvmexpress.discovery"
+KERNELS = {"bookworm": "6.1.", "trixie": "6.12."}
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +22,12 @@ def volume(server):
 def discovered(guest, server, address=boot.HOST):
     records = host.nvme_json(guest, f"discover -t tcp -a {address} -s {server.port}")["records"]
     return {record["subnqn"]: record for record in records}
+
+
+def test_the_kernel_is_the_one_that_is_meant(guest):
+    """Of releases that are not named here, any."""
+    release = guest.run("uname -r").strip()
+    assert release.startswith(KERNELS.get(image.SUITE, "")), release
 
 
 def test_discovery_names_every_volume_and_where_it_is(guest, server, volume):
@@ -37,6 +46,40 @@ def test_discovery_names_every_volume_and_where_it_is(guest, server, volume):
 def test_connect_all_attaches_what_discovery_advertises(guest, server, volume):
     guest.run(f"nvme connect-all -t tcp -a {boot.HOST} -s {server.port}", 60)
     assert host.device(guest, volume["nqn"])
+
+
+def test_a_discovery_controller_that_stays_hears_of_volumes(guest, server, volume):
+    """The kernel holds it; udev would hear of each change, and ask for the log over it."""
+    where = f"-t tcp -a {boot.HOST} -s {server.port}"
+    guest.run(f"nvme connect-all --persistent {where}", 60)
+    assert host.device(guest, volume["nqn"])
+    [name] = host.controllers(guest, DISCOVERY)
+    connected = server.log().count(f"connected to '{DISCOVERY}'")
+    assert connected > 0
+    guest.run("""
+        rm -f /tmp/events
+        uevent sh -c 'echo "$DEVNAME $NVME_AEN" >>/tmp/events' >/dev/null 2>&1 &
+        echo $! >/tmp/listener
+        sleep 1""")
+
+    def told(times):
+        """Notice, discovery log page change, page 70h."""
+        guest.run(f"""
+            for turn in $(seq 100); do
+                [ $(grep -c "^{name} 0x70f002$" /tmp/events) != {times} ] || exit 0
+                sleep 0.1
+            done
+            cat /tmp/events; exit 1""", 60)
+        return guest.run(f"nvme discover --device={name} {where}", 60)
+
+    other = server.create("meanwhile", "64M")
+    log = told(1)
+    assert volume["nqn"] in log and other["nqn"] in log
+    server.delete("meanwhile")
+    log = told(2)
+    assert volume["nqn"] in log and other["nqn"] not in log
+    assert server.log().count(f"connected to '{DISCOVERY}'") == connected
+    guest.run("kill $(cat /tmp/listener)")
 
 
 @pytest.mark.parametrize("digests", ["", "--hdr-digest", "--data-digest",
@@ -102,6 +145,7 @@ def test_admin_commands_that_tools_send(guest, server, volume):
     registers = "true" if "version 2.3" in guest.run("nvme version") else "nvme show-regs -H"
     guest.run(f"""
         nvme smart-log /dev/{name}
+        nvme smart-log {device}
         nvme error-log /dev/{name}
         nvme fw-log /dev/{name}
         nvme effects-log /dev/{name}

@@ -120,6 +120,22 @@ def test_compare(guest, server, volume):
         dd if={device} bs=4096 skip=48 count=1 iflag=direct status=none | cmp - /tmp/first""", 60)
 
 
+def test_verify_and_copy(guest, server, volume):
+    device = host.connect(guest, server, volume["nqn"])
+    guest.run(f"""
+        not() {{ if "$@"; then false; fi; }}  # "set -e" does not see the status behind a "!".
+        head -c 128K /dev/urandom >/tmp/source
+        dd if=/tmp/source of={device} bs=64K seek=10 oflag=direct status=none
+        nvme verify {device} --start-block=160 --block-count=31
+        not nvme verify {device} --start-block={512 * MIB // 4096 - 1} --block-count=1 \
+            >/tmp/said 2>&1
+        grep -qi "LBA Out of Range" /tmp/said
+        nvme copy {device} --sdlba=4096 --slbs=176,160 --blocks=15,15
+        (tail -c 64K /tmp/source; head -c 64K /tmp/source) >/tmp/copied
+        dd if={device} bs=64K skip=256 count=2 iflag=direct status=none | cmp - /tmp/copied
+        dd if={device} bs=64K skip=10 count=2 iflag=direct status=none | cmp - /tmp/source""", 60)
+
+
 def test_a_volume_that_grows_is_seen_at_once(guest, server):
     """Without a new connection: the device is larger, and so is the file system on it."""
     grows = server.create("grows", "320M")
