@@ -2,8 +2,8 @@
 /*
  * A host that sends anything to a target, on the simulated reactor.
  *
- *   byte 0: how far the connection has come before, its digests, and whether it is to a volume or
- *   to a subsystem of a vendor's commands; byte 1: segment size;
+ *   byte 0: how far the connection has come before, its digests, and whether it is to a volume, to
+ *   a subsystem of a vendor's commands, or to the discovery service; byte 1: segment size;
  *   then whatever it sends
  *
  * The target ends in order whatever came: every buffer is back, nothing is in flight.
@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "nvme/nqn.h"
 #include "unit/nvme/mem_vendor.h"
 #include "unit/nvme/target_harness.h"
 
@@ -19,6 +20,7 @@
 #define INPUT_DATA_DIGEST   0x08
 #define INPUT_SQ_FLOW_OFF   0x10
 #define INPUT_VENDOR        0x20
+#define INPUT_DISCOVERY     0x40
 #define INPUT_BYTES_MAX     ((size_t)64 << 10)
 
 /* How far the connection has come: these and what lies before them. */
@@ -28,7 +30,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 static const char *nqn_of(uint8_t options)
 {
+    if ((options & INPUT_DISCOVERY) != 0)
+        return NQN_DISCOVERY;
     return (options & INPUT_VENDOR) != 0 ? MEM_VENDOR_NQN : TH_NQN;
+}
+
+/* The discovery service has no I/O queues. */
+static enum stage stage_of(uint8_t options)
+{
+    const enum stage stage = (enum stage)(options & INPUT_STAGE_MASK);
+
+    return (options & INPUT_DISCOVERY) != 0 && stage == STAGE_IO ? STAGE_ADMIN : stage;
 }
 
 /* An association with the subsystem that it is about. */
@@ -45,7 +57,7 @@ static struct th_host *open_admin(struct th *th, uint8_t options, uint16_t *out_
 
 static void prepare(struct th_host *h, uint8_t options, uint16_t cntlid)
 {
-    const enum stage stage = (enum stage)(options & INPUT_STAGE_MASK);
+    const enum stage stage = stage_of(options);
     const struct th_connect connect = { .nqn = nqn_of(options),
                                         .qid = stage == STAGE_IO ? 1 : 0,
                                         .cntlid = cntlid,
