@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`trilith up` as a process that tests start, kill and ask.
 
-The build that is tested is the one that TRILITH_BUILD names, build-asan by default.
+The build that is tested is the one that TRILITH_BUILD names, build-asan by default.  With
+TRILITH_IO_FEATURES servers and `perf` use no more of the kernel than that says, as --io-features.
 """
 
 import json
@@ -16,6 +17,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / os.environ.get("TRILITH_BUILD", "build-asan")
 PROGRAM = BUILD / "trilith"
+IO_FEATURES = os.environ.get("TRILITH_IO_FEATURES")
 START_LIMIT_S = 60
 STOP_LIMIT_S = 60
 CLI_LIMIT_S = 60
@@ -70,6 +72,13 @@ def free_ports(count):
             return port
 
 
+def with_io_features(command):
+    """The command, with the environment's --io-features if it has none of its own."""
+    if not IO_FEATURES or "--io-features" in command:
+        return command
+    return [*command, "--io-features", IO_FEATURES]
+
+
 class Server:
     """One `trilith up` on a directory.  The ports are free ones at the first start and the same
     ones at every later start, so that hosts find it again."""
@@ -95,8 +104,8 @@ class Server:
 
     def start(self, healthy=True):
         """Returns when it serves; without healthy, also if it has problems to report."""
-        command = [*self.inside, str(PROGRAM), "up", "--data", str(self.data), "--port",
-                   str(self.port), "--api", self.api, *self.options]
+        command = with_io_features([*self.inside, str(PROGRAM), "up", "--data", str(self.data),
+                                    "--port", str(self.port), "--api", self.api, *self.options])
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, env=self.environment)
@@ -224,6 +233,8 @@ class Server:
 def cli(*args, inside=(), limit_s=CLI_LIMIT_S):
     """Runs `trilith` with any arguments; the caller looks at the result."""
     command = [*inside, str(PROGRAM), *map(str, args)]
+    if args[:1] == ("perf",):
+        command = with_io_features(command)
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=limit_s, env=ENVIRONMENT, check=False)
     assert done.returncode != SANITIZER_STATUS, f"{command}: {done.stderr}"

@@ -117,6 +117,14 @@ def test_the_loss_of_unflushed_writes_is_told_as_asked(up, tmp_path):
     server.stop()
 
 
+def test_servers_take_the_features_of_the_environment(up, monkeypatch):
+    """What lets all of these tests run with those of an older kernel."""
+    monkeypatch.setattr(trilith, "IO_FEATURES", "5.14")
+    server = small(up).start()
+    assert server.cli("status")["nodes"][0]["io_features"] == ["files"]
+    server.stop()
+
+
 # With everything that this kernel has, and with what Linux 5.14 has.
 @pytest.mark.parametrize("features", ["all", "5.14"])
 @pytest.mark.parametrize("block_size", ["4K", "64K"])
