@@ -6,6 +6,8 @@
  * another one on; more on request:
  *
  *     CRASH_SEEDS=100 CRASH_STRIDE=1 store_crash
+ *
+ * `make check` runs it with CRASH_STRIDE=1.
  */
 #include "store/store.h"
 
