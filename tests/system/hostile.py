@@ -6,6 +6,7 @@ rate that costs this machine little: what is looked for is what the target itsel
 """
 
 import contextlib
+import resource
 import socket
 import struct
 import threading
@@ -66,7 +67,7 @@ def send(connection, data):
 class HalfOpen(Kind):
     """Says nothing, or half of an ICReq."""
 
-    count = 1500
+    count = 3000  # Of 4096 that a node takes, all kinds and the neighbours together.
 
     def open(self):
         for turn in range(self.count):
@@ -163,6 +164,8 @@ class Attack:
         self.thread = threading.Thread(target=self.run)
 
     def __enter__(self):
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         for kind in self.kinds:
             kind.open()
         self.thread.start()
