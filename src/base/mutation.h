@@ -14,6 +14,7 @@
 /* X(name, the rule it breaks, what it does). */
 #define MUTATION_TABLE(X)                                                                       \
     X(W1_LENGTH_UNCHECKED, "W1", "a PDU's length is not checked against its limit")             \
+    X(W2_HALF_OPEN_KEPT, "W2", "a connection that never becomes a queue is kept")               \
     X(W3_NO_DRAIN, "W3", "a host's new association does not wait for the old one")              \
     X(S1_FLUSH_CLEAN_LEG, "S1", "the engine takes every disk for flushed, and asks none")       \
     X(S1_SENT_IS_HEARD, "S1", "a loss counts as told when the answer is sent")                  \
@@ -27,6 +28,7 @@
     X(S3_EVICT_CHANGED, "S3", "changed checksums are forgotten before they are written")        \
     X(S3_LOAD_FORGETS, "S3", "the checksum table undoes what changed while it was read")        \
     X(S4_STALE_SESSION, "S4", "a command of an older session is carried out")                   \
+    X(S5_CONFIRMED_EARLY, "S5", "a session is confirmed before its volume is described")        \
     X(S6_FULL_REFUSES_ALL, "S6", "a full disk refuses overwrites too")                          \
     X(S7_NO_ADOPTION, "S7", "a suspect block is not adopted")                                   \
     X(S8_NEWEST_LAYER, "S8", "a write goes to the newest layer, not to its own")                \

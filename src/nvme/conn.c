@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/mutation.h"
 #include "io/pages.h"
 #include "nvme/conn.h"
 #include "nvme/target_internal.h"
@@ -153,6 +154,8 @@ static void conn_on_timer(struct io_timer *timer)
         conn_close(conn);
         return;
     }
+    if (conn->sm.now != CONN_LIVE && MUTATION(W2_HALF_OPEN_KEPT))
+        return;
     if (conn->sm.now != CONN_LIVE) {
         peer_log(conn->shard, LOG_LEVEL_WARNING, "%s: no ICReq and Connect in time; closed", who.s);
         conn_close(conn);

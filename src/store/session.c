@@ -201,6 +201,8 @@ static void open_begin(struct session_open *o)
         o->free_ns =
             store->leases->sealed(store->leases, &o->config.volume, o->config.group, newer);
     o->state = OPEN_FLUSH;
+    if (MUTATION(S5_CONFIRMED_EARLY))
+        sequence = 0;
     o->waiter = (struct journal_waiter) { .sequence = sequence, .fn = open_on_flushed };
     journal_wait_flushed(store->journal, &o->waiter);
     store_kick(store); /* Stalled commands of older sessions end now. */

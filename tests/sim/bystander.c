@@ -82,6 +82,7 @@ static void bystander_on_session(void *ctx, const struct store_session_opened *o
         b->ready(b);
         return;
     }
+    b->described = true;
     const char *const wrong = loss_check(&b->loss, opened->unflushed_loss);
     if (wrong != NULL && !b->lied)
         run_fail(b->run, "the volume beside: %s", wrong);
@@ -106,6 +107,7 @@ void bystander_start(struct bystander *b, struct store *store)
                     .replicas = 1,
                     .min_in_sync = 1 },
         .epoch = ++b->epoch,
+        .known = b->described && !b->lied, /* Else it is refused, and the run fails. */
     };
 
     b->store = store;

@@ -21,6 +21,7 @@ struct bystander {
 
     struct loss loss;
     uint64_t epoch;
+    bool described; /* A session was confirmed: the disk knows the volume (S5). */
     uint8_t *data;
     uint32_t crc;
 

@@ -45,6 +45,7 @@ struct work {
     bool clean;         /* The last life ended with a close. */
     bool spoiled;       /* By rot in what it cannot do without: the store may refuse the disk. */
     uint64_t epoch;
+    bool described;          /* A session was confirmed: the disk knows the volume (S5). */
     uint64_t checksum_bytes; /* Memory for checksums; 0: for all. */
 
     /* Of the current life. */
@@ -98,7 +99,11 @@ static void life_end(struct work *work)
 
 static struct store_session_config session_config(struct work *work)
 {
-    return (struct store_session_config) { .volume = work->load.volume, .epoch = ++work->epoch };
+    return (struct store_session_config) {
+        .volume = work->load.volume,
+        .epoch = ++work->epoch,
+        .known = work->described && !work->load.lied, /* Else it is refused, and the run fails. */
+    };
 }
 
 /* S1: what the first session of a life is told of a loss. */
@@ -126,6 +131,7 @@ static void life_on_session(void *ctx, const struct store_session_opened *opened
     }
     if (load->session != NULL && load_is_busy_on(load, load->session))
         run_fail(work->run, "a session is confirmed while commands of an older one run (S4)");
+    work->described = true;
     if (load->session == NULL)
         life_check_loss(work, opened);
     work->loss_reported |= opened->unflushed_loss;
@@ -511,6 +517,6 @@ static void store_act(struct run *run)
 }
 
 const struct workload work_store = { .name = "store",
-                                     .rules = "S1 S2 S3 S4 S6 S7 S8 J1 J2 J3",
+                                     .rules = "S1 S2 S3 S4 S5 S6 S7 S8 J1 J2 J3",
                                      .text = "a store through crashes and power losses",
                                      .act = store_act };

@@ -266,6 +266,6 @@ static void target_act(struct run *run)
 }
 
 const struct workload work_target = { .name = "target",
-                                      .rules = "W1 W3",
+                                      .rules = "W1 W2 W3",
                                       .text = "the target, its host and a hostile peer",
                                       .act = target_act };
