@@ -267,6 +267,7 @@ static grpc_channel *channel_create(const char *target)
         grpc_adapter_integer(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, RECONNECT_MS_MIN),
         grpc_adapter_integer(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_MS),
         grpc_adapter_integer(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, RECONNECT_MS_MAX),
+        grpc_adapter_integer(GRPC_ARG_HTTP2_BDP_PROBE, 0), /* As the server. */
         /* A cluster's own traffic does not go through the user's web proxy. */
         grpc_adapter_integer(GRPC_ARG_ENABLE_HTTP_PROXY, 0),
         /* Clients in one process do not share a connection: one may be slow. */

@@ -335,6 +335,9 @@ struct status rpc_server_create(struct rpc_server **out_server)
         /* Otherwise a second server could take the same port, and half of the calls. */
         grpc_adapter_integer(GRPC_ARG_ALLOW_REUSEPORT, 0),
         grpc_adapter_integer(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)RPC_REQUEST_BYTES_MAX),
+        /* It would measure the connection at each call, by a ping and timers: that is wake-ups, and
+           only helps megabytes over a long way. */
+        grpc_adapter_integer(GRPC_ARG_HTTP2_BDP_PROBE, 0),
         grpc_adapter_integer(GRPC_ARG_MAX_CONCURRENT_STREAMS, RPC_CALLS_PER_CONNECTION_MAX),
     };
     const grpc_channel_args channel_args = { ARRAY_COUNT(args), args };

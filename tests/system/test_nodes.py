@@ -3,6 +3,7 @@
 
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import time
@@ -109,6 +110,27 @@ def test_a_volume_lies_on_as_many_nodes_as_its_stride(server):
     done = server.try_cli("volume", "create", "narrow", "--size", "256M", "--replicas", 2,
                           "--stride", 3)
     assert (done.returncode, "another stride" in done.stderr) == (1, True), done.stderr
+
+
+def wakeups(pids):
+    """How often their threads have ended a sleep so far."""
+    statuses = [(task / "status").read_text() for pid in pids
+                for task in pathlib.Path(f"/proc/{pid}/task").iterdir()]
+    return sum(int(line.split()[1]) for status in statuses for line in status.splitlines()
+               if line.startswith("voluntary_ctxt_switches"))
+
+
+def test_an_idle_cluster_is_woken_seldom(server):
+    """25 times per second on two CPUs; 48 when gRPC measured its connections."""
+    wait_for_nodes(server, names(1, 2, 3))
+    server.create("db", "64M", "--replicas", 3)
+    server.wait_for("db", lambda v: v["state"] == "ready")
+    time.sleep(5)
+    pids = [server.process.pid, *(run_of(server, name)["pid"] for name in names(1, 2, 3))]
+    begin, before = time.monotonic(), wakeups(pids)
+    time.sleep(10)
+    per_second = (wakeups(pids) - before) / (time.monotonic() - begin)
+    assert per_second < 36, per_second
 
 
 def test_they_end_with_the_one_that_started_them(server):
