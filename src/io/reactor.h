@@ -128,6 +128,16 @@ void io_timer_init(struct io_timer *t, io_timer_fn *fire);
 /* Fires once, not before deadline_ns.  Arming an armed timer moves it. */
 void io_timer_arm(struct io_timer *t, struct reactor *r, uint64_t deadline_ns);
 
+/*
+ * When to fire what comes again and needs no precision: as late as after_ns allows, and at a
+ * multiple of tick_ns, so that others fire in the same turn.  after_ns is no shorter than tick_ns.
+ */
+static inline uint64_t reactor_tick_ns(const struct reactor *r, uint64_t after_ns, uint64_t tick_ns)
+{
+    const uint64_t latest_ns = r->now_ns + after_ns;
+    return latest_ns - latest_ns % tick_ns;
+}
+
 /* It will not fire; nothing happens if it is not armed. */
 void io_timer_disarm(struct io_timer *t);
 

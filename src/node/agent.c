@@ -14,7 +14,7 @@
 #define PAUSE_NS_MIN (200 * NS_PER_MS)
 #define PAUSE_NS_MAX (5 * NS_PER_S)
 
-/* Below the controller's patience (CTL_SILENT_MS) several times over. */
+/* At most.  Below the controller's patience (CTL_SILENT_MS) several times over. */
 #define REPORT_NS (2 * NS_PER_S)
 
 /* A node that has much to tell tells it at most so often. */
@@ -378,7 +378,11 @@ static void on_reported(struct agent_call *call)
     if (a->sm.now != AGENT_SERVING || must_rejoin(a, &call->request))
         return;
     report_log(a, &call->request.error);
-    timer_in(a, &a->report_timer, a->report_again ? REPORT_SOON_NS : REPORT_NS);
+    if (a->report_again)
+        timer_in(a, &a->report_timer, REPORT_SOON_NS);
+    else
+        io_timer_arm(&a->report_timer, a->config.reactor,
+                     reactor_tick_ns(a->config.reactor, REPORT_NS, NS_PER_S));
 }
 
 static void report_start(struct node_agent *a)

@@ -113,7 +113,7 @@ void node_take_device_log(struct node *n, struct uuid disk, const struct device_
 
 static void arm(struct node *n)
 {
-    n->health_tick_ns = reactor_now_ns(n->home) + HEALTH_TICK_NS;
+    n->health_tick_ns = reactor_tick_ns(n->home, HEALTH_TICK_NS, NS_PER_S);
     io_timer_arm(&n->health_timer, n->home, n->health_tick_ns);
 }
 

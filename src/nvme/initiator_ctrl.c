@@ -83,6 +83,7 @@ struct initiator_ctrl {
 
     struct initiator_cmd keep_alive_cmd;
     bool keep_alive_busy;
+    uint64_t keep_alive_sent_ns;
     struct io_timer keep_alive_timer;
     struct initiator_cmd event_cmd;
 
@@ -218,11 +219,17 @@ static void watch_events(struct initiator_ctrl *c)
     initiator_queue_submit(c->queue, &c->event_cmd);
 }
 
+static uint64_t keep_alive_ns(const struct initiator_ctrl *c)
+{
+    return c->config.keep_alive_ms * NS_PER_MS / 2;
+}
+
+/* Together with those of other associations. */
 static void arm_keep_alive(struct initiator_ctrl *c)
 {
     if (c->config.keep_alive_ms > 0)
         io_timer_arm(&c->keep_alive_timer, reactor_of(c),
-                     reactor_now_ns(reactor_of(c)) + c->config.keep_alive_ms * NS_PER_MS / 2);
+                     reactor_tick_ns(reactor_of(c), keep_alive_ns(c), keep_alive_ns(c)));
 }
 
 static void on_keep_alive(struct initiator_cmd *cmd)
@@ -234,16 +241,27 @@ static void on_keep_alive(struct initiator_cmd *cmd)
         ctrl_fail(c, cmd->status);
 }
 
+/* A whole interval without an answer: the controller has given us up, or soon will. */
+static void keep_alive_missed(struct initiator_ctrl *c)
+{
+    const uint64_t end_ns = c->keep_alive_sent_ns + keep_alive_ns(c);
+
+    if (reactor_now_ns(reactor_of(c)) >= end_ns)
+        ctrl_fail(c, STATUS(TIMED_OUT));
+    else
+        io_timer_arm(&c->keep_alive_timer, reactor_of(c), end_ns); /* It was sent late. */
+}
+
 static void on_keep_alive_timer(struct io_timer *timer)
 {
     struct initiator_ctrl *c = CONTAINER_OF(timer, struct initiator_ctrl, keep_alive_timer);
 
     if (c->keep_alive_busy) {
-        /* A whole interval without an answer: the controller has given us up, or soon will. */
-        ctrl_fail(c, STATUS(TIMED_OUT));
+        keep_alive_missed(c);
         return;
     }
     c->keep_alive_busy = true;
+    c->keep_alive_sent_ns = reactor_now_ns(reactor_of(c));
     c->keep_alive_cmd = (struct initiator_cmd) {
         .sqe = { .opcode = NVME_ADMIN_KEEP_ALIVE },
         .done = on_keep_alive,

@@ -130,6 +130,78 @@ static void keep_alive_keeps_an_idle_association(void **state)
     host_destroy(h);
 }
 
+#define KEEP_ALIVE_NS (2500 * NS_PER_MS) /* Half of what the host asks for. */
+
+/* Of the host's clock. */
+static void run_to_tick_and(struct host *h, uint64_t after_ns)
+{
+    const uint64_t now_ns = reactor_clock_ns(h->th.host);
+    th_run(&h->th, KEEP_ALIVE_NS - now_ns % KEEP_ALIVE_NS + after_ns);
+}
+
+/* Timers that fire right after a tick, in so many ticks. */
+static uint64_t timers_at_ticks(struct host *h, unsigned ticks)
+{
+    uint64_t count = 0;
+
+    run_to_tick_and(h, KEEP_ALIVE_NS - 10 * NS_PER_MS);
+    for (unsigned i = 0; i < ticks; i++) {
+        const uint64_t before = h->th.host->stats.timers;
+        th_run(&h->th, 20 * NS_PER_MS);
+        count += h->th.host->stats.timers - before;
+        th_run(&h->th, KEEP_ALIVE_NS - 20 * NS_PER_MS);
+    }
+    return count;
+}
+
+/* Whenever the association began: with those of others, which are woken by it anyway. */
+static void keep_alives_come_at_common_ticks(void **state)
+{
+    (void)state;
+    struct host *h = host_create(NULL);
+
+    run_to_tick_and(h, 700 * NS_PER_MS);
+    host_connect_ctrl(h);
+    th_wait(&h->th, &h->ctrl_ready);
+    host_open_queue(h, 32);
+    th_wait(&h->th, &h->queue_ready);
+    assert_true(timers_at_ticks(h, 10) >= 10);
+    host_destroy(h);
+}
+
+/* A host that was held up sends late, and the next tick is near. */
+static void a_late_keep_alive_has_its_whole_interval(void **state)
+{
+    (void)state;
+    struct host *h = host_connected(NULL, false);
+    struct sim_net *net = sim_world_net(h->th.world);
+
+    run_to_tick_and(h, KEEP_ALIVE_NS - 100 * NS_PER_MS);
+    sim_process_pause(sim_reactor_process(h->th.host));
+    th_run(&h->th, 1900 * NS_PER_MS);
+    net->latency_min_ns = net->latency_max_ns = 450 * NS_PER_MS;
+    sim_process_resume(sim_reactor_process(h->th.host));
+    th_run(&h->th, 6 * KEEP_ALIVE_NS);
+    assert_false(h->ctrl_ended);
+    host_destroy(h);
+}
+
+static void who_does_not_answer_is_given_up_after_an_interval(void **state)
+{
+    (void)state;
+    struct host *h = host_connected(NULL, false);
+    struct sim_machine *host = sim_process_machine(sim_reactor_process(h->th.host));
+
+    run_to_tick_and(h, NS_PER_S);
+    sim_net_block(sim_process_machine(h->th.server), host, true);
+    run_to_tick_and(h, KEEP_ALIVE_NS - 100 * NS_PER_MS);
+    assert_false(h->ctrl_ended);
+    th_run(&h->th, 200 * NS_PER_MS);
+    assert_true(h->ctrl_ended);
+    assert_int_equal(h->ctrl_why.code, STATUS_TIMED_OUT);
+    host_destroy(h);
+}
+
 static void an_event_arrives(void **state)
 {
     (void)state;
@@ -194,6 +266,9 @@ int main(void)
         cmocka_unit_test(a_command_that_takes_too_long_costs_the_connection),
         cmocka_unit_test(what_comes_after_the_end_is_refused),
         cmocka_unit_test(keep_alive_keeps_an_idle_association),
+        cmocka_unit_test(keep_alives_come_at_common_ticks),
+        cmocka_unit_test(a_late_keep_alive_has_its_whole_interval),
+        cmocka_unit_test(who_does_not_answer_is_given_up_after_an_interval),
         cmocka_unit_test(an_event_arrives),
         cmocka_unit_test(what_the_target_refuses_is_told),
         cmocka_unit_test(a_stop_while_connecting_ends_it),
