@@ -20,8 +20,8 @@ KEEP_ALIVE_EVERY_S = KEEP_ALIVE_MS / 2000
 WATCH_S = 20
 # Wake-ups per second that a server needs of which nobody asks anything.
 TIMERS = {
-    "the node looks at the health of its disks": 1,  # HEALTH_TICK_NS
-    "it reports to the controller": 0.5,             # REPORT_NS
+    # HEALTH_TICK_NS; in each other such turn it reports to the controller, too, REPORT_NS.
+    "the node looks at the health of its disks": 1,
     "each other reactor says what it knows for it": 0.5 * (len(os.sched_getaffinity(0)) - 1),
     "the controller takes the report": 0.5,
     "the node hears its answer": 0.5,

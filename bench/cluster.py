@@ -175,7 +175,7 @@ def costs(one, rounds, seconds, scale):
                    min(values) if least else statistics.median(values),
                    promise.floor * factor, promise.goal * factor, is_rate, "")
     percent, woken = one.idle()
-    yield ("3 replicas, attached and idle: % of a core of all", percent, 0.3, None, False,
+    yield ("3 replicas, idle with a host attached: % of a core of all", percent, 0.3, None, False,
            f"wake-ups per second: {woken}")
 
 

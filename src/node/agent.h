@@ -7,7 +7,7 @@
  *                                                        |
  *                             node_agent_disks_opened() <+
  *                                     |
- *                        +--> report, every 2 s and after node_agent_changed()
+ *                        +--> report, each 2 s at least and after node_agent_changed()
  *                        +--> watch --> desired() --> watch ...
  *
  * Whatever fails is tried again with growing pauses (up to 5 s), for as long as the agent runs:
