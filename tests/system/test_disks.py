@@ -236,7 +236,7 @@ def test_a_named_disk_that_is_away_stops_nobody(tmp_path):
         status = server.try_cli("status").stdout
         assert str(paths[0]) in status, status
         assert len(names(server)) == 1
-        server.stop(equal=False)
+        server.stop(unproven={"db": "its disk is away"})
         (tmp_path / "away").rename(paths[0])
         server.start()
         check_blocks(server, volume, 8)
@@ -308,7 +308,7 @@ def test_removing_a_disk_that_is_gone_spares_one_at_its_path_that_cannot_be_used
     assert "it was cut short" in server.log()
     server.try_cli("disk", "remove", lost).check_returncode()
     assert known(server) == ["disk-1", "disk-2"]
-    server.stop()
+    server.stop(unproven={"db": "one of its disks is refused"})
     os.truncate(path, 256 << 20)
     server.start()
     server.wait_for("db", lambda v: v["state"] == "ready")

@@ -238,10 +238,11 @@ def test_an_end_while_writes_wait(server, tmp_path):
     start(server, stores[1])
     later = pid_of(server, stores[1])
     begin = time.monotonic()
-    server.stop(equal=False)  # Nothing can be read, as it waits for a store.
+    server.stop(unproven={"db": "nothing of it can be read, as it waits for a store"})
     assert time.monotonic() - begin < 15
     assert not is_running(later)
     worker.join()
+    server.start(healthy=False)  # And when all are back, the fixture's end proves all equal.
 
 
 def test_a_disk_that_is_destroyed(server, tmp_path):
@@ -265,6 +266,10 @@ def test_a_disk_that_is_destroyed(server, tmp_path):
     start(server, stores[1])
     join()
     verify_writes(server, state)
+    out = f"{stores[0]}/disk-1"
+    server.wait_for("db", lambda v: v["state"] == "ready" and out_of_sync(v) == {stores[0]})
+    server.prove_in_sync("db", [out])
+    server.stop(unproven={"db": f"disk '{out}' is destroyed, and there is none in its place"})
 
 
 def test_another_port(server, tmp_path):
@@ -311,7 +316,7 @@ def test_a_node_that_serves_without_disks(tmp_path):
             verify(server, state)
         finally:
             kill(server, "node-9")
-        server.stop(equal=False)  # Nobody serves the volume any more.
+        server.stop(unproven={"db": "nobody is there any more to serve it"})
 
 
 def wait_for_node(server, name):

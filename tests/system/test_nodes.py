@@ -93,6 +93,7 @@ def test_three_processes(server, tmp_path):
     assert "it does not run" in trilith.cli(*stop).stderr
     other = ["node", "start", "node-9", "--data", server.data]
     assert "no node of this name has run" in trilith.cli(*other).stderr
+    server.stop(unproven={volumes["node-2"]["name"]: "the node that has its one replica has ended"})
 
 
 def test_a_volume_lies_on_as_many_nodes_as_its_stride(server):
@@ -287,6 +288,8 @@ def test_zones_and_roles(in_zones, tmp_path):
     done = trilith.cli("node", "run", "--name", "node-3", "--data", server.data, "--controller",
                        f"127.0.0.1:{server.api_port}", "--roles", "target")
     assert "was served with 1 disks: a node that does not store has none" in done.stderr
+    done = trilith.cli("node", "start", "node-3", "--data", server.data)
+    assert done.returncode == 0, done.stderr
 
 
 def test_those_that_serve_and_those_that_store(tmp_path):

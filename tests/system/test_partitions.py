@@ -49,11 +49,11 @@ class Cluster(trilith.Server):
     def end(self):
         """In order; whoever is left is killed."""
         try:
-            self.check_replicas()
+            self.prove_replicas()
             for process in self.nodes.values():
                 process.send_signal(signal.SIGTERM)
             statuses = [process.wait(trilith.STOP_LIMIT_S) for process in self.nodes.values()]
-            self.stop(equal=False)  # Nobody is there any more who could read them.
+            self.stop(unproven=dict.fromkeys(self.volumes(), "no node is left that could read it"))
             assert set(statuses) == {0}, (statuses, self.log()[-4000:])
         finally:
             for process in self.nodes.values():

@@ -156,9 +156,11 @@ def check_alone(start, tmp_path, number, state):
     shutil.copytree(tmp_path / "data", data)
     server = start(paths=[path], data=data)
     wait_until_ready(server)
-    assert len(out_of_sync(server.volume("db"))) == DISKS - 1
+    out = out_of_sync(server.volume("db"))
+    assert len(out) == DISKS - 1
     verify(server, state)
-    server.stop()
+    server.prove_in_sync("db", out)
+    server.stop(unproven={"db": "its other disks are not there"})
 
 
 def test_a_disk_that_fails_under_load(start, tmp_path):
@@ -217,6 +219,17 @@ def test_too_few_are_left(start):
     for connection in (other, queue, admin):
         connection.close()
     server.kill()
+
+    server = start()
+    wait_until_ready(server)
+    admin, cntlid = nvme.open_admin(server.address, volume["nqn"])
+    queue = nvme.open_io(admin, server.address, volume["nqn"], cntlid)
+    for lba in range(written):
+        response, data = queue.rw(nvme.OP_READ, lba, 1)
+        assert (response.status, data) == (0, lba.to_bytes(2, "little") * (BLOCK // 2))
+    for connection in (queue, admin):
+        connection.close()
+    server.stop()
 
 
 def test_a_volume_that_reaches_too_few_disks_waits_for_them(start, tmp_path):
