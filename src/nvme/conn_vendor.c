@@ -7,13 +7,16 @@
 
 uint16_t vendor_check(struct nvme_cmd *cmd)
 {
-    struct nvme_vendor *vendor = cmd->conn->subsys->vendor;
-    uint8_t entry[NVME_SQE_BYTES];
+    struct nvme_conn *conn = cmd->conn;
+    struct nvme_vendor *vendor = conn->subsys->vendor;
+    struct nvme_vendor_req *req = &cmd->vendor;
 
     if (!nvme_vendor_has(vendor, cmd->sqe.opcode))
         return NVME_SC_DNR | NVME_SC_INVALID_OPCODE;
-    nvme_sqe_encode(&cmd->sqe, entry);
-    return vendor->ops->check(vendor, entry, cmd->sqe.sgl_bytes);
+    nvme_sqe_encode(&cmd->sqe, req->entry);
+    req->association = conn->association;
+    req->reactor = conn->shard->reactor;
+    return vendor->ops->check(vendor, req, cmd->sqe.sgl_bytes);
 }
 
 /*
@@ -40,10 +43,7 @@ void vendor_execute(struct nvme_cmd *cmd)
     struct nvme_vendor *vendor = conn->subsys->vendor;
     struct nvme_vendor_req *req = &cmd->vendor;
 
-    nvme_sqe_encode(&cmd->sqe, req->entry);
     req->data = cmd->data;
-    req->association = conn->association;
-    req->reactor = conn->shard->reactor;
     req->done = vendor_on_done;
     req->status = 0;
     req->dword0 = 0;

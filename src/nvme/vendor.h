@@ -71,9 +71,9 @@ struct nvme_vendor_ops {
     /*
      * Checks all of a command but its data, of which data_bytes are to come or to go: 0, or a
      * status, with which it ends.  A command that is refused gets no memory, and its data are not
-     * asked for.
+     * asked for.  Of req, entry, association and reactor are there.
      */
-    uint16_t (*check)(struct nvme_vendor *vendor, const uint8_t entry[NVME_SQE_BYTES],
+    uint16_t (*check)(struct nvme_vendor *vendor, const struct nvme_vendor_req *req,
                       uint32_t data_bytes);
     /* Every outcome arrives through req->done, once, never before submit() has returned. */
     void (*submit)(struct nvme_vendor *vendor, struct nvme_vendor_req *req);

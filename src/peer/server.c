@@ -140,15 +140,15 @@ static void on_closed(struct nvme_vendor *vendor, void *association)
 
 /* ---- Commands ---- */
 
-static uint16_t on_check(struct nvme_vendor *vendor, const uint8_t entry[NVME_SQE_BYTES],
+static uint16_t on_check(struct nvme_vendor *vendor, const struct nvme_vendor_req *req,
                          uint32_t data_bytes)
 {
     struct server *const server = server_of(vendor);
     struct wire_command command;
-    const struct status st = wire_command_decode(entry, data_bytes, &command);
+    const struct status st = wire_command_decode(req->entry, data_bytes, &command);
 
     if (!status_ok(st))
-        atomic_fetch_add_explicit(&server->shards[0].counts[st.code], 1, memory_order_relaxed);
+        server_note(server_shard_of(server, req->reactor), req, NULL, st);
     return wire_status_encode(st);
 }
 

@@ -35,6 +35,10 @@
 /* Log lines about peers, on each reactor: so many at once, then ten per second. */
 #define SERVER_LOG_LINES   100
 #define SERVER_LOG_LINE_NS (100 * NS_PER_MS)
+/* Those about unknown shards, of which whoever verifies a volume asks for each block: fewer, and
+ * they take nothing from the others. */
+#define SERVER_LOG_UNKNOWN_LINES   2
+#define SERVER_LOG_UNKNOWN_LINE_NS (5 * NS_PER_S)
 
 /* An engine's node. */
 struct server_node {
@@ -161,6 +165,13 @@ struct server_share {
     struct server_claim items; /* server_op wait. */
 };
 
+/* Log lines of one kind.  Time that the lines so far have used up runs ahead of the clock by at
+ * most that of so many. */
+struct server_lines {
+    uint64_t used_until_ns;
+    uint64_t left_out;
+};
+
 /* What each reactor has for the queues on it. */
 struct server_shard {
     struct server *server;
@@ -171,8 +182,8 @@ struct server_shard {
     struct server_pool free_items;
     /* Of each disk, and of the commands that wait for none. */
     struct server_share shares[SERVER_DISKS_MAX + 1];
-    uint64_t log_used_until_ns;
-    uint64_t log_left_out;
+    struct server_lines lines;
+    struct server_lines unknown_lines;
     _Atomic uint64_t counts[STATUS_COUNT];
 };
 
@@ -281,6 +292,11 @@ void op_submit(struct server_shard *shard, struct nvme_vendor_req *req,
 
 /* Ends a command, on the disk's reactor. */
 void op_finish(struct server_op *op, struct status status);
+
+/* Counts what a command ends with, and logs a failure, on the reactor of its queue.  NULL: its
+ * entry says nothing that could be. */
+void server_note(struct server_shard *shard, const struct nvme_vendor_req *req,
+                 const struct wire_command *command, struct status st);
 
 /* Fills in a completion, counts it and logs it, on the reactor of its queue; calls done. */
 void server_answer(struct server_shard *shard, struct nvme_vendor_req *req,

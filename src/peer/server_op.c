@@ -21,22 +21,39 @@ static void op_return(struct io_msg *msg);
 
 /* ---- Answers ---- */
 
-/* Time that the lines so far have used up runs ahead of the clock by at most that of so many. */
-static bool may_log(struct server_shard *shard)
+static bool take_line(struct server_lines *lines, uint64_t now_ns, uint64_t line_ns, unsigned most)
 {
-    const uint64_t now_ns = reactor_now_ns(shard->reactor);
-    const uint64_t from = max_u64(shard->log_used_until_ns, now_ns);
+    const uint64_t from = max_u64(lines->used_until_ns, now_ns);
 
-    if (from - now_ns >= SERVER_LOG_LINES * SERVER_LOG_LINE_NS) {
-        shard->log_left_out++;
+    if (from - now_ns >= most * line_ns) {
+        lines->left_out++;
         return false;
     }
-    shard->log_used_until_ns = from + SERVER_LOG_LINE_NS;
-    if (shard->log_left_out > 0)
-        log_warning(shard->reactor->log,
-                    "%" PRIu64 " lines about other nodes were left out: there are too many",
-                    shard->log_left_out);
-    shard->log_left_out = 0;
+    lines->used_until_ns = from + line_ns;
+    return true;
+}
+
+static bool may_log(struct server_shard *shard, struct status st)
+{
+    const uint64_t now_ns = reactor_now_ns(shard->reactor);
+    struct log *const log = shard->reactor->log;
+    struct server_lines *lines = &shard->lines;
+
+    if (status_is(st, STATUS_UNKNOWN_SHARD)) {
+        lines = &shard->unknown_lines;
+        if (!take_line(lines, now_ns, SERVER_LOG_UNKNOWN_LINE_NS, SERVER_LOG_UNKNOWN_LINES))
+            return false;
+        if (lines->left_out > 0)
+            log_info(log, "%" PRIu64 " lines about unknown shards were left out", lines->left_out);
+    } else {
+        if (!take_line(lines, now_ns, SERVER_LOG_LINE_NS, SERVER_LOG_LINES))
+            return false;
+        if (lines->left_out > 0)
+            log_warning(log,
+                        "%" PRIu64 " lines about other nodes were left out: there are too many",
+                        lines->left_out);
+    }
+    lines->left_out = 0;
     return true;
 }
 
@@ -49,32 +66,40 @@ static bool is_wrong(struct status st)
            status_is(st, STATUS_OUT_OF_RANGE);
 }
 
-/* An engine that has been overtaken, or a disk that was away: seldom, and of interest. */
-static bool is_stale(struct status st)
+/* An engine that has been overtaken, a disk that was away, or something that nobody has written
+ * there: of interest. */
+static bool is_told(struct status st)
 {
     return status_is(st, STATUS_STALE_EPOCH) || status_is(st, STATUS_STALE_SESSION) ||
-           status_is(st, STATUS_STALE_INCARNATION);
+           status_is(st, STATUS_STALE_INCARNATION) || status_is(st, STATUS_UNKNOWN_SHARD) ||
+           status_is(st, STATUS_UNKNOWN_VOLUME);
 }
 
 static enum log_level level_of(struct status st)
 {
     if (is_wrong(st))
         return LOG_LEVEL_WARNING;
-    return is_stale(st) ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
+    return is_told(st) ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
 }
 
-static void log_failure(struct server_shard *shard, const struct nvme_vendor_req *req,
-                        const struct wire_command *c, struct status st)
+void server_note(struct server_shard *shard, const struct nvme_vendor_req *req,
+                 const struct wire_command *command, struct status st)
 {
     struct log *const log = shard->reactor->log;
     const enum log_level level = level_of(st);
     const struct server_link *const link = req->association;
 
-    if (level > log->level || !may_log(shard))
+    assert(reactor_is_current(shard->reactor));
+    atomic_fetch_add_explicit(&shard->counts[st.code], 1, memory_order_relaxed);
+    if (status_ok(st) || level > log->level || !may_log(shard, st))
         return;
-    log_write(log, level, "an engine of node %s: %s, shard %" PRIu32 ", epoch %" PRIu64 ": %s",
-              uuid_format(link->node->uuid).s, wire_opcode_name((uint8_t)c->opcode), c->shard,
-              c->epoch, status_text(st));
+    if (command == NULL)
+        log_write(log, level, "an engine of node %s: %s: %s", uuid_format(link->node->uuid).s,
+                  wire_opcode_name(req->entry[0]), status_text(st));
+    else
+        log_write(log, level, "an engine of node %s: %s, shard %" PRIu32 ", epoch %" PRIu64 ": %s",
+                  uuid_format(link->node->uuid).s, wire_opcode_name((uint8_t)command->opcode),
+                  command->shard, command->epoch, status_text(st));
 }
 
 /* What the protocol has a word for, in place of what it has none for. */
@@ -100,9 +125,7 @@ void server_answer(struct server_shard *shard, struct nvme_vendor_req *req,
     const uint64_t result = wire_answer_encode(answer);
 
     assert(reactor_is_current(shard->reactor) && shard->reactor == req->reactor);
-    atomic_fetch_add_explicit(&shard->counts[st.code], 1, memory_order_relaxed);
-    if (!status_ok(st))
-        log_failure(shard, req, command, st);
+    server_note(shard, req, command, st);
     req->status = wire_status_encode(st);
     req->dword0 = (uint32_t)result;
     req->dword1 = (uint32_t)(result >> 32);

@@ -182,6 +182,36 @@ def test_an_engine_alone(cluster, tmp_path):
     verify(cluster, state)
 
 
+def test_an_engine_that_is_replaced_unheard(cluster, tmp_path):
+    """It reaches its host and the stores, but not the controller, which lets another one serve: the
+    stores refuse what it sends, and count that; its host is not told that anything was written."""
+    target, stores = create(cluster, 3)
+    engine, state = number_of(target), tmp_path / "state"
+    load(cluster, state, 1)()
+    cluster.lan.cut_from_port(engine, API_PORT)
+    old = cluster.volume("db")["targets"][0]
+    host = subprocess.Popen(
+        [*cluster.inside, trilith.PROGRAM, "perf", "--to", f"{old['address']}:{old['port']}",
+         "--volume", "db", "--rw", "randwrite", "--time", "60", "--verify", "--verify-state",
+         state],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=trilith.ENVIRONMENT)
+    time.sleep(1)
+    cluster.cli("volume", "set", "db", "--node", stores[0])
+    cluster.wait_for("db", lambda v: v["state"] == "ready")
+    said, _ = host.communicate(timeout=30)
+    assert host.returncode == 1, said
+    verify(cluster, state)
+    cluster.lan.heal()
+    deadline = time.monotonic() + 30
+    while not any(refusal["status"] == "STALE_EPOCH" for store in stores
+                  for refusal in cluster.cli("node", "show", store)["refusals"]):
+        assert time.monotonic() < deadline, cluster.log()[-4000:]
+        time.sleep(0.2)
+    assert ": stale epoch or session" in cluster.log()
+    wait_until_in_sync(cluster)
+    verify(cluster, state)
+
+
 def test_an_engine_that_hosts_cannot_reach(cluster, tmp_path):
     """The host comes back to it, and has lost nothing; no replica is given up for that."""
     target, _ = create(cluster, 3)

@@ -43,10 +43,10 @@ static void on_closed(struct nvme_vendor *vendor, void *association)
     mem->closed++;
 }
 
-static uint16_t on_check(struct nvme_vendor *vendor, const uint8_t entry[NVME_SQE_BYTES],
+static uint16_t on_check(struct nvme_vendor *vendor, const struct nvme_vendor_req *req,
                          uint32_t data_bytes)
 {
-    const struct nvme_sqe sqe = nvme_sqe_decode(entry);
+    const struct nvme_sqe sqe = nvme_sqe_decode(req->entry);
 
     (void)vendor;
     if (sqe.cdw3 == MEM_VENDOR_BAD)

@@ -91,11 +91,11 @@ static void where_closed(struct nvme_vendor *vendor, void *association)
     CONTAINER_OF(vendor, struct where, vendor)->closed++;
 }
 
-static uint16_t where_check(struct nvme_vendor *vendor, const uint8_t entry[NVME_SQE_BYTES],
+static uint16_t where_check(struct nvme_vendor *vendor, const struct nvme_vendor_req *req,
                             uint32_t data_bytes)
 {
     (void)vendor;
-    return entry[0] == WHERE && data_bytes == 0 ? 0 : NVME_SC_INVALID_FIELD;
+    return req->entry[0] == WHERE && data_bytes == 0 ? 0 : NVME_SC_INVALID_FIELD;
 }
 
 static void where_on_done(struct io_msg *msg)

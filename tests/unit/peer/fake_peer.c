@@ -43,13 +43,13 @@ static void on_closed(struct nvme_vendor *vendor, void *association)
     of(vendor)->closed++;
 }
 
-static uint16_t on_check(struct nvme_vendor *vendor, const uint8_t entry[NVME_SQE_BYTES],
+static uint16_t on_check(struct nvme_vendor *vendor, const struct nvme_vendor_req *req,
                          uint32_t data_bytes)
 {
     struct wire_command c;
 
     (void)vendor;
-    return wire_status_encode(wire_command_decode(entry, data_bytes, &c));
+    return wire_status_encode(wire_command_decode(req->entry, data_bytes, &c));
 }
 
 /* ---- Commands ---- */

@@ -38,13 +38,13 @@ static void echo_ends(struct nvme_vendor *vendor, void *association)
     assert_ptr_equal(vendor, association);
 }
 
-static uint16_t echo_check(struct nvme_vendor *vendor, const uint8_t entry[NVME_SQE_BYTES],
+static uint16_t echo_check(struct nvme_vendor *vendor, const struct nvme_vendor_req *req,
                            uint32_t data_bytes)
 {
     struct wire_command c;
 
     (void)vendor;
-    return wire_status_encode(wire_command_decode(entry, data_bytes, &c));
+    return wire_status_encode(wire_command_decode(req->entry, data_bytes, &c));
 }
 
 static struct status MUST_CHECK echo_execute(struct echo *echo, const struct nvme_vendor_req *req)
