@@ -30,6 +30,8 @@ static const struct cli_column summary_columns[] = {
     { "capacity", "bytes", CLI_KIND_SIZE },
     { "free", "free_bytes", CLI_KIND_SIZE },
     { "planned", "planned_bytes", CLI_KIND_SIZE },
+    { "sync changes", "group_changes", CLI_KIND_COUNT },
+    { "sync commits", "group_commits", CLI_KIND_COUNT },
 };
 
 static const struct cli_column node_columns[] = {

@@ -97,7 +97,9 @@ struct ctl {
     struct meta_watch desired_watch;
     struct rpc_timer lease_timer;
     struct rebuild rebuild;
-    bool untold; /* node_tell.c */
+    bool untold;            /* node_tell.c */
+    uint64_t group_changes; /* That engines have committed since we started; and in how many */
+    uint64_t group_commits; /* transactions. */
     struct rpc_service services[CTL_SERVICE_COUNT];
 };
 

@@ -197,11 +197,13 @@ static void fill_result(const struct groups_change *c, Trilith__V1__GroupResult 
         r->problem = arena_text(arena, status_text(c->status));
 }
 
-static void log_change(struct ctl *ctl, const struct groups_change *c)
+static void note_change(struct ctl *ctl, const struct groups_change *c)
 {
-    if (c->outcome == GROUPS_COMMITTED)
-        log_info(ctl->log, "volume %s: its group has changed, sequence %llu",
-                 uuid_format(c->volume).s, (unsigned long long)c->now->sequence);
+    if (c->outcome != GROUPS_COMMITTED)
+        return;
+    ctl->group_changes++;
+    log_info(ctl->log, "volume %s: its group has changed, sequence %llu", uuid_format(c->volume).s,
+             (unsigned long long)c->now->sequence);
 }
 
 /* The changes that make sense are committed together; the others have their results already. */
@@ -218,7 +220,8 @@ static void commit_batch(struct ctl *ctl, const Trilith__V1__CommitGroupsRequest
         if (problem == NULL && rebuild_is_change(&changes[count])) {
             rebuild_commit(ctl, &changes[count]); /* A transaction of its own. */
             fill_result(&changes[count], results[i], &b->arena);
-            log_change(ctl, &changes[count]);
+            note_change(ctl, &changes[count]);
+            ctl->group_commits++;
             continue;
         }
         if (problem == NULL) {
@@ -231,8 +234,22 @@ static void commit_batch(struct ctl *ctl, const Trilith__V1__CommitGroupsRequest
     groups_commit(ctl->meta, changes, count);
     for (unsigned i = 0; i < count; i++) {
         fill_result(&changes[i], of[i], &b->arena);
-        log_change(ctl, &changes[i]);
+        note_change(ctl, &changes[i]);
     }
+    ctl->group_commits += count > 0;
+}
+
+static bool check_copysets(struct rpc_call *call, const Trilith__V1__CommitGroupsRequest *r)
+{
+    size_t copysets = 0;
+
+    for (size_t i = 0; i < r->n_changes; i++)
+        copysets += r->changes[i]->now != NULL ? r->changes[i]->now->n_copysets : 0;
+    if (copysets <= GROUPS_CHANGED_COPYSETS_MAX)
+        return true;
+    rpc_fail(call, RPC_INVALID_ARGUMENT, "%zu copysets in one call: up to %u are possible",
+             copysets, GROUPS_CHANGED_COPYSETS_MAX);
+    return false;
 }
 
 static void on_commit_groups(void *ctx, struct rpc_call *call, const ProtobufCMessage *message)
@@ -242,7 +259,8 @@ static void on_commit_groups(void *ctx, struct rpc_call *call, const ProtobufCMe
     const Trilith__V1__CommitGroupsRequest *r =
         (const Trilith__V1__CommitGroupsRequest *)(const void *)message;
 
-    if (!take_node(call, r->node_uuid, &b.node) || !check_count(call, r->n_changes))
+    if (!take_node(call, r->node_uuid, &b.node) || !check_count(call, r->n_changes) ||
+        !check_copysets(call, r))
         return;
     reply.n_results = r->n_changes;
     reply.results = arena_alloc(&b.arena, r->n_changes * sizeof *reply.results);

@@ -108,7 +108,7 @@ static_assert(CTL_VOLUMES_MAX * (CTL_SHARDS_MAX * 3ull + CTL_HOSTS_MAX * 256ull 
 static_assert(CTL_NODES_MAX + 4u <= META_TXN_COMPARES_MAX,
               "a volume's name, record and group are compared with what all its nodes are to have");
 static_assert(CTL_TUPLES_MAX * CTL_REPLICAS_MAX * 2u < 8192u / 2, "tuples fit in what is added");
-static_assert(GROUPS_CHANGES_MAX * 2u * GROUPS_RECORD_BYTES_MAX < RPC_REQUEST_BYTES_MAX,
+static_assert(2u * GROUPS_COMMIT_BYTES_MAX < RPC_REQUEST_BYTES_MAX,
               "the records of one CommitGroups fit in one request");
 
 #endif

@@ -206,6 +206,8 @@ static void on_get_status(void *ctx, struct rpc_call *call, const ProtobufCMessa
     reply.version = ctl->version;
     reply.controllers = controllers;
     reply.n_controllers = 1;
+    reply.group_changes = ctl->group_changes;
+    reply.group_commits = ctl->group_commits;
     const struct status st = add_all(&s);
     if (status_ok(st))
         rpc_reply(call, &reply.base);

@@ -65,15 +65,22 @@ struct status groups_take_epoch(struct meta *m, const struct group_taking *takin
 
 /* ---- 6.3: changes of several volumes ---- */
 
-/* Changes of one transaction: below META_TXN_CHANGES_MAX, and few enough for one request. */
-#define GROUPS_CHANGES_MAX 32u
+/* Changes of one transaction; and how many copysets their records may have together, so that these
+ * fit in etcd's 1.5 MiB. */
+#define GROUPS_CHANGES_MAX          128u
+#define GROUPS_CHANGED_COPYSETS_MAX (32u * GROUP_COPYSETS_MAX)
 
 /* Of a record as stored or sent: 45 bytes a slot, and what is around them. */
-#define GROUPS_RECORD_BYTES_MAX (GROUP_COPYSETS_MAX * (GROUP_SLOTS * 45u + 5u) + 128u)
+#define GROUPS_COPYSET_BYTES_MAX (GROUP_SLOTS * 45u + 5u)
+#define GROUPS_RECORD_BYTES_MAX  (GROUP_COPYSETS_MAX * GROUPS_COPYSET_BYTES_MAX + 128u)
+#define GROUPS_COMMIT_BYTES_MAX                               \
+    (GROUPS_CHANGED_COPYSETS_MAX * GROUPS_COPYSET_BYTES_MAX + \
+     GROUPS_CHANGES_MAX * (128u + META_KEY_BYTES_MAX))
 
 static_assert(GROUPS_CHANGES_MAX <= META_TXN_CHANGES_MAX, "they fit in one transaction");
 static_assert(GROUPS_CHANGES_MAX <= META_TXN_COMPARES_MAX, "and so do their compares");
 static_assert(GROUPS_RECORD_BYTES_MAX < META_VALUE_BYTES_MAX, "a record fits in a value");
+static_assert(GROUPS_COMMIT_BYTES_MAX < 3u << 19, "and a commit in what etcd takes");
 
 enum groups_outcome {
     GROUPS_FAILED,    /* Not now: nothing has changed by this attempt; status says why. */
@@ -97,7 +104,8 @@ struct groups_change {
 /*
  * Commits all changes whose records are as they were, in one transaction; each is compared by
  * itself, and one that conflicts does not keep back the others.  count is at most
- * GROUPS_CHANGES_MAX; two changes of one group are not allowed: the second is FAILED, INVALID.
+ * GROUPS_CHANGES_MAX, and now has GROUPS_CHANGED_COPYSETS_MAX copysets together; two changes of one
+ * group are not allowed: the second is FAILED, INVALID.
  */
 void groups_commit(struct meta *m, struct groups_change *changes, unsigned count);
 

@@ -30,9 +30,9 @@
 /* A volume's placement at its largest is 400 KiB (ctl/limits.h); etcd takes 1.5 MiB. */
 #define META_VALUE_BYTES_MAX ((size_t)1 << 20)
 
-/* Compares and changes of one transaction; etcd's default is 128 operations. */
-#define META_TXN_COMPARES_MAX 76
-#define META_TXN_CHANGES_MAX  48
+/* Compares and changes of one transaction: etcd's default is 128 of either. */
+#define META_TXN_COMPARES_MAX 128
+#define META_TXN_CHANGES_MAX  128
 
 /* Tries of meta_transact() before it gives up with CONFLICT. */
 #define META_TRIES_MAX 16

@@ -11,8 +11,10 @@
 #define PAUSE_NS_MIN    (100 * NS_PER_MS)
 #define PAUSE_NS_MAX    (2 * NS_PER_S)
 
-/* Of one call; the controller takes no more (meta/groups.h). */
-#define BATCH_MAX 32u
+/* Of one call, and of the copysets in the records that it commits; the controller takes no more
+ * (meta/groups.h). */
+#define BATCH_MAX          128u
+#define BATCH_COPYSETS_MAX (32u * GROUP_COPYSETS_MAX)
 
 /* The order of the methods in group.proto. */
 static const unsigned methods[] = {
@@ -102,14 +104,22 @@ static const ProtobufCMessage *commit_message(struct group_client *c, struct are
     return &m->base;
 }
 
+static uint32_t copysets_of(const struct group_op *op)
+{
+    return op->kind == GROUP_OP_COMMIT ? op->now->copyset_count : 0;
+}
+
 /* Moves what one call can carry: operations of one kind, but one epoch at a time. */
 static enum group_op_kind fill_batch(struct group_client *c)
 {
     const enum group_op_kind kind = op_of(list_first(&c->waiting))->kind;
+    uint32_t copysets = 0;
     unsigned count = 0;
 
     LIST_FOR_EACH (n, &c->waiting) {
-        if (op_of(n)->kind != kind || count == (kind == GROUP_OP_TAKE ? 1 : BATCH_MAX))
+        copysets += copysets_of(op_of(n));
+        if (op_of(n)->kind != kind || count == (kind == GROUP_OP_TAKE ? 1 : BATCH_MAX) ||
+            copysets > BATCH_COPYSETS_MAX)
             break;
         list_remove(n);
         list_push_back(&c->sent, n);

@@ -3,14 +3,13 @@
  * What a node's engines ask of the controller about their groups' records, until it is known.
  * docs/replication.md, 6.3 and 7.1.
  *
- *   group_client_commit() --> queue --> CommitGroups, up to 32 volumes --> done(OK | CONFLICT |
- * ...) ^                |
- *                               +-- pause <------+  no answer, or an unknown outcome: as it is,
- * again
+ *   group_client_commit() --> queue --> CommitGroups --> done(OK | CONFLICT | ...)
+ *                               ^           |
+ *                               +-- pause <-+  no answer, or an unknown outcome: as it is, again
  *
- * One call is under way at a time; what comes meanwhile shares the next one.  An operation ends
- * when its outcome is known, however long that takes, or CANCELED when the client stops: then it is
- * not known.  The pauses between tries grow from 100 ms to 2 s.
+ * One call is under way at a time; what comes meanwhile shares the next one, 128 at
+ * most.  An operation ends when its outcome is known, however long that takes, or CANCELED when the
+ * client stops: then it is not known.  The pauses between tries grow from 100 ms to 2 s.
  *
  * Threading: everything here, callbacks included, runs on the config's reactor.  The RPC client has
  *            a thread of its own.

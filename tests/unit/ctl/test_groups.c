@@ -293,7 +293,7 @@ static void impossible_records(void **state)
     check_record(f, 1, &was);
 }
 
-/* A call names a node and from 1 to 32 groups; a group that is not there is no error. */
+/* A call names a node and from 1 to 128 groups; a group that is not there is no error. */
 static void limits(void **state)
 {
     struct fixture *f = *state;
@@ -313,6 +313,35 @@ static void limits(void **state)
     (void)call_text(f, GROUP, GET_GROUPS, &r.base, RPC_INVALID_ARGUMENT);
     r.n_groups = 0;
     (void)call_text(f, GROUP, GET_GROUPS, &r.base, RPC_INVALID_ARGUMENT);
+}
+
+/* Nor are there more copysets in the records of one call than its transaction may have. */
+static void too_many_copysets(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__CommitGroupsRequest r = TRILITH__V1__COMMIT_GROUPS_REQUEST__INIT;
+    Trilith__V1__GroupChange change = TRILITH__V1__GROUP_CHANGE__INIT;
+    Trilith__V1__GroupRecord record = TRILITH__V1__GROUP_RECORD__INIT;
+    Trilith__V1__GroupCopyset copyset = TRILITH__V1__GROUP_COPYSET__INIT;
+    Trilith__V1__GroupCopyset *copysets[GROUP_COPYSETS_MAX];
+    Trilith__V1__GroupChange *changes[GROUPS_CHANGES_MAX];
+    const size_t most = GROUPS_CHANGED_COPYSETS_MAX / GROUP_COPYSETS_MAX;
+
+    for (unsigned i = 0; i < GROUP_COPYSETS_MAX; i++)
+        copysets[i] = &copyset;
+    for (unsigned i = 0; i < GROUPS_CHANGES_MAX; i++)
+        changes[i] = &change;
+    record.copysets = copysets;
+    record.n_copysets = GROUP_COPYSETS_MAX;
+    change.now = &record;
+    r.node_uuid = arena_uuid_bytes(&f->arena, node);
+    r.changes = changes;
+    r.n_changes = most;
+    const Trilith__V1__CommitGroupsResponse *reply = call_reply(f, GROUP, COMMIT_GROUPS, &r.base);
+    assert_int_equal(reply->n_results, most);
+    r.n_changes++;
+    assert_non_null(strstr(call_text(f, GROUP, COMMIT_GROUPS, &r.base, RPC_INVALID_ARGUMENT),
+                           "8448 copysets in one call: up to 8192"));
 }
 
 /* A volume of one replica has no record until it has had an epoch, and no copysets then. */
@@ -364,8 +393,9 @@ static void deleted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(an_engines_way),     TEST(taken_once), TEST(outcomes),    TEST(unknown),
-        TEST(impossible_records), TEST(limits),     TEST(one_replica), TEST(deleted),
+        TEST(an_engines_way),    TEST(taken_once),         TEST(outcomes),
+        TEST(unknown),           TEST(impossible_records), TEST(limits),
+        TEST(too_many_copysets), TEST(one_replica),        TEST(deleted),
     };
     return cmocka_run_group_tests_name("groups", tests, NULL, NULL);
 }

@@ -20,7 +20,7 @@
 #include "rpc/group_message.h"
 #include "rpc/server.h"
 
-#define VOLUMES 40 /* More than one call carries. */
+#define VOLUMES 140 /* More than one call carries. */
 
 static const struct uuid node = { { 0x40, 1 } };
 
@@ -201,7 +201,7 @@ static void many_share_a_transaction(void **state)
         is(i, STATUS_OK);
         check_record(i, &now);
     }
-    /* The volumes, the cluster's record, then: the first alone, 32, and the rest. */
+    /* The volumes, the cluster's record, then: the first alone, 128, and the rest. */
     assert_int_equal(meta_revision(meta), VOLUMES + 1 + 3);
 }
 
