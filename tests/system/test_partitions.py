@@ -146,7 +146,8 @@ def test_the_controller_cannot_be_reached(cluster, tmp_path):
 
 def test_who_serves_is_heard_by_others(cluster_that_rebuilds, tmp_path):
     """The controller does not hear from the node that serves, but from one with which that is
-    connected: it is left to serve, however long that lasts.  When it is gone, another one serves."""
+    connected: it is left to serve, however long that lasts.  When it is gone, another one
+    serves."""
     cluster = cluster_that_rebuilds
     target, stores = create(cluster, 3)
     state = tmp_path / "state"
