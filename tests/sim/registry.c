@@ -40,6 +40,7 @@ struct attempt {
     struct registry_request *request;
     uint64_t round;
     uint64_t known_epoch;
+    uint32_t min_in_sync; /* Copied: the operation may have ended when a late message arrives. */
     enum groups_outcome outcome;
     struct status status;
     struct group group;
@@ -164,7 +165,7 @@ static void take_execute(struct registry *r, const struct registry_request *q, s
                                          .node = q->client.node,
                                          .compares = true,
                                          .known_epoch = a->known_epoch,
-                                         .min_in_sync = q->op != NULL ? q->op->min_in_sync : 0 };
+                                         .min_in_sync = a->min_in_sync };
 
     a->outcome = GROUPS_COMMITTED;
     a->status = groups_take_epoch(r->meta, &taking, &a->group);
@@ -223,7 +224,10 @@ static void request_send(struct registry_request *q)
     if (is_lost(q))
         return;
     struct attempt *const a = sim_world_alloc(r->run->world, sizeof *a);
-    *a = (struct attempt) { .request = q, .round = q->round, .known_epoch = q->client.known_epoch };
+    *a = (struct attempt) { .request = q,
+                            .round = q->round,
+                            .known_epoch = q->client.known_epoch,
+                            .min_in_sync = q->op != NULL ? q->op->min_in_sync : 0 };
     r->under_way++;
     sim_world_after(r->run->world, some_time(r), request_arrives, a);
 }

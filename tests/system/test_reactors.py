@@ -85,8 +85,9 @@ def test_messages_between_reactors_under_load(server):
             assert host.returncode == 0, out
     assert churn.failure is None, f"{churn.failure}\n{server.log()[-4000:]}"
     assert churn.turns > 0
+    server.prove_replicas()
     hosts = [perf(server, name, "--connections", "4") for name in ("one", "two")]
     time.sleep(1)
-    server.stop()
+    server.stop(unproven=dict.fromkeys(server.volumes(), "it was, before this load"))
     for host in hosts:
         assert host.wait(60) == 1

