@@ -113,6 +113,11 @@ struct cluster {
 /* Makes machines and disks, and starts all nodes.  The counts and times are set. */
 void cluster_start(struct cluster *c);
 
+static inline bool cluster_node_is_alive(const struct cluster_node *n)
+{
+    return n->process != NULL && sim_process_is_alive(n->process);
+}
+
 /* Starts a node, if it is not alive. */
 void cluster_spawn(struct cluster_node *n);
 
