@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cluster_trouble.h"
+#include "peer/limits.h"
 
 #define POWER_WAIT_NS (5 * NS_PER_S)
 #define LEAVE_NS      (3 * NS_PER_S)
 /* The next engine waits for links, and for sessions. */
 #define SPLIT_NS (4 * NS_PER_S)
+#define STOP_NS  (20 * NS_PER_MS)
+#define LINK_NS  (LINK_KEEP_ALIVE_MS * NS_PER_MS)
 
 static struct cluster_node *some_node(struct work *work)
 {
@@ -114,6 +117,7 @@ struct spell {
     struct sim_process *process; /* That was paused. */
     struct sim_machine *from, *to;
     bool both;
+    bool slows; /* The node's disks. */
     unsigned volume;
 };
 
@@ -127,12 +131,17 @@ static struct spell *spell_begin_for(struct work *work, uint64_t ns, void (*end)
     return s;
 }
 
-static struct spell *spell_begin(struct work *work, uint64_t least_ns, void (*end)(void *ctx))
+static uint64_t spell_ns(struct work *work, uint64_t least_ns)
 {
     static const uint64_t most_ms[] = { 50, 400, 1500, 8000 };
     const uint64_t most = most_ms[rng_below(&work->run->rng, 4)];
 
-    return spell_begin_for(work, least_ns + run_between(work->run, 0, most) * NS_PER_MS, end);
+    return least_ns + run_between(work->run, 0, most) * NS_PER_MS;
+}
+
+static struct spell *spell_begin(struct work *work, uint64_t least_ns, void (*end)(void *ctx))
+{
+    return spell_begin_for(work, spell_ns(work, least_ns), end);
 }
 
 static void pause_end(void *ctx)
@@ -146,15 +155,20 @@ static void pause_end(void *ctx)
     sim_process_resume(s->process);
 }
 
-static void pause(struct work *work, struct cluster_node *n, uint64_t least_ns)
+static void pause_for(struct work *work, struct cluster_node *n, uint64_t ns)
 {
     if (!cluster_node_is_alive(n) || n->paused)
         return;
-    struct spell *const s = spell_begin(work, least_ns, pause_end);
+    struct spell *const s = spell_begin_for(work, ns, pause_end);
     s->node = n;
     s->process = n->process;
     n->paused = true;
     sim_process_pause(n->process);
+}
+
+static void pause(struct work *work, struct cluster_node *n, uint64_t least_ns)
+{
+    pause_for(work, n, spell_ns(work, least_ns));
 }
 
 /* The planner gives the volumes of a node that is not there to others; it may be back by now. */
@@ -491,12 +505,13 @@ static void overtake_go(void *ctx)
     const struct cluster_node *const now = run_percent(work->run, 40) ? s->node : some_node(work);
 
     work->under_way--;
-    trouble_slows(s->node, 0, 0);
+    if (s->slows)
+        trouble_slows(s->node, 0, 0);
     if (work->calm || now == was || !cluster_serves(c, s->volume))
         return;
-    if (run_percent(work->run, 50))
+    if (s->slows && run_percent(work->run, 70))
         pause(work, was, SPLIT_NS);
-    else if (cluster_node_is_alive(was))
+    else if (s->slows && cluster_node_is_alive(was))
         sim_process_kill(was->process);
     cluster_move(c, s->volume, now->index);
     trouble_hosts_follow(work, s->volume, run_percent(work->run, 30));
@@ -504,9 +519,10 @@ static void overtake_go(void *ctx)
 }
 
 /*
- * A node's disks stop for a while, and go on; but what they had by then takes its time.  So when
- * the next engine comes, what the one before has sent executes yet, or is in the sockets of one
- * that is paused (S4).
+ * The next engine comes while something of the one before is still to be executed (S4).  Either
+ * that one dies, or is stopped, while a member's disks take long for what they have; or it is
+ * stopped for a moment, and what its host sends waits in its sockets until the next one serves: it
+ * can send that on only as long as stores have not given up its links.
  */
 static void overtake(struct work *work)
 {
@@ -516,12 +532,17 @@ static void overtake(struct work *work)
     const struct cluster_volume *const v = &c->volumes[volume];
     const uint32_t *const disks = some_copyset(work, v, run_percent(run, 50));
     const uint32_t disk = disks[rng_below(&run->rng, v->volume.replicas)];
-    struct spell *const s =
-        spell_begin_for(work, run_between(run, 0, c->replica_timeout_ns), overtake_go);
+    const bool slows = run_percent(run, 70);
+    struct spell *const s = spell_begin_for(
+        work, run_between(run, 0, slows ? c->replica_timeout_ns : STOP_NS), overtake_go);
 
     s->volume = volume;
     s->node = &c->nodes[disk / c->disks_per_node];
-    trouble_slows(s->node, 1, 8 * NS_PER_S);
+    s->slows = slows;
+    if (slows)
+        trouble_slows(s->node, 1, 8 * NS_PER_S);
+    else
+        pause_for(work, &c->nodes[v->owner], run_between(run, LINK_NS / 2, 2 * LINK_NS));
 }
 
 /* A replica is to be elsewhere; or no more. */

@@ -332,7 +332,7 @@ static void world_make(struct work *work, struct run *run)
     work->troubles = (unsigned)run_between(run, 1, 14);
     work->favourite = run_percent(run, 30)   ? TROUBLE_SPLIT
                       : run_percent(run, 40) ? TROUBLE_POWER
-                      : run_percent(run, 20) ? TROUBLE_OVERTAKE
+                      : run_percent(run, 40) ? TROUBLE_OVERTAKE
                                              : rng_below(&run->rng, TROUBLE_COUNT);
     work->trouble_ns = (run_percent(run, 50) ? 200 : 3000) * NS_PER_MS;
     work->begun = run_percent(run, 20);
