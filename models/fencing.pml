@@ -148,17 +148,10 @@ inline remove_silent(e)
     fi
 }
 
-/* Who is full has answered as well: it may have space when it is asked again. */
-#ifdef BUG_FULL_SENT_AGAIN
-#define ANSWERED(e) en[e].acks
-#else
-#define ANSWERED(e) (en[e].acks | en[e].spent)
-#endif
-
 inline send_one(e, s)
 {
     if
-    :: HAS(en[e].set, s) && en[e].conn[s] && !HAS(ANSWERED(e), s) -> en[e].slot[s] = SENT
+    :: HAS(en[e].set, s) && en[e].conn[s] && !HAS(en[e].acks, s) -> en[e].slot[s] = SENT
     :: else -> en[e].slot[s] = IDLE
     fi
 }
@@ -166,6 +159,17 @@ inline send_one(e, s)
 inline send_all(e)
 {
     send_one(e, 0); send_one(e, 1); send_one(e, 2);
+}
+
+/* To who is full as well: it may have space by now, and its refusal is forgotten (11.1). */
+inline send_again(e)
+{
+#ifndef BUG_FULL_SENT_AGAIN
+    en[e].spent = 0;
+#endif
+    if :: en[e].slot[0] == IDLE -> send_one(e, 0) :: else fi;
+    if :: en[e].slot[1] == IDLE -> send_one(e, 1) :: else fi;
+    if :: en[e].slot[2] == IDLE -> send_one(e, 2) :: else fi
 }
 
 /* It completes nothing any more.  What it has sent is still under way. */
@@ -264,6 +268,13 @@ inline refuse(e)
 
 #define ALL_ANSWERED(e) ((en[e].acks & en[e].set) == en[e].set)
 
+/* 11.1  Who was full is still a member. */
+#ifdef BUG_FULL_LEFT
+#define MAY_REFUSE(e) true
+#else
+#define MAY_REFUSE(e) ((en[e].spent & en[e].set) != 0)
+#endif
+
 /* Nothing of its former life is under way. */
 #define NOTHING_SENT(e) (en[e].slot[0] == IDLE && en[e].slot[1] == IDLE && en[e].slot[2] == IDLE)
 
@@ -308,11 +319,31 @@ proctype engine(byte e)
         acknowledge(e)
        }
 
-    /* 11.1  It is taken back at all members: the host may be told. */
+    /* 11.1  Every member has executed it or is full: it is taken back. */
     :: d_step {
-        en[e].state == SERVING && en[e].back != 0 && ALL_ANSWERED(e) ->
+        en[e].state == SERVING && en[e].back == 0 && (en[e].spent & en[e].set) != 0 &&
+        ((en[e].acks | en[e].spent) & en[e].set) == en[e].set ->
+        printf("engine %d: 11.1 takes %d back\n", e, en[e].op);
+        en[e].back = en[e].op;
+        en[e].acks = 0;
+        en[e].slot[0] = IDLE; en[e].slot[1] = IDLE; en[e].slot[2] = IDLE
+       }
+
+    /* 11.1  It is, at all members: the host may be told. */
+    :: d_step {
+        en[e].state == SERVING && en[e].back != 0 && ALL_ANSWERED(e) && MAY_REFUSE(e) ->
         printf("engine %d: 11.1 refuses %d\n", e, en[e].back);
         refuse(e)
+       }
+
+    /* 11.1  All that were full have left meanwhile: nobody knows what was there.  It is sent anew. */
+    :: d_step {
+        en[e].state == SERVING && en[e].back != 0 && !MAY_REFUSE(e) && NOTHING_SENT(e) ->
+        printf("engine %d: 11.1 writes %d again\n", e, en[e].back);
+        en[e].op = en[e].back;
+        en[e].back = 0;
+        en[e].acks = 0;
+        send_all(e)
        }
 
     /* 6.4  It learns that an exclusion was committed. */
@@ -415,6 +446,9 @@ inline answer_seal(e, s)
 #endif
 #define SOUNDS(e) ((SOUND(e, 0) -> 1 : 0) | (SOUND(e, 1) -> 2 : 0) | (SOUND(e, 2) -> 4 : 0))
 
+/* It has not answered; or, beside what it has answered, it was read to take a write back. */
+#define MAY_FAIL(e, s) (!HAS(en[e].acks, s) || (en[e].back != 0 && HAS(en[e].spent, s)))
+
 proctype link(byte e; byte s)
 {
     do
@@ -491,15 +525,11 @@ proctype link(byte e; byte s)
         en[e].slot[s] = IDLE
        }
 
-    /*
-     * 11.1  Every member has executed it or is full: what this one has, which is full, goes to the
-     * others.  Where all that were full have left, the write is acknowledged after all.
-     */
+    /* 11.1  What one that is full has goes to the others; if they have left, what anybody has. */
     :: d_step {
-        en[e].state == SERVING && en[e].back == 0 && HAS(en[e].spent & en[e].set, s) &&
-        en[e].conn[s] && CURRENT(e, s) &&
-        ((en[e].acks | en[e].spent) & en[e].set) == en[e].set ->
-        en[e].back = en[e].op;
+        en[e].state == SERVING && en[e].back != 0 && en[e].acks == 0 && en[e].conn[s] &&
+        CURRENT(e, s) && HAS(en[e].set, s) &&
+        (HAS(en[e].spent, s) || (en[e].spent & en[e].set) == 0) ->
         en[e].op = st[s].mem;
         printf("engine %d: 11.1 takes %d back by store %d: %d\n", e, en[e].back, s, en[e].op);
 #ifdef BUG_FULL_NOT_UNDONE
@@ -507,7 +537,6 @@ proctype link(byte e; byte s)
 #else
         en[e].acks = BIT(s);
 #endif
-        en[e].spent = 0;
         send_all(e)
        }
 
@@ -549,7 +578,7 @@ proctype link(byte e; byte s)
 
     /* 6.1 to 6.3  The engine excludes the store, and the exclusion is committed. */
     :: d_step {
-        en[e].state >= SETTLING && HAS(en[e].set, s) && !HAS(en[e].acks, s) &&
+        en[e].state >= SETTLING && HAS(en[e].set, s) && MAY_FAIL(e, s) &&
         en[e].leaving == 0 && COUNT(SOUNDS(e) & ~BIT(s)) >= MIN &&
         (en[e].state == SERVING || en[e].op != NONE) ->
         printf("engine %d: 6.1 excludes store %d\n", e, s);
@@ -612,9 +641,11 @@ proctype link(byte e; byte s)
 #endif
         printf("store %d: 4.3 new session of engine %d\n", s, e);
         en[e].conn[s] = 1;
+        en[e].slot[s] = IDLE;
         if
-        :: en[e].op != NONE -> send_one(e, s)
-        :: else -> en[e].slot[s] = IDLE
+        :: en[e].op != NONE && en[e].back == 0 -> send_again(e)
+        :: en[e].back != 0 && en[e].acks != 0 -> send_one(e, s)
+        :: else
         fi
        }
 

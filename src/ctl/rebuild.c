@@ -138,6 +138,36 @@ static uint32_t find_node(const struct rebuild *r, struct uuid node)
     return i;
 }
 
+static bool hears(const struct observed *o, struct uuid node)
+{
+    for (size_t i = 0; i < o->report->n_heard_node_uuids; i++)
+        if (uuid_equal(field_uuid(o->report->heard_node_uuids[i]), node))
+            return true;
+    return false;
+}
+
+static void look_who_hears(struct rebuild *r, struct rebuild_node *node)
+{
+    LIST_FOR_EACH (n, &r->ctl->observed) {
+        const struct observed *const o = CONTAINER_OF(n, struct observed, link);
+        if (!observed_connected(r->ctl, o) || !hears(o, node->node))
+            continue;
+        node->heard_by = o->node;
+        node->heard_ns = rpc_now_ns(r->ctl->loop);
+    }
+}
+
+const struct uuid *rebuild_heard_by(const struct rebuild *r, struct uuid node)
+{
+    const uint64_t long_ns = max_u64(r->after_ns, CTL_SILENT_MS * NS_PER_MS);
+    const uint32_t i = find_node(r, node);
+
+    if (i == r->node_count || uuid_is_nil(r->nodes[i].heard_by) ||
+        rpc_now_ns(r->ctl->loop) - r->nodes[i].heard_ns >= long_ns)
+        return NULL;
+    return &r->nodes[i].heard_by;
+}
+
 static void look_at_node(struct rebuild *r, struct uuid node)
 {
     const struct observed *o = observed_find(r->ctl, node);
@@ -149,6 +179,7 @@ static void look_at_node(struct rebuild *r, struct uuid node)
         r->nodes[r->node_count++] =
             (struct rebuild_node) { .node = node, .since_ns = noticed_ns(r, o) };
     r->nodes[i].seen = true;
+    look_who_hears(r, &r->nodes[i]);
 }
 
 static void forget_connected_nodes(struct rebuild *r)
@@ -308,26 +339,42 @@ static void forget_old_problems(struct rebuild *r, const struct records *volumes
     }
 }
 
+/* Some volumes at a time, from where the look before has stopped. */
+static void plan_servers(struct rebuild *r, struct rebuild_scope *scope,
+                         const struct records *volumes)
+{
+    const size_t first = r->turn;
+    unsigned moved = 0, tried = 0;
+
+    for (size_t k = 0; k < volumes->count; k++) {
+        const size_t i = (first + k) % volumes->count;
+        const Stored__V1__Volume *v = (const Stored__V1__Volume *)(const void *)volumes->items[i];
+        if (!server_is_gone(r, v))
+            continue;
+        r->pending = true;
+        if (moved == CTL_REBUILD_SERVERS_MAX || tried == CTL_REBUILD_TRIES_MAX)
+            return;
+        moved += rebuild_serve_elsewhere(r, scope, v) ? 1 : 0;
+        tried++;
+        r->turn = i + 1;
+    }
+}
+
 static struct status MUST_CHECK plan_all(struct rebuild *r)
 {
     struct rebuild_scope scope = { .view = NULL };
     struct records volumes;
-    uint32_t moved = 0;
 
     TRY(records_read(r->ctl, KEY_VOLUMES, &stored__v1__volume__descriptor, &volumes));
     r->pending = false;
     for (size_t i = 0; i < volumes.count; i++) {
         const Stored__V1__Volume *v = (const Stored__V1__Volume *)(const void *)volumes.items[i];
-        if (server_is_gone(r, v)) {
-            r->pending = true;
-            if (moved < CTL_REBUILD_SERVERS_MAX && rebuild_serve_elsewhere(r, &scope, v))
-                moved++;
-        }
         if (!concerns(r, v))
             continue;
         r->pending = true;
         rebuild_plan_volume(r, &scope, v);
     }
+    plan_servers(r, &scope, &volumes);
     forget_old_problems(r, &volumes);
     arena_free(&scope.arena);
     records_free(&volumes);
@@ -342,11 +389,29 @@ static bool any_is_gone(struct rebuild *r)
     return false;
 }
 
+/* Time in which we stood still is nobody's silence. */
+static void leave_out_pause(struct rebuild *r)
+{
+    const uint64_t now_ns = rpc_now_ns(r->ctl->loop), gap_ns = now_ns - r->looked_ns;
+
+    r->looked_ns = now_ns;
+    if (gap_ns < CTL_SILENT_MS * NS_PER_MS)
+        return;
+    for (uint32_t i = 0; i < r->disk_count; i++)
+        r->disks[i].since_ns += gap_ns;
+    for (uint32_t i = 0; i < r->node_count; i++) {
+        r->nodes[i].since_ns += gap_ns;
+        r->nodes[i].heard_ns += gap_ns;
+    }
+}
+
 static void on_timer(struct rpc_timer *timer)
 {
     struct rebuild *r = CONTAINER_OF(timer, struct rebuild, timer);
-    struct status st = look_at_disks(r);
+    struct status st;
 
+    leave_out_pause(r);
+    st = look_at_disks(r);
     nodes_tell_again(r->ctl);
     if (status_ok(st))
         st = look_at_nodes(r);
@@ -362,7 +427,7 @@ static void on_timer(struct rpc_timer *timer)
 void rebuild_init(struct rebuild *r, struct ctl *ctl, uint64_t after_ns)
 {
     *r = (struct rebuild) { .ctl = ctl, .after_ns = after_ns, .pending = true };
-    r->began_ns = rpc_now_ns(ctl->loop);
+    r->began_ns = r->looked_ns = rpc_now_ns(ctl->loop);
     list_init(&r->problems);
     rpc_timer_init(&r->timer, on_timer);
     rpc_timer_arm(ctl->loop, &r->timer, r->began_ns + CTL_REBUILD_MS * NS_PER_MS);

@@ -37,6 +37,8 @@ struct ctl;
 
 /* Volumes that get another node with one look: each is a transaction here, and an opening there. */
 #define CTL_REBUILD_SERVERS_MAX 16u
+/* Volumes that a look goes through for that, in turns; there may be none that can have another. */
+#define CTL_REBUILD_TRIES_MAX 64u
 
 /* A disk that is not as it should be. */
 struct rebuild_disk {
@@ -50,8 +52,10 @@ struct rebuild_disk {
 /* A node that does not report. */
 struct rebuild_node {
     struct uuid node;
-    uint64_t since_ns; /* That we have seen it so. */
-    bool seen;         /* By the look that is under way. */
+    uint64_t since_ns;    /* That we have seen it so. */
+    struct uuid heard_by; /* A node that reports, and was connected with it; nil: none ever. */
+    uint64_t heard_ns;
+    bool seen; /* By the look that is under way. */
 };
 
 /* What may be gone for good of a volume. */
@@ -72,11 +76,13 @@ struct rebuild {
     struct ctl *ctl;
     uint64_t after_ns; /* CTL_REBUILD_NEVER, or. */
     uint64_t began_ns;
+    uint64_t looked_ns;
     struct rpc_timer timer;
     struct rebuild_disk disks[CTL_DISKS_MAX];
     uint32_t disk_count;
     struct rebuild_node nodes[CTL_NODES_MAX];
     uint32_t node_count;
+    size_t turn;  /* The volume that is the next to get another node. */
     bool pending; /* Something is decided, and perhaps not recorded yet. */
     struct list problems;
 };

@@ -36,6 +36,12 @@ bool rebuild_is_gone(struct rebuild *r, struct uuid disk);
 /* Whether what is on it is to be moved elsewhere, as long as it can be read. */
 bool rebuild_is_failing(struct rebuild *r, struct uuid disk);
 
+/*
+ * The node, which reports, that was connected with one that does not, if that was not long ago:
+ * links come back, and nodes that were restarted tell a little later who is connected.
+ */
+const struct uuid *rebuild_heard_by(const struct rebuild *r, struct uuid node);
+
 /* Logged when it is new; an empty text is none. */
 void rebuild_say_problem(struct rebuild *r, enum rebuild_part part,
                          const Stored__V1__Volume *volume, const char *text);

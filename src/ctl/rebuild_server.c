@@ -9,51 +9,51 @@
 
 /* ---- Whether an engine could begin ---- */
 
-/* As if nothing had lost power since: what has, the engine finds out.  0: no slot has the disk. */
-static uint64_t incarnation_of(const struct group *g, struct uuid disk)
+static bool works(const struct server_disks *disks, struct uuid disk)
 {
-    uint64_t found = 0;
-    unsigned slot;
+    uint32_t i = 0;
 
-    for (uint32_t n = 0; n < g->copyset_count; n++) {
-        if (!group_find(g, n, disk, &slot))
-            continue;
-        const uint64_t recorded = g->copysets[n].slots[slot].incarnation;
-        if (recorded != 0 && recorded != GROUP_INCARNATION_NONE)
-            return recorded;
-        found = 1;
-    }
-    return found;
+    while (i < disks->count && !uuid_equal(disks->uuids[i], disk))
+        i++;
+    return i < disks->count;
 }
 
-/* The sessions that an engine could have: items has room for GROUP_DISKS_MAX. */
-static struct group_sessions sessions_of(const struct group *g, const struct server_disks *disks,
-                                         struct group_session *items)
+/*
+ * The sessions that an engine could have for a copyset, as if nothing had lost power since: what
+ * has, the engine finds out.
+ */
+static struct group_sessions sessions_of(const struct group_copyset *c,
+                                         const struct server_disks *disks,
+                                         struct group_session items[GROUP_SLOTS])
 {
     uint32_t count = 0;
 
-    for (uint32_t i = 0; i < disks->count; i++) {
-        const uint64_t incarnation = incarnation_of(g, disks->uuids[i]);
-        if (incarnation == 0)
-            continue;
-        assert(count < GROUP_DISKS_MAX); /* The group has them all. */
-        items[count++] =
-            (struct group_session) { .disk = disks->uuids[i], .incarnation = incarnation };
+    for (unsigned slot = 0; slot < GROUP_SLOTS; slot++) {
+        const uint64_t recorded = c->slots[slot].incarnation;
+        if (works(disks, c->slots[slot].disk)) /* An empty slot has the nil UUID: no disk. */
+            items[count++] = (struct group_session) { .disk = c->slots[slot].disk,
+                                                      .incarnation = recorded != 0 ? recorded : 1 };
     }
     return (struct group_sessions) { items, count };
 }
 
 /* 7.4: enough members; or as in 11.4 a single one, beside a replica that it can be resynced to. */
 static struct status MUST_CHECK check_copyset(const struct server_need *need, uint32_t copyset,
-                                              const struct group_view *view,
+                                              const struct server_disks *disks,
                                               struct problem *problem)
 {
+    struct group_session items[GROUP_SLOTS];
+    const struct group_view view = {
+        .sessions = sessions_of(&need->group->copysets[copyset], disks, items),
+        .min_in_sync = need->min_in_sync,
+    };
     const unsigned wanted = group_members_min(need->min_in_sync);
     const unsigned have =
-        (unsigned)__builtin_popcount(group_reached(need->group, copyset, &view->sessions));
+        (unsigned)__builtin_popcount(group_reached(need->group, copyset, &view.sessions) &
+                                     ~group_with_nothing(need->group, copyset));
 
-    if (have >= wanted || (group_silent(need->group, copyset, view) != 0 &&
-                           group_reached_out(need->group, copyset, &view->sessions) != 0))
+    if (have >= wanted || (group_silent(need->group, copyset, &view) != 0 &&
+                           group_reached_out(need->group, copyset, &view.sessions) != 0))
         return STATUS(OK);
     snprintf(problem->s, sizeof problem->s,
              "of the %d replicas of copyset %u that are in sync, %u %s on disks that work of nodes "
@@ -92,14 +92,11 @@ struct status server_choose(const struct cluster_view *view, const struct server
                             const struct server_need *need, uint32_t *out_node,
                             struct problem *problem)
 {
-    struct group_session items[GROUP_DISKS_MAX];
-    const struct group_view could = { .sessions = sessions_of(need->group, disks, items),
-                                      .min_in_sync = need->min_in_sync };
     uint32_t held[CTL_NODES_MAX] = { 0 };
     uint64_t targets = view->targets;
 
     for (uint32_t n = 0; n < need->group->copyset_count; n++)
-        TRY(check_copyset(need, n, &could, problem));
+        TRY(check_copyset(need, n, disks, problem));
     if (targets == 0) {
         snprintf(problem->s, sizeof problem->s, "no node with the role 'target' reports");
         return STATUS(UNAVAILABLE);
@@ -119,9 +116,10 @@ struct status server_choose(const struct cluster_view *view, const struct server
 static void add_disks(struct server_disks *disks, const struct observed *o, uint32_t node)
 {
     for (size_t i = 0; i < o->report->n_disks && disks->count < CTL_DISKS_MAX; i++) {
-        if (o->report->disks[i]->failure[0] != '\0')
+        const struct uuid uuid = field_uuid(o->report->disks[i]->uuid);
+        if (o->report->disks[i]->failure[0] != '\0' || works(disks, uuid))
             continue;
-        disks->uuids[disks->count] = field_uuid(o->report->disks[i]->uuid);
+        disks->uuids[disks->count] = uuid;
         disks->nodes[disks->count++] = (uint8_t)node;
     }
 }
@@ -200,23 +198,42 @@ static void say_served(struct serving *s, const Stored__V1__Volume *v)
                 node_name_read(ctl, s->scope->view->nodes[s->next].uuid, &arena));
 }
 
-static bool hears(const struct observed *o, struct uuid node)
+/* ---- Nodes that others hear ---- */
+
+static bool is_disk_of(struct ctl *ctl, struct uuid disk, struct uuid node)
 {
-    for (size_t i = 0; i < o->report->n_heard_node_uuids; i++)
-        if (uuid_equal(field_uuid(o->report->heard_node_uuids[i]), node))
-            return true;
-    return false;
+    ProtobufCMessage *found;
+
+    if (!status_ok(
+            record_get(ctl->meta, key_disk(disk).s, &stored__v1__disk__descriptor, &found, NULL)))
+        return false;
+    const Stored__V1__Disk *const record = (const Stored__V1__Disk *)(const void *)found;
+    const bool is = uuid_equal(field_uuid(record->node), node);
+    record_free(found);
+    return is;
 }
 
-/* A node that reports, and with whose stores this one's engines are connected; NULL: nobody. */
-static const struct observed *who_hears(struct ctl *ctl, struct uuid node)
+/* A member that is away, and none of the node's own: writes wait for it, as it can exclude nobody
+ * without the controller. */
+static bool is_waited_for(struct rebuild *r, const struct group_slot *slot, struct uuid node)
 {
-    LIST_FOR_EACH (n, &ctl->observed) {
-        const struct observed *const o = CONTAINER_OF(n, struct observed, link);
-        if (observed_connected(ctl, o) && hears(o, node))
-            return o;
-    }
-    return NULL;
+    return slot->state == GROUP_SLOT_IN && rebuild_is_gone(r, slot->disk) &&
+           !rebuild_is_failing(r, slot->disk) && !is_disk_of(r->ctl, slot->disk, node);
+}
+
+static bool is_stuck(struct rebuild *r, const Stored__V1__Volume *v)
+{
+    CLEANUP(arena_free) struct arena arena = { 0 };
+    struct group *g = arena_alloc(&arena, sizeof *g);
+    uint64_t revision;
+
+    if (!status_ok(group_record_get(r->ctl->meta, field_uuid(v->uuid), 0, g, &revision)))
+        return false;
+    for (uint32_t n = 0; n < g->copyset_count; n++)
+        for (unsigned slot = 0; slot < GROUP_SLOTS; slot++)
+            if (is_waited_for(r, &g->copysets[n].slots[slot], field_uuid(v->node)))
+                return true;
+    return false;
 }
 
 static void say_heard(struct rebuild *r, const Stored__V1__Volume *v, struct uuid by)
@@ -249,9 +266,9 @@ bool rebuild_serve_elsewhere(struct rebuild *r, struct rebuild_scope *scope,
     struct serving s = {
         .r = r, .scope = scope, .volume = field_uuid(v->uuid), .gone = field_uuid(v->node)
     };
-    const struct observed *const hears_it = who_hears(r->ctl, s.gone);
-    if (hears_it != NULL) {
-        say_heard(r, v, hears_it->node);
+    const struct uuid *const heard_by = rebuild_heard_by(r, s.gone);
+    if (heard_by != NULL && !is_stuck(r, v)) {
+        say_heard(r, v, *heard_by);
         return false;
     }
     const struct status st = meta_transact(r->ctl->meta, serve_build, &s, NULL);
@@ -260,5 +277,7 @@ bool rebuild_serve_elsewhere(struct rebuild *r, struct rebuild_scope *scope,
         say_served(&s, v);
     else if (!status_is(st, STATUS_EXISTS) && !status_is(st, STATUS_NOT_FOUND))
         say_not_served(&s, v, st);
+    if (!status_ok(st) && s.problem.s[0] == '\0')
+        nodes_tell_later(r->ctl); /* It may have been committed all the same. */
     return status_ok(st);
 }

@@ -187,8 +187,9 @@ static void spoil_on_answer(struct copy_part *p)
 /* ---- A part: reading ---- */
 
 /*
- * 9.4  Who is no target is a member in sync, as the others are: all of them are read, region by
- * region.  Targets may differ from each other, and the first of them is as good as any.
+ * 9.4  Who is no target is a member in sync, as the others are: all of them that are there are
+ * read, region by region.  Targets may differ from each other, and the first of them is as good as
+ * any.
  */
 unsigned copy_best_source(const struct range_copy *c, unsigned sources)
 {
@@ -196,9 +197,12 @@ unsigned copy_best_source(const struct range_copy *c, unsigned sources)
     const unsigned others = sources & ~c->ops->targets(c);
     const unsigned local = sources & ~(unsigned)cs->remote;
 
-    if (others != 0)
+    if (others != 0) {
+        const unsigned up = fanout_up(cs, others);
+        const unsigned first = c->ops->spared != NULL ? up & ~c->ops->spared(c) : up;
         return (unsigned)__builtin_ctz(
-            fanout_in_turn(fanout_well(cs, others), c->order.shard, c->window));
+            fanout_in_turn(fanout_well(cs, first != 0 ? first : up), c->order.shard, c->window));
+    }
     return (unsigned)__builtin_ctz(local != 0 ? local : sources);
 }
 

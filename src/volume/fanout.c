@@ -294,6 +294,17 @@ static unsigned least_loaded(const struct copyset *cs, unsigned slots)
     return chosen & slots;
 }
 
+unsigned fanout_up(const struct copyset *cs, unsigned slots)
+{
+    unsigned up = 0;
+
+    for (unsigned slot = 0; slots >> slot != 0; slot++) {
+        if ((slots >> slot & 1) != 0 && leg_takes(leg_at(cs, slot), cs->slice->reactor))
+            up |= 1u << slot;
+    }
+    return up != 0 ? up : slots;
+}
+
 unsigned fanout_well(const struct copyset *cs, unsigned slots)
 {
     unsigned well = 0;

@@ -282,6 +282,13 @@ uint32_t leg_load(const struct leg *leg, const struct reactor *reactor)
     return lane->peer.up ? lane->flying_count : UINT32_MAX;
 }
 
+bool leg_takes(const struct leg *leg, const struct reactor *reactor)
+{
+    if (leg->remote != NULL)
+        return leg_load(leg, reactor) != UINT32_MAX;
+    return leg->session != NULL && !atomic_load(&leg->local.away);
+}
+
 struct lease_member leg_lease(const struct leg *leg, const struct reactor *reactor)
 {
     assert(leg->remote != NULL);

@@ -257,6 +257,10 @@ bool leg_is_suspect(const struct leg *leg);
 /* Commands of this reactor that a remote leg has not answered; most of all, if it is away. */
 uint32_t leg_load(const struct leg *leg, const struct reactor *reactor);
 
+/* Whether a command that it is given now goes to the disk, and does not wait for a session.  That
+ * reactor. */
+bool leg_takes(const struct leg *leg, const struct reactor *reactor);
+
 /* For lease_to_ask(): what the leg has on this reactor; of a local one nothing. */
 struct lease_member leg_lease(const struct leg *leg, const struct reactor *reactor);
 

@@ -41,6 +41,7 @@ enum range_copy_end {
 struct range_copy_ops {
     unsigned (*sources)(const struct range_copy *c);
     unsigned (*targets)(const struct range_copy *c);
+    unsigned (*spared)(const struct range_copy *c); /* Sources that are read last; NULL: none. */
     void (*done)(struct range_copy *c, enum range_copy_end end);
     /*
      * The range is whole regions in which members may differ: until they are equal no round closes

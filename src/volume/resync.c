@@ -500,12 +500,19 @@ static unsigned sources_of(const struct range_copy *c)
     return there != 0 ? there : left; /* That fails. */
 }
 
-/* 9.6: a member that was not asked may have it (11.4). */
+/* 9.6: a member that was not asked may have it (11.4), and one that failed before, too. */
 static bool may_spoil(const struct range_copy *c)
 {
     const struct copyset *const cs = c->copyset;
+    const unsigned asked = cs->members & ~(unsigned)(cs->resync.shunned | cs->resync.bad);
 
-    return fanout_reachable(cs, cs->members & ~cs->resync.shunned) == cs->members;
+    return fanout_reachable(cs, asked) == cs->members;
+}
+
+/* 9.18: the disk that is to be relieved. */
+static unsigned spared(const struct range_copy *c)
+{
+    return 1u << c->copyset->resync.place;
 }
 
 static unsigned targets_of(const struct range_copy *c)
@@ -592,6 +599,7 @@ static void on_copied(struct range_copy *c, enum range_copy_end end)
 static const struct range_copy_ops resync_ops = {
     .sources = sources_of,
     .targets = targets_of,
+    .spared = spared,
     .done = on_copied,
     .passes = true,
     .spoils = may_spoil,

@@ -521,6 +521,9 @@ void fanout_undone_in_vain(struct piece *p);
  * passed over (11.4). */
 unsigned fanout_reachable(const struct copyset *cs, unsigned slots);
 
+/* Those of the slots with a session now, or all if none has. */
+unsigned fanout_up(const struct copyset *cs, unsigned slots);
+
 /* Those of the slots whose disks are well, or all if none is. */
 unsigned fanout_well(const struct copyset *cs, unsigned slots);
 

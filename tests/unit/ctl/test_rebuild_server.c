@@ -289,8 +289,59 @@ static void who_is_heard_by_others_goes_on(void **state)
                                      "it: only the way to the controller is broken, and it is left "
                                      "to serve",
                                      nodes[gone].name, nodes[other].name));
+    nodes[other].hears = (struct uuid) { 0 }; /* As if it had been restarted: that is too short. */
+    pass(f, 50);
+    nodes[other].hears = nodes[gone].uuid;
+    pass(f, 50);
     nodes[other].hears = (struct uuid) { 0 };
-    pass(f, 4);
+    pass(f, 55);
+    assert_int_equal(served_by(f), gone);
+    pass(f, 10);
+    assert_int_not_equal(served_by(f), gone);
+}
+
+/* It is heard, but can exclude nobody: where a member is away as well, writes wait. */
+static void who_is_heard_and_waits_is_replaced(void **state)
+{
+    struct fixture *f = *state;
+    Trilith__V1__SetVolumeRequest set = TRILITH__V1__SET_VOLUME_REQUEST__INIT;
+    struct rpc_sim_call call;
+
+    begin(f, 4, 3, AFTER_NS);
+    set.name = arena_text(&f->arena, "db1");
+    set.min_in_sync = 1;
+    call_start(f, CTL_SERVICE_VOLUME, SET, &set.base, &call);
+    rpc_sim_cancel(&f->sim, &call);
+    rpc_sim_call_fini(&call);
+    const unsigned gone = lose_server();
+    unsigned others[3], count = 0;
+    for (unsigned slot = 0; slot < 3; slot++)
+        if (node_of(disk_in(0, slot)) != gone)
+            others[count++] = node_of(disk_in(0, slot));
+    assert_int_equal(count, 2); /* It has the third replica, which nobody waits for. */
+    nodes[others[0]].hears = nodes[gone].uuid;
+    pass(f, 200);
+    assert_int_equal(served_by(f), gone);
+    away[others[1]] = true;
+    pass(f, 60);
+    assert_int_equal(served_by(f), gone);
+    pass(f, 15);
+    assert_int_equal(served_by(f), others[0]);
+}
+
+/* Noticed before the controller stood still, it is given its time when that goes on. */
+static void silence_does_not_grow_while_nobody_listens(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, 3, 3, AFTER_NS);
+    const unsigned gone = lose_server();
+    pass(f, 20);
+    assert_int_equal(served_by(f), gone);
+    f->sim.now_ns += 1000 * NS_PER_S;
+    pass(f, 40);
+    assert_int_equal(served_by(f), gone);
+    pass(f, 30);
     assert_int_not_equal(served_by(f), gone);
 }
 
@@ -560,6 +611,8 @@ int main(void)
         TEST(silence_must_last),
         TEST(time_of_the_controller_alone_does_not_count),
         TEST(who_is_heard_by_others_goes_on),
+        TEST(who_is_heard_and_waits_is_replaced),
+        TEST(silence_does_not_grow_while_nobody_listens),
         TEST(off_is_never),
         TEST(one_replica_stays_where_it_is),
         TEST(what_is_missing_is_said),
