@@ -206,26 +206,18 @@ static void note_change(struct ctl *ctl, const struct groups_change *c)
              (unsigned long long)c->now->sequence);
 }
 
-/* Of one call, as each is a transaction of its own: the others are sent again, and exclusions that
- * come meanwhile are not held up for seconds. */
-#define REBUILDS_MAX 16u
-
 /* The changes that make sense are committed together; the others have their results already. */
 static void commit_batch(struct ctl *ctl, const Trilith__V1__CommitGroupsRequest *request,
                          struct batch *b, Trilith__V1__GroupResult **results)
 {
     struct groups_change changes[GROUPS_CHANGES_MAX] = { 0 };
     Trilith__V1__GroupResult *of[GROUPS_CHANGES_MAX];
-    unsigned count = 0, rebuilds = 0;
+    unsigned count = 0;
 
     for (size_t i = 0; i < request->n_changes; i++) {
         results[i] = result_new(&b->arena);
         const char *problem = take_change(request->changes[i], b, &changes[count]);
         if (problem == NULL && rebuild_is_change(&changes[count])) {
-            if (rebuilds++ >= REBUILDS_MAX) {
-                results[i]->outcome = TRILITH__V1__GROUP_OUTCOME__GROUP_OUTCOME_FAILED;
-                continue;
-            }
             rebuild_commit(ctl, &changes[count]); /* A transaction of its own. */
             fill_result(&changes[count], results[i], &b->arena);
             note_change(ctl, &changes[count]);

@@ -160,10 +160,11 @@ static void look_who_hears(struct rebuild *r, struct rebuild_node *node)
 const struct uuid *rebuild_heard_by(const struct rebuild *r, struct uuid node)
 {
     const uint64_t long_ns = max_u64(r->after_ns, CTL_SILENT_MS * NS_PER_MS);
+    const uint64_t now_ns = rpc_now_ns(r->ctl->loop);
     const uint32_t i = find_node(r, node);
 
     if (i == r->node_count || uuid_is_nil(r->nodes[i].heard_by) ||
-        rpc_now_ns(r->ctl->loop) - r->nodes[i].heard_ns >= long_ns)
+        (now_ns >= r->nodes[i].heard_ns && now_ns - r->nodes[i].heard_ns >= long_ns))
         return NULL;
     return &r->nodes[i].heard_by;
 }
@@ -392,11 +393,12 @@ static bool any_is_gone(struct rebuild *r)
 /* Time in which we stood still is nobody's silence. */
 static void leave_out_pause(struct rebuild *r)
 {
-    const uint64_t now_ns = rpc_now_ns(r->ctl->loop), gap_ns = now_ns - r->looked_ns;
+    const uint64_t now_ns = rpc_now_ns(r->ctl->loop), since_ns = now_ns - r->looked_ns;
 
     r->looked_ns = now_ns;
-    if (gap_ns < CTL_SILENT_MS * NS_PER_MS)
+    if (since_ns < CTL_SILENT_MS * NS_PER_MS)
         return;
+    const uint64_t gap_ns = since_ns - CTL_REBUILD_MS * NS_PER_MS;
     for (uint32_t i = 0; i < r->disk_count; i++)
         r->disks[i].since_ns += gap_ns;
     for (uint32_t i = 0; i < r->node_count; i++) {

@@ -48,9 +48,9 @@ static struct status MUST_CHECK check_copyset(const struct server_need *need, ui
         .min_in_sync = need->min_in_sync,
     };
     const unsigned wanted = group_members_min(need->min_in_sync);
-    const unsigned have =
-        (unsigned)__builtin_popcount(group_reached(need->group, copyset, &view.sessions) &
-                                     ~group_with_nothing(need->group, copyset));
+    const unsigned reached = group_reached(need->group, copyset, &view.sessions);
+    const bool empty = (reached & ~group_with_nothing(need->group, copyset)) == 0;
+    const unsigned have = empty ? 0 : (unsigned)__builtin_popcount(reached);
 
     if (have >= wanted || (group_silent(need->group, copyset, &view) != 0 &&
                            group_reached_out(need->group, copyset, &view.sessions) != 0))
@@ -144,6 +144,7 @@ struct serving {
     struct uuid volume;
     struct uuid gone; /* Its node. */
     uint32_t next;    /* Of the view: that takes its place. */
+    bool sent;        /* It was in a transaction. */
     struct problem problem;
 };
 
@@ -168,6 +169,7 @@ static struct status MUST_CHECK serve_record(struct serving *s, struct meta *m,
     meta_txn_expect(txn, key_group(s->volume, 0).s, group_revision);
     meta_txn_expect(txn, key_volume(s->volume).s, revision);
     record_put(txn, key_volume(s->volume).s, &record->base);
+    s->sent = true;
     TRY(desired_bump(m, txn, s->gone));
     return desired_bump(m, txn, *next);
 }
@@ -200,25 +202,34 @@ static void say_served(struct serving *s, const Stored__V1__Volume *v)
 
 /* ---- Nodes that others hear ---- */
 
-static bool is_disk_of(struct ctl *ctl, struct uuid disk, struct uuid node)
+/* Nil: nobody knows. */
+static struct uuid node_of_disk(struct ctl *ctl, struct uuid disk)
 {
     ProtobufCMessage *found;
 
     if (!status_ok(
             record_get(ctl->meta, key_disk(disk).s, &stored__v1__disk__descriptor, &found, NULL)))
-        return false;
-    const Stored__V1__Disk *const record = (const Stored__V1__Disk *)(const void *)found;
-    const bool is = uuid_equal(field_uuid(record->node), node);
+        return (struct uuid) { 0 };
+    const struct uuid node = field_uuid(((const Stored__V1__Disk *)(const void *)found)->node);
     record_free(found);
-    return is;
+    return node;
 }
 
-/* A member that is away, and none of the node's own: writes wait for it, as it can exclude nobody
- * without the controller. */
-static bool is_waited_for(struct rebuild *r, const struct group_slot *slot, struct uuid node)
+/*
+ * A member that has failed, or is on another node that nobody hears, either: writes wait for it, as
+ * nobody can be excluded without the controller.
+ */
+static bool is_waited_for(struct rebuild *r, const struct group_slot *slot, struct uuid server)
 {
-    return slot->state == GROUP_SLOT_IN && rebuild_is_gone(r, slot->disk) &&
-           !rebuild_is_failing(r, slot->disk) && !is_disk_of(r->ctl, slot->disk, node);
+    if (slot->state != GROUP_SLOT_IN || !rebuild_is_gone(r, slot->disk) ||
+        rebuild_is_failing(r, slot->disk))
+        return false;
+    const struct uuid node = node_of_disk(r->ctl, slot->disk);
+    if (uuid_is_nil(node) || uuid_equal(node, server))
+        return false;
+    return rebuild_find_disk(r, slot->disk)->dead ||
+           (!observed_connected(r->ctl, observed_find(r->ctl, node)) &&
+            rebuild_heard_by(r, node) == NULL);
 }
 
 static bool is_stuck(struct rebuild *r, const Stored__V1__Volume *v)
@@ -277,7 +288,7 @@ bool rebuild_serve_elsewhere(struct rebuild *r, struct rebuild_scope *scope,
         say_served(&s, v);
     else if (!status_is(st, STATUS_EXISTS) && !status_is(st, STATUS_NOT_FOUND))
         say_not_served(&s, v, st);
-    if (!status_ok(st) && s.problem.s[0] == '\0')
+    if (!status_ok(st) && s.sent)
         nodes_tell_later(r->ctl); /* It may have been committed all the same. */
     return status_ok(st);
 }

@@ -16,6 +16,10 @@
 #define BATCH_MAX          128u
 #define BATCH_COPYSETS_MAX (32u * GROUP_COPYSETS_MAX)
 
+/* Of these, changes of disks: each is a transaction of its own, and exclusions of others are not to
+ * wait for a second's worth of them. */
+#define BATCH_REPLACED_MAX 16u
+
 /* The order of the methods in group.proto. */
 static const unsigned methods[] = {
     [GROUP_OP_GET] = 0, [GROUP_OP_TAKE] = 1, [GROUP_OP_COMMIT] = 2
@@ -109,14 +113,26 @@ static uint32_t copysets_of(const struct group_op *op)
     return op->kind == GROUP_OP_COMMIT ? op->now->copyset_count : 0;
 }
 
+static bool changes_disks(const struct group_op *op)
+{
+    if (op->kind != GROUP_OP_COMMIT || op->was->copyset_count != op->now->copyset_count)
+        return false;
+    for (uint32_t n = 0; n < op->now->copyset_count; n++)
+        if (group_disks_differ(op->was, op->now, n))
+            return true;
+    return false;
+}
+
 /* Moves what one call can carry: operations of one kind, but one epoch at a time. */
 static enum group_op_kind fill_batch(struct group_client *c)
 {
     const enum group_op_kind kind = op_of(list_first(&c->waiting))->kind;
     uint32_t copysets = 0;
-    unsigned count = 0;
+    unsigned count = 0, replaced = 0;
 
     LIST_FOR_EACH (n, &c->waiting) {
+        if (changes_disks(op_of(n)) && ++replaced > BATCH_REPLACED_MAX)
+            continue;
         copysets += copysets_of(op_of(n));
         if (op_of(n)->kind != kind || count == (kind == GROUP_OP_TAKE ? 1 : BATCH_MAX) ||
             copysets > BATCH_COPYSETS_MAX)

@@ -359,6 +359,7 @@ static void begin_copying(struct copyset *cs)
     atomic_fetch_add(&cs->slice->volume->resync.regions_left, r->left);
     atomic_store(&cs->home.regions, r->left);
     r->bad = 0;
+    r->asked_again = false;
     sm_move(&r->sm, RESYNC_COPYING);
     cs->followed = (uint8_t)own_bit(cs);
     round_joined(cs);
@@ -572,6 +573,19 @@ static void tell_unread(struct copyset *cs)
         (unsigned long long)c->unreadable_at, members_disk(leg_of(cs, cs->resync.slot)));
 }
 
+/* 9.6: who has failed before, and is there, may have what the others cannot read; once a region. */
+static bool may_ask_again(struct copyset *cs)
+{
+    struct resync *const r = &cs->resync;
+    const unsigned back = fanout_reachable(cs, cs->members & r->bad & ~r->shunned);
+
+    if (back == 0 || r->asked_again)
+        return false;
+    r->bad &= ~back;
+    r->asked_again = true;
+    return true;
+}
+
 static void on_copied(struct range_copy *c, enum range_copy_end end)
 {
     struct copyset *const cs = c->copyset;
@@ -582,10 +596,13 @@ static void on_copied(struct range_copy *c, enum range_copy_end end)
     } else if (end == RANGE_COPY_EQUAL) {
         count_region(cs);
         tell_spoiled(cs);
+        r->asked_again = false;
         runs_next(&r->todo, &r->at);
         next_region(cs);
     } else if (cs->slice->fenced) {
         resync_fail(cs, c->status);
+    } else if (end == RANGE_COPY_UNREADABLE && may_ask_again(cs)) {
+        next_region(cs);
     } else if (end == RANGE_COPY_UNREADABLE) {
         tell_unread(cs);
         resync_fail(cs, STATUS(MEDIA_READ));

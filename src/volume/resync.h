@@ -38,6 +38,7 @@ struct resync {
     struct runs others;   /* What members list for other slots, and it is to list, too (9.8). */
     unsigned unread;      /* Slots that are still to be asked or told. */
     unsigned bad;         /* Slots that have failed as sources. */
+    bool asked_again;     /* Some of these, for this region, as they are there. */
     unsigned shunned;     /* Members that were suspected when it began: nobody is asked (11.4). */
     unsigned told;        /* Members that keep what its admission rests on (3.7.7). */
     struct range_copy copy;

@@ -141,6 +141,20 @@ static void with_too_few_members_nobody_does(void **state)
                      "nodes that report, and 1 must be");
 }
 
+/* 7.4: a member that has lost the volume counts only beside one that has it. */
+static void who_has_nothing_does_not_suffice(void **state)
+{
+    (void)state;
+    choice_init(4);
+    add_copyset(0, 1, 2)->slots[1].incarnation = GROUP_INCARNATION_NONE;
+    lose_node(0);
+    view.serves[1] = 9;
+    check_chosen(2, 2);
+    lose_disk(2);
+    check_refused(1, "of the 3 replicas of copyset 0 that are in sync, 0 are on disks that work of "
+                     "nodes that report, and 1 must be");
+}
+
 /* 11.4: one of two members, beside a replica to which it can be copied. */
 static void one_of_two_may_begin(void **state)
 {
@@ -323,7 +337,13 @@ static void who_is_heard_and_waits_is_replaced(void **state)
     pass(f, 200);
     assert_int_equal(served_by(f), gone);
     away[others[1]] = true;
-    pass(f, 60);
+    for (unsigned i = 0; i < 100; i++) { /* The controller alone does not hear it, either. */
+        nodes[others[0]].hears = nodes[i % 2 == 0 ? others[1] : gone].uuid;
+        pass(f, 2);
+    }
+    assert_int_equal(served_by(f), gone);
+    nodes[others[0]].hears = nodes[gone].uuid;
+    pass(f, 55);
     assert_int_equal(served_by(f), gone);
     pass(f, 15);
     assert_int_equal(served_by(f), others[0]);
@@ -606,6 +626,7 @@ int main(void)
         cmocka_unit_test(who_has_most_of_it_serves_it),
         cmocka_unit_test(who_is_out_counts_for_nothing),
         cmocka_unit_test(with_too_few_members_nobody_does),
+        cmocka_unit_test(who_has_nothing_does_not_suffice),
         cmocka_unit_test(one_of_two_may_begin),
         TEST(a_volume_gets_another_node),
         TEST(silence_must_last),

@@ -38,6 +38,7 @@ static struct group_reason reason;
 static struct group records[VOLUMES];
 static struct group_op ops[VOLUMES];
 static struct status results[VOLUMES];
+static unsigned place[VOLUMES]; /* How many had ended before. */
 static unsigned ended;
 static unsigned wanted;
 static bool stopped;
@@ -108,6 +109,7 @@ static void on_client_stopped(void *ctx)
 static void on_done(struct group_op *op, struct status st)
 {
     results[op - ops] = st;
+    place[op - ops] = ended;
     if (++ended == wanted)
         group_client_stop(client, on_client_stopped, NULL);
 }
@@ -203,6 +205,29 @@ static void many_share_a_transaction(void **state)
     }
     /* The volumes, the cluster's record, then: the first alone, 128, and the rest. */
     assert_int_equal(meta_revision(meta), VOLUMES + 1 + 3);
+}
+
+static void commit_other_disks(struct io_timer *t)
+{
+    static struct group other;
+
+    (void)t;
+    other = now;
+    other.copysets[0].slots[1].disk = (struct uuid) { { 0xd0, 3 } };
+    for (unsigned i = 0; i + 1 < wanted; i++)
+        group_client_commit(client, &ops[i], &was, &other);
+    group_client_commit(client, &ops[wanted - 1], &was, &now);
+}
+
+/* Changes of disks are a transaction each: an exclusion does not wait for all of them. */
+static void an_exclusion_overtakes_replacements(void **state)
+{
+    (void)state;
+    assert_true(status_ok(rpc_server_start(server)));
+    run(commit_other_disks, 60);
+    unserve();
+    is(59, STATUS_OK);
+    assert_true(place[59] <= 1 + 16);
 }
 
 /* 6.3: an outcome that is not known is asked for until it is: applied... */
@@ -522,6 +547,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(many_share_a_transaction),
+        TEST(an_exclusion_overtakes_replacements),
         TEST(lost_answer),
         TEST(refused_commit),
         TEST(conflicts),
