@@ -18,10 +18,7 @@ struct committing {
 bool rebuild_is_change(const struct groups_change *c)
 {
     assert(c->was->copyset_count == c->now->copyset_count); /* group_check_next() */
-    for (uint32_t n = 0; n < c->now->copyset_count; n++)
-        if (group_disks_differ(c->was, c->now, n))
-            return true;
-    return false;
+    return group_any_disks_differ(c->was, c->now);
 }
 
 /* ---- The volume's record ---- */

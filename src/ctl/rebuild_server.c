@@ -254,7 +254,7 @@ static void say_heard(struct rebuild *r, const Stored__V1__Volume *v, struct uui
     rebuild_say_problem(
         r, REBUILD_SERVER, v,
         arena_printf(&arena,
-                     "node '%s' does not report, but node '%s' is connected with it: only the way "
+                     "node '%s' does not report, but node '%s' has heard it lately: only the way "
                      "to the controller is broken, and it is left to serve",
                      node_name_read(r->ctl, field_uuid(v->node), &arena),
                      node_name_read(r->ctl, by, &arena)));

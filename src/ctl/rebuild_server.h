@@ -3,7 +3,8 @@
  * Another node for a volume whose own is gone: its engine runs there, and what was lost with the
  * one before is rebuilt as ever (docs/replication.md, 9.23).
  *
- *   a node does not report for --rebuild-after, and no node that does hears it
+ *   a node does not report for --rebuild-after, and no node that does has heard it lately, or
+ *   writes wait for somebody whom it cannot exclude
  *     --> each volume of several replicas that it serves, some with each look:
  *         server_choose() finds a node, or says what is missing
  *     --> the step of 'volume set --node' (11.11), one transaction

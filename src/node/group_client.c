@@ -115,12 +115,7 @@ static uint32_t copysets_of(const struct group_op *op)
 
 static bool changes_disks(const struct group_op *op)
 {
-    if (op->kind != GROUP_OP_COMMIT || op->was->copyset_count != op->now->copyset_count)
-        return false;
-    for (uint32_t n = 0; n < op->now->copyset_count; n++)
-        if (group_disks_differ(op->was, op->now, n))
-            return true;
-    return false;
+    return op->kind == GROUP_OP_COMMIT && group_any_disks_differ(op->was, op->now);
 }
 
 /* Moves what one call can carry: operations of one kind, but one epoch at a time. */

@@ -142,6 +142,14 @@ bool group_disks_differ(const struct group *was, const struct group *now, uint32
     return false;
 }
 
+bool group_any_disks_differ(const struct group *was, const struct group *now)
+{
+    for (uint32_t n = 0; n < was->copyset_count && n < now->copyset_count; n++)
+        if (group_disks_differ(was, now, n))
+            return true;
+    return false;
+}
+
 /* ---- What it says ---- */
 
 bool group_find(const struct group *g, uint32_t copyset, struct uuid disk, unsigned *out_slot)

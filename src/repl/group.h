@@ -114,6 +114,8 @@ struct status group_check_next(const struct group *was, const struct group *now,
 
 /* Whether a slot of the copyset has another disk (9.13); both have the copyset. */
 bool group_disks_differ(const struct group *was, const struct group *now, uint32_t copyset);
+/* Likewise of any copyset that both have. */
+bool group_any_disks_differ(const struct group *was, const struct group *now);
 
 /* ---- What it says.  Sets of slots are bit masks, slot 0 the lowest. ---- */
 

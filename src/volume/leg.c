@@ -284,9 +284,7 @@ uint32_t leg_load(const struct leg *leg, const struct reactor *reactor)
 
 bool leg_takes(const struct leg *leg, const struct reactor *reactor)
 {
-    if (leg->remote != NULL)
-        return leg_load(leg, reactor) != UINT32_MAX;
-    return leg->session != NULL && !atomic_load(&leg->local.away);
+    return leg->remote != NULL ? leg_load(leg, reactor) != UINT32_MAX : leg_is_up(leg);
 }
 
 struct lease_member leg_lease(const struct leg *leg, const struct reactor *reactor)

@@ -297,12 +297,13 @@ static void who_is_heard_by_others_goes_on(void **state)
     nodes[other].hears = nodes[gone].uuid;
     pass(f, 200);
     assert_int_equal(served_by(f), gone);
-    assert_string_equal(get_volume(f, "db1")->reason,
-                        arena_printf(&f->arena,
-                                     "node '%s' does not report, but node '%s' is connected with "
-                                     "it: only the way to the controller is broken, and it is left "
-                                     "to serve",
-                                     nodes[gone].name, nodes[other].name));
+    assert_string_equal(
+        get_volume(f, "db1")->reason,
+        arena_printf(&f->arena,
+                     "node '%s' does not report, but node '%s' has heard it "
+                     "lately: only the way to the controller is broken, and it is left "
+                     "to serve",
+                     nodes[gone].name, nodes[other].name));
     nodes[other].hears = (struct uuid) { 0 }; /* As if it had been restarted: that is too short. */
     pass(f, 50);
     nodes[other].hears = nodes[gone].uuid;

@@ -14,19 +14,46 @@ static void write_all(struct world *c, uint8_t value)
         assert_int_equal(write_one(c, 0, at, 4096, value).code, STATUS_OK);
 }
 
-/* Replica 2 is out, and all is written without it; then it is back. */
-static void come_back(struct world *c, uint8_t value)
+/* Replica 2 has it all. */
+static void assert_copied(const struct world *c, uint8_t value)
 {
-    pw_block(c->w, 1, true);
-    pw_cut(c->w, 1);
+    for (uint64_t at = 0; at < REGIONS * STORE_REGION_BYTES; at += STORE_REGION_BYTES)
+        assert_int_equal(byte_at(c, 1, at), value);
+}
+
+static void lose(struct world *c, unsigned store)
+{
+    pw_block(c->w, store, true);
+    pw_cut(c->w, store);
+}
+
+/* Replica 2 is out, and all is written without it. */
+static void leave_behind(struct world *c, uint8_t value)
+{
+    lose(c, 1);
     pw_run(c->w, 2 * PATIENCE);
     write_all(c, value);
     assert_false(is_in(c, 2));
+}
+
+static void come_back(struct world *c, uint8_t value)
+{
+    leave_behind(c, value);
     pw_block(c->w, 1, false);
     pw_run(c->w, 20 * NS_PER_S);
     assert_true(is_in(c, 2));
-    for (uint64_t at = 0; at < REGIONS * STORE_REGION_BYTES; at += STORE_REGION_BYTES)
-        assert_int_equal(byte_at(c, 1, at), value);
+    assert_copied(c, value);
+}
+
+/* Replica 2 is back, and a store is about to carry out the first such command of the resync. */
+static void resync_up_to(struct world *c, unsigned store, enum wire_opcode opcode)
+{
+    peer(c, store)->hold = true;
+    peer(c, store)->hold_opcode = (uint8_t)opcode;
+    pw_block(c->w, 1, false);
+    for (unsigned i = 0; i < 10000 && peer(c, store)->held_count == 0; i++)
+        pw_run(c->w, NS_PER_MS);
+    assert_true(peer(c, store)->held_count > 0);
 }
 
 /* Both survivors are read, region by region, wherever they are. */
@@ -76,22 +103,13 @@ static void who_is_away_is_not_waited_for(void **state)
     (void)state;
     struct world *const c = world_opened(true, 2);
 
-    pw_block(c->w, 1, true);
-    pw_cut(c->w, 1);
-    pw_run(c->w, 2 * PATIENCE);
-    write_all(c, 0x11);
-    peer(c, 1)->hold = true;
-    peer(c, 1)->hold_opcode = WIRE_WRITE;
-    pw_block(c->w, 1, false);
-    for (unsigned i = 0; i < 10000 && peer(c, 1)->held_count == 0; i++)
-        pw_run(c->w, NS_PER_MS);
-    pw_block(c->w, 0, true);
-    pw_cut(c->w, 0);
+    leave_behind(c, 0x11);
+    resync_up_to(c, 1, WIRE_WRITE);
+    lose(c, 0);
     pw_run(c->w, 10 * NS_PER_MS);
     fake_peer_release(peer(c, 1));
     pw_run(c->w, DOWN / 2); /* It is not given up yet. */
-    for (uint64_t at = 0; at < REGIONS * STORE_REGION_BYTES; at += STORE_REGION_BYTES)
-        assert_int_equal(byte_at(c, 1, at), 0x11);
+    assert_copied(c, 0x11);
     pw_block(c->w, 0, false);
     pw_run(c->w, 20 * NS_PER_S);
     assert_true(is_in(c, 1) && is_in(c, 2));
@@ -109,18 +127,9 @@ static void who_was_away_for_a_moment_may_have_it(void **state)
 
     world_limit_resyncs(c, 1 << 20); /* A region in a second. */
     assert_int_equal(world_open(c).code, STATUS_OK);
-    pw_block(c->w, 1, true);
-    pw_cut(c->w, 1);
-    pw_run(c->w, 2 * PATIENCE);
-    write_all(c, 0x11);
-    peer(c, 0)->hold = true;
-    peer(c, 0)->hold_opcode = WIRE_READ;
-    pw_block(c->w, 1, false);
-    for (unsigned i = 0; i < 10000 && peer(c, 0)->held_count == 0; i++)
-        pw_run(c->w, NS_PER_MS);
-    assert_true(peer(c, 0)->held_count > 0);
-    pw_block(c->w, 0, true);
-    pw_cut(c->w, 0);
+    leave_behind(c, 0x11);
+    resync_up_to(c, 0, WIRE_READ);
+    lose(c, 0);
     pw_run(c->w, 3 * PATIENCE / 2);
     fake_peer_release(peer(c, 0));
     pw_block(c->w, 0, false);
@@ -131,8 +140,7 @@ static void who_was_away_for_a_moment_may_have_it(void **state)
     assert_int_equal(peer(c, 1)->count[WIRE_REGIONS], lists); /* It need not begin anew for that. */
     assert_true(is_in(c, 1) && is_in(c, 2));
     assert_int_equal(peer(c, 1)->count[WIRE_SPOIL], 0);
-    for (uint64_t at = 0; at < REGIONS * STORE_REGION_BYTES; at += STORE_REGION_BYTES)
-        assert_int_equal(byte_at(c, 1, at), 0x11);
+    assert_copied(c, 0x11);
     world_destroy(c);
 }
 
