@@ -64,7 +64,7 @@ models:
 	@tools/install-deps test
 	@models/run test large
 
-# The target beside the echo server, as ratios.
+# The target beside the echo server, as ratios, and every figure that is promised.
 bench:
 	@tools/install-deps build
 	@tools/build build

@@ -41,7 +41,7 @@ struct reactor;
 struct reactor_stats {
     uint64_t turns;    /* Loop iterations that had something to do. */
     uint64_t sleeps;   /* Waits that blocked. */
-    uint64_t syscalls; /* System calls of the loop: io_uring_enter, eventfd writes. */
+    uint64_t syscalls; /* System calls of the loop: io_uring_enter and sched_yield. */
     uint64_t ops;      /* Operations completed. */
     uint64_t messages; /* Messages delivered. */
     uint64_t timers;   /* Timers fired. */
