@@ -146,27 +146,56 @@ static bool hears(const struct observed *o, struct uuid node)
     return false;
 }
 
+static void note_hearer(struct rebuild_node *node, struct uuid by, uint64_t now_ns)
+{
+    uint32_t i = 0;
+
+    while (i < node->hearer_count && !uuid_equal(node->hearers[i].node, by))
+        i++;
+    if (i == CTL_NODES_MAX)
+        return;
+    if (i == node->hearer_count)
+        node->hearer_count++;
+    node->hearers[i] = (struct rebuild_hearer) { by, now_ns };
+}
+
 static void look_who_hears(struct rebuild *r, struct rebuild_node *node)
 {
     LIST_FOR_EACH (n, &r->ctl->observed) {
         const struct observed *const o = CONTAINER_OF(n, struct observed, link);
-        if (!observed_connected(r->ctl, o) || !hears(o, node->node))
-            continue;
-        node->heard_by = o->node;
-        node->heard_ns = rpc_now_ns(r->ctl->loop);
+        if (observed_connected(r->ctl, o) && hears(o, node->node))
+            note_hearer(node, o->node, rpc_now_ns(r->ctl->loop));
     }
+}
+
+/* Links come back, and nodes that were restarted tell a little later who is connected. */
+static bool is_long_ago(const struct rebuild *r, uint64_t then_ns)
+{
+    const uint64_t now_ns = rpc_now_ns(r->ctl->loop);
+
+    return now_ns >= then_ns && now_ns - then_ns >= max_u64(r->after_ns, CTL_SILENT_MS * NS_PER_MS);
 }
 
 const struct uuid *rebuild_heard_by(const struct rebuild *r, struct uuid node)
 {
-    const uint64_t long_ns = max_u64(r->after_ns, CTL_SILENT_MS * NS_PER_MS);
-    const uint64_t now_ns = rpc_now_ns(r->ctl->loop);
     const uint32_t i = find_node(r, node);
 
-    if (i == r->node_count || uuid_is_nil(r->nodes[i].heard_by) ||
-        (now_ns >= r->nodes[i].heard_ns && now_ns - r->nodes[i].heard_ns >= long_ns))
-        return NULL;
-    return &r->nodes[i].heard_by;
+    for (uint32_t k = 0; i < r->node_count && k < r->nodes[i].hearer_count; k++)
+        if (!is_long_ago(r, r->nodes[i].hearers[k].heard_ns))
+            return &r->nodes[i].hearers[k].node;
+    return NULL;
+}
+
+bool rebuild_is_deaf(const struct rebuild *r, struct uuid hearer, struct uuid node)
+{
+    const uint32_t i = find_node(r, node);
+
+    if (i == r->node_count || !is_long_ago(r, r->nodes[i].since_ns))
+        return false;
+    for (uint32_t k = 0; k < r->nodes[i].hearer_count; k++)
+        if (uuid_equal(r->nodes[i].hearers[k].node, hearer))
+            return is_long_ago(r, r->nodes[i].hearers[k].heard_ns);
+    return true;
 }
 
 static void look_at_node(struct rebuild *r, struct uuid node)
@@ -403,7 +432,8 @@ static void leave_out_pause(struct rebuild *r)
         r->disks[i].since_ns += gap_ns;
     for (uint32_t i = 0; i < r->node_count; i++) {
         r->nodes[i].since_ns += gap_ns;
-        r->nodes[i].heard_ns += gap_ns;
+        for (uint32_t k = 0; k < r->nodes[i].hearer_count; k++)
+            r->nodes[i].hearers[k].heard_ns += gap_ns;
     }
 }
 

@@ -49,12 +49,18 @@ struct rebuild_disk {
     bool seen;    /* By the look that is under way. */
 };
 
+/* A node that reports, and was connected with one that does not. */
+struct rebuild_hearer {
+    struct uuid node;
+    uint64_t heard_ns; /* When it was last. */
+};
+
 /* A node that does not report. */
 struct rebuild_node {
     struct uuid node;
-    uint64_t since_ns;    /* That we have seen it so. */
-    struct uuid heard_by; /* A node that reports, and was connected with it; nil: none ever. */
-    uint64_t heard_ns;
+    uint64_t since_ns; /* That we have seen it so. */
+    struct rebuild_hearer hearers[CTL_NODES_MAX];
+    uint32_t hearer_count;
     bool seen; /* By the look that is under way. */
 };
 

@@ -36,11 +36,11 @@ bool rebuild_is_gone(struct rebuild *r, struct uuid disk);
 /* Whether what is on it is to be moved elsewhere, as long as it can be read. */
 bool rebuild_is_failing(struct rebuild *r, struct uuid disk);
 
-/*
- * The node, which reports, that was connected with one that does not, if that was not long ago:
- * links come back, and nodes that were restarted tell a little later who is connected.
- */
+/* A node, which reports, that was connected with one that does not, if that was not long ago. */
 const struct uuid *rebuild_heard_by(const struct rebuild *r, struct uuid node);
+
+/* Whether hearer has not been connected with the node, which does not report, for as long. */
+bool rebuild_is_deaf(const struct rebuild *r, struct uuid hearer, struct uuid node);
 
 /* Logged when it is new; an empty text is none. */
 void rebuild_say_problem(struct rebuild *r, enum rebuild_part part,

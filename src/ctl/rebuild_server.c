@@ -216,20 +216,22 @@ static struct uuid node_of_disk(struct ctl *ctl, struct uuid disk)
 }
 
 /*
- * A member that has failed, or is on another node that nobody hears, either: writes wait for it, as
- * nobody can be excluded without the controller.
+ * Writes wait for a member that the server cannot reach, or that has failed, as it can exclude
+ * nobody without the controller.
  */
 static bool is_waited_for(struct rebuild *r, const struct group_slot *slot, struct uuid server)
 {
-    if (slot->state != GROUP_SLOT_IN || !rebuild_is_gone(r, slot->disk) ||
-        rebuild_is_failing(r, slot->disk))
+    if (slot->state != GROUP_SLOT_IN || rebuild_is_failing(r, slot->disk))
         return false;
     const struct uuid node = node_of_disk(r->ctl, slot->disk);
     if (uuid_is_nil(node) || uuid_equal(node, server))
         return false;
-    return rebuild_find_disk(r, slot->disk)->dead ||
-           (!observed_connected(r->ctl, observed_find(r->ctl, node)) &&
-            rebuild_heard_by(r, node) == NULL);
+    const struct observed *const o = observed_find(r->ctl, node);
+    const bool gone = rebuild_is_gone(r, slot->disk);
+    if (!observed_connected(r->ctl, o))
+        return gone && rebuild_heard_by(r, node) == NULL;
+    return rebuild_is_deaf(r, node, server) || (gone && (rebuild_find_disk(r, slot->disk)->dead ||
+                                                         observed_disk(o, slot->disk) == NULL));
 }
 
 static bool is_stuck(struct rebuild *r, const Stored__V1__Volume *v)

@@ -4,7 +4,7 @@
  * one before is rebuilt as ever (docs/replication.md, 9.23).
  *
  *   a node does not report for --rebuild-after, and no node that does has heard it lately, or
- *   writes wait for somebody whom it cannot exclude
+ *   writes wait for somebody whom it cannot reach, nor exclude
  *     --> each volume of several replicas that it serves, some with each look:
  *         server_choose() finds a node, or says what is missing
  *     --> the step of 'volume set --node' (11.11), one transaction

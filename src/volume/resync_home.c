@@ -97,10 +97,8 @@ static unsigned shun(const struct volume *v, const struct copyset *cs)
     return shunned != members ? shunned : 0;
 }
 
-static void part_shunned(const struct volume *v, const struct copyset *cs)
+static void part_silent(const struct volume *v, const struct copyset *cs, unsigned slots)
 {
-    const unsigned slots = cs->home.shunned;
-
     for (unsigned slot = 0; slots >> slot != 0; slot++) {
         struct leg_call *const call = call_of(v, cs, slot);
         if ((slots >> slot & 1) != 0 && is_silent(call))
@@ -138,7 +136,7 @@ static void begin(struct volume *v, struct copyset *cs, unsigned slot)
     h->place = spare ? cs->replace.slot : slot;
     h->leg = cs->home_leg[slot];
     h->shunned = spare ? 0 : (uint8_t)shun(v, cs);
-    part_shunned(v, cs);
+    part_silent(v, cs, h->shunned);
     h->whole = spare || v->members.group->copysets[cs->number].slots[slot].whole;
     if (spare)
         log_info(v->log,
@@ -149,6 +147,14 @@ static void begin(struct volume *v, struct copyset *cs, unsigned slot)
                  call->disk, cs->number);
     h->start_msg.deliver = on_start;
     reactor_post(cs->slice->reactor, &h->start_msg);
+}
+
+/* 9.19: who is out comes first.  The move may be waiting for a member that does not answer. */
+static void make_way(struct volume *v, struct copyset *cs)
+{
+    resync_home_unwanted(v, cs);
+    if (cs->home.given_up)
+        part_silent(v, cs, shun(v, cs));
 }
 
 void resync_plan(struct volume *v)
@@ -164,7 +170,7 @@ void resync_plan(struct volume *v)
     for (uint32_t i = 0; i < v->copyset_count && busy < VOLUME_RESYNCS_MAX; i++) {
         struct copyset *const cs = v->copysets[i];
         if (is_spare(cs) && find_slot(v, cs, &slot) && cs->home.slots.again_ns <= now_ns)
-            resync_home_unwanted(v, cs); /* 9.19: who is out comes first. */
+            make_way(v, cs);
         if (cs->home.busy || !(find_slot(v, cs, &slot) || find_spare(v, cs, &slot)))
             continue;
         const uint64_t again_ns = delay_of(cs, slot)->again_ns;
