@@ -267,6 +267,13 @@ static void calm_down(struct work *work)
     run_until(work->run, is_healed, work, HEALED_NS, "replicas in sync");
 }
 
+/* Who was killed when all calmed down may not have been missed yet. */
+static void quiet_down(struct work *work)
+{
+    sim_world_run(work->run->world, QUIET_NS);
+    run_until(work->run, is_healed, work, HEALED_NS, "replicas in sync");
+}
+
 /*
  * The power of the node whose disks lie fails when nobody writes, and rounds have closed all: only
  * what the others keep of it tells what it has lost (docs/replication.md, 3.7).  Perhaps it has
@@ -279,6 +286,7 @@ static void liar_falls(struct work *work)
 
     if (c->liar < 0)
         return;
+    quiet_down(work);
     for (unsigned i = 0; i < c->volume_count && run_percent(run, 60); i++)
         (void)cluster_want_move(c, i, c->liar);
     run_until(run, is_healed, work, HEALED_NS, "replicas in sync");
@@ -292,9 +300,7 @@ static void verify(struct work *work)
 {
     struct cluster *const c = &work->cluster;
 
-    /* Who was killed when all calmed down may not have been missed yet. */
-    sim_world_run(work->run->world, QUIET_NS);
-    run_until(work->run, is_healed, work, HEALED_NS, "replicas in sync");
+    quiet_down(work);
     for (unsigned i = 0; i < c->volume_count; i++)
         cluster_verify(c, i);
     run_until(work->run, are_verified, work, 60 * NS_PER_S, "a verification");
