@@ -538,7 +538,7 @@ static void advance_change(struct piece *p)
 
 /*
  * 9.21: a slot has another disk than when it was heard.  False: that disk has yet to answer a
- * trail, which advances it; until then nothing else may go there (R8).
+ * trail; until then nothing else may go there (R8).
  */
 static bool forget_turned(struct piece *p)
 {
@@ -560,7 +560,7 @@ static void advance(struct piece *p)
     if (p->copyset->slice->fenced)
         finish(p, STATUS(FENCED));
     else if (!forget_turned(p))
-        return;
+        hold(p); /* Without its tick: the trail may wait for a round. */
     else if (is_read(p))
         advance_read(p);
     else

@@ -148,7 +148,7 @@ static void take_members(struct volume *v)
 static void grow_record(struct volume *v)
 {
     struct members *const m = &v->members;
-    struct group_session items[GROUP_DISKS_MAX];
+    struct group_session items[VOLUME_STORES_MAX];
     struct group_reason reason;
     struct group_view view;
 

@@ -59,6 +59,9 @@
  */
 #define VOLUME_RESYNCS_MAX 4u
 
+/* A member that is needed, and has failed a command, is asked for it again so much later. */
+#define VOLUME_ASK_AGAIN_NS (1 * NS_PER_S)
+
 /* A member that is gone before its copyset is settled is waited for so long (11.4). */
 #define VOLUME_ANEW_NS (10 * NS_PER_S)
 

@@ -170,12 +170,21 @@ static bool moves_data(const struct store_io *s)
     return s->opcode == STORE_OP_READ || s->opcode == STORE_OP_WRITE;
 }
 
+/* Of what moves no data.  Where there are none, the span is a former command's. */
+static bool has_items(const struct store_io *s)
+{
+    return s->opcode != STORE_OP_WRITE_ZEROES && s->opcode != STORE_OP_DEALLOCATE &&
+           s->opcode != STORE_OP_FLUSH && s->opcode != STORE_OP_DELETE_VOLUME &&
+           s->opcode != STORE_OP_SPOIL;
+}
+
 /* NULL: out of memory. */
 static struct heir *heir_create(struct leg *leg, const struct leg_io *io)
 {
     const struct store_io *const s = &io->store;
     const size_t crcs = s->crcs != NULL ? s->bytes / STORE_BLOCK_BYTES * sizeof(uint32_t) : 0;
-    const size_t bytes = moves_data(s) ? crcs : s->data.bytes;
+    const size_t items = has_items(s) ? s->data.bytes : 0;
+    const size_t bytes = moves_data(s) ? crcs : items;
     struct heir *const h = malloc(sizeof *h + bytes);
 
     if (h == NULL)

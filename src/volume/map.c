@@ -170,9 +170,14 @@ static struct status MUST_CHECK add_copyset(struct volume *v, const uint32_t *le
     settling_init(&cs->settling);
     resync_init(&cs->resync);
     resync_home_init(&cs->home);
+    const struct status st = v->desc.replicas == 1 ? STATUS(OK) : round_copyset_init(&cs->round);
+    if (!status_ok(st)) {
+        free(cs);
+        return st;
+    }
     *out_index = v->copyset_count;
     sets[v->copyset_count++] = cs;
-    return v->desc.replicas == 1 ? STATUS(OK) : round_copyset_init(&cs->round);
+    return STATUS(OK);
 }
 
 /* wanted as volume_placement.copyset: a disk that was replaced may make two tuples alike. */

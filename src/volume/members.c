@@ -18,6 +18,7 @@
 static void ask_again(struct volume *v, struct leg *leg);
 static void members_run(struct volume *v);
 static void on_anew_timer(struct io_timer *timer);
+static void on_again_timer(struct io_timer *timer);
 static void round_return(struct volume *v);
 
 struct status members_init(struct members *m, const struct group *group,
@@ -29,6 +30,7 @@ struct status members_init(struct members *m, const struct group *group,
     list_init(&m->admissions);
     alive_init(&m->alive);
     io_timer_init(&m->anew_timer, on_anew_timer);
+    io_timer_init(&m->again_timer, on_again_timer);
     if (group == NULL)
         return STATUS(OK);
     m->group = malloc(sizeof *m->group);
@@ -45,6 +47,7 @@ void members_fini(struct members *m)
     assert(list_empty(&m->held));
     assert(list_empty(&m->delayed));
     io_timer_disarm(&m->anew_timer);
+    io_timer_disarm(&m->again_timer);
     free(m->group);
     free(m->next);
 }
@@ -445,6 +448,7 @@ void members_fence(struct volume *v)
     }
     m->fenced = true;
     io_timer_disarm(&m->anew_timer);
+    io_timer_disarm(&m->again_timer);
     resync_home_fence(v); /* Now: slices may hear of it with the change that is under way. */
     if (m->state == MEMBERS_IDLE)
         tell_fence(v); /* Else it follows the change that is under way. */
@@ -628,6 +632,32 @@ static void on_anew_timer(struct io_timer *timer)
     members_run(CONTAINER_OF(timer, struct volume, members.anew_timer));
 }
 
+/* It has answered, with an error: nothing that waits for it goes on by itself. */
+static void ask_later(struct volume *v, struct leg_call *call)
+{
+    struct io_timer *const timer = &v->members.again_timer;
+
+    call->members.asked_later = true;
+    if (!io_timer_armed(timer))
+        io_timer_arm(timer, v->home, reactor_now_ns(v->home) + VOLUME_ASK_AGAIN_NS);
+}
+
+static void on_again_timer(struct io_timer *timer)
+{
+    struct volume *const v = CONTAINER_OF(timer, struct volume, members.again_timer);
+
+    for (uint32_t i = 0; i < v->call_count; i++) {
+        struct leg_call *const call = v->calls[i];
+        const bool asked = call->members.asked_later && call->members.suspect;
+        call->members.asked_later = false;
+        if (!asked || call == v->members.leaving || v->members.fenced || !leg_is_up(&call->leg) ||
+            leg_has_changed(&call->leg))
+            continue;
+        forget_report(call); /* If it fails again, it is reported again. */
+        ask_again(v, &call->leg);
+    }
+}
+
 /* It stays, and writes wait.  True: the next engine sees to it. */
 static bool keep(struct volume *v, struct leg_call *call, struct group_session *items,
                  const struct group_reason *reason)
@@ -649,9 +679,10 @@ static bool keep(struct volume *v, struct leg_call *call, struct group_session *
         return false; /* Suspected until it is back. */
     }
     if (leg_is_up(&call->leg) && (status_is(call->members.why, STATUS_TIMED_OUT) ||
-                                  status_is(call->members.why, STATUS_NO_SPACE) ||
-                                  status_is(call->members.why, STATUS_NO_MEMORY)))
+                                  status_is(call->members.why, STATUS_NO_SPACE)))
         forget_report(call); /* It may do it yet; if not, it is reported again. */
+    else if (leg_is_up(&call->leg))
+        ask_later(v, call);
     return false;
 }
 
@@ -796,7 +827,7 @@ static void end_without(struct volume *v, const struct leg_call *call)
 static void members_run(struct volume *v)
 {
     struct members *const m = &v->members;
-    struct group_session items[GROUP_DISKS_MAX];
+    struct group_session items[VOLUME_STORES_MAX];
 
     if (m->state != MEMBERS_IDLE)
         return;

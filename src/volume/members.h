@@ -63,6 +63,7 @@ struct members {
     struct io_msg heard_msg;
     bool heard;                 /* The host has heard of the loss (7.7). */
     struct io_timer anew_timer; /* The volume is to be opened anew, if somebody is not back then. */
+    struct io_timer again_timer; /* Who is needed, and has failed a command, is asked again. */
 };
 
 /* A leg's part in it. */
@@ -72,6 +73,7 @@ struct members_leg {
     struct status why;
     bool suspect;              /* It is to be excluded, when that is possible. */
     bool told;                 /* Why it cannot be was logged. */
+    bool asked_later;          /* again_timer has it in mind. */
     uint64_t gone_ns;          /* takeover_needs_another() since then; 0: no. */
     bool leaves;               /* It was excluded, and the slices have not heard of it. */
     atomic_bool spared;        /* It is in sync nowhere: no Flush waits for it. */
@@ -105,7 +107,7 @@ struct status members_init(struct members *m, const struct group *group,
 /* Nothing is under way. */
 void members_fini(struct members *m);
 
-/* The sessions that are up, of disks that are not suspected.  items has GROUP_DISKS_MAX. */
+/* The sessions that are up, of disks that are not suspected.  items has VOLUME_STORES_MAX. */
 void members_view(const struct volume *v, struct group_session *items, struct group_view *out_view);
 
 /*

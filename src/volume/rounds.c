@@ -119,12 +119,45 @@ static void on_kept(struct leg_io *io)
         takeover_copyset_settled(cs);
 }
 
+/* The highest that an OPEN has named (4.3). */
+static uint32_t open_tick(const struct copyset *cs, unsigned slots)
+{
+    uint32_t tick = 0;
+
+    for (unsigned slot = 0; slots >> slot != 0; slot++)
+        if ((slots >> slot & 1) != 0)
+            tick = (uint32_t)max_u64(tick, leg_open_tick(cs->slice->map->legs[cs->leg[slot]]));
+    return tick;
+}
+
+/* A store was opened anew meanwhile, in a later tick, and would close nothing. */
+static bool is_reopened(const struct rounds *r)
+{
+    const struct ticks *const t = &r->current->round.ticks;
+
+    return open_tick(r->current, t->equal) > t->closed;
+}
+
+/* So that another round closes it. */
+static void note_again(struct rounds *r, const struct leg_io *io)
+{
+    const struct store_region *const items = r->items[io->slot];
+
+    for (size_t k = 0; k < io->store.data.bytes / sizeof items[0]; k++) {
+        const struct ticks_range range = { items[k].shard, items[k].region, 1 };
+        if (!ticks_note(&r->current->round.ticks, &range))
+            return;
+    }
+}
+
 static void on_closed(struct leg_io *io)
 {
     struct rounds *const r = io->owner;
 
     /* What was not closed stays listed, which costs work and is never wrong. */
     r->pending &= ~(1u << io->slot);
+    if (is_reopened(r))
+        note_again(r, io);
     if (r->pending == 0)
         close_some(r);
 }
@@ -173,29 +206,15 @@ static void flush_all(struct rounds *r)
     }
 }
 
-/* The highest that an OPEN has named (4.3). */
-static uint32_t open_tick(const struct copyset *cs, unsigned slots)
-{
-    uint32_t tick = 0;
-
-    for (unsigned slot = 0; slots >> slot != 0; slot++)
-        if ((slots >> slot & 1) != 0)
-            tick = (uint32_t)max_u64(tick, leg_open_tick(cs->slice->map->legs[cs->leg[slot]]));
-    return tick;
-}
-
-/*
- * 3.7.1  Of all that have confirmed: then nobody is missing.  Whose store was opened anew
- * meanwhile, in a later tick, would close nothing: the next round ends that one.
- */
+/* 3.7.1  Of all that have confirmed: then nobody is missing. */
 static void ask_points(struct rounds *r)
 {
     const struct ticks *const t = &r->current->round.ticks;
 
     r->slots = t->round == TICKS_IDLE ? t->equal & ~r->held : 0;
     r->failed = false;
-    if (r->slots == 0 || r->slice->fenced || open_tick(r->current, t->equal) > t->closed) {
-        round_end(r);
+    if (r->slots == 0 || r->slice->fenced || is_reopened(r)) {
+        round_end(r); /* The next one ends the tick in which a store was opened anew. */
         return;
     }
     r->pending = r->slots;
@@ -320,7 +339,7 @@ static unsigned gather(struct rounds *r, uint32_t counts[VOLUME_SLOTS_MAX])
 static void close_some(struct rounds *r)
 {
     uint32_t counts[VOLUME_SLOTS_MAX] = { 0 };
-    const unsigned slots = gather(r, counts);
+    const unsigned slots = is_reopened(r) ? 0 : gather(r, counts);
 
     if (slots == 0) {
         round_end(r);
@@ -356,7 +375,7 @@ static void keep_open(struct copyset *cs)
     LIST_FOR_EACH (n, &cs->round.waiting) {
         const struct piece *const p = CONTAINER_OF(n, const struct piece, link);
         const struct ticks_range range = round_range(&p->legs[0].store);
-        if ((p->done | p->failed) != 0)
+        if ((p->done | p->failed) != 0 || p->again)
             ticks_keep_open(&cs->round.ticks, &range);
     }
     LIST_FOR_EACH (n, &cs->round.trails) {

@@ -268,7 +268,7 @@ static void note_silent(struct volume *v, const struct group_view *view)
 void takeover_on_told(struct volume *v)
 {
     struct members *const m = &v->members;
-    struct group_session items[GROUP_DISKS_MAX];
+    struct group_session items[VOLUME_STORES_MAX];
     struct group_view view;
     struct group_reason reason;
 
@@ -346,7 +346,7 @@ static struct status MUST_CHECK check_members(const struct volume *v, const stru
 /* What is known now is all that is to be settled, and by whom. */
 static void settle_plan(struct volume *v)
 {
-    struct group_session items[GROUP_DISKS_MAX];
+    struct group_session items[VOLUME_STORES_MAX];
     struct group_view view;
 
     if (status_ok(v->status))
@@ -406,7 +406,7 @@ bool takeover_needs_another(const struct volume *v, const struct leg_call *call)
 {
     const struct group *const g = v->members.group;
     const int needed = (int)group_members_min(v->desc.min_in_sync);
-    struct group_session items[GROUP_DISKS_MAX];
+    struct group_session items[VOLUME_STORES_MAX];
     struct group_view view;
     unsigned slot;
     bool any = false;

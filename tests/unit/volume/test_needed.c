@@ -154,6 +154,22 @@ static void a_move_keeps_nobody_back(void **state)
     move_keeps_nobody_back(true);
 }
 
+/* One here has no memory for a moment: it is asked again. */
+static void who_has_no_memory_is_asked_again(void **state)
+{
+    (void)state;
+    struct world *const c = world_opened(true, 3);
+    struct task t = { 0 };
+
+    c->store.fail_next = STATUS(NO_MEMORY);
+    paint(c, 0, 4096, 0x11);
+    begin(c, &t, 0, 0, NVME_NS_WRITE, 0, 4096);
+    assert_int_equal(finish(c, &t, VOLUME_ASK_AGAIN_NS / 2).code, STATUS_BUSY);
+    assert_int_equal(finish(c, &t, VOLUME_ASK_AGAIN_NS).code, STATUS_OK);
+    assert_int_equal(c->meta.commits, 0);
+    world_destroy(c);
+}
+
 /* The node lives, but the disk of the member does not answer. */
 static void who_hangs_is_replaced(void **state)
 {
@@ -504,6 +520,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_is_gone_is_replaced),
         cmocka_unit_test(a_move_keeps_nobody_back),
+        cmocka_unit_test(who_has_no_memory_is_asked_again),
         cmocka_unit_test(who_hangs_is_replaced),
         cmocka_unit_test(who_fails_and_is_gone_is_replaced),
         cmocka_unit_test(who_is_back_in_time_stays),
