@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The life of a connection, from its adoption by a shard to its last message to home. */
+/*
+ * The life of a connection, from its adoption by a shard to its last message to home.
+ *
+ * W3: when it closes, what the namespace has not begun of its commands is taken back.
+ */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -221,6 +225,7 @@ void conn_close(struct nvme_conn *conn)
     sm_move(&conn->sm, CONN_CLOSING);
     io_timer_disarm(&conn->timer);
     io_shutdown(r, conn->fd);
+    conn_cancel_cmds(conn);
     conn_buf_close(conn);
     if (!conn->rx_stopped)
         pdu_rx_stop(&conn->rx);

@@ -359,6 +359,12 @@ size_t io_data_pad(const struct nvme_cmd *cmd);
 /* Hands a checked I/O command with its data to the namespace. */
 void io_execute(struct nvme_cmd *cmd);
 
+/*
+ * Takes the request of an executing command back that the namespace has not begun: true, and the
+ * command ends.  False, too, if it is not at a namespace.
+ */
+bool io_cancel(struct nvme_cmd *cmd);
+
 /* The answer to cmd is in the send queue: those of commands that are begun from now on follow. */
 void io_note_loss(struct nvme_cmd *cmd);
 
@@ -381,6 +387,9 @@ void home_post_detach(struct nvme_conn *conn);
 
 /* The command of a transfer tag if it waits for data, else NULL. */
 struct nvme_cmd *conn_cmd_by_tag(struct nvme_conn *conn, uint16_t tag);
+
+/* Takes back what waits in the namespace, so that it never executes (W3); it ends later. */
+void conn_cancel_cmds(struct nvme_conn *conn);
 
 /* Frees what will never execute: nothing receives or sends any more. */
 void conn_drop_cmds(struct nvme_conn *conn);

@@ -70,16 +70,10 @@ static struct nvme_cmd *find_command(struct nvme_conn *conn, uint16_t cid)
     return NULL;
 }
 
-/*
- * Takes a command back from the namespace; one of several requests of a command is too late, and
- * so is one that is not a namespace's.
- */
-static bool cancel_request(struct nvme_cmd *cmd)
+/* Takes an executing command back; one of which a part may have been executed stays. */
+static bool take_back(struct nvme_cmd *cmd)
 {
-    struct nvme_ns *ns = cmd->conn->subsys->ns;
-    const bool first = cmd->range <= 1;
-
-    return ns != NULL && first && ns->ops->cancel != NULL && ns->ops->cancel(ns, &cmd->req);
+    return cmd->state == CMD_EXECUTING && cmd->range <= 1 && io_cancel(cmd);
 }
 
 static void shard_on_abort(struct io_msg *msg)
@@ -94,7 +88,7 @@ static void shard_on_abort(struct io_msg *msg)
     } else if (cmd != NULL && cmd->state != CMD_EXECUTING && cmd->aborter == NULL) {
         cmd->aborter = abort; /* data_complete() goes on, or the connection's end. */
     } else {
-        answer(abort, cmd != NULL && cmd->state == CMD_EXECUTING && cancel_request(cmd));
+        answer(abort, cmd != NULL && take_back(cmd));
     }
 }
 

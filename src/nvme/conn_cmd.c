@@ -67,6 +67,14 @@ struct nvme_cmd *conn_cmd_by_tag(struct nvme_conn *conn, uint16_t tag)
     return cmd;
 }
 
+void conn_cancel_cmds(struct nvme_conn *conn)
+{
+    for (unsigned i = 0; conn->cmds != NULL && i < conn->cmd_count; i++) {
+        if (conn->cmds[i].state == CMD_EXECUTING)
+            (void)io_cancel(&conn->cmds[i]);
+    }
+}
+
 static void cmd_drop(struct nvme_cmd *cmd)
 {
     if (cmd->state == CMD_FREE || cmd->state == CMD_EXECUTING)

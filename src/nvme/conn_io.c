@@ -224,6 +224,13 @@ static void io_submit(struct nvme_cmd *cmd, enum nvme_ns_opcode opcode, uint64_t
     subsys->ns->ops->submit(subsys->ns, req);
 }
 
+bool io_cancel(struct nvme_cmd *cmd)
+{
+    struct nvme_ns *ns = cmd->conn->subsys->ns;
+
+    return ns != NULL && ns->ops->cancel != NULL && ns->ops->cancel(ns, &cmd->req);
+}
+
 /* ---- Answers that tell of a loss, see ns.h ---- */
 
 void io_note_loss(struct nvme_cmd *cmd)

@@ -93,7 +93,8 @@ struct nvme_ns_ops {
     void (*submit)(struct nvme_ns *ns, struct nvme_ns_req *req);
     /*
      * Takes back a request that has not been begun: true, and done follows with CANCELED.  False:
-     * it is under way, or not here at all.  On the request's reactor.  NULL: never.
+     * it is under way, or not here at all.  On the request's reactor.  A request that is asked for
+     * again, by the end of its connection after an Abort, ends once.  NULL: never.
      */
     bool (*cancel)(struct nvme_ns *ns, struct nvme_ns_req *req);
     /* Any reactor.  loss was raised by one of this namespace's answers. */

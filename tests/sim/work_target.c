@@ -45,6 +45,7 @@ struct late_ns {
 struct late_req {
     struct list_node link;
     struct io_timer timer;
+    bool begun; /* It cannot be taken back, and so outlives its connection. */
     bool canceled;
     struct late_ns *ns;
     struct nvme_ns_req *req;
@@ -105,13 +106,14 @@ static void late_submit(struct nvme_ns *ns, struct nvme_ns_req *req)
     assert(late != NULL);
     late->ns = CONTAINER_OF(ns, struct late_ns, ns);
     late->req = req;
+    late->begun = run_percent(work->run, 50);
     list_node_init(&late->link);
     list_push_back(&late->ns->waiting[req->reactor->index], &late->link);
     io_timer_init(&late->timer, late_on_time);
     io_timer_arm(&late->timer, req->reactor, reactor_now_ns(req->reactor) + delay_ns);
 }
 
-/* Takes back what has not been executed; it ends when it would have been. */
+/* Takes back what has not been begun; it ends when it would have been executed. */
 static bool late_cancel(struct nvme_ns *ns, struct nvme_ns_req *req)
 {
     struct late_ns *const late_ns = CONTAINER_OF(ns, struct late_ns, ns);
@@ -119,7 +121,7 @@ static bool late_cancel(struct nvme_ns *ns, struct nvme_ns_req *req)
     for (unsigned i = 0; i < REACTORS; i++)
         LIST_FOR_EACH (node, &late_ns->waiting[i]) {
             struct late_req *const late = CONTAINER_OF(node, struct late_req, link);
-            if (late->req != req)
+            if (late->req != req || late->begun)
                 continue;
             late->canceled = true;
             return true;

@@ -352,6 +352,7 @@ void th_hold_write(struct th_host *io)
     const uint8_t block[4096] = { 1 };
 
     io->th->mem.hold = true;
+    io->th->mem.begun = true;
     sqe.sgl_id = NVME_SGL_IN_CAPSULE;
     th_send_command(io, &sqe, block, sizeof block);
     th_run(io->th, NS_PER_S);

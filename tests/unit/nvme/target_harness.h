@@ -155,7 +155,7 @@ struct nvme_cqe th_recv_cqe(struct th_host *h);
 struct th_host *th_host_greeted(struct th *th);                /* Open, and ICReq was answered. */
 struct th_host *th_admin(struct th *th, uint16_t *out_cntlid); /* Connected and enabled. */
 struct th_host *th_io_queue(struct th *th, uint16_t cntlid, uint16_t qid);
-/* Has the namespace hold requests back, and sends a write that reaches it. */
+/* Has the namespace hold requests back that it has begun, and sends a write that reaches it. */
 void th_hold_write(struct th_host *io);
 struct nvme_cqe th_property_set_cc(struct th_host *h, uint32_t cc);
 uint64_t th_property_get(struct th_host *h, uint32_t offset, bool eight);

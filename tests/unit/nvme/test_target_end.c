@@ -194,6 +194,43 @@ static void test_a_later_connect_takes_the_place(void **state)
     close_pair(p);
 }
 
+/*
+ * What the namespace has not begun when its connection ends never is executed, and nobody waits for
+ * it; ...
+ */
+static void test_what_is_not_begun_dies_with_its_connection(void **state)
+{
+    (void)state;
+    struct pair p = open_pair(NULL);
+
+    th_hold_write(p.io);
+    th.mem.begun = false;
+    th_host_close(p.io);
+    struct th_host *again = th_host_greeted(&th);
+    assert_int_equal(th_connect(again, &(struct th_connect) { 0 }).status, 0);
+    mem_ns_release(&th.mem);
+    th_run(&th, NS_PER_S);
+    assert_int_equal(th.mem.memory[0], 0);
+    th_host_close(again);
+    th_host_close(p.admin);
+    th_stop(&th);
+}
+
+/* ... what it has begun is. */
+static void test_what_is_begun_outlives_its_connection(void **state)
+{
+    (void)state;
+    struct pair p = open_pair(NULL);
+
+    th_hold_write(p.io);
+    th_host_close(p.io);
+    mem_ns_release(&th.mem);
+    th_run(&th, NS_PER_S);
+    assert_int_equal(th.mem.memory[0], 1);
+    th_host_close(p.admin);
+    th_stop(&th);
+}
+
 /* Another host, or another host identifier, is nobody's successor. */
 static void test_other_hosts_stay(void **state)
 {
@@ -369,6 +406,8 @@ int main(void)
         cmocka_unit_test(test_connect_waits_for_predecessor),
         cmocka_unit_test(test_waiting_connect_is_abandoned),
         cmocka_unit_test(test_a_later_connect_takes_the_place),
+        cmocka_unit_test(test_what_is_not_begun_dies_with_its_connection),
+        cmocka_unit_test(test_what_is_begun_outlives_its_connection),
         cmocka_unit_test(test_other_hosts_stay),
         cmocka_unit_test(test_reset_drains),
         cmocka_unit_test(test_shutdown),

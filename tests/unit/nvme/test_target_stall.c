@@ -143,6 +143,7 @@ static void hold_buffer(void)
     c.cntlid = (uint16_t)cqe.result;
     assert_int_equal(th_connect(io, &c).status, 0);
     th.mem.hold = true;
+    th.mem.begun = true;
     th_send_command(io, &read, NULL, 0);
     th_run(&th, NS_PER_S);
     th_host_close(io);

@@ -112,7 +112,8 @@ static void a_waiting_command_can_be_canceled(void **state)
     submit(f, &second, 1, 0, NVME_NS_WRITE, BLOCK, BLOCK);
     assert_false(ns->ops->cancel(ns, &first.req));
     assert_true(ns->ops->cancel(ns, &second.req));
-    assert_true(second.busy); /* Never before it returns. */
+    (void)ns->ops->cancel(ns, &second.req); /* Asked again, it still ends once. */
+    assert_true(second.busy);               /* Never before it returns. */
     loop_run(&f->loop);
     assert_false(second.busy);
     assert_int_equal(second.req.status.code, STATUS_CANCELED);
