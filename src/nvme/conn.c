@@ -119,15 +119,6 @@ void conn_watch_stall(struct nvme_conn *conn)
         io_timer_arm(&conn->timer, r, reactor_now_ns(r) + NVME_STALL_NS);
 }
 
-void conn_rx_goes_on(struct nvme_conn *conn)
-{
-    conn->rx_held_up = false;
-    if (list_empty(&conn->r2ts))
-        return;
-    conn->r2t_since_ns = reactor_now_ns(conn->shard->reactor);
-    conn_watch_stall(conn);
-}
-
 static uint64_t earlier(uint64_t a_ns, uint64_t b_ns)
 {
     if (a_ns == 0 || b_ns == 0)
@@ -146,6 +137,30 @@ static uint64_t conn_owed_since_ns(const struct nvme_conn *conn)
     const uint64_t r2t = list_empty(&conn->r2ts) || conn->rx_held_up ? 0 : conn->r2t_since_ns;
 
     return earlier(earlier(tx, r2t), pdu_rx_begun_ns(&conn->rx));
+}
+
+void conn_rx_is_held_up(struct nvme_conn *conn)
+{
+    if (conn->rx_held_up)
+        return;
+    conn->rx_held_up = true;
+    conn->held_up_since_ns = reactor_now_ns(conn->shard->reactor);
+}
+
+/*
+ * W2: a hold-up lengthens the time of the oldest R2T by as long as it lasted, and does not begin it
+ * anew: hosts can cause as many as they like.  That R2T may have been sent during it.
+ */
+void conn_rx_goes_on(struct nvme_conn *conn)
+{
+    struct reactor *r = conn->shard->reactor;
+
+    conn->rx_held_up = false;
+    if (list_empty(&conn->r2ts) || conn->sm.now != CONN_LIVE)
+        return;
+    conn->r2t_since_ns += reactor_now_ns(r) - max_u64(conn->held_up_since_ns, conn->r2t_since_ns);
+    /* The timer may have passed meanwhile, or be armed for later. */
+    io_timer_arm(&conn->timer, r, conn_owed_since_ns(conn) + NVME_STALL_NS);
 }
 
 static void conn_on_timer(struct io_timer *timer)

@@ -166,7 +166,7 @@ struct nvme_conn {
     uint16_t sq_entries;
     uint16_t sq_head;
     bool sq_flow_off;
-    bool rx_held_up; /* By us: what the host owes may be in the socket. */
+    bool rx_held_up; /* By us, since held_up_since_ns: what the host owes may be in the socket. */
     bool rx_stopped;
     bool tx_stopped;
     bool complained; /* A bad command was logged; one per connection is enough. */
@@ -187,10 +187,11 @@ struct nvme_conn {
     struct span granted; /* What the wait has brought, until the header is asked again. */
     struct list r2t_queue;
     struct list r2ts;      /* Commands whose data were asked for, the oldest first, ... */
-    uint64_t r2t_since_ns; /* ... and since when that is the oldest. */
-    uint64_t loss_told;    /* The last loss that an answer in tx, or sent, tells of; see ns.h. */
-    bool loss_unproven;    /* The host may not have got that answer yet. */
-    uint16_t loss_cid;     /* Of that answer: used again, it proves that the host has it. */
+    uint64_t r2t_since_ns; /* ... and since when that is the oldest, without hold-ups. */
+    uint64_t held_up_since_ns;
+    uint64_t loss_told; /* The last loss that an answer in tx, or sent, tells of; see ns.h. */
+    bool loss_unproven; /* The host may not have got that answer yet. */
+    uint16_t loss_cid;  /* Of that answer: used again, it proves that the host has it. */
 
     struct pdu_tx_entry term_entry;
     struct pdu_error term_error;
@@ -244,6 +245,9 @@ void conn_check_drained(struct nvme_conn *conn);
 
 /* Watches for a peer that takes or sends nothing. */
 void conn_watch_stall(struct nvme_conn *conn);
+
+/* The receiver is held up, for want of a buffer or of a place for a command. */
+void conn_rx_is_held_up(struct nvme_conn *conn);
 
 /* The receiver was held up, and is not any more. */
 void conn_rx_goes_on(struct nvme_conn *conn);

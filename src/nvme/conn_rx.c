@@ -218,7 +218,7 @@ static struct status MUST_CHECK conn_rx_header(struct pdu_rx *rx, const struct p
     const struct status st = on_header(conn, pdu, out_data);
 
     if (status_is(st, STATUS_BUSY))
-        conn->rx_held_up = true;
+        conn_rx_is_held_up(conn);
     else if (conn->rx_held_up)
         conn_rx_goes_on(conn);
     return st;

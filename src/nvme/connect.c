@@ -192,16 +192,20 @@ static bool kill_predecessors(struct nvme_subsys *subsys, const struct nvme_conn
     return found && !subsys_is_vendor(subsys) && !MUTATION(W3_NO_DRAIN);
 }
 
-/* Whether two Connects to admin queues are of one host, to one subsystem, by one port. */
+/*
+ * Whether two Connects to admin queues are of one host, to one subsystem, by one port.  Only what
+ * connect_decode() reads of them counts (W2).
+ */
 static bool same_connect(const struct nvme_cmd *a, const struct nvme_cmd *b)
 {
-    const size_t names = offsetof(struct nvme_connect_data_spec, subsys_nqn);
+    struct nvme_connect_data_spec da, db;
 
+    memcpy(&da, a->data.at, sizeof da);
+    memcpy(&db, b->data.at, sizeof db);
     return a->conn->port == b->conn->port &&
-           memcmp(a->data.at, b->data.at, sizeof((struct nvme_connect_data_spec *)0)->host_id) ==
-               0 &&
-           memcmp(a->data.at + names, b->data.at + names,
-                  sizeof(struct nvme_connect_data_spec) - names) == 0;
+           memcmp(da.host_id, db.host_id, sizeof da.host_id) == 0 &&
+           strncmp(da.subsys_nqn, db.subsys_nqn, sizeof da.subsys_nqn) == 0 &&
+           strncmp(da.host_nqn, db.host_nqn, sizeof da.host_nqn) == 0;
 }
 
 /*

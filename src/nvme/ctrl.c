@@ -96,7 +96,7 @@ void ctrl_add_queue(struct nvme_ctrl *ctrl, struct nvme_conn *conn, uint16_t qid
         ctrl->io_queues++;
 }
 
-void ctrl_remove_queue(struct nvme_conn *conn)
+bool ctrl_remove_queue(struct nvme_conn *conn)
 {
     struct nvme_ctrl *ctrl = conn->ctrl;
 
@@ -109,13 +109,15 @@ void ctrl_remove_queue(struct nvme_conn *conn)
     if (conn->home_qid != 0)
         ctrl->io_queues--;
     ctrl_shutdown_step(ctrl);
-    ctrl_check_gone(ctrl); /* ctrl may be gone. */
+    return ctrl_check_gone(ctrl);
 }
 
-void ctrl_check_gone(struct nvme_ctrl *ctrl)
+bool ctrl_check_gone(struct nvme_ctrl *ctrl)
 {
-    if (ctrl->dying && list_empty(&ctrl->queues) && ctrl->shutdown != SHUTDOWN_FLUSHING)
-        ctrl_free(ctrl);
+    if (!ctrl->dying || !list_empty(&ctrl->queues) || ctrl->shutdown == SHUTDOWN_FLUSHING)
+        return false;
+    ctrl_free(ctrl);
+    return true;
 }
 
 /*

@@ -36,8 +36,8 @@ static void shutdown_on_flush(struct nvme_ns_req *req)
         log_error(target->home->log, "'%s': flush at the shutdown of controller %u: %s",
                   ctrl->subsys->nqn.s, ctrl->cntlid, status_text(req->status));
     ctrl->shutdown = SHUTDOWN_COMPLETE;
-    ctrl_check_gone(ctrl); /* ctrl may be gone. */
-    home_retry_connects(target);
+    if (ctrl_check_gone(ctrl))
+        home_retry_connects(target);
 }
 
 void ctrl_shutdown_step(struct nvme_ctrl *ctrl)

@@ -190,10 +190,8 @@ static void home_on_detach(struct io_msg *msg)
     struct nvme_conn *conn = CONTAINER_OF(msg, struct nvme_conn, life_msg);
     struct nvme_target *target = conn->target;
 
-    if (conn->ctrl != NULL) {
-        ctrl_remove_queue(conn);
+    if (conn->ctrl != NULL && ctrl_remove_queue(conn))
         home_retry_connects(target);
-    }
     if (!conn->kill_sent && !conn->abort_sent) {
         home_conn_free(conn);
         return;

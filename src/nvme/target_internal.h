@@ -245,14 +245,14 @@ void ctrl_kill(struct nvme_ctrl *ctrl, const char *why);
 
 void ctrl_add_queue(struct nvme_ctrl *ctrl, struct nvme_conn *conn, uint16_t qid);
 
-/* A queue has gone; may free the controller. */
-void ctrl_remove_queue(struct nvme_conn *conn);
+/* A queue has gone.  Whether its controller has gone with it: home_retry_connects() is next. */
+bool ctrl_remove_queue(struct nvme_conn *conn);
 
 /* A queue ends: the admin queue takes its controller with it, an I/O queue does after a while. */
 void ctrl_on_queue_closing(struct nvme_conn *conn);
 
-/* Frees a controller that is dying when nothing of it is left. */
-void ctrl_check_gone(struct nvme_ctrl *ctrl);
+/* Frees a controller that is dying when nothing of it is left: true, and as above. */
+bool ctrl_check_gone(struct nvme_ctrl *ctrl);
 
 /* Ends all I/O queues, for a reset or a shutdown. */
 void ctrl_kill_io_queues(struct nvme_ctrl *ctrl);

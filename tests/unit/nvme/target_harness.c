@@ -306,6 +306,14 @@ struct nvme_cqe th_command(struct th_host *h, const struct nvme_sqe *sqe, const 
 
 /* ---- Shorthands ---- */
 
+static void put_nqn(char field[NVME_NQN_FIELD_BYTES], const char *nqn, uint8_t junk)
+{
+    const size_t bytes = strlen(nqn) + 1;
+
+    memset(field, junk, NVME_NQN_FIELD_BYTES);
+    memcpy(field, nqn, bytes);
+}
+
 void th_send_connect(struct th_host *h, const struct th_connect *c)
 {
     const uint16_t sqsize = c->sqsize != 0 ? c->sqsize : 31;
@@ -324,11 +332,11 @@ void th_send_connect(struct th_host *h, const struct th_connect *c)
         .host_id = { c->host_id, 2, 3 },
         .cntlid = le16_make(c->qid == 0 ? NVME_CNTLID_ANY : c->cntlid),
     };
-    const char *nqn = c->nqn != NULL ? c->nqn : TH_NQN;
-    const char *host_nqn = c->host_nqn != NULL ? c->host_nqn : TH_HOST_NQN;
 
-    memcpy(data.subsys_nqn, nqn, strlen(nqn));
-    memcpy(data.host_nqn, host_nqn, strlen(host_nqn));
+    memset(data.reserved18, c->junk, sizeof data.reserved18);
+    memset(data.reserved768, c->junk, sizeof data.reserved768);
+    put_nqn(data.subsys_nqn, c->nqn != NULL ? c->nqn : TH_NQN, c->junk);
+    put_nqn(data.host_nqn, c->host_nqn != NULL ? c->host_nqn : TH_HOST_NQN, c->junk);
     th_send_command(h, &sqe, &data, sizeof data);
 }
 

@@ -132,6 +132,7 @@ struct th_connect {
     const char *nqn;      /* NULL: TH_NQN. */
     const char *host_nqn; /* NULL: TH_HOST_NQN. */
     uint8_t host_id;      /* Its first byte. */
+    uint8_t junk;         /* In what is reserved, and behind the NQNs. */
 };
 
 /* Sends Connect. */

@@ -194,6 +194,27 @@ static void test_a_later_connect_takes_the_place(void **state)
     close_pair(p);
 }
 
+/* W2: of one host's Connects one waits, however they differ in what nobody reads. */
+static void test_one_connect_of_a_host_waits(void **state)
+{
+    (void)state;
+    struct pair p = open_pair(NULL);
+    struct th_host *hosts[4];
+
+    th_hold_write(p.io);
+    for (unsigned i = 0; i < ARRAY_COUNT(hosts); i++) {
+        hosts[i] = th_host_greeted(&th);
+        th_send_connect(hosts[i], &(struct th_connect) { .junk = (uint8_t)i });
+        if (i > 0)
+            assert_int_equal(th_recv_cqe(hosts[i - 1]).status, NVME_SC_CONNECT_BUSY);
+    }
+    mem_ns_release(&th.mem);
+    assert_int_equal(th_recv_cqe(hosts[ARRAY_COUNT(hosts) - 1]).status, 0);
+    for (unsigned i = 0; i < ARRAY_COUNT(hosts); i++)
+        th_host_close(hosts[i]);
+    close_pair(p);
+}
+
 /*
  * What the namespace has not begun when its connection ends never is executed, and nobody waits for
  * it; ...
@@ -406,6 +427,7 @@ int main(void)
         cmocka_unit_test(test_connect_waits_for_predecessor),
         cmocka_unit_test(test_waiting_connect_is_abandoned),
         cmocka_unit_test(test_a_later_connect_takes_the_place),
+        cmocka_unit_test(test_one_connect_of_a_host_waits),
         cmocka_unit_test(test_what_is_not_begun_dies_with_its_connection),
         cmocka_unit_test(test_what_is_begun_outlives_its_connection),
         cmocka_unit_test(test_other_hosts_stay),

@@ -150,9 +150,11 @@ static void hold_buffer(void)
     th_host_close(admin);
 }
 
-/* A pair with an R2T out, whose receiver waits for a buffer: it takes neither its next capsule nor
- * what comes behind that. */
-static struct pair open_held_up(struct pdu_data *out_r2t)
+/*
+ * A pair with an R2T out, whose receiver after a while waits for a buffer: it takes neither its
+ * next capsule nor what comes behind that.
+ */
+static struct pair open_held_up_after(uint64_t ns, struct pdu_data *out_r2t)
 {
     const struct nvme_sqe read = th_sqe_rw(NVME_IO_READ, 0, 128, 4096);
     struct pair p =
@@ -160,10 +162,16 @@ static struct pair open_held_up(struct pdu_data *out_r2t)
 
     hold_buffer();
     *out_r2t = write_and_r2t(p.io, 0, 4);
+    th_run(&th, ns);
     th_send_command(p.io, &read, NULL, 0);
     th_run(&th, NS_PER_S);
     assert_int_equal(th.mem.requests, 1);
     return p;
+}
+
+static struct pair open_held_up(struct pdu_data *out_r2t)
+{
+    return open_held_up_after(0, out_r2t);
 }
 
 /* While we do not read, a host is not cut whose data we have not read; */
@@ -194,6 +202,44 @@ static void test_data_are_owed_when_we_read_again(void **state)
     mem_ns_release(&th.mem);
     assert_int_equal(th_recv_cqe(p.io).status, 0);
     assert_cut(p, NULL);
+}
+
+/* What it has let pass before counts: the time that it has is that in which we read. */
+static void test_a_hold_up_does_not_begin_the_time_anew(void **state)
+{
+    (void)state;
+    struct pdu_data r2t;
+    struct pair p = open_held_up_after(NVME_STALL_NS / 2, &r2t);
+
+    th_run(&th, NVME_STALL_NS);
+    mem_ns_release(&th.mem);
+    assert_int_equal(th_recv_cqe(p.io).status, 0);
+    th_run(&th, NVME_STALL_NS / 2 - 5 * NS_PER_S);
+    assert_int_equal(io_queues(), 1);
+    th_run(&th, 10 * NS_PER_S);
+    assert_int_equal(io_queues(), 0);
+    close_pair(p);
+}
+
+/* Two reads for which there is one buffer: the second one holds the receiver up for a moment. */
+static void drip_hold_ups(struct th_host *h, unsigned second)
+{
+    const struct nvme_sqe read = th_sqe_rw(NVME_IO_READ, 0, 128, 4096);
+
+    if (second == 0)
+        write_and_r2t(h, 0, 4);
+    th_send_command(h, &read, NULL, 0);
+    th_send_command(h, &read, NULL, 0);
+    assert_int_equal(th_recv_cqe(h).status, 0);
+    assert_int_equal(th_recv_cqe(h).status, 0);
+}
+
+static void test_many_hold_ups_do_not_put_off_the_end(void **state)
+{
+    (void)state;
+
+    assert_cut(open_pair(&(struct th_options) { .reactors = 1, .pool_bytes = NVME_DATA_BYTES_MAX }),
+               drip_hold_ups);
 }
 
 /* A host that is slow but ends each thing in time stays, for ever. */
@@ -227,6 +273,8 @@ int main(void)
         cmocka_unit_test(test_a_pdu_begun_behind_connect),
         cmocka_unit_test(test_data_that_we_do_not_read_are_not_owed),
         cmocka_unit_test(test_data_are_owed_when_we_read_again),
+        cmocka_unit_test(test_a_hold_up_does_not_begin_the_time_anew),
+        cmocka_unit_test(test_many_hold_ups_do_not_put_off_the_end),
         cmocka_unit_test(test_a_slow_host_is_not_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
