@@ -21,7 +21,8 @@ static const struct sm_state conn_states[] = {
     [CONN_LIVE] = { "live", SM_TO(CONN_TERM) | SM_TO(CONN_CLOSING) },
     [CONN_TERM] = { "term", SM_TO(CONN_CLOSING) },
     [CONN_CLOSING] = { "closing", SM_TO(CONN_DETACHED) },
-    [CONN_DETACHED] = { "detached", 0 },
+    [CONN_DETACHED] = { "detached", SM_TO(CONN_REAPED) },
+    [CONN_REAPED] = { "reaped", 0 },
 };
 
 static void conn_on_timer(struct io_timer *timer);
@@ -287,7 +288,10 @@ void conn_post_start(struct nvme_conn *conn)
 
 static void conn_on_kill(struct io_msg *msg)
 {
-    conn_close(CONTAINER_OF(msg, struct nvme_conn, kill_msg));
+    struct nvme_conn *conn = CONTAINER_OF(msg, struct nvme_conn, kill_msg);
+
+    assert(conn->sm.now != CONN_REAPED); /* Home may have freed it. */
+    conn_close(conn);
 }
 
 void conn_post_kill(struct nvme_conn *conn)

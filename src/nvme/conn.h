@@ -9,7 +9,7 @@
  *     v        v         v        v     |
  *   CLOSING <---------------------------+      commands in flight end, then home lets go
  *     |
- *   DETACHED
+ *   DETACHED -> REAPED                       home's last message has come; or it was freed at once
  *
  * A connection may go to another shard before its Connect is answered: CONNECT -> MOVING ->
  * CONNECT, see conn_move.c.
@@ -123,6 +123,7 @@ enum nvme_conn_state {
     CONN_TERM,
     CONN_CLOSING,
     CONN_DETACHED,
+    CONN_REAPED,
 };
 
 /* Written by the shard, read by home; relaxed. */

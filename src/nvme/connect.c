@@ -42,15 +42,20 @@ static uint16_t invalid_data(struct nvme_cmd *cmd, size_t offset)
     return NVME_SC_DNR | NVME_SC_CONNECT_INVALID_PARAM;
 }
 
+/* Leaves out_nqn empty if the field has no valid NQN: what a refusal logs is text (W1). */
 static bool decode_nqn(const char *field, struct nqn_text *out_nqn)
 {
     const size_t bytes = strnlen(field, NVME_NQN_FIELD_BYTES);
+    struct nqn_text nqn = { 0 };
 
+    memset(out_nqn, 0, sizeof *out_nqn);
     if (bytes > NQN_BYTES_MAX)
         return false;
-    memset(out_nqn, 0, sizeof *out_nqn);
-    memcpy(out_nqn->s, field, bytes);
-    return nqn_is_valid(out_nqn->s);
+    memcpy(nqn.s, field, bytes);
+    if (!nqn_is_valid(nqn.s))
+        return false;
+    *out_nqn = nqn;
+    return true;
 }
 
 /* 0 or a status with the result filled in. */
@@ -330,7 +335,8 @@ static void connect_io(struct nvme_cmd *cmd, const struct connect *c)
         return refuse(cmd, c, invalid_data(cmd, offsetof(struct nvme_connect_data_spec, host_id)));
     if (c->qid > ctrl->io_queues_max)
         return refuse(cmd, c, invalid_command(cmd, offsetof(struct nvme_connect_spec, qid)));
-    if ((ctrl_csts(ctrl) & NVME_CSTS_RDY) == 0 || ctrl->shutdown != SHUTDOWN_NONE)
+    /* After a reset CSTS.RDY stays until the older queues have gone; nothing new joins these. */
+    if ((ctrl->cc & NVME_CC_EN) == 0 || ctrl->shutdown != SHUTDOWN_NONE)
         return refuse(cmd, c, NVME_SC_DNR | NVME_SC_COMMAND_SEQUENCE);
     if (has_queue(ctrl, c->qid))
         return refuse(cmd, c, NVME_SC_CONNECT_BUSY);

@@ -181,6 +181,7 @@ static void shard_on_reap(struct io_msg *msg)
 {
     struct nvme_conn *conn = CONTAINER_OF(msg, struct nvme_conn, life_msg);
 
+    sm_move(&conn->sm, CONN_REAPED);
     conn->life_msg.deliver = home_on_gone;
     reactor_post(conn->target->home, &conn->life_msg);
 }
@@ -196,6 +197,7 @@ static void home_on_detach(struct io_msg *msg)
         home_conn_free(conn);
         return;
     }
+    conn->kill_sent = true; /* A kill behind the reap would find it freed. */
     conn->life_msg.deliver = shard_on_reap;
     reactor_post(conn->shard->reactor, &conn->life_msg);
 }

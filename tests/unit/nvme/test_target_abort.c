@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Abort: a command is executed and answered so, or it never is and ends as aborted. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "target_io.h"
@@ -190,6 +191,26 @@ static void test_abort_and_an_idle_queue_meet(void **state)
     }
 }
 
+/* So it is when the target stops while a queue goes that an Abort was sent to. */
+static void test_stop_meets_a_queue_that_goes(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 8; seed++) {
+        for (unsigned steps = 0; steps < 60; steps++) {
+            struct pair p = open_pair(&(struct th_options) { .seed = seed, .reactors = 3 });
+            const struct nvme_sqe sqe = abort_of(1, CID);
+
+            assert_int_equal(th_command(p.admin, &sqe, NULL, 0).result, 1);
+            io_close(p.io->reactor, p.io->fd);
+            for (unsigned i = 0; i < steps; i++)
+                (void)sim_world_step(th.world);
+            th_stop(&th);
+            free(p.io);
+            free(p.admin);
+        }
+    }
+}
+
 /* "Abort Command Limit": as many as ACL says at a time; a second one for the same is in vain. */
 static void test_abort_limit(void **state)
 {
@@ -244,6 +265,7 @@ int main(void)
         cmocka_unit_test(test_connection_lost_meanwhile),
         cmocka_unit_test(test_abort_and_the_end_meet),
         cmocka_unit_test(test_abort_and_an_idle_queue_meet),
+        cmocka_unit_test(test_stop_meets_a_queue_that_goes),
         cmocka_unit_test(test_abort_limit),
         cmocka_unit_test(test_abort_of_nothing),
     };

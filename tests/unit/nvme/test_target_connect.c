@@ -115,6 +115,32 @@ static void test_connect_bad_parameters(void **state)
     th_stop(&th);
 }
 
+static void find_escape(void *ctx, const char *line)
+{
+    unsigned *const refused = ctx;
+
+    *refused += strstr(line, "refused: status") != NULL ? 1 : 0;
+    assert_null(strchr(line, '\x1b'));
+}
+
+/* W1: bytes that are no NQN do not get into the log. */
+static void test_what_is_no_nqn_is_not_logged(void **state)
+{
+    (void)state;
+    const char *const bad = "nqn.2026-01.io.trilith:\x1b[2J";
+    const struct th_connect cases[] = { { .nqn = bad }, { .host_nqn = bad } };
+    unsigned refused = 0;
+
+    th_start(&th, &(struct th_options) { .trace = find_escape, .trace_ctx = &refused });
+    struct th_host *h = th_host_greeted(&th);
+    for (unsigned i = 0; i < ARRAY_COUNT(cases); i++)
+        assert_int_equal(th_connect(h, &cases[i]).status,
+                         NVME_SC_DNR | NVME_SC_CONNECT_INVALID_PARAM);
+    assert_int_equal(refused, ARRAY_COUNT(cases));
+    th_host_close(h);
+    th_stop(&th);
+}
+
 /* Connect has a kilobyte of data; nobody is asked for more, whose memory would be anybody's. */
 static void test_connect_with_much_data(void **state)
 {
@@ -280,6 +306,7 @@ int main(void)
         cmocka_unit_test(test_expected_subsystem),
         cmocka_unit_test(test_host_not_allowed),
         cmocka_unit_test(test_connect_bad_parameters),
+        cmocka_unit_test(test_what_is_no_nqn_is_not_logged),
         cmocka_unit_test(test_connect_with_much_data),
         cmocka_unit_test(test_commands_before_connect),
         cmocka_unit_test(test_disabled_controller),

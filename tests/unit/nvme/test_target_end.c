@@ -296,6 +296,27 @@ static void test_reset_drains(void **state)
     close_pair(p);
 }
 
+/* While the queues of before a reset drain, CSTS.RDY is still set, and none joins them. */
+static void test_no_queue_comes_while_a_reset_drains(void **state)
+{
+    (void)state;
+    struct pair p = open_pair(NULL);
+    const struct th_connect c = { .qid = 2, .cntlid = p.cntlid };
+
+    th_hold_write(p.io);
+    assert_int_equal(th_property_set_cc(p.admin, 0).status, 0);
+    struct th_host *io2 = th_host_greeted(&th);
+    assert_int_equal(th_connect(io2, &c).status, NVME_SC_DNR | NVME_SC_COMMAND_SEQUENCE);
+    mem_ns_release(&th.mem);
+    th_run(&th, NS_PER_S);
+    assert_int_equal(th_property_get(p.admin, NVME_PROP_CSTS, false) & NVME_CSTS_RDY, 0);
+
+    assert_int_equal(th_property_set_cc(p.admin, TH_CC_ENABLED).status, 0);
+    assert_int_equal(th_connect(io2, &c).status, 0);
+    th_host_close(io2);
+    close_pair(p);
+}
+
 /* "CC.SHN ... CSTS.SHST": complete only when the volatile cache has been flushed. */
 static void test_shutdown(void **state)
 {
@@ -432,6 +453,7 @@ int main(void)
         cmocka_unit_test(test_what_is_begun_outlives_its_connection),
         cmocka_unit_test(test_other_hosts_stay),
         cmocka_unit_test(test_reset_drains),
+        cmocka_unit_test(test_no_queue_comes_while_a_reset_drains),
         cmocka_unit_test(test_shutdown),
         cmocka_unit_test(test_gone_while_shutting_down),
         cmocka_unit_test(test_remove_subsystem),
