@@ -230,13 +230,39 @@ static void verify_block(struct opening *o, const struct walk_item *item, uint32
         sums_set(&store->sums, block, ~crc);
         return;
     }
-    if ((walk_bits(o->load.apply.unsettled, &s->map, g) >> b & 1) == 0 ||
-        crc == sums_get(&store->sums, block))
+    if ((walk_bits(o->load.apply.unsettled, &s->map, g) >> b & 1) == 0)
+        return;
+    apply_set_bits(o->load.apply.unsettled, block, 1, false); /* It is judged. */
+    if (crc == sums_get(&store->sums, block))
         return;
     if (MUTATION(J1_ADOPT_FIRST_TOUCH))
         sums_set(&store->sums, block, crc);
     else
         verify_drop(o, item, b);
+}
+
+/*
+ * A first touch that cannot be judged may be a stranger's bytes, which a suspect region would adopt
+ * when they can be read again (S2): nobody has it any more (F40).  Where no region is ever suspect,
+ * its checksum will tell.
+ */
+static struct status MUST_CHECK verify_give_up(struct opening *o, const struct walk_item *item)
+{
+    struct store *const store = o->load.store;
+    struct map *const map = &item->shard->map;
+    const uint32_t block = walk_bits(o->load.apply.unsettled, map, walk_grain(item)) &
+                           grain_mask(item->extent.first, 1);
+    struct map_freed freed;
+    bool wait = false; /* No checkpoint is under way. */
+
+    if (block == 0 || !store_overwrites_in_place(store))
+        return STATUS(OK);
+    TRY(catalog_check_usage(&store->catalog, MAP_SPOIL_BYTES, &wait));
+    TRY(map_spoil_reserve(map, item->layer));
+    (void)map_spoil(map, item->layer, item->grain, block, &freed);
+    cells_free_later(store, &freed, 0);
+    store->media_errors++;
+    return STATUS(OK);
 }
 
 static struct status verify_item(struct sweep *sweep, struct sweep_slot *slot)
@@ -245,9 +271,13 @@ static struct status verify_item(struct sweep *sweep, struct sweep_slot *slot)
     const struct walk_item item = walk_from_slot(o->load.store, slot);
     const struct grain *const g = walk_grain(&item);
 
-    /* Unreadable: a media error when it is read.  The others of a row are judged all the same. */
-    o->again |= !status_ok(slot->status) && item.extent.count > 1;
-    for (uint32_t i = 0; i < item.extent.count && status_ok(slot->status); i++) {
+    if (!status_ok(slot->status) && item.extent.count == 1)
+        return verify_give_up(o, &item);
+    if (!status_ok(slot->status)) { /* The others of a row are judged all the same. */
+        o->again = true;
+        return STATUS(OK);
+    }
+    for (uint32_t i = 0; i < item.extent.count; i++) {
         const uint32_t b = item.extent.first + i;
         if ((g->data >> b & 1) != 0) /* verify_drop() may have taken others. */
             verify_block(o, &item, b, slot->buffer + (size_t)i * STORE_BLOCK_BYTES);

@@ -563,6 +563,120 @@ static void unreadable_blocks_do_not_hide_others(void **state)
     rig_abandon(&rig);
 }
 
+/* Eight first touches are under way where a stranger's bytes lie, in a region that is open, and the
+ * process is killed.  Where they lie. */
+static uint64_t kill_over_strangers(struct rig_io *r, uint32_t atomic_bytes)
+{
+    start_on(atomic_bytes);
+    must_write(16, 1, 0x11);
+    rig_pass(&rig, 100 * NS_PER_MS);
+    must_write(16, 1, 0x12);
+    rig.hold_from = layout.part[LAYOUT_DATA].offset;
+    rig_submit(&rig, r, STORE_OP_WRITE, 0, 8 * 4 * K, 0x22);
+    rig_run(&rig);
+    rig_kill(1);
+    const uint64_t at = last_write_in(LAYOUT_DATA)->offset;
+    memset(image + at, 0x99, 8 * 4 * K);
+    return at;
+}
+
+static void end_strangers(struct rig_io *r)
+{
+    rig_abandon(&after);
+    rig.hold_from = 0;
+    rig_io_wait(&rig, r);
+    free(r->data);
+    rig_abandon(&rig);
+}
+
+static void must_not_have(uint64_t block)
+{
+    struct status st;
+
+    (void)rig_read_block(&after, block, &st);
+    assert_status(st, STATUS_MEDIA_READ);
+}
+
+/* S2: what could not be judged is never adopted, also when it can be read again, and not after
+ * another crash; until it is written it is an error. */
+static void what_was_not_judged_is_not_adopted(void **state)
+{
+    (void)state;
+    struct store_info info;
+    struct rig_io r;
+
+    for (unsigned atomic = 512; atomic <= 4096; atomic *= 8) {
+        const uint64_t at = kill_over_strangers(&r, atomic);
+        after.unread_from = at + 3 * 4 * K;
+        after.unread_to = after.unread_from + 4 * K;
+        rig_serve(&after);
+        after.unread_to = 0;
+        rig_pass(&after, 2 * NS_PER_S);
+        for (uint64_t b = 0; b < 8; b++) {
+            if (b == 3)
+                must_not_have(b);
+            else
+                assert_int_equal(must_read(&after, b), 0);
+        }
+        must_not_have(3);
+        store_get_info(after.store, &info);
+        assert_int_equal(info.spoiled_blocks, atomic == 4096 ? 1 : 0);
+        uint8_t *const again = malloc(sizeof image);
+        memcpy(again, image, sizeof image);
+        rig_abandon(&after);
+        memcpy(image, again, sizeof image); /* A kill. */
+        free(again);
+        rig_init(&after, image, 2);
+        after.dev.info.atomic_bytes = atomic;
+        after.boot = rig.boot;
+        rig_serve(&after);
+        rig_pass(&after, 2 * NS_PER_S);
+        must_not_have(3);
+        assert_status(rig_do(&after, STORE_OP_WRITE, 3 * 4 * K, 4 * K, 0x33), STATUS_OK);
+        assert_int_equal(must_read(&after, 3), 0x33);
+        assert_int_equal(must_read(&after, 16), 0x12);
+        end_strangers(&r);
+    }
+}
+
+static unsigned bad_reads;
+static uint64_t bad_place;
+
+static bool some_reads_fail(const struct dev_io *io)
+{
+    const bool hits = io->kind == DEV_KIND_READ && io->offset <= bad_place &&
+                      io->offset + io->data.bytes > bad_place;
+
+    return hits && bad_reads > 0 && bad_reads-- > 0;
+}
+
+/* It is read four times with its row, and four times alone. */
+static void a_first_touch_is_tried_again(void **state)
+{
+    (void)state;
+    struct rig_io r;
+
+    for (unsigned k = 0; k < 18; k++) {
+        const unsigned reads = 1 + k / 2;
+        const bool written = k % 2 > 0;
+        const uint64_t at = kill_over_strangers(&r, 4096);
+        if (written)
+            memset(image + at, 0x22, 8 * 4 * K);
+        after.fails = some_reads_fail;
+        bad_place = at + 3 * 4 * K;
+        bad_reads = reads;
+        rig_serve(&after);
+        rig_pass(&after, 2 * NS_PER_S);
+        for (uint64_t b = 0; b < 8; b++) {
+            if (b == 3 && reads > 7)
+                must_not_have(b);
+            else
+                assert_int_equal(must_read(&after, b), written ? 0x22 : 0);
+        }
+        end_strangers(&r);
+    }
+}
+
 /* F17: nor others of its extent, which were overwritten in place: they are never media errors. */
 static void unreadable_blocks_are_alone_in_their_extent(void **state)
 {
@@ -606,17 +720,6 @@ static void unreadable_blocks_of_the_journal(void **state)
         rig_abandon(&after);
         rig_abandon(&rig);
     }
-}
-
-static unsigned bad_reads;
-static uint64_t bad_place;
-
-static bool some_reads_fail(const struct dev_io *io)
-{
-    const bool hits = io->kind == DEV_KIND_READ && io->offset <= bad_place &&
-                      io->offset + io->data.bytes > bad_place;
-
-    return hits && bad_reads > 0 && bad_reads-- > 0;
 }
 
 static void a_journal_block_is_tried_again(void **state)
@@ -705,6 +808,8 @@ int main(void)
         cmocka_unit_test(taking_back_with_fua_is_flushed),
         cmocka_unit_test(taking_back_has_room),
         cmocka_unit_test(unreadable_blocks_do_not_hide_others),
+        cmocka_unit_test(what_was_not_judged_is_not_adopted),
+        cmocka_unit_test(a_first_touch_is_tried_again),
         cmocka_unit_test(unreadable_blocks_are_alone_in_their_extent),
         cmocka_unit_test(unreadable_blocks_of_the_journal),
         cmocka_unit_test(a_journal_block_is_tried_again),
