@@ -141,7 +141,7 @@ static struct status MUST_CHECK copyset_make(struct catalog *c, struct catalog_v
         if (s->number == number)
             return STATUS(OK);
     }
-    if (c->copyset_count >= c->limits.copysets)
+    if (c->copyset_count >= c->limits.copysets && !c->applies)
         return STATUS(NO_SPACE);
     struct catalog_copyset *const set = calloc(1, sizeof *set);
     if (set == NULL)
@@ -152,6 +152,18 @@ static struct status MUST_CHECK copyset_make(struct catalog *c, struct catalog_v
     c->copyset_count++;
     *out_set = set;
     return STATUS(OK);
+}
+
+bool copysets_must_wait(const struct catalog *c, uint32_t fresh)
+{
+    return c->copysets_held > 0 &&
+           (uint64_t)c->copyset_count + c->copysets_held + fresh > c->limits.copysets;
+}
+
+void copysets_hold(struct catalog *c, bool holds)
+{
+    c->holds_copysets = holds;
+    c->copysets_held = 0;
 }
 
 struct status copyset_put(struct catalog *c, struct catalog_volume *v,
@@ -183,6 +195,7 @@ static void copysets_free(struct catalog *c, struct catalog_volume *v)
         free(CONTAINER_OF(n, struct catalog_copyset, link));
         assert(c->copyset_count > 0);
         c->copyset_count--;
+        c->copysets_held += c->holds_copysets ? 1 : 0;
     }
 }
 

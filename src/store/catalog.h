@@ -89,6 +89,9 @@ struct catalog {
     struct list volumes;
     uint32_t volume_count;
     uint32_t copyset_count; /* Of all volumes. */
+    uint32_t copysets_held; /* Taken away since the checkpoint in progress began ... */
+    bool holds_copysets;    /* ... if there is one: it may have them, and what is new, too. */
+    bool applies;           /* Records, with copysets of several moments: they have no limit. */
     struct shard **shards;  /* By id, ascending. */
     uint32_t shard_count;
     uint32_t next_volume_id;
@@ -115,6 +118,22 @@ struct status catalog_add_volume(struct catalog *c, uint32_t id, const struct st
 
 /* The volume's copyset with the lowest number from number on, or NULL. */
 const struct catalog_copyset *copyset_next(const struct catalog_volume *volume, uint32_t number);
+
+static inline bool copyset_is_known(const struct catalog_volume *volume, uint32_t number)
+{
+    const struct catalog_copyset *const set = copyset_next(volume, number);
+
+    return set != NULL && set->number == number;
+}
+
+/*
+ * Whether fresh copysets have to wait for the end of the checkpoint in progress: its area has no
+ * room for them and for all that went since it began.
+ */
+bool copysets_must_wait(const struct catalog *c, uint32_t fresh);
+
+/* While a checkpoint is in progress, what goes away counts on. */
+void copysets_hold(struct catalog *c, bool holds);
 
 /* Keep what a record says of a copyset, instead of what was known of it.  NO_SPACE above the
  * limit. */

@@ -241,6 +241,7 @@ static void checkpoint_begin_state(struct store *store)
     store->catalog.usage.holds = true;
     store->regions.usage.holds = true;
     intents_hold(&store->intents, true);
+    copysets_hold(&store->catalog, true);
     checkpoint_choose_closing(store);
     checkpoint_dump_begin(store);
 }
@@ -282,6 +283,7 @@ static void checkpoint_end(struct store *store, struct status status)
     store->regions.usage.holds = false;
     store->regions.usage.held = 0;
     intents_hold(&store->intents, false);
+    copysets_hold(&store->catalog, false);
     if (status_ok(status) && !cp->sums_only) {
         checkpoint_close_regions(store);
         journal_advance_tail(store->journal, cp->start);

@@ -47,6 +47,16 @@ static struct status MUST_CHECK set_keep(struct store_io *io, const struct store
     return STATUS(OK);
 }
 
+/* How many of them the disk does not know yet, at most. */
+static uint32_t sets_fresh(const struct store_io *io, const struct store_set *sets, uint32_t count)
+{
+    uint32_t fresh = 0;
+
+    for (uint32_t i = 0; i < count; i++)
+        fresh += copyset_is_known(io->session->volume, sets[i].number) ? 0 : 1;
+    return fresh;
+}
+
 bool set_admit(struct store_io *io)
 {
     struct store *const store = io->session->store;
@@ -57,7 +67,8 @@ bool set_admit(struct store_io *io)
         command_finish(io, STATUS(INVALID));
         return true;
     }
-    if (!journal_has_room(store->journal, count * record_bytes(RECORD_COPYSET, 0), false))
+    if (copysets_must_wait(&store->catalog, sets_fresh(io, sets, count)) ||
+        !journal_has_room(store->journal, count * record_bytes(RECORD_COPYSET, 0), false))
         return false;
     const struct status st = set_keep(io, sets, count);
     if (!status_ok(st)) {

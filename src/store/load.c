@@ -136,6 +136,7 @@ static struct status MUST_CHECK load_make_store(struct load *l)
 
     TRY(store_create(l->dev, &l->sb, l->checksum_bytes, &l->store));
     l->store->sb_writer.older = l->slot ^ 1;
+    l->store->catalog.applies = true;
     l->apply = (struct apply) {
         .store = l->store,
         .checkpoint = true,
@@ -324,6 +325,19 @@ static struct status MUST_CHECK load_check_shards(struct load *l)
     return l->go_on ? STATUS(OK) : st;
 }
 
+/* F22: only now are all copysets of one moment, and a checkpoint has room for them. */
+static struct status MUST_CHECK load_check_copysets(struct load *l)
+{
+    struct catalog *const c = &l->store->catalog;
+
+    c->applies = false;
+    if (c->copyset_count <= c->limits.copysets)
+        return STATUS(OK);
+    store_load_problem(l, "it has %" PRIu32 " copysets, more than %" PRIu32, c->copyset_count,
+                       c->limits.copysets);
+    return l->go_on ? STATUS(OK) : STATUS(CORRUPT);
+}
+
 uint32_t store_load_blocks_without_sum(const struct load *l, const struct map *map,
                                        const struct grain *g)
 {
@@ -462,6 +476,7 @@ static struct status MUST_CHECK load_advance(struct load *l)
         sm_bug(&l->sm);
     }
     TRY(load_check_shards(l));
+    TRY(load_check_copysets(l));
     TRY(load_claim_cells(l));
     load_mark_used(l);
     if (l->go_on)

@@ -181,13 +181,28 @@ static void check_points(struct store_io *io)
                                     (uint32_t)(io->data.bytes / sizeof(struct store_point))));
 }
 
+/* How many copysets there are among them that the disk does not know yet, at most. */
+static uint32_t points_fresh(const struct store_io *io, const struct store_point *points,
+                             uint32_t count)
+{
+    uint32_t fresh = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        const bool begins = i == 0 || points[i].copyset != points[i - 1].copyset;
+        const bool known = copyset_is_known(io->session->volume, points[i].copyset);
+        fresh += begins && !known ? 1 : 0;
+    }
+    return fresh;
+}
+
 static bool keep_points(struct store_io *io)
 {
     struct store *const store = io->session->store;
     const struct store_point *const points = (const struct store_point *)(void *)io->data.at;
     const uint32_t count = (uint32_t)(io->data.bytes / sizeof *points);
 
-    if (!journal_has_room(store->journal, count * record_bytes(RECORD_POINTS, 0), false))
+    if (copysets_must_wait(&store->catalog, points_fresh(io, points, count)) ||
+        !journal_has_room(store->journal, count * record_bytes(RECORD_POINTS, 0), false))
         return false;
     const struct status st = points_keep(io, points, count);
     if (!status_ok(st) || !io->fua) {

@@ -123,6 +123,106 @@ static void entries_of_a_deleted_shard_wait_for_the_checkpoint(void **state)
     rig_abandon(&rig);
 }
 
+static void start_set(struct rig_io *r, uint32_t number, struct store_set *set)
+{
+    *set = (struct store_set) { .number = number,
+                                .sequence = 1,
+                                .set = { .disk = { { { 1 } }, { { 2 } }, { { 3 } } }, .in = 7 } };
+    rig_submit(&rig, r, STORE_OP_SET, 0, 0, 0);
+    r->io.data = (struct span) { (uint8_t *)set, sizeof *set };
+}
+
+static struct status set_copyset(uint32_t number)
+{
+    struct store_set set;
+    struct rig_io r;
+
+    start_set(&r, number, &set);
+    rig_io_wait(&rig, &r);
+    return r.io.status;
+}
+
+static void another_volume(void)
+{
+    struct store_session_config config = rig_session_config(1);
+
+    config.volume.uuid.b[0] = 77;
+    rig.done = false;
+    assert_true(status_ok(store_session_open(rig.store, &config, rig_on_session, &rig)));
+    rig_wait(&rig);
+    assert_status(rig.session.status, STATUS_OK);
+}
+
+static void delete_volume(struct store_session *session)
+{
+    struct rig_io gone;
+
+    rig.session.session = session;
+    rig_submit(&rig, &gone, STORE_OP_DELETE_VOLUME, 0, 0, 0);
+    rig_io_wait(&rig, &gone);
+    assert_status(gone.io.status, STATUS_OK);
+}
+
+/* F22: a checkpoint has copysets that went after it had them, and others that came afterwards:
+ * together more than there may be.  The replay of the journal takes the former away. */
+static void copysets_of_several_moments(void **state)
+{
+    (void)state;
+    struct store_session *const first = (start_on(4096), rig.session.session);
+    const uint32_t limit = rig.store->catalog.limits.copysets;
+
+    for (uint32_t i = 0; i < limit; i++)
+        assert_status(set_copyset(i), STATUS_OK);
+    another_volume();
+    struct store_session *const second = rig.session.session;
+    assert_status(set_copyset(0), STATUS_NO_SPACE);
+    rig.store->catalog.limits.copysets += 3; /* As if the first one had been deleted by now. */
+    for (uint32_t i = 0; i < 3; i++)
+        assert_status(set_copyset(i), STATUS_OK);
+    checkpoint_request(rig.store);
+    rig_pass(&rig, 100 * NS_PER_MS);
+    assert_false(checkpoint_is_busy(rig.store));
+    delete_volume(first);
+    rig_kill(1);
+    assert_status(rig_open(&after), STATUS_OK);
+    assert_int_equal(after.store->catalog.copyset_count, 3);
+    rig_abandon(&after);
+    store_session_close(first);
+    rig.session.session = second;
+    rig_abandon(&rig);
+}
+
+/* Until then the checkpoint under way has room for no others. */
+static void copysets_that_go_make_room_later(void **state)
+{
+    (void)state;
+    struct store_session *const first = (start_on(4096), rig.session.session);
+    const uint32_t limit = rig.store->catalog.limits.copysets;
+    struct store_set set;
+    struct rig_io r;
+
+    for (uint32_t i = 0; i < limit - 1; i++)
+        assert_status(set_copyset(i), STATUS_OK);
+    another_volume();
+    struct store_session *const second = rig.session.session;
+    rig.hold_below = (uint64_t)SUPERBLOCK_SLOTS * SUPERBLOCK_BYTES; /* It does not end. */
+    checkpoint_request(rig.store);
+    rig_pass(&rig, 100 * NS_PER_MS);
+    assert_true(checkpoint_is_busy(rig.store));
+    delete_volume(first);
+    rig.session.session = second;
+    assert_status(set_copyset(0), STATUS_OK); /* The last one there is room for. */
+    assert_status(set_copyset(0), STATUS_OK);
+    start_set(&r, 1, &set);
+    rig_pass(&rig, 100 * NS_PER_MS);
+    assert_false(r.done);
+    rig.hold_below = 0;
+    rig_io_wait(&rig, &r);
+    assert_status(r.io.status, STATUS_OK);
+    store_session_close(first);
+    rig_abandon(&rig);
+}
+
 /* F22: a volume that was made and deleted while a checkpoint's start stood still is passed over,
  * whoever has its UUID now. */
 static void a_deleted_volume_is_passed_over(void **state)
@@ -795,6 +895,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_region_is_open_until_its_record_is_behind),
         cmocka_unit_test(entries_of_a_deleted_shard_wait_for_the_checkpoint),
+        cmocka_unit_test(copysets_of_several_moments),
+        cmocka_unit_test(copysets_that_go_make_room_later),
         cmocka_unit_test(a_deleted_volume_is_passed_over),
         cmocka_unit_test(zeros_elsewhere_do_not_hold_up_a_region),
         cmocka_unit_test(regions_of_before_close),
