@@ -351,6 +351,8 @@ static struct status MUST_CHECK opening_write(struct opening *o)
 
     reactor_random(store->reactor, (struct span) { (uint8_t *)&life, sizeof life });
     opening_new_life(o);
+    /* Records say how fine a list was; where that does not fit a checkpoint, it was coarser. */
+    (void)regions_can_change(&store->regions, &store->catalog, 0);
     TRY(store_start_journal(store, life, start));
     store->opening = o;
     if (!sb->clean) {

@@ -530,6 +530,44 @@ static void a_long_list_becomes_coarser(void **state)
                      3); /* The first shard had the longest list, when room was short. */
 }
 
+/* So it does when the disk is opened: records say how fine lists were, which may be more than the
+ * checkpoint of the opening has room for. */
+static void long_lists_are_opened(void **state)
+{
+    (void)state;
+    static uint8_t image[RIG_DEVICE_BYTES];
+    struct store_region items[STORE_REGIONS_MAX];
+    struct store_session_config config = config_of(1, 1);
+    const uint32_t shards = 56; /* So many that no checkpoint begins before. */
+
+    store_session_close(rig.session.session);
+    config.volume.uuid.b[0] = 11;
+    config.volume.bytes = shards * config.volume.shard_bytes;
+    open_session_of(&rig, &config);
+    rig_record(&rig);
+    for (uint32_t shard = 0; shard < shards; shard++) {
+        for (uint32_t i = 0; i < STORE_REGIONS_MAX; i++)
+            items[i] = (struct store_region) {
+                .shard = shard, .region = 2 * i + 1, .count = 1, .slots = 1
+            };
+        assert_status(with_items(&rig, STORE_OP_MERGE_REGIONS, items, sizeof items, 1, NULL, NULL),
+                      STATUS_OK);
+    }
+    rig_image(&rig, rig.event_count, true, 0, image);
+    rig_abandon(&rig);
+    for (unsigned life = 2; life < 4; life++) {
+        rig_init(&rig, image, life);
+        rig.boot.b[0] = (uint8_t)life;
+        assert_status(rig_open(&rig), STATUS_OK);
+        config.epoch = life;
+        open_session_of(&rig, &config);
+        for (uint32_t i = 0; i < STORE_REGIONS_MAX; i += 51)
+            assert_int_equal(listed(2 * i + 1) & 1, 1);
+        if (life == 2)
+            rig_abandon(&rig);
+    }
+}
+
 /* 9.8: what is merged is durable, also what a coarser list, of which no record says anything, has.
  */
 static void what_is_merged_into_a_coarse_list(void **state)
@@ -693,6 +731,7 @@ int main(void)
         CASE(merging_refuses_what_cannot_be),
         CASE(open_regions_are_bounded),
         CASE(a_long_list_becomes_coarser),
+        CASE(long_lists_are_opened),
         CASE(what_is_merged_into_a_coarse_list),
         CASE(a_coarse_list_opens_no_region),
         CASE(an_incarnation_is_not_repeated),
