@@ -281,6 +281,15 @@ void journal_data_end(struct journal *j, uint64_t sequence)
     journal_kick(j);
 }
 
+uint64_t journal_first_pending(const struct journal *j, uint32_t *out_count)
+{
+    *out_count = 0;
+    if (j->stable == j->written)
+        return 0;
+    *out_count = j->slots[(j->stable + 1) % WINDOW_BLOCKS].data_pending;
+    return j->stable + 1;
+}
+
 /* ---- Writing blocks ---- */
 
 static void journal_seal(struct journal *j, uint64_t sequence)
@@ -395,9 +404,17 @@ static bool journal_settle_wants_flush(const struct journal *j)
            j->flushed < j->written;
 }
 
+/* Whether there may be room only when the settled mark has moved, and a flush moves it. */
+static bool journal_mark_is_short(const struct journal *j)
+{
+    return j->stable > j->settled &&
+           j->next - j->settled > JOURNAL_UNSETTLED_MAX - COMMAND_BLOCKS_MAX;
+}
+
 static bool journal_wants_flush(const struct journal *j)
 {
-    if (j->written - j->flushed > FLUSH_SOON || journal_settle_wants_flush(j))
+    if (journal_mark_is_short(j) || j->written - j->flushed > FLUSH_SOON ||
+        journal_settle_wants_flush(j))
         return true;
     LIST_FOR_EACH (n, &j->flush_waiters) {
         if (CONTAINER_OF(n, struct journal_waiter, link)->sequence <= j->written)

@@ -118,6 +118,10 @@ struct span journal_append_with_data(struct journal *j, size_t bytes, struct con
 void journal_data_begin(struct journal *j, uint64_t sequence);
 void journal_data_end(struct journal *j, uint64_t sequence);
 
+/* The block that the settled mark waits for, and how many data writes it still has under way; 0:
+ * none that has completed. */
+uint64_t journal_first_pending(const struct journal *j, uint32_t *out_count);
+
 /* Calls back when all blocks up to waiter->sequence have completed. */
 void journal_wait_written(struct journal *j, struct journal_waiter *waiter);
 

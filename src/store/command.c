@@ -335,6 +335,7 @@ void store_on_kick(struct io_task *task)
     release_cells(store);
     read_resume_loaded(store);
     resume_waiters(store);
+    writes_take_back(store);
     admit_stalled(store);
     openings_submit(store);
     listing_run(store);

@@ -91,6 +91,7 @@ struct status store_create(struct dev *dev, const struct superblock *sb, uint64_
     list_init(&s->stalled);
     list_init(&s->segment_waiters);
     list_init(&s->sums_waiters);
+    list_init(&s->undos);
     list_init(&s->drops);
     list_init(&s->free_segments);
     sessions_init(s);

@@ -381,7 +381,7 @@ struct store_io {
     struct store_session *session;
     struct list_node link;         /* Stalled, or under way. */
     struct list_node shard_link;   /* Under way and changing the shard. */
-    struct list_node segment_link; /* Out of segments, or deleted. */
+    struct list_node segment_link; /* Out of segments, to be taken back, or deleted. */
     struct journal_waiter waiter;
     struct shard *target;
     struct status outcome; /* The first failure of a part. */

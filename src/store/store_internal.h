@@ -171,6 +171,7 @@ struct store {
     struct list stalled; /* Not let through yet. */
     uint64_t next_ticket;
     struct list segment_waiters; /* Let through, but out of segments. */
+    struct list undos;           /* First touches to be taken back; store_io.segment_link. */
     struct list drops;           /* Volumes being taken apart; store_io.segment_link. */
     struct list free_segments;
     struct segment *segments;
@@ -313,6 +314,9 @@ void write_advance(struct store_io *io);
 
 /* The disk has failed while the command waited for a segment: there may never be one. */
 void write_abandon(struct store_io *io);
+
+/* Takes back first touches that have failed, as far as there is room for that. */
+void writes_take_back(struct store *store);
 
 /* Ends segments that were read, and whose checksums have come. */
 void read_resume_loaded(struct store *store);

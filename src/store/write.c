@@ -60,6 +60,12 @@ static struct touch touch_at(const struct store_io *io, uint32_t index)
                             .io_block = (uint32_t)(from - begin) };
 }
 
+/* How many runs of set bits there are. */
+static uint32_t run_count(uint32_t mask)
+{
+    return (uint32_t)__builtin_popcount(mask & ~(mask << 1));
+}
+
 /* The next run of set bits at or after *at; false if there is none. */
 static bool next_run(uint32_t mask, uint32_t *at, uint32_t *out_count)
 {
@@ -99,8 +105,7 @@ static void need_overwrite(struct store *store, struct shard *shard, const struc
 
     if (!store_overwrites_in_place(store)) {
         need->copies += 1 + (uint32_t)__builtin_popcount(present) / METABLOCK_DATA_BLOCKS_MAX +
-                        (uint32_t)__builtin_popcount(present & ~(present << 1)) +
-                        (grain_is_scattered(g) ? GRAIN_CELLS : 0);
+                        run_count(present) + (grain_is_scattered(g) ? GRAIN_CELLS : 0);
         need->copy_blocks += (uint32_t)__builtin_popcount(present);
         return;
     }
@@ -121,7 +126,6 @@ static void need_first_touch(struct store *store, const struct grain *g, uint32_
 {
     const uint64_t flushed = journal_get_marks(store->journal).flushed;
     const uint32_t cells = grain_cells(mask);
-    const uint32_t runs = (uint32_t)__builtin_popcount(mask & ~(mask << 1));
 
     need->cells += (uint32_t)__builtin_popcount(cells & ~grain_owned(g));
     need->map_bytes += grain_checkpoint_bytes_with(g, mask) - grain_checkpoint_bytes(g);
@@ -133,7 +137,7 @@ static void need_first_touch(struct store *store, const struct grain *g, uint32_
     }
     /* At most one record for each run, and one more for each cell that lies elsewhere. */
     need->record_bytes +=
-        (runs + (uint32_t)__builtin_popcount(cells)) * (size_t)RECORD_WRITE_FIXED +
+        (run_count(mask) + (uint32_t)__builtin_popcount(cells)) * (size_t)RECORD_WRITE_FIXED +
         (size_t)__builtin_popcount(mask) * 4;
 }
 
@@ -351,54 +355,88 @@ static void write_apply(struct store_io *io)
     }
 }
 
-/* The record that says what a block was before. */
-static struct record write_undo(const struct store_io *io, const struct layer *layer,
-                                uint32_t grain, uint32_t block)
-{
-    const struct grain *const g = &layer->grains[grain];
+/* ---- Taking back (F15) ---- */
 
-    if ((layer_spoiled(layer, grain) >> block & 1) != 0)
-        return (struct record) {
-            .type = RECORD_SPOIL,
-            .items = 1,
-            .u.grains = { .shard = io->target->id, .generation = layer->generation },
-        };
-    return (struct record) {
-        .type = RECORD_ZERO,
-        .u.zero = { .shard = io->target->id,
-                    .generation = layer->generation,
-                    .first = (uint64_t)grain * GRAIN_BLOCKS + block,
-                    .count = 1,
-                    .zero = (g->zero >> block & 1) != 0 },
-    };
+/* What the first touches of one grain were before. */
+struct undo {
+    uint32_t spoiled;
+    uint32_t zero;
+    uint32_t absent;
+};
+
+static struct undo undo_of(const struct store_io *io, uint32_t index)
+{
+    const struct layer *const layer = map_layer(&io->target->map, write_generation(io, io->target));
+    const struct touch t = touch_at(io, index);
+    const uint32_t fresh = grain_mask(t.first, t.count) & ~io->overwrites[index];
+    const uint32_t spoiled = layer_spoiled(layer, t.grain) & fresh;
+    const uint32_t zero = layer->grains[t.grain].zero & fresh & ~spoiled;
+
+    return (struct undo) { .spoiled = spoiled, .zero = zero, .absent = fresh & ~spoiled & ~zero };
 }
 
-/* F15: the first touches of a write whose data failed are taken back.  The last record of that; 0:
- * there was none. */
-static uint64_t write_take_back(struct store_io *io)
+/* What the records of all take: one for each run of blocks that were alike. */
+static size_t undo_bytes(const struct store_io *io)
 {
-    struct store *const store = io->session->store;
-    const struct layer *const layer = map_layer(&io->target->map, write_generation(io, io->target));
+    size_t bytes = 0;
+
+    for (uint32_t i = 0; i < touch_count(io); i++) {
+        const struct undo u = undo_of(io, i);
+        bytes += (run_count(u.zero) + run_count(u.absent)) * record_bytes(RECORD_ZERO, 0);
+        bytes += u.spoiled != 0 ? record_bytes(RECORD_SPOIL, 1) : 0;
+    }
+    return bytes;
+}
+
+static void undo_zeros(struct store_io *io, uint32_t grain, uint32_t mask, bool zero,
+                       uint64_t *out_sequence)
+{
+    struct journal *const journal = io->session->store->journal;
+    uint32_t at = 0, count;
+
+    while (next_run(mask, &at, &count)) {
+        const struct record rec = {
+            .type = RECORD_ZERO,
+            .u.zero = { .shard = io->target->id,
+                        .generation = write_generation(io, io->target),
+                        .first = (uint64_t)grain * GRAIN_BLOCKS + at,
+                        .count = count,
+                        .zero = zero },
+        };
+        record_encode(&rec, journal_append(journal, record_bytes(RECORD_ZERO, 0), out_sequence));
+        at += count;
+    }
+}
+
+static void undo_spoiled(struct store_io *io, uint32_t grain, uint32_t mask, uint64_t *out_sequence)
+{
+    const struct record rec = {
+        .type = RECORD_SPOIL,
+        .items = 1,
+        .u.grains = { .shard = io->target->id, .generation = write_generation(io, io->target) },
+    };
+
+    if (mask == 0)
+        return;
+    const struct span out =
+        journal_append(io->session->store->journal, record_bytes(RECORD_SPOIL, 1), out_sequence);
+    record_encode(&rec, out);
+    record_put_spoil(out, 0, &(struct record_spoil_item) { grain, mask });
+}
+
+/* The last of the records, for which there is room. */
+static uint64_t undo_record(struct store_io *io)
+{
     uint64_t sequence = 0;
 
     for (uint32_t i = 0; i < touch_count(io); i++) {
-        const struct touch t = touch_at(io, i);
-        for (uint32_t b = t.first; b < t.first + t.count; b++) {
-            if ((io->overwrites[i] >> b & 1) != 0)
-                continue;
-            const struct record rec = write_undo(io, layer, t.grain, b);
-            const size_t bytes = record_bytes(rec.type, rec.items);
-            if (!journal_has_room(store->journal, bytes, true)) {
-                store_fail(store, STATUS(MEDIA_WRITE));
-                return 0;
-            }
-            const struct span out = journal_append(store->journal, bytes, &sequence);
-            record_encode(&rec, out);
-            if (rec.type == RECORD_SPOIL)
-                record_put_spoil(out, 0, &(struct record_spoil_item) { t.grain, grain_mask(b, 1) });
-            store_note_record(store, sequence);
-        }
+        const struct undo u = undo_of(io, i);
+        const uint32_t grain = touch_at(io, i).grain;
+        undo_zeros(io, grain, u.zero, true, &sequence);
+        undo_zeros(io, grain, u.absent, false, &sequence);
+        undo_spoiled(io, grain, u.spoiled, &sequence);
     }
+    store_note_record(io->session->store, sequence);
     return sequence;
 }
 
@@ -429,23 +467,79 @@ static void write_finish_taken_back(struct store_io *io, uint64_t sequence)
         journal_wait_written(journal, &io->waiter);
 }
 
+/* The disk has failed: it may be there after a restart, so this is no refusal (S6). */
+static void write_finish_lost(struct store_io *io)
+{
+    io->outcome = STATUS(MEDIA_WRITE);
+    journal_data_end(io->session->store->journal, io->sequence);
+    command_finish(io, io->outcome);
+}
+
+/* Takes back what waits for that, if there is room. */
+static bool write_take_back(struct store_io *io, bool urgent)
+{
+    struct store *const store = io->session->store;
+
+    if (store->failed) {
+        write_finish_lost(io);
+        return true;
+    }
+    if (!journal_has_room(store->journal, undo_bytes(io), urgent))
+        return false;
+    write_finish_taken_back(io, undo_record(io));
+    return true;
+}
+
+/* Whether all that holds the settled mark, at this block, waits for the journal's reserve. */
+static bool writes_hold_mark(const struct store *store, uint64_t *out_sequence)
+{
+    uint32_t pending, waiting = 0;
+
+    *out_sequence = journal_first_pending(store->journal, &pending);
+    LIST_FOR_EACH (n, &store->undos) {
+        const struct store_io *const io = CONTAINER_OF(n, const struct store_io, segment_link);
+        waiting += io->sequence == *out_sequence ? 1 : 0;
+    }
+    return *out_sequence != 0 && waiting == pending;
+}
+
+/*
+ * S6: no room is no reason to fail the disk: the settled mark stays before them, so they can wait.
+ * The reserve is for those that hold it, all of a block at once: others would use it up in vain.
+ */
+void writes_take_back(struct store *store)
+{
+    struct list now;
+    struct list_node *n;
+    uint64_t sequence;
+
+    if (list_empty(&store->undos))
+        return;
+    const bool urgent = writes_hold_mark(store, &sequence);
+    list_init(&now);
+    list_splice_back(&now, &store->undos);
+    while ((n = list_pop_front(&now)) != NULL) {
+        struct store_io *const io = CONTAINER_OF(n, struct store_io, segment_link);
+        if (!write_take_back(io, urgent && io->sequence == sequence))
+            list_push_back(&store->undos, n);
+    }
+}
+
+/* ---- The end ---- */
+
 /* All parts have ended. */
 static void write_end(struct store_io *io)
 {
     struct store *const store = io->session->store;
     const bool recorded = io->sequence != 0;
-    uint64_t taken_back = 0;
 
     assert(io->pending == 0);
     if (status_ok(io->outcome))
         write_apply(io);
-    else if (recorded && !store->failed && !MUTATION(J1_NOT_TAKEN_BACK))
-        taken_back = write_take_back(io);
-    if (!status_ok(io->outcome) && recorded && store->failed)
-        io->outcome = STATUS(MEDIA_WRITE); /* It may be there after a restart: no refusal (S6). */
     write_enter_regions(io, false);
-    if (taken_back != 0) {
-        write_finish_taken_back(io, taken_back);
+    if (!status_ok(io->outcome) && recorded && undo_bytes(io) > 0 && !MUTATION(J1_NOT_TAKEN_BACK)) {
+        list_push_back(&store->undos, &io->segment_link);
+        store_kick(store);
         return;
     }
     if (recorded)

@@ -79,7 +79,8 @@ struct rig {
     uint64_t checksum_bytes;                 /* Memory for checksums; 0: for all. */
     uint64_t unread_from, unread_to;         /* Reads that touch this fail. */
     uint64_t hold_from;                      /* Writes from here on do not end; 0: all do. */
-    uint64_t hold_below;                     /* Nor do those that begin before this. */
+    uint64_t hold_below;                     /* Nor do those that begin before this ... */
+    uint64_t hold_at;                        /* ... and those that begin here; 0: none. */
     bool holds_reads;                        /* Reads do not end. */
     bool holds_allocations;
     uint64_t volume_bytes; /* 0: as rig_session_config() says. */
@@ -251,7 +252,8 @@ static inline bool rig_holds(const struct rig *rig, const struct list_node *n)
         return rig->holds_allocations;
     if (io->kind != DEV_KIND_WRITE)
         return false;
-    return (rig->hold_from > 0 && io->offset >= rig->hold_from) || io->offset < rig->hold_below;
+    return (rig->hold_from > 0 && io->offset >= rig->hold_from) || io->offset < rig->hold_below ||
+           (rig->hold_at > 0 && io->offset == rig->hold_at);
 }
 
 /* Runs tasks, then completes one pending request, picked at random.  False if all is quiet. */

@@ -590,6 +590,145 @@ static void taking_back_with_fua_is_flushed(void **state)
     }
 }
 
+/* What the disk says of a block that is zeros, spoiled, of data, or absent, in turn. */
+static void assert_four_kinds(struct rig *of, uint64_t blocks)
+{
+    for (uint64_t b = 0; b < blocks; b++) {
+        struct status st;
+        const uint8_t fill = rig_read_block(of, b, &st);
+        const uint64_t kind = b / 3 % 4;
+        assert_status(st, kind == 1 ? STATUS_MEDIA_READ : STATUS_OK);
+        if (kind == 1)
+            continue;
+        assert_true(kind == 2 ? fill == 0x11 || fill == 0x22 : fill == 0);
+    }
+}
+
+static uint64_t blocks_in_journal(void)
+{
+    return journal_get_marks(rig.store->journal).last;
+}
+
+/* F15: what is taken back is what it was before, with few records: a run of blocks has one. */
+static void taking_back_brings_back_what_was(void **state)
+{
+    (void)state;
+
+    start_on(4096);
+    must_write(1000, 1, 0x99);
+    for (uint64_t b = 0; b < 128; b += 12) {
+        assert_status(rig_do(&rig, STORE_OP_WRITE_ZEROES, b * 4 * K, 12 * K, 0), STATUS_OK);
+        assert_status(rig_do(&rig, STORE_OP_SPOIL, (b + 3) * 4 * K, 12 * K, 0), STATUS_OK);
+        must_write(b + 6, 3, 0x11);
+    }
+    rig_pass(&rig, 100 * NS_PER_MS);
+    rig.fails = data_writes_fail;
+    assert_status(rig_do(&rig, STORE_OP_WRITE, 0, 512 * K, 0x22), STATUS_MEDIA_WRITE);
+    assert_status(rig_do(&rig, STORE_OP_FLUSH, 0, 0, 0), STATUS_OK);
+    rig.fails = NULL;
+    assert_four_kinds(&rig, 128);
+    rig_kill(1);
+    rig_serve(&after);
+    assert_four_kinds(&after, 128);
+    rig_abandon(&after);
+    const uint64_t before = blocks_in_journal();
+    rig.fails = data_writes_fail;
+    assert_status(rig_do(&rig, STORE_OP_WRITE, 512 * 4 * K, 512 * K, 0x22), STATUS_MEDIA_WRITE);
+    assert_true(blocks_in_journal() <= before + 2); /* Its records, and those that take it back. */
+    rig_abandon(&rig);
+}
+
+/* Zeros again and again, until there is room for urgent records alone. */
+static void fill_journal(void)
+{
+    while (journal_has_room(rig.store->journal, 1 * K, false))
+        assert_status(rig_do(&rig, STORE_OP_WRITE_ZEROES, 1000 * 4 * K, 4 * K, 0), STATUS_OK);
+}
+
+/* S6: a file system that is full fails many first touches at once, where the journal has no room
+ * to take them back: they wait for it, and the disk does not fail. */
+static void taking_back_waits_for_room(void **state)
+{
+    (void)state;
+    static struct rig_io r[100];
+    uint64_t places[ARRAY_COUNT(r)];
+    struct store_info info;
+    unsigned waiting = 0;
+
+    start_on(4096);
+    must_write(1000, 1, 0x99);
+    rig.hold_from = layout.part[LAYOUT_DATA].offset;
+    for (unsigned i = 0; i < ARRAY_COUNT(r); i++) {
+        rig_submit(&rig, &r[i], STORE_OP_WRITE, i * CELL_BYTES, 4 * K, 0x22);
+        rig_run(&rig);
+        places[i] = last_write_in(LAYOUT_DATA)->offset;
+    }
+    rig.hold_at = places[0];
+    rig.hold_below = (uint64_t)SUPERBLOCK_SLOTS * SUPERBLOCK_BYTES; /* No checkpoint ends. */
+    fill_journal();
+    rig.fails = data_writes_fail;
+    rig.fails_no_space = true;
+    for (unsigned i = 1; i < ARRAY_COUNT(r); i++) { /* Each in a block of its own. */
+        rig.hold_from = places[i] + 4 * K;
+        rig_run(&rig);
+        waiting += r[i].done ? 0 : 1;
+    }
+    store_get_info(rig.store, &info);
+    assert_false(info.failed);
+    assert_true(waiting > 0);
+    rig.hold_at = rig.hold_from = 0; /* What the settled mark waits for fails last ... */
+    rig_run(&rig);
+    assert_true(r[0].done);
+    rig.hold_below = 0; /* ... and then there is room again. */
+    for (unsigned i = 0; i < ARRAY_COUNT(r); i++) {
+        rig_io_wait(&rig, &r[i]);
+        assert_status(r[i].io.status, STATUS_NO_SPACE);
+        free(r[i].data);
+    }
+    store_get_info(rig.store, &info);
+    assert_false(info.failed);
+    rig.fails = NULL;
+    rig_kill(1);
+    rig_serve(&after);
+    for (unsigned i = 0; i < ARRAY_COUNT(r); i++)
+        assert_int_equal(must_read(&after, i * CELL_BLOCKS), 0);
+    rig_abandon(&after);
+    must_write(0, 1, 0x33);
+    assert_int_equal(must_read(&rig, 0), 0x33);
+    rig_abandon(&rig);
+}
+
+/* ... and those that wait are told when the disk fails after all. */
+static void what_waits_to_be_taken_back_is_told(void **state)
+{
+    (void)state;
+    struct rig_io r[2];
+
+    start_on(4096);
+    must_write(1000, 1, 0x99);
+    rig.hold_from = layout.part[LAYOUT_DATA].offset;
+    rig_submit(&rig, &r[0], STORE_OP_WRITE, 0, 4 * K, 0x22);
+    rig_run(&rig);
+    rig.hold_at = last_write_in(LAYOUT_DATA)->offset;
+    rig_submit(&rig, &r[1], STORE_OP_WRITE, CELL_BYTES, 4 * K, 0x22);
+    rig_run(&rig);
+    rig.hold_below = (uint64_t)SUPERBLOCK_SLOTS * SUPERBLOCK_BYTES;
+    fill_journal();
+    rig.fails = data_writes_fail;
+    rig.fails_no_space = true;
+    rig.hold_from = 0;
+    rig_run(&rig);
+    assert_false(r[1].done);
+    store_fail(rig.store, STATUS(IO));
+    rig.hold_at = rig.hold_below = 0;
+    for (unsigned i = 0; i < ARRAY_COUNT(r); i++) {
+        rig_io_wait(&rig, &r[i]);
+        assert_status(r[i].io.status, STATUS_MEDIA_WRITE);
+        free(r[i].data);
+    }
+    rig_abandon(&rig);
+}
+
 static void on_progress(void *ctx)
 {
     (void)ctx;
@@ -908,6 +1047,9 @@ int main(void)
         cmocka_unit_test(the_slot_that_counts_may_be_the_lost_one),
         cmocka_unit_test(the_mark_waits_for_what_is_taken_back),
         cmocka_unit_test(taking_back_with_fua_is_flushed),
+        cmocka_unit_test(taking_back_brings_back_what_was),
+        cmocka_unit_test(taking_back_waits_for_room),
+        cmocka_unit_test(what_waits_to_be_taken_back_is_told),
         cmocka_unit_test(taking_back_has_room),
         cmocka_unit_test(unreadable_blocks_do_not_hide_others),
         cmocka_unit_test(what_was_not_judged_is_not_adopted),
