@@ -66,6 +66,7 @@ struct journal {
     struct list flush_waiters;   /* No flush submitted for them yet. */
     struct list flushing;        /* Wait for the flush in flight. */
 
+    bool held; /* See journal_hold(). */
     struct status failure;
     struct io_task work;
     bool moved;
@@ -179,7 +180,7 @@ static bool journal_has_blocks(const struct journal *j, uint64_t blocks, bool ur
     const uint64_t staging = urgent ? STAGING_BLOCKS : STAGING_BLOCKS - STAGING_URGENT;
     const uint64_t end = j->next + blocks;
 
-    return status_ok(j->failure) && end - j->tail + reserve < j->blocks &&
+    return status_ok(j->failure) && (urgent || !j->held) && end - j->tail + reserve < j->blocks &&
            end - j->written < staging && end - j->flushed <= JOURNAL_UNFLUSHED_MAX + extra &&
            end - j->settled <= JOURNAL_UNSETTLED_MAX + extra;
 }
@@ -202,6 +203,11 @@ bool journal_has_room_for_data(const struct journal *j, size_t bytes, unsigned d
     assert(data_blocks <= data_records * METABLOCK_DATA_BLOCKS_MAX);
     assert(blocks <= COMMAND_BLOCKS_MAX);
     return journal_has_blocks(j, blocks, false);
+}
+
+void journal_hold(struct journal *j, bool held)
+{
+    j->held = held;
 }
 
 bool journal_ring_is_short(const struct journal *j)

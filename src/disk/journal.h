@@ -90,6 +90,10 @@ uint64_t journal_ring_blocks(const struct journal *j);
  */
 bool journal_has_room(const struct journal *j, size_t bytes, bool urgent);
 
+/* While it is held there is no room but for urgent records: somebody waits for more than there is,
+ * and others would take what comes. */
+void journal_hold(struct journal *j, bool held);
+
 /*
  * Appends a record of bytes bytes and returns its memory, to be filled before the caller returns
  * to the loop.  There is room.  *out_sequence is its block's.

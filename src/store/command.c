@@ -291,6 +291,8 @@ static bool command_admit(struct store_io *io)
     return true;
 }
 
+/* In order.  A large write that waits for nothing but the journal holds it, so that small ones
+ * behind do not take what room there is, again and again. */
 static void admit_stalled(struct store *store)
 {
     struct list now;
@@ -303,6 +305,7 @@ static void admit_stalled(struct store *store)
         if (!command_admit(io))
             list_push_back(&store->stalled, &io->link);
     }
+    journal_hold(store->journal, false);
 }
 
 /* J2, F20: freed cells come back when their records are durable and old commands have ended. */

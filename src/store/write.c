@@ -736,6 +736,8 @@ bool write_admit(struct store_io *io)
                                    need.copy_blocks)) {
         if (journal_ring_is_short(store->journal))
             checkpoint_request(store);
+        if (!need.wait)
+            journal_hold(store->journal, true); /* For the rest of this pass. */
         return false;
     }
     if (need.wait)

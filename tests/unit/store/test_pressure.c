@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* More at once than the store has room for: commands wait, and all of them end. */
+#define RIG_CONTENT_BYTES ((uint64_t)2 << 30) /* Where a case needs a ring that is not full. */
 #include "store/store.h"
 
 #include "disk/layout.h"
@@ -8,6 +9,7 @@
 #define K      ((uint64_t)1024)
 #define BLOCKS 768 /* Of each shard, all written. */
 #define SHARDS 2
+#define SMALL  300          /* Overwrites that keep the journal busy. */
 #define MANY   (2 * BLOCKS) /* Commands of one transfer each; a store has 1024 under way. */
 
 static struct rig rig;
@@ -98,6 +100,66 @@ static void waiting_writes_fail_with_their_disk(void **state)
     assert_true(status_ok(status));
 }
 
+/* Of the writes that begin below an offset the oldest completes, and all others. */
+static void complete_first_below(uint64_t offset)
+{
+    uint64_t first = 0;
+
+    LIST_FOR_EACH (n, &rig.pending) {
+        const struct dev_io *const io = CONTAINER_OF(n, struct dev_io, link);
+        if (first == 0 && io->kind == DEV_KIND_WRITE && io->offset < offset)
+            first = io->offset;
+    }
+    rig.hold_below = first;
+    rig.hold_from = first + 1;
+    rig_turn(&rig);
+    rig.hold_below = offset;
+    rig.hold_from = 0;
+    rig_run(&rig);
+}
+
+/* A large overwrite that goes through the journal is let through although small ones keep coming.
+ */
+static void small_overwrites_do_not_starve_a_large_one(void **state)
+{
+    (void)state;
+    struct disk_layout layout;
+    static struct rig_io large;
+    unsigned ended = 0;
+
+    assert_true(status_ok(disk_layout_make(RIG_CONTENT_BYTES, &layout)));
+    const struct disk_extent ring = layout.part[LAYOUT_JOURNAL];
+    teardown(NULL);
+    rig_init(&rig, NULL, 1);
+    rig_set_bytes(&rig, RIG_CONTENT_BYTES);
+    rig.dev.info.atomic_bytes = 512;
+    rig_begin(&rig);
+    for (uint64_t block = 0; block < BLOCKS; block += 128)
+        assert_true(status_ok(rig_do(&rig, STORE_OP_WRITE, block * 4 * K, 512 * K, 1)));
+    rig_pass(&rig, NS_PER_S);
+    many = calloc(MANY, sizeof *many);
+    for (uint64_t i = 0; i < SMALL; i++)
+        rig_submit(&rig, &many[i], STORE_OP_WRITE, (128 + i) * 4 * K, 4 * K, 2);
+    rig_turn(&rig);
+    rig_submit(&rig, &large, STORE_OP_WRITE, 0, 512 * K, 3);
+    while (!large.done && ended < 2 * SMALL) {
+        complete_first_below(ring.offset + ring.bytes);
+        for (uint64_t i = 0; i < SMALL; i++) {
+            if (!many[i].done)
+                continue;
+            free(many[i].data);
+            rig_submit(&rig, &many[i], STORE_OP_WRITE, (128 + i) * 4 * K, 4 * K, 2);
+            ended++;
+        }
+    }
+    rig.hold_below = rig.hold_from = 0;
+    assert_true(large.done);
+    assert_true(status_ok(large.io.status));
+    for (uint64_t i = 0; i < SMALL; i++)
+        rig_io_wait(&rig, &many[i]);
+    free(large.data);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -106,6 +168,7 @@ int main(void)
         TEST(reads_wait_for_room),
         TEST(writes_wait_for_room),
         TEST(waiting_writes_fail_with_their_disk),
+        TEST(small_overwrites_do_not_starve_a_large_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
