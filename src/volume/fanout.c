@@ -26,6 +26,9 @@
 #include "base/mutation.h"
 #include "volume/volume_internal.h"
 
+/* After so long without a refusal it is said again that a disk is full. */
+#define FULL_QUIET_NS (60 * NS_PER_S)
+
 static void advance(struct piece *p);
 static void on_tied(struct piece *p, const struct leg_io *io);
 
@@ -468,13 +471,31 @@ static void send_change(struct piece *p, unsigned slots)
         change_drain(p);
 }
 
+/* These members have refused a write, as they are full. */
+static void note_full(const struct copyset *cs, unsigned slots)
+{
+    struct slice *const s = cs->slice;
+    const uint64_t now_ns = reactor_now_ns(s->reactor);
+
+    for (unsigned slot = 0; slots >> slot != 0; slot++) {
+        if ((slots >> slot & 1) == 0)
+            continue;
+        struct leg_call *const call = CONTAINER_OF(leg_at(cs, slot), struct leg_call, leg);
+        const uint64_t quiet_ns = atomic_exchange(&call->members.quiet_ns, now_ns + FULL_QUIET_NS);
+        if (now_ns >= quiet_ns)
+            log_warning(s->volume->log,
+                        "volume '%s': disk '%s' is full: writes that need space there are refused",
+                        s->volume->desc.name, call->disk);
+    }
+}
+
 /* 11.1: the other members have executed it. */
 static void advance_full(struct piece *p, unsigned full)
 {
     if (fanout_may_be_done(p)) {
         hold(p); /* Until it is known whether it is a member. */
     } else {
-        members_note_full(p->copyset, full);
+        note_full(p->copyset, full);
         if (MUTATION(FULL_NOT_UNDONE))
             finish(p, STATUS(NO_SPACE));
         else
@@ -488,7 +509,7 @@ static void advance_stuck(struct piece *p, unsigned missing)
     const unsigned full = MUTATION(FULL_IS_EXCLUDED) ? 0 : full_at(p);
 
     if (is_alone(p)) {
-        members_note_full(p->copyset, full);
+        note_full(p->copyset, full);
         finish(p, overtaken_at(p) != 0 ? STATUS(FENCED) : p->status);
     } else if (full != 0 && (missing & p->copyset->members & ~full) == 0) {
         advance_full(p, full);

@@ -12,9 +12,6 @@
 #include "base/mutation.h"
 #include "volume/volume_internal.h"
 
-/* After so long without a refusal it is said again that a disk is full. */
-#define FULL_QUIET_NS (60 * NS_PER_S)
-
 static void ask_again(struct volume *v, struct leg *leg);
 static void members_run(struct volume *v);
 static void on_anew_timer(struct io_timer *timer);
@@ -929,23 +926,6 @@ void members_report(struct volume *v, struct leg *leg, struct status why)
     call->members.why = why;
     call->members.report_msg.deliver = on_report;
     reactor_post(v->home, &call->members.report_msg);
-}
-
-void members_note_full(const struct copyset *cs, unsigned slots)
-{
-    struct slice *const s = cs->slice;
-    const uint64_t now_ns = reactor_now_ns(s->reactor);
-
-    for (unsigned slot = 0; slots >> slot != 0; slot++) {
-        if ((slots >> slot & 1) == 0)
-            continue;
-        struct leg_call *const call = call_of(s->map->legs[cs->leg[slot]]);
-        const uint64_t quiet_ns = atomic_exchange(&call->members.quiet_ns, now_ns + FULL_QUIET_NS);
-        if (now_ns >= quiet_ns)
-            log_warning(s->volume->log,
-                        "volume '%s': disk '%s' is full: writes that need space there are refused",
-                        s->volume->desc.name, call->disk);
-    }
 }
 
 /* ---- Remote legs ---- */

@@ -184,9 +184,6 @@ bool members_flush_spares(const struct leg *leg);
 /* The name of its disk, for messages. */
 const char *members_disk(struct leg *leg);
 
-/* The slice's: these members have refused a write, as they are full (11.1). */
-void members_note_full(const struct copyset *cs, unsigned slots);
-
 /* Any reactor: a member has not executed a command, for this reason. */
 void members_report(struct volume *v, struct leg *leg, struct status why);
 
