@@ -115,6 +115,126 @@ static void answers_of_the_old_disk_are_forgotten(void **state)
     rebuild_destroy(r);
 }
 
+/*
+ * 3.4: what one member has executed, and the new disk has no room for, is not closed by the round
+ * that makes room, though the turn makes nothing of all answers so far.
+ */
+static void what_waits_for_room_across_a_turn_stays_open(void **state)
+{
+    (void)state;
+    unsigned copyset = 0;
+    struct rebuild *r = move_committing(&copyset);
+    struct fixture *f = r->f;
+    struct store *const old = &f->stores[AWAY];
+    struct request w = { 0 };
+    const unsigned closes = f->stores[0].closes;
+
+    old->hold = r->spare.hold = true;
+    fill(f, 0, BLOCK, 0x33);
+    submit(f, &w, 0, 0, NVME_NS_WRITE, copyset * 256 * K, BLOCK);
+    loop_run(&f->loop);
+    r->spare.hold = false;
+    r->spare.fail_next = STATUS(LIST_FULL);
+    fake_store_release(&r->spare, 0);
+    loop_run(&f->loop);
+    meta_release(&r->c->meta);
+    loop_run(&f->loop);
+    assert_true(names_new(r, copyset));
+    r->spare.hold = true;
+    fake_store_release(old, 0); /* The write: now it waits for a round, ... */
+    loop_run(&f->loop);
+    while (f->stores[0].closes == closes) { /* ... which gets to where it closes. */
+        fake_store_release(&r->spare, 0);
+        loop_run(&f->loop);
+    }
+    assert_true(w.busy);
+    assert_int_equal(got(r->c, 0, copyset, 0), 0x33);
+    assert_int_equal(r->spare.shards[copyset][0], 0x11);
+    assert_int_equal(f->stores[0].listed[copyset][0], ALL_SLOTS);
+    old->hold = r->spare.hold = false;
+    while (r->spare.in_flight_count > 0)
+        fake_store_release(&r->spare, 0);
+    while (old->in_flight_count > 0)
+        fake_store_release(old, 0);
+    go_on(r);
+    assert_false(w.busy);
+    assert_int_equal(w.req.status.code, STATUS_OK);
+    assert_rebuilt(r);
+    rebuild_destroy(r);
+}
+
+/* Whether a disk is asked for this in a shard, as its out_index-th command. */
+static bool is_asked(const struct store *s, enum store_opcode opcode, uint32_t shard,
+                     unsigned *out_index)
+{
+    *out_index = 0;
+    LIST_FOR_EACH (n, &s->in_flight) {
+        const struct store_io *const io = CONTAINER_OF(n, const struct store_io, link);
+        if (io->opcode == opcode && io->shard == shard)
+            return true;
+        (*out_index)++;
+    }
+    return false;
+}
+
+/* Ends all that two disks are asked for and keep, but the write to shard 0 that each has. */
+static void all_but_a_write(struct rebuild *r)
+{
+    struct store *const s[] = { &r->spare, &r->f->stores[AWAY] };
+    unsigned index;
+
+    while (s[0]->in_flight_count > 1 || s[1]->in_flight_count > 1) {
+        for (unsigned i = 0; i < ARRAY_COUNT(s); i++) {
+            assert_true(is_asked(s[i], STORE_OP_WRITE, 0, &index));
+            if (s[i]->in_flight_count > 1)
+                fake_store_release(s[i], index == 0 ? 1 : 0);
+        }
+        loop_run(&r->f->loop);
+    }
+}
+
+/* 9.21: a write that waits for its trail does not keep the round from ending that this needs. */
+static void a_trail_may_wait_for_a_round_across_a_turn(void **state)
+{
+    (void)state;
+    struct rebuild *r = move_create(2);
+    struct fixture *f = r->f;
+    struct store *const old = &f->stores[AWAY];
+    struct request w = { 0 };
+    unsigned index;
+
+    r->c->meta.hold = true;
+    r->spare.hold = true;
+    assert_int_equal(volume_replace(f->volume, &f->config, r->items, 1).code, STATUS_OK);
+    loop_run(&f->loop);
+    while (!is_asked(&r->spare, STORE_OP_HASH, 3, &index)) { /* It has all of shard 0. */
+        fake_store_release(&r->spare, 0);
+        loop_run(&f->loop);
+    }
+    old->hold = true;
+    fill(f, 0, BLOCK, 0x33);
+    submit(f, &w, 0, 0, NVME_NS_WRITE, 0, BLOCK);
+    loop_run(&f->loop);
+    all_but_a_write(r);
+    meta_release(&r->c->meta);
+    loop_run(&f->loop);
+    all_but_a_write(r);
+    assert_true(names_new(r, 0));
+    old->hold = false;
+    fake_store_release(old, 0);
+    loop_run(&f->loop);
+    assert_true(w.busy); /* Its trail has not ended. */
+    r->spare.hold = false;
+    r->spare.fail_next = STATUS(LIST_FULL);
+    fake_store_release(&r->spare, 0);
+    loop_run(&f->loop);
+    assert_false(w.busy);
+    assert_int_equal(w.req.status.code, STATUS_OK);
+    assert_int_equal(r->spare.shards[0][0], 0x33);
+    assert_all_in(r);
+    rebuild_destroy(r);
+}
+
 /* 9.21: nor is what was read from it. */
 static void what_was_read_is_read_again(void **state)
 {
@@ -634,6 +754,8 @@ int main(void)
         cmocka_unit_test(a_member_is_moved),
         cmocka_unit_test(both_are_needed_until_it_is_known),
         cmocka_unit_test(answers_of_the_old_disk_are_forgotten),
+        cmocka_unit_test(what_waits_for_room_across_a_turn_stays_open),
+        cmocka_unit_test(a_trail_may_wait_for_a_round_across_a_turn),
         cmocka_unit_test(what_was_read_is_read_again),
         cmocka_unit_test(points_that_come_late_are_nobodys),
         cmocka_unit_test(the_old_disk_may_fail),
