@@ -145,7 +145,7 @@ static void note_again(struct rounds *r, const struct leg_io *io)
 
     for (size_t k = 0; k < io->store.data.bytes / sizeof items[0]; k++) {
         const struct ticks_range range = { items[k].shard, items[k].region, 1 };
-        if (!ticks_note(&r->current->round.ticks, &range))
+        if (!round_note(r->current, &range))
             return;
     }
 }
@@ -156,7 +156,7 @@ static void on_closed(struct leg_io *io)
 
     /* What was not closed stays listed, which costs work and is never wrong. */
     r->pending &= ~(1u << io->slot);
-    if (is_reopened(r))
+    if (is_reopened(r) && !r->slice->fenced)
         note_again(r, io);
     if (r->pending == 0)
         close_some(r);

@@ -153,6 +153,8 @@ static struct status MUST_CHECK take_regions(struct fake_peer *p, const struct w
     TRY(wire_region_items_decode(c->opcode, span_const(data), &items));
     for (uint32_t i = 0; i < items.count; i++) {
         p->region = wire_region_get(items, i);
+        if (c->opcode == WIRE_CLOSE_REGIONS)
+            p->closed_to[p->region.shard][p->region.region] = p->region.tick;
         for (uint32_t r = 0; r < p->region.count && c->opcode == WIRE_MERGE_REGIONS; r++)
             p->merged[p->region.shard][p->region.region + r] |= p->region.slots;
     }

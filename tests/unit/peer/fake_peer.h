@@ -13,6 +13,7 @@
 
 #define FAKE_PEER_SHARDS      8
 #define FAKE_PEER_SHARD_BYTES ((size_t)2 << 20)
+#define FAKE_PEER_REGIONS     (FAKE_PEER_SHARD_BYTES / STORE_REGION_BYTES)
 
 struct fake_peer {
     struct nvme_vendor vendor;
@@ -45,11 +46,12 @@ struct fake_peer {
     struct wire_command last;         /* Executed. */
     struct reactor *last_reactor;     /* Where it came. */
     struct wire_region region;        /* The last one told, or what is listed. */
-    uint8_t merged[FAKE_PEER_SHARDS][FAKE_PEER_SHARD_BYTES / STORE_REGION_BYTES];
-    struct wire_set set;      /* The last one told. */
-    struct store_point point; /* Likewise. */
-    struct uuid disk;         /* OPEN's. */
-    uint64_t position;        /* Flushes. */
+    uint8_t merged[FAKE_PEER_SHARDS][FAKE_PEER_REGIONS];
+    uint32_t closed_to[FAKE_PEER_SHARDS][FAKE_PEER_REGIONS]; /* Tick of the last CLOSE_REGIONS. */
+    struct wire_set set;                                     /* The last one told. */
+    struct store_point point;                                /* Likewise. */
+    struct uuid disk;                                        /* OPEN's. */
+    uint64_t position;                                       /* Flushes. */
     struct list held;
     unsigned held_count;
 };

@@ -657,45 +657,6 @@ static void a_fence_while_a_disk_is_forgotten(void **state)
     }
 }
 
-/* 4.3: OPEN's tick may be that of a busier copyset; what is written in another one is closed too.
- */
-static void who_is_opened_anew_closes_its_regions(void **state)
-{
-    (void)state;
-    for (unsigned in_round = 0; in_round < 2; in_round++) {
-        struct world *const c = world_create(true, 2);
-        struct group *const g = &c->meta.record;
-
-        g->copysets[1] = g->copysets[0];
-        g->copyset_count = 2;
-        for (unsigned i = 0; i < 4; i++)
-            c->placement[i].copyset = 1 + i % 2;
-        assert_int_equal(world_open(c).code, STATUS_OK);
-        for (uint8_t i = 0; i < 8; i++) {
-            assert_int_equal(write_one(c, 0, 0, 4096, i).code, STATUS_OK);
-            pw_run(c->w, 3 * VOLUME_ROUND_NS);
-        }
-        peer(c, 0)->region.tick = 0;
-        peer(c, 0)->hold = in_round > 0;
-        peer(c, 0)->hold_opcode = WIRE_FLUSH;
-        if (in_round > 0) {
-            assert_int_equal(write_one(c, 0, SHARD, 4096, 1).code, STATUS_OK);
-            while (peer(c, 0)->held_count == 0)
-                pw_run(c->w, SOON_NS);
-        }
-        pw_cut(c->w, 0);
-        pw_run(c->w, SOON_NS);
-        fake_peer_release(peer(c, 0));
-        assert_in_range(peer(c, 0)->tick, 8, UINT32_MAX);
-        if (in_round == 0)
-            assert_int_equal(write_one(c, 0, SHARD, 4096, 1).code, STATUS_OK);
-        pw_run(c->w, 6 * VOLUME_ROUND_NS);
-        assert_int_equal(peer(c, 0)->region.shard, 1);
-        assert_in_range(peer(c, 0)->region.tick, peer(c, 0)->tick, UINT32_MAX);
-        world_destroy(c);
-    }
-}
-
 /* S5: a volume that grows tells its remote disks by another session, under I/O. */
 static void growing_describes_it_there(void **state)
 {
@@ -979,7 +940,6 @@ int main(void)
         cmocka_unit_test(a_round_that_waits_ends_with_the_volume),
         cmocka_unit_test(a_leg_made_anew_goes_on_counting),
         cmocka_unit_test(a_fence_while_a_disk_is_forgotten),
-        cmocka_unit_test(who_is_opened_anew_closes_its_regions),
         cmocka_unit_test(growing_describes_it_there),
         cmocka_unit_test(growing_waits_for_who_is_opened),
         cmocka_unit_test(an_only_replica_tells_of_a_loss),
