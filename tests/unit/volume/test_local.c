@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A disk of the engine's own node that does not answer (docs/replication.md, 6.7). */
+#include <sys/mman.h>
+
 #include "io/buf.h"
+#include "io/pages.h"
 #include "resync_case.h"
 #include "volume/rounds.h"
 
@@ -233,6 +236,38 @@ static void all_commands_go_on(void **state)
             case_destroy(c);
         }
     }
+}
+
+/* Nor is anything copied of what a write had, whose place in the engine a Flush has now. */
+static void a_flush_takes_no_data_along(void **state)
+{
+    (void)state;
+    struct case_ *const c = case_opened(2);
+    struct fixture *const f = c->f;
+    struct request r = { 0 };
+    uint8_t *memory;
+    assert_int_equal(pages_map(BLOCK, false, &memory).code, STATUS_OK);
+    r.req = (struct nvme_ns_req) { .opcode = NVME_NS_WRITE,
+                                   .bytes = BLOCK,
+                                   .data = { memory, BLOCK },
+                                   .reactor = f->loop.reactors[0],
+                                   .done = on_done };
+    list_node_init(&r.req.link);
+    r.busy = true;
+    volume_ns(f->volume)->ops->submit(volume_ns(f->volume), &r.req);
+    loop_run(&f->loop);
+    assert_false(r.busy);
+    assert_int_equal(mprotect(memory, BLOCK, PROT_NONE), 0); /* Nobody may look at it any more. */
+    f->stores[0].hold = true; /* Which the Flush asks first, as the write's only piece. */
+    submit(f, &r, 0, 0, NVME_NS_FLUSH, 0, 0);
+    loop_run(&f->loop);
+    pass_ticks(f, LATE);
+    assert_false(r.busy);
+    assert_int_equal(r.req.status.code, STATUS_OK);
+    assert_false(is_member(c, 0));
+    answer(f, 0);
+    pages_unmap(memory, BLOCK);
+    case_destroy(c);
 }
 
 /* A part of a block, which is read and written in memory of the engine's, and a Copy. */
@@ -688,6 +723,7 @@ int main(void)
         cmocka_unit_test(what_comes_late_is_flushed),
         cmocka_unit_test(data_of_a_write_stay),
         cmocka_unit_test(all_commands_go_on),
+        cmocka_unit_test(a_flush_takes_no_data_along),
         cmocka_unit_test(parts_and_copies_go_on),
         cmocka_unit_test(a_pause_excludes_nobody),
         cmocka_unit_test(who_is_busy_is_not_late),
