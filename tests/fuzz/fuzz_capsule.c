@@ -75,6 +75,18 @@ static void prepare(struct th_host *h, uint8_t options, uint16_t cntlid)
         th_property_set_cc(h, TH_CC_ENABLED);
 }
 
+/*
+ * Who connects under the name of another host by the same port is that host and ends its
+ * association (W3).  By a port of its own, the input cannot.
+ */
+static void move_to_another_port(struct th *th)
+{
+    const struct io_addr other = sim_machine_addr(sim_process_machine(th->server), 4421);
+
+    if (!status_ok(nvme_target_listen(th->target, &other, NULL, &th->addr)))
+        abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     struct th th;
@@ -88,6 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
                                          .r2t_pool_bytes = NVME_DATA_BYTES_MAX });
     struct mem_vendor *mem = mem_vendor_add(th.target);
     struct th_host *admin = open_admin(&th, data[0], &cntlid);
+    move_to_another_port(&th);
     struct th_host *h = th_host_open(&th);
     prepare(h, data[0], cntlid);
     th_send(h, data + 2, bytes - 2);
