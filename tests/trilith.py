@@ -5,6 +5,7 @@ The build that is tested is the one that TRILITH_BUILD names, build-asan by defa
 TRILITH_IO_FEATURES servers and `perf` use no more of the kernel than that says, as --io-features.
 """
 
+import fcntl
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ import random
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -42,6 +44,26 @@ class Failed(AssertionError):
     """A command of the CLI, or the server, ended as it should not."""
 
 
+# A lock on its byte of this file reserves a port for the process that chose it, to its end: its
+# server may be down when another process of the tests looks for a port.
+PORTS = open(pathlib.Path(tempfile.gettempdir()) / f"trilith-test-ports.{os.getuid()}", "ab")
+chosen_ports = set()
+
+
+def is_free(port):
+    """Whether nobody has it.  If so, it is this process's."""
+    if port in chosen_ports:
+        return False
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::", port))
+        fcntl.lockf(PORTS, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    chosen_ports.add(port)
+    return True
+
+
 def free_port():
     """None that the kernel gives to connections: of those, a host that tries to come back while
     nobody listens gets its own port some time, and is connected with itself; then the server
@@ -49,21 +71,8 @@ def free_port():
     lowest = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while True:
         port = random.randrange(lowest // 2, lowest)
-        with socket.socket(socket.AF_INET6) as probe:
-            try:
-                probe.bind(("::", port))
-                return port
-            except OSError:
-                pass
-
-
-def is_free(port):
-    with socket.socket(socket.AF_INET6) as probe:
-        try:
-            probe.bind(("::", port))
-            return True
-        except OSError:
-            return False
+        if is_free(port):
+            return port
 
 
 def free_ports(count):

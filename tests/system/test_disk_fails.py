@@ -54,18 +54,23 @@ class Host:
 @pytest.fixture
 def start(tmp_path):
     """A function that starts a server with a good disk and one with this fault, each of which has
-    a volume of its own; returns the server and the records of the volumes."""
+    a volume of its own, on the directory of the one before unless it is to be a new one; returns
+    the server and the records of the volumes."""
     servers = []
-    paths = [tmp_path / "good", tmp_path / "bad"]
-    for path in paths:
-        with open(path, "wb") as file:
-            os.truncate(file.fileno(), DISK_BYTES)
 
-    def run(fault=None):
-        bad = f"fault:{fault}:{paths[1]}" if fault else paths[1]
-        server = trilith.Server(tmp_path / "data", "--disk", paths[0], "--disk", bad)
+    def run(fault=None, anew=False):
+        anew = anew or not servers
+        directory = tmp_path / str(len(servers)) if anew else servers[-1].data.parent
+        good, bad = directory / "good", directory / "bad"
+        if anew:
+            directory.mkdir()
+            for path in (good, bad):
+                with open(path, "wb") as file:
+                    os.truncate(file.fileno(), DISK_BYTES)
+        bad = f"fault:{fault}:{bad}" if fault else bad
+        server = trilith.Server(directory / "data", "--disk", good, "--disk", bad)
         servers.append(server.start(healthy=False))
-        if len(servers) == 1:
+        if anew:
             for name in ("one", "two"):
                 server.create(name, "64M", "--stripe-width", "1")
         volumes = {server.volume(name)["disks"][0]: server.volume(name) for name in ("one", "two")}
@@ -175,21 +180,27 @@ def test_reads_that_fail(start):
 
 
 def test_a_flush_that_fails(start):
-    """The host's Flush is Write Fault and not tried again; what was written can be read."""
-    server, good, bad = start("error,flushes,skip=40,count=1")
-    neighbour, host = Bystander(server, good), Host(server, bad)
-    for lba in range(200):
-        assert host.write(lba, lba + 1) == 0
-        status = host.flush()
-        if status != 0:
+    """The host's Flush is Write Fault and not tried again; what was written can be read.  The store
+    flushes for itself, too: where that was the one that failed, the next write told, and another
+    server's Flush is to fail."""
+    for skip in range(40, 60, 4):
+        server, good, bad = start(f"error,flushes,skip={skip},count=1", anew=True)
+        neighbour, host = Bystander(server, good), Host(server, bad)
+        for lba in range(200):
+            written, flushed = host.write(lba, lba + 1), host.flush()
+            if (written, flushed) != (0, 0):
+                break
+        assert (written or flushed) == WRITE_FAULT
+        host.check_all()
+        assert host.write(0, 7) == WRITE_FAULT
+        neighbour.works()
+        host.close()
+        neighbour.close()
+        server.stop()
+        if written == 0:
             break
-    assert status == WRITE_FAULT
-    host.check_all()
-    assert host.write(0, 7) == WRITE_FAULT
-    neighbour.works()
-    host.close()
-    neighbour.close()
-    server.stop()
+    else:
+        raise AssertionError("no Flush of the host is the one that fails")
 
 
 def test_a_slow_disk_delays_its_own_volume(start):
