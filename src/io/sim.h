@@ -150,6 +150,7 @@ struct sim_disk_faults {
     uint64_t read_error_one_in; /* F15; 0: never. */
     uint64_t write_error_one_in;
     uint64_t write_errors_from; /* Bytes: before it no write fails. */
+    bool write_errors_whole;    /* What fails is done to whole blocks, or not at all. */
     uint64_t flush_error_one_in;
     uint64_t slow_one_in; /* F16: one in so many operations takes up to slow_ns. */
     uint64_t slow_ns;

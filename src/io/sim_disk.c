@@ -260,10 +260,15 @@ static void read_effect(struct sim_request *q)
 /* What an operation that fails does all the same. */
 static void failed_effect(struct sim_request *q)
 {
-    q->disk->stats.errors++;
+    struct sim_disk *const d = q->disk;
+
+    d->stats.errors++;
     tell_failure(q);
+    const uint32_t unit = d->faults.write_errors_whole
+                              ? (uint32_t)max_u64(d->config.atomic_bytes, SIM_BLOCK_BYTES)
+                              : d->config.atomic_bytes;
     if (q->op->kind == IO_KIND_WRITE)
-        sim_disk_apply_some(q->disk, q->op->offset, request_data(q), q->disk->config.atomic_bytes);
+        sim_disk_apply_some(d, q->op->offset, request_data(q), unit);
     /* A failed flush persists nothing for certain; the power loss decides about each unit. */
 }
 

@@ -232,6 +232,19 @@ static void volume_make(struct work *work)
     place_blocks(work);
 }
 
+static bool can_do_without(const struct work *work, unsigned disk);
+
+/* A write that fails tears no block that nobody else has: it would be lost (disk-format.md, 6). */
+static void on_failure(void *ctx, const struct sim_disk_failure *failure)
+{
+    struct serving_disk *const d = ctx;
+    const struct work *const work = CONTAINER_OF(d->serving, struct work, serving);
+
+    (void)failure;
+    sim_disk_faults(d->disk)->write_errors_whole =
+        !can_do_without(work, (unsigned)(d - work->serving.disks));
+}
+
 static void disk_make(struct work *work, struct serving_disk *d)
 {
     struct sim_disk_config config = sim_disk_config_random(work->run->world, DISK_BYTES);
@@ -240,6 +253,7 @@ static void disk_make(struct work *work, struct serving_disk *d)
     config.volatile_cache |= run_percent(work->run, 70);
     snprintf(d->path, sizeof d->path, "/dev/sim%u", ++work->disks_ever);
     d->disk = sim_disk_create(work->serving.machine, d->path, &config);
+    sim_disk_watch(d->disk, on_failure, d);
     ballast_forget(&d->ballast);
 }
 
